@@ -1,0 +1,45 @@
+//! What happened, one function each: the JSON line and the metrics.
+
+use crate::metrics::{self, Metric};
+use crate::rotation::{Outcome, Report};
+use crate::{Error, Result};
+use std::time::Duration;
+
+/// The function's settings are wrong: every event will be answered with this.
+pub fn settings_refused(error: &Error) {
+    tracing::error!(code = error.code(), remedy = error.remedy(), "{}", error.message());
+}
+
+/// A rotation step ended.
+pub fn step_ended(function: &str, result: &Result<Report>, took: Duration) {
+    let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let duration = Metric::StepDuration(duration_ms);
+    match result {
+        Ok(report) => {
+            let (code, says) = words(report.outcome);
+            let user = report.user.as_deref().unwrap_or_default();
+            tracing::info!(code, user, changes = report.changes.join("; "), duration_ms, "{says}");
+            match report.outcome {
+                Outcome::Finished => {
+                    metrics::emit(function, &[Metric::StepSucceeded, duration, Metric::RotationFinished]);
+                }
+                _ => metrics::emit(function, &[Metric::StepSucceeded, duration]),
+            }
+        }
+        Err(error) => {
+            tracing::error!(code = error.code(), remedy = error.remedy(), duration_ms, "{}", error.message());
+            metrics::emit(function, &[Metric::StepFailed, duration]);
+        }
+    }
+}
+
+fn words(outcome: Outcome) -> (&'static str, &'static str) {
+    match outcome {
+        Outcome::PendingCreated => ("PENDING_CREATED", "A new password is stored as AWSPENDING."),
+        Outcome::PendingKept => ("PENDING_KEPT", "The AWSPENDING value of an earlier try is kept."),
+        Outcome::PasswordSet => ("PASSWORD_SET", "The database accepts the pending password."),
+        Outcome::PendingProven => ("PENDING_PROVEN", "The pending credential logs in and has its rights."),
+        Outcome::Finished => ("ROTATION_FINISHED", "The pending credential is AWSCURRENT now."),
+        Outcome::AlreadyCurrent => ("ALREADY_CURRENT", "This version is AWSCURRENT already; nothing to do."),
+    }
+}
