@@ -1,0 +1,178 @@
+//! A connection to PostgreSQL: verified TLS, a password proof, and every wait bounded.
+
+use crate::causes::{self, Attempt, Phase};
+use crate::config::PasswordHash;
+use crate::handshake::Guarded;
+use crate::place::Place;
+use crate::tls::Tls;
+use keyturn::Deadline;
+use keyturn::credential::Credential;
+use secrecy::{ExposeSecret as _, SecretString};
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_postgres::config::{ChannelBinding, SslMode};
+use tokio_postgres::tls::TlsConnect;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row};
+
+/// From lookup to login. With it, a dead network is reported in well under 15 s.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Whom to log in, where.
+#[derive(Clone, Debug)]
+pub(crate) struct Login {
+    pub(crate) user: String,
+    pub(crate) password: SecretString,
+    pub(crate) place: Place,
+}
+
+impl Login {
+    pub(crate) fn new(credential: &Credential, place: Place) -> Self {
+        Self { user: credential.username().to_owned(), password: credential.password().clone(), place }
+    }
+}
+
+/// How connections are made in this function.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    tls: Tls,
+    md5_allowed: bool,
+}
+
+impl Connector {
+    pub(crate) fn new(own_roots: Option<Vec<u8>>, hash: PasswordHash) -> Self {
+        Self { tls: Tls::new(own_roots), md5_allowed: hash != PasswordHash::Scram }
+    }
+
+    /// Logs in, or says how far it came and why it ended there.
+    pub(crate) async fn open(&self, login: &Login, deadline: Deadline) -> Attempt<Session> {
+        let deadline = deadline.at_most(CONNECT);
+        let limit = deadline.remaining();
+        if limit.is_zero() {
+            return Err(causes::out_of_time(&login.place));
+        }
+        let phase = Rc::new(Cell::new(Phase::Lookup));
+        match deadline.bound(self.connect(login, &phase, deadline)).await {
+            Ok(result) => result,
+            Err(_) => Err(causes::silent(&login.place, phase.get(), limit)),
+        }
+    }
+
+    async fn connect(&self, login: &Login, phase: &Rc<Cell<Phase>>, deadline: Deadline) -> Attempt<Session> {
+        let server = &login.place.server;
+        let addresses = tokio::net::lookup_host((server.host.as_str(), server.port))
+            .await
+            .map_err(|e| causes::no_address(&login.place, &e.to_string()))?;
+        phase.set(Phase::Connect);
+        let stream = TcpStream::connect(addresses.collect::<Vec<_>>().as_slice())
+            .await
+            .map_err(|e| causes::not_connected(&login.place, &e))?;
+        phase.set(Phase::TlsRequest);
+        let tls = GuardedTls {
+            inner: postgres_native_tls::TlsConnector::new(self.tls.connector()?, &server.host),
+            md5_allowed: self.md5_allowed,
+            phase: Rc::clone(phase),
+        };
+        let (client, connection) = tokio_postgres::Config::new()
+            .user(&login.user)
+            .password(login.password.expose_secret())
+            .dbname(&login.place.database)
+            .application_name("keyturn rotate-postgres")
+            .ssl_mode(SslMode::Require)
+            .channel_binding(ChannelBinding::Prefer)
+            .connect_raw(stream, tls)
+            .await
+            .map_err(|e| causes::login(&e, &login.user, &login.place, phase.get()))?;
+        // Ends when the client is dropped; what goes wrong in it surfaces in the client's calls.
+        tokio::spawn(async move { connection.await.ok() });
+        Ok(Session { client, place: login.place.clone(), deadline })
+    }
+}
+
+struct GuardedTls {
+    inner: postgres_native_tls::TlsConnector,
+    md5_allowed: bool,
+    phase: Rc<Cell<Phase>>,
+}
+
+impl TlsConnect<TcpStream> for GuardedTls {
+    type Stream = Guarded<postgres_native_tls::TlsStream<TcpStream>>;
+    type Error = native_tls::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Stream, Self::Error>>>>;
+
+    fn connect(self, stream: TcpStream) -> Self::Future {
+        self.phase.set(Phase::TlsHandshake);
+        Box::pin(async move {
+            let stream = self.inner.connect(stream).await?;
+            self.phase.set(Phase::Login);
+            Ok(Guarded::new(stream, self.md5_allowed))
+        })
+    }
+}
+
+/// A value for a query, and its type, which spares the round trip of asking for it.
+pub(crate) type Parameter<'v> = (&'v (dyn ToSql + Sync), Type);
+
+/// A logged-in connection.
+pub(crate) struct Session {
+    client: Client,
+    place: Place,
+    deadline: Deadline,
+}
+
+impl Session {
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Says who this session is, and sets the schema path so that no object of the database can stand in for a catalog.
+    pub(crate) async fn identify(&self) -> Attempt<String> {
+        let path = self.run("SET search_path = pg_catalog, pg_temp", "setting the schema path");
+        let doing = "asking who is logged in";
+        // SESSION_USER is a keyword, which nothing can stand in for; the two travel together.
+        let ((), rows) = tokio::try_join!(path, self.rows("SELECT session_user::pg_catalog.text", &[], doing))?;
+        Ok(rows[0].get(0))
+    }
+
+    /// Takes this long for what follows, instead of what is left of the time for connecting.
+    pub(crate) fn until(mut self, deadline: Deadline) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Runs statements that give no rows, in one round trip. `doing` completes "failed while ...".
+    pub(crate) async fn run(&self, sql: &str, doing: &str) -> Attempt<()> {
+        self.bounded(self.client.batch_execute(sql), doing).await
+    }
+
+    /// Runs exactly one statement, in one round trip, and lets go of its rows.
+    pub(crate) async fn execute(&self, sql: &str, doing: &str) -> Attempt<()> {
+        self.bounded(self.client.execute_typed(sql, &[]), doing).await.map(drop)
+    }
+
+    /// Runs one query, in one round trip.
+    pub(crate) async fn rows(&self, sql: &str, parameters: &[Parameter<'_>], doing: &str) -> Attempt<Vec<Row>> {
+        self.bounded(self.client.query_typed(sql, parameters), doing).await
+    }
+
+    async fn bounded<T>(
+        &self,
+        call: impl Future<Output = Result<T, tokio_postgres::Error>>,
+        doing: &str,
+    ) -> Attempt<T> {
+        match self.deadline.bound(call).await {
+            Ok(result) => result.map_err(|e| causes::statement(&e, doing, &self.place)),
+            Err(_) => Err(causes::Failure::permanent(
+                "DATABASE_UNREACHABLE",
+                format!(
+                    "{} had not answered when the invocation's time was nearly up (while {doing}).",
+                    self.place.server
+                ),
+                "Look for locks on the roles: SELECT pid, query FROM pg_stat_activity WHERE wait_event_type = 'Lock'; give the function a timeout of 30 s or more.",
+            )),
+        }
+    }
+}
