@@ -1,0 +1,78 @@
+# Everything there is to do here. Tools go into .tools inside the checkout, pinned by version and hash.
+
+PYTHON ?= python3
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BOOTSTRAP := $(TARGET)/release/rotate-postgres
+LOCAL := $(TARGET)/debug/keyturn-local
+
+# PostgreSQL major version of the demo, the local stack and the benchmark.
+POSTGRES ?= 18
+
+# Where there are no OpenSSL headers, OpenSSL is built from source (once, some minutes; needs perl and make).
+# macOS brings its own TLS.
+FEATURES := $(shell [ "$$(uname)" = Darwin ] || [ -n "$$OPENSSL_DIR" ] || pkg-config --exists openssl 2>/dev/null || echo --features rotate-postgres/vendored-openssl)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo local rotate test lint boundaries bench tools clean-tools bootstrap stack postgres-for-demo
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
+
+demo: bootstrap stack postgres-for-demo ## Rotate a live application's password again and again, and show what its clients see
+	@$(LOCAL) demo --bootstrap $(BOOTSTRAP) --postgres $(POSTGRES)
+
+local: stack postgres-for-demo ## Keep the local stack up for cargo lambda watch / invoke, until Ctrl-C
+	@$(PYTHON) tests/tools/install.py cargo-lambda
+	@$(LOCAL) local --postgres $(POSTGRES) $(FEATURES)
+
+rotate: ## Ask the stack of `make local` for a rotation, as Secrets Manager does it
+	@$(LOCAL) rotate
+
+test: tools ## Run every suite, end to end on PostgreSQL 13 to 18
+	@echo "building the suites and the function they run"
+	@cargo build $(FEATURES) --workspace --bins --tests
+	cargo test $(FEATURES) --workspace
+
+lint: boundaries ## Check formatting, clippy and dependency boundaries; warnings are errors
+	cargo fmt --all --check
+	cargo clippy $(FEATURES) --workspace --all-targets -- -D warnings
+
+bench: bootstrap stack postgres-for-demo ## Measure cold start, memory, size, and what each step costs
+	@$(LOCAL) bench --bootstrap $(BOOTSTRAP) --postgres $(POSTGRES)
+
+tools: ## Install the PostgreSQL servers 13 to 18 that the suites run
+	@$(PYTHON) tests/tools/install.py postgres
+
+clean-tools: ## Remove everything that was installed into .tools
+	rm -rf .tools
+
+bootstrap:
+	@echo "building rotate-postgres for release (minutes the first time)"
+	@cargo build $(FEATURES) --release -p rotate-postgres
+
+stack:
+	@echo "building the local stack"
+	@cargo build $(FEATURES) -p keyturn-tests --bin keyturn-local
+
+postgres-for-demo:
+	@$(PYTHON) tests/tools/install.py postgres $(POSTGRES)
+
+# $(call carries,PACKAGE): the crates that ship with PACKAGE, one a line; empty when cargo cannot tell.
+carries = $$(cargo tree --package $(1) --edges normal --prefix none --no-dedupe | sort -u)
+
+# $(call without,PACKAGE,CRATES,REASON): CRATES (a pattern for "name version") are not among them.
+define without
+	@crates="$(call carries,$(1))"; \
+	if [ -z "$$crates" ]; then echo "lint: cargo tree says nothing about $(1)" >&2; exit 1; fi; \
+	if printf '%s\n' "$$crates" | grep -E '^($(2))'; then \
+	  echo "lint: $(1) must not carry that: $(3)" >&2; exit 1; \
+	fi
+endef
+
+boundaries:
+	@echo "checking what each crate carries"
+	$(call without,rotate-postgres,reqwest v,vendors are for other functions)
+	$(call without,rotate-postgres,hyper v0\.|rustls v0\.2[0-2]\.,a crate's default features brought the legacy HTTP stack)
+	$(call without,rotate-postgres,aws-lc-,one crypto provider: ring)
+	$(call without,rotate-postgres,keyturn-tests v,the shipped function knows no tests)
+	$(call without,keyturn,tokio-postgres|postgres|native-tls|openssl(-sys)? v|reqwest,the core knows no database and no vendor)

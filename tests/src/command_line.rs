@@ -1,0 +1,97 @@
+//! What the program is asked to do.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+
+/// How to call it.
+pub const USAGE: &str = "usage: keyturn-local demo|local|rotate|bench [options]
+  --bootstrap PATH   the rotate-postgres binary to run (default: the one built beside this program)
+  --postgres MAJOR   PostgreSQL's major version (default: 18)
+  --features LIST    cargo features for the commands that `local` prints";
+
+/// The subcommands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Rotates under load, and shows it.
+    Demo,
+    /// Keeps the stack up.
+    Local,
+    /// Asks the stack that is kept up for a rotation.
+    Rotate,
+    /// Measures.
+    Bench,
+    /// Says how to call it.
+    Help,
+}
+
+/// A subcommand and its options.
+#[derive(Debug)]
+pub struct Arguments {
+    /// What to do.
+    pub command: Command,
+    /// The function's binary, unless it is the one built beside this program.
+    pub bootstrap: Option<PathBuf>,
+    /// PostgreSQL's major version.
+    pub postgres: u32,
+    /// Cargo features that building the function takes here.
+    pub features: Option<String>,
+}
+
+impl Arguments {
+    /// Reads the words that follow the program's name.
+    pub fn read(mut words: impl Iterator<Item = String>) -> Result<Self> {
+        let command = match words.next().as_deref() {
+            Some("demo") => Command::Demo,
+            Some("local") => Command::Local,
+            Some("rotate") => Command::Rotate,
+            Some("bench") => Command::Bench,
+            Some("help" | "--help" | "-h") => Command::Help,
+            Some(other) => bail!("unknown command {other}\n{USAGE}"),
+            None => bail!("what shall be done?\n{USAGE}"),
+        };
+        let mut arguments = Self { command, bootstrap: None, postgres: 18, features: None };
+        while let Some(option) = words.next() {
+            let value = words.next().with_context(|| format!("{option} has no value\n{USAGE}"))?;
+            match option.as_str() {
+                "--bootstrap" => arguments.bootstrap = Some(value.into()),
+                "--postgres" => {
+                    arguments.postgres = value.parse().with_context(|| format!("{value} is no major version"))?;
+                }
+                "--features" => arguments.features = Some(value),
+                _ => bail!("unknown option {option}\n{USAGE}"),
+            }
+        }
+        Ok(arguments)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Arguments> {
+        Arguments::read(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn reads_a_command_and_its_options() {
+        let arguments = read("demo --bootstrap target/release/rotate-postgres --postgres 13").unwrap();
+        assert_eq!(arguments.command, Command::Demo);
+        assert_eq!(arguments.bootstrap, Some(PathBuf::from("target/release/rotate-postgres")));
+        assert_eq!(arguments.postgres, 13);
+    }
+
+    #[test]
+    fn says_what_it_does_not_understand() {
+        for (line, problem) in [
+            ("", "what shall be done"),
+            ("dance", "unknown command dance"),
+            ("demo --slowly 1", "unknown option --slowly"),
+            ("demo --postgres", "--postgres has no value"),
+            ("demo --postgres new", "new is no major version"),
+        ] {
+            assert!(read(line).unwrap_err().to_string().contains(problem), "{line}");
+        }
+    }
+}

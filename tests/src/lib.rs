@@ -1,0 +1,16 @@
+//! The local stack: real PostgreSQL servers, strict emulators of what AWS only runs itself, Lambda's Runtime API around
+//! the real bootstrap, and one plan of faults for all of them.
+
+pub mod aws;
+mod aws_json;
+pub mod certificates;
+pub mod faults;
+pub mod lambda;
+pub mod postgres;
+pub mod postgres_fakes;
+pub mod postgres_proxy;
+mod postgres_wire;
+pub mod secrets_manager;
+mod server;
+pub mod ssm;
+pub mod stack;

@@ -1,0 +1,148 @@
+//! Secrets Manager, as strict as the real one and with the real one's rotation: an emulator with state.
+//!
+//! It is served over HTTP by [`crate::aws::Aws`]; this is the handle by which a test looks at it and sets it up.
+
+mod api;
+mod rotate;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context as _, anyhow};
+use rand::distr::{Alphanumeric, SampleString as _};
+use tokio::task::JoinSet;
+
+pub(crate) use api::Asker;
+pub use rotate::{Attempt, RotationOutcome, StepRun};
+
+use crate::aws_json::{ACCOUNT, Failure, REGION, uuid};
+use state::{CURRENT, Rotation, Secret, SecretValue, State};
+
+/// A handle to the emulator. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct SecretsManager {
+    state: Arc<Mutex<State>>,
+    background: Arc<Mutex<JoinSet<()>>>,
+    client: reqwest::Client,
+}
+
+impl SecretsManager {
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let state = State { secrets: Vec::new(), functions: HashMap::new(), lag_pending: 0, attempts: 3 };
+        let client = reqwest::Client::builder().no_proxy().build().context("an HTTP client")?;
+        Ok(Self { state: Arc::new(Mutex::new(state)), background: Arc::default(), client })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn background(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.background.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the rotations that nobody waits for.
+    pub(crate) fn stop(&self) {
+        self.background().abort_all();
+    }
+
+    /// Creates a secret with this text (JSON, as a rule) as its current value, and gives back its ARN.
+    pub fn create(&self, name: &str, text: &str) -> anyhow::Result<String> {
+        self.create_as(name, &new_suffix(), text)
+    }
+
+    /// Creates a secret whose ARN ends in this suffix, so that an event file can name it.
+    pub fn create_as(&self, name: &str, suffix: &str, text: &str) -> anyhow::Result<String> {
+        let mut secret = Secret::new(name, suffix);
+        let (arn, version) = (secret.arn.clone(), uuid());
+        secret.add_version(&version, Some(SecretValue::Text(text.to_owned())));
+        secret.attach(CURRENT, &version);
+        let mut state = self.state();
+        anyhow::ensure!(state.find(name).is_err(), "secret {name} exists already");
+        state.secrets.push(secret);
+        Ok(arn)
+    }
+
+    /// The labels of every version that has any, by version id.
+    pub fn stages(&self, secret: &str) -> anyhow::Result<BTreeMap<String, Vec<String>>> {
+        self.with(secret, |secret| {
+            let labelled = secret.versions.iter().filter(|version| !version.stages.is_empty());
+            labelled.map(|version| (version.id.clone(), version.stages.iter().cloned().collect())).collect()
+        })
+    }
+
+    /// The id of the version that has this label.
+    pub fn version(&self, secret: &str, label: &str) -> anyhow::Result<Option<String>> {
+        self.with(secret, |secret| secret.labelled(label).map(|version| version.id.clone()))
+    }
+
+    /// The text of the version that has this label, if there is such a version and it has a text.
+    pub fn value(&self, secret: &str, label: &str) -> anyhow::Result<Option<String>> {
+        self.with(secret, |secret| match secret.labelled(label)?.value.as_ref()? {
+            SecretValue::Text(text) => Some(text.clone()),
+            SecretValue::Binary(_) => None,
+        })
+    }
+
+    /// Stages a pending version without a value, as the beginning of a rotation does, and drives nothing.
+    pub fn stage_pending(&self, secret: &str, token: &str) -> anyhow::Result<()> {
+        self.with(secret, |secret| secret.stage_pending(token, None))?.map_err(|failure| refused(&failure))
+    }
+
+    /// Puts a tag on a secret.
+    pub fn tag(&self, secret: &str, key: &str, value: &str) -> anyhow::Result<()> {
+        self.with(secret, |secret| secret.tags.insert(key.to_owned(), value.to_owned())).map(drop)
+    }
+
+    /// Has a secret rotated by the function at this URL of Lambda's invoke API
+    /// (`http://host:port/2015-03-31/functions/{name}/invocations`).
+    pub fn set_rotation(&self, secret: &str, invoke_url: &str) -> anyhow::Result<()> {
+        let name = invoke_url
+            .strip_suffix("/invocations")
+            .and_then(|url| url.rsplit('/').next())
+            .with_context(|| format!("{invoke_url} is no invoke URL"))?;
+        let lambda_arn = format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}");
+        self.state().functions.insert(lambda_arn.clone(), invoke_url.to_owned());
+        self.with(secret, |secret| secret.rotation = Some(Rotation { enabled: true, lambda_arn, rules: None }))
+    }
+
+    /// Turns the rotation of a secret off: `DescribeSecret` says `RotationEnabled: false` from now on.
+    pub fn cancel_rotation(&self, secret: &str) -> anyhow::Result<()> {
+        self.with(secret, |secret| secret.rotation.as_mut().map(|rotation| rotation.enabled = false))?
+            .with_context(|| format!("{secret} has no rotation"))
+    }
+
+    /// Rotates a secret across accounts from now on: events carry the `RotationToken` given back here, and
+    /// `PutSecretValue` of the pending version has to show it.
+    pub fn rotate_across_accounts(&self, secret: &str) -> anyhow::Result<String> {
+        let token = uuid();
+        self.with(secret, |secret| secret.rotation_token = Some(token.clone()))?;
+        Ok(token)
+    }
+
+    /// Lets the function's next `n` reads of a pending value come too early: not found, though it was put.
+    pub fn lag_pending(&self, n: usize) {
+        self.state().lag_pending = n;
+    }
+
+    /// How often a rotation is tried as a whole; 3 unless said otherwise.
+    pub fn set_attempts(&self, attempts: usize) {
+        self.state().attempts = attempts.max(1);
+    }
+
+    fn with<T>(&self, secret: &str, look: impl FnOnce(&mut Secret) -> T) -> anyhow::Result<T> {
+        self.state().find(secret).map(look).map_err(|failure| refused(&failure).context(format!("secret {secret}")))
+    }
+}
+
+fn refused(failure: &Failure) -> anyhow::Error {
+    anyhow!("{}: {}", failure.kind, failure.message)
+}
+
+/// The six characters at the end of a secret's ARN.
+fn new_suffix() -> String {
+    Alphanumeric.sample_string(&mut rand::rng(), 6)
+}

@@ -1,0 +1,187 @@
+//! What Secrets Manager remembers, and the rules by which labels move.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use crate::aws_json::{ACCOUNT, Failure, REGION, epoch_seconds};
+
+pub(super) const CURRENT: &str = "AWSCURRENT";
+pub(super) const PENDING: &str = "AWSPENDING";
+pub(super) const PREVIOUS: &str = "AWSPREVIOUS";
+
+/// A secret's value in one version.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum SecretValue {
+    Text(String),
+    /// As it is on the wire: base64.
+    Binary(String),
+}
+
+#[derive(Clone)]
+pub(super) struct Version {
+    pub(super) id: String,
+    /// None between the staging of a rotation and the function's `PutSecretValue`.
+    pub(super) value: Option<SecretValue>,
+    pub(super) stages: BTreeSet<String>,
+    pub(super) created: f64,
+}
+
+#[derive(Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub(super) struct RotationRules {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    automatically_after_days: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schedule_expression: Option<String>,
+}
+
+#[derive(Clone)]
+pub(super) struct Rotation {
+    pub(super) enabled: bool,
+    pub(super) lambda_arn: String,
+    pub(super) rules: Option<RotationRules>,
+}
+
+pub(super) struct Secret {
+    pub(super) name: String,
+    pub(super) arn: String,
+    pub(super) description: Option<String>,
+    pub(super) kms_key: Option<String>,
+    pub(super) tags: BTreeMap<String, String>,
+    pub(super) versions: Vec<Version>,
+    pub(super) rotation: Option<Rotation>,
+    /// The function acts through a role of the secret's account and has to show the event's `RotationToken`.
+    pub(super) rotation_token: Option<String>,
+    /// A rotation is being driven right now.
+    pub(super) rotating: bool,
+    pub(super) created: f64,
+    pub(super) changed: f64,
+    pub(super) rotated: Option<f64>,
+    pub(super) deleted: Option<f64>,
+}
+
+impl Secret {
+    pub(super) fn new(name: &str, suffix: &str) -> Self {
+        let now = epoch_seconds();
+        Self {
+            name: name.to_owned(),
+            arn: format!("arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}-{suffix}"),
+            description: None,
+            kms_key: None,
+            tags: BTreeMap::new(),
+            versions: Vec::new(),
+            rotation: None,
+            rotation_token: None,
+            rotating: false,
+            created: now,
+            changed: now,
+            rotated: None,
+            deleted: None,
+        }
+    }
+
+    fn answers_to(&self, id: &str) -> bool {
+        let partial_arn = self.arn.rsplit_once('-').map(|(arn, _)| arn);
+        id == self.name || id == self.arn || Some(id) == partial_arn
+    }
+
+    pub(super) fn version(&self, id: &str) -> Option<&Version> {
+        self.versions.iter().find(|version| version.id == id)
+    }
+
+    pub(super) fn labelled(&self, stage: &str) -> Option<&Version> {
+        self.versions.iter().find(|version| version.stages.contains(stage))
+    }
+
+    /// The version of a rotation that began and did not finish.
+    pub(super) fn unfinished(&self) -> Option<&Version> {
+        self.labelled(PENDING).filter(|version| !version.stages.contains(CURRENT))
+    }
+
+    pub(super) fn add_version(&mut self, id: &str, value: Option<SecretValue>) {
+        let version = Version { id: id.to_owned(), value, stages: BTreeSet::new(), created: epoch_seconds() };
+        self.versions.push(version);
+        self.changed = epoch_seconds();
+    }
+
+    /// Takes a label off whatever version has it.
+    pub(super) fn detach(&mut self, stage: &str) {
+        for version in &mut self.versions {
+            version.stages.remove(stage);
+        }
+    }
+
+    /// Moves a label. AWSCURRENT leaves AWSPREVIOUS on the version it comes from.
+    pub(super) fn attach(&mut self, stage: &str, id: &str) {
+        let from = self.labelled(stage).map(|version| version.id.clone());
+        if from.as_deref() == Some(id) {
+            return;
+        }
+        self.detach(stage);
+        if let Some(version) = self.versions.iter_mut().find(|version| version.id == id) {
+            version.stages.insert(stage.to_owned());
+        }
+        if let Some(from) = from.filter(|_| stage == CURRENT) {
+            self.attach(PREVIOUS, &from);
+        }
+        self.changed = epoch_seconds();
+    }
+
+    /// Stages a new version as a rotation begins: AWSPENDING, on a version that has no value unless one is given.
+    pub(super) fn stage_pending(&mut self, token: &str, value: Option<SecretValue>) -> Result<(), Failure> {
+        check_token(token)?;
+        if self.version(token).is_some() {
+            return Err(token_in_use(token, &self.arn));
+        }
+        self.add_version(token, value);
+        self.attach(PENDING, token);
+        Ok(())
+    }
+}
+
+pub(super) fn check_token(token: &str) -> Result<(), Failure> {
+    if (32..=64).contains(&token.len()) {
+        return Ok(());
+    }
+    Err(Failure::new("InvalidParameterException", "ClientRequestToken must be 32-64 characters long."))
+}
+
+pub(super) fn token_in_use(token: &str, arn: &str) -> Failure {
+    let message = format!(
+        "You can't use ClientRequestToken {token} because that value is already in use for a version of secret {arn}."
+    );
+    Failure::new("ResourceExistsException", message)
+}
+
+/// The whole service.
+pub(super) struct State {
+    pub(super) secrets: Vec<Secret>,
+    /// Where the functions are that may be invoked: the invoke URL by the function's ARN.
+    pub(super) functions: HashMap<String, String>,
+    /// How many more reads of AWSPENDING come too early.
+    pub(super) lag_pending: usize,
+    /// How often a rotation is tried as a whole.
+    pub(super) attempts: usize,
+}
+
+impl State {
+    /// A secret by its name, its ARN, or its ARN without the random suffix, marked for deletion or not.
+    pub(super) fn find(&mut self, id: &str) -> Result<&mut Secret, Failure> {
+        self.secrets.iter_mut().find(|secret| secret.answers_to(id)).ok_or_else(|| {
+            Failure::new("ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
+        })
+    }
+
+    /// The same, but not one that is marked for deletion.
+    pub(super) fn live(&mut self, id: &str) -> Result<&mut Secret, Failure> {
+        let secret = self.find(id)?;
+        if secret.deleted.is_none() {
+            return Ok(secret);
+        }
+        let message = "You can't perform this operation on the secret because it was marked for deletion.";
+        Err(Failure::new("InvalidRequestException", message))
+    }
+}

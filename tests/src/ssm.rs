@@ -1,0 +1,250 @@
+//! Systems Manager's Parameter Store: an emulator with state. It is served over HTTP by [`crate::aws::Aws`].
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::aws_json::{ACCOUNT, Failure, REGION, Request, epoch_seconds};
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+enum Kind {
+    String,
+    StringList,
+    SecureString,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+enum Tier {
+    Standard,
+    Advanced,
+}
+
+impl Tier {
+    fn limit(self) -> usize {
+        match self {
+            Self::Standard => 4096,
+            Self::Advanced => 8192,
+        }
+    }
+}
+
+struct Parameter {
+    value: String,
+    kind: Kind,
+    version: u64,
+    changed: f64,
+}
+
+type Parameters = BTreeMap<String, Parameter>;
+type Reply = Result<Value, Failure>;
+
+/// A handle to the emulator. Clones are handles to the same one.
+#[derive(Clone, Default)]
+pub struct ParameterStore(Arc<Mutex<Parameters>>);
+
+impl ParameterStore {
+    fn parameters(&self) -> MutexGuard<'_, Parameters> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets a `String` parameter, whether it exists or not.
+    pub fn put(&self, name: &str, value: &str) {
+        store(&mut self.parameters(), name, value.to_owned(), Kind::String);
+    }
+
+    /// A parameter's value, in clear.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<String> {
+        self.parameters().get(name).map(|parameter| parameter.value.clone())
+    }
+
+    /// Does what a request asks for.
+    pub(crate) fn answer(&self, request: Request) -> Reply {
+        let parameters = &mut *self.parameters();
+        match request.action.as_str() {
+            "GetParameter" => get(parameters, &request.fields()?),
+            "GetParameters" => get_several(parameters, &request.fields()?),
+            "GetParametersByPath" => get_by_path(parameters, &request.fields()?),
+            "PutParameter" => put(parameters, request.fields()?),
+            "DeleteParameter" => delete(parameters, &request.fields()?),
+            _ => Err(request.unknown_action()),
+        }
+    }
+
+    /// A request's name in the fault plan: action and parameters.
+    pub(crate) fn call_name(request: &Request) -> String {
+        let names = request.body["Names"].as_array().map(|names| names.iter().filter_map(Value::as_str).collect());
+        let one = request.body["Name"].as_str().or(request.body["Path"].as_str()).unwrap_or_default();
+        let names: Vec<&str> = names.unwrap_or_else(|| vec![one]);
+        format!("{} {}", request.action, names.join("+"))
+    }
+}
+
+fn store(parameters: &mut Parameters, name: &str, value: String, kind: Kind) -> u64 {
+    let version = parameters.get(name).map_or(1, |old| old.version + 1);
+    parameters.insert(name.to_owned(), Parameter { value, kind, version, changed: epoch_seconds() });
+    version
+}
+
+fn not_found() -> Failure {
+    Failure::new("ParameterNotFound", "")
+}
+
+fn invalid(message: impl Into<String>) -> Failure {
+    Failure::new("ValidationException", message)
+}
+
+/// A parameter on the wire; a `SecureString` is shown in clear only to who asks for it.
+fn shown(name: &str, parameter: &Parameter, decrypted: Option<bool>) -> Value {
+    let hidden = parameter.kind == Kind::SecureString && decrypted != Some(true);
+    json!({
+        "ARN": format!("arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/{}", name.trim_start_matches('/')),
+        "Name": name,
+        "Type": parameter.kind,
+        "Value": if hidden { "AQICAHh-encrypted" } else { parameter.value.as_str() },
+        "Version": parameter.version,
+        "LastModifiedDate": parameter.changed,
+        "DataType": "text",
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct GetParameter {
+    name: String,
+    with_decryption: Option<bool>,
+}
+
+fn get(parameters: &Parameters, request: &GetParameter) -> Reply {
+    let parameter = parameters.get(&request.name).ok_or_else(not_found)?;
+    Ok(json!({"Parameter": shown(&request.name, parameter, request.with_decryption)}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct GetParameters {
+    names: Vec<String>,
+    with_decryption: Option<bool>,
+}
+
+fn get_several(parameters: &Parameters, request: &GetParameters) -> Reply {
+    if !(1..=10).contains(&request.names.len()) {
+        return Err(invalid("Names takes 1 to 10 names."));
+    }
+    let (known, unknown): (Vec<_>, Vec<_>) = request.names.iter().partition(|name| parameters.contains_key(*name));
+    let found: Vec<Value> = known
+        .into_iter()
+        .filter_map(|name| Some(shown(name, parameters.get(name)?, request.with_decryption)))
+        .collect();
+    Ok(json!({"Parameters": found, "InvalidParameters": unknown}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct GetParametersByPath {
+    path: String,
+    recursive: Option<bool>,
+    with_decryption: Option<bool>,
+    max_results: Option<usize>,
+    next_token: Option<String>,
+}
+
+/// The token of the next page is the last name of this one.
+fn get_by_path(parameters: &Parameters, request: &GetParametersByPath) -> Reply {
+    if !request.path.starts_with('/') {
+        return Err(invalid("The parameter path must begin with a forward slash \"/\"."));
+    }
+    let size = request.max_results.unwrap_or(10);
+    if !(1..=10).contains(&size) {
+        return Err(invalid("MaxResults is 1 to 10."));
+    }
+    if request.next_token.as_ref().is_some_and(|token| !parameters.contains_key(token)) {
+        return Err(Failure::new("InvalidNextToken", "The specified token isn't valid."));
+    }
+    let folder = format!("{}/", request.path.trim_end_matches('/'));
+    let below = |name: &str| {
+        let rest = name.strip_prefix(&folder);
+        rest.is_some_and(|rest| request.recursive == Some(true) || !rest.contains('/'))
+    };
+    let after = |name: &String| request.next_token.as_ref().is_none_or(|token| name > token);
+    let mut page: Vec<_> = parameters.iter().filter(|(name, _)| below(name) && after(name)).take(size + 1).collect();
+    let more = page.len() > size;
+    page.truncate(size);
+    let found: Vec<Value> =
+        page.iter().map(|(name, parameter)| shown(name, parameter, request.with_decryption)).collect();
+    let mut reply = json!({"Parameters": found});
+    if let Some((name, _)) = page.last().filter(|_| more) {
+        reply["NextToken"] = json!(name);
+    }
+    Ok(reply)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct PutParameter {
+    name: String,
+    value: String,
+    r#type: Option<Kind>,
+    overwrite: Option<bool>,
+    tier: Option<Tier>,
+}
+
+fn put(parameters: &mut Parameters, request: PutParameter) -> Reply {
+    check_name(&request.name)?;
+    let tier = request.tier.unwrap_or(Tier::Standard);
+    if request.value.is_empty() || request.value.len() > tier.limit() {
+        return Err(invalid(format!(
+            "{tier:?} tier parameters support a maximum parameter value of {} characters, and none is empty.",
+            tier.limit()
+        )));
+    }
+    let kind = match (parameters.get(&request.name), request.r#type) {
+        (Some(_), _) if request.overwrite != Some(true) => {
+            let message = "The parameter already exists. To overwrite this value, set the overwrite option in the \
+                           request to true.";
+            return Err(Failure::new("ParameterAlreadyExists", message));
+        }
+        (Some(old), Some(kind)) if old.kind != kind => {
+            let message = "Parameter Store doesn't support changing a parameter type.";
+            return Err(Failure::new("HierarchyTypeMismatchException", message));
+        }
+        (Some(old), _) => old.kind,
+        (None, Some(kind)) => kind,
+        (None, None) => return Err(invalid("The parameter type must be specified when you create a parameter.")),
+    };
+    let version = store(parameters, &request.name, request.value, kind);
+    Ok(json!({"Version": version, "Tier": tier}))
+}
+
+fn check_name(name: &str) -> Result<(), Failure> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-/".contains(c);
+    let rest = name.trim_start_matches('/').to_ascii_lowercase();
+    let hierarchical = !name.contains('/') || name.starts_with('/');
+    if name.is_empty()
+        || !hierarchical
+        || !name.chars().all(allowed)
+        || rest.starts_with("aws")
+        || rest.starts_with("ssm")
+    {
+        return Err(invalid(format!(
+            "{name} is no parameter name: letters, digits, _.- and / in front of each level."
+        )));
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct DeleteParameter {
+    name: String,
+}
+
+fn delete(parameters: &mut Parameters, request: &DeleteParameter) -> Reply {
+    parameters.remove(&request.name).ok_or_else(not_found)?;
+    Ok(json!({}))
+}

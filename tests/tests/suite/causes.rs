@@ -1,0 +1,8 @@
+//! Why a database does not do what it is asked: every cause has a code, names host, user and phase, and says what to do.
+
+mod busy;
+mod logins;
+mod network;
+mod proofs;
+mod settings;
+mod writer;

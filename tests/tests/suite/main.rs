@@ -1,0 +1,16 @@
+//! End to end: the real bootstrap, real servers, strict emulators.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what helps a test fails it like the test itself would")]
+
+mod causes;
+mod checks;
+mod clients;
+mod crash;
+mod docs;
+mod guards;
+mod input;
+mod leaks;
+mod rotation;
+mod scene;
+mod service;
+mod takeover;

