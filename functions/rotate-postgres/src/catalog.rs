@@ -101,6 +101,22 @@ impl Catalog {
     }
 }
 
+#[cfg(test)]
+impl Catalog {
+    /// The catalog of an unremarkable server of this version with these roles.
+    pub(crate) fn of(version: i32, roles: impl IntoIterator<Item = Role>) -> Self {
+        let server = ServerFacts {
+            version,
+            read_only: false,
+            encrypts_md5: false,
+            scram_iterations: 4096,
+            restricts_password_commands: false,
+            current_user: String::new(),
+        };
+        Self { server, roles: roles.into_iter().map(|role| (role.name.clone(), role)).collect() }
+    }
+}
+
 const SERVER: &str = "SELECT current_setting('server_version_num')::int4,
     pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on',
     current_setting('password_encryption') = 'md5',

@@ -90,7 +90,7 @@ pub(crate) fn roles(turn: &Turn, admin: &str, catalog: &Catalog) -> Result<Vec<W
         (Base::Pending | Base::None, Some(pending), _) if pending.expired => return Err(expired(pending)),
         _ => {}
     }
-    let own_objects = shared_objects(turn, current)?;
+    let own_objects = shared_objects(turn, current, base)?;
     let admin_options = admin_suffices(turn, admin, catalog)?;
     Ok([own_objects, admin_options].into_iter().flatten().collect())
 }
@@ -102,23 +102,31 @@ pub(crate) struct Warning {
     pub(crate) says: String,
 }
 
-/// What the user in use owns itself, the next one cannot work on.
-fn shared_objects(turn: &Turn, current: Option<&Role>) -> Result<Option<Warning>> {
-    let base = turn.base().unwrap_or_default();
-    let Some(current) = current.filter(|current| current.owns_objects && current.name != base) else { return Ok(None) };
-    let says =
-        format!("{:?} owns objects itself, which {:?} and its other users have no rights on.", current.name, base);
-    let (login, base) = (quoted(&current.name), quoted(base));
-    let remedy = format!(
-        "In each database of the application: REASSIGN OWNED BY {login} TO {base}. And once, for what it makes from now on: ALTER ROLE {login} SET role = {base}"
-    );
-    match turn.base {
-        // A team that begins with this layout: clients would lose their tables at the first turn.
-        Base::Owner(_) => Err(Error::new("OBJECTS_NOT_SHARED", says, remedy)),
-        // What a clone of AWS's function made has been out of its base's reach all along.
-        Base::Pending => Ok(Some(Warning { code: "OBJECTS_NOT_SHARED", says: format!("{says} {remedy}") })),
-        Base::Current | Base::None => Ok(None),
+/// What the user in use owns itself, or makes as itself, the next one cannot work on.
+fn shared_objects(turn: &Turn, current: Option<&Role>, base: Option<&Role>) -> Result<Option<Warning>> {
+    let (Some(current), Some(base)) = (current, base) else { return Ok(None) };
+    let acts_as_base = current.assumes() == Some(base.assumes().unwrap_or(&base.name));
+    let refuses = matches!(turn.base, Base::Owner(_));
+    if current.name == base.name || !(current.owns_objects || (refuses && !acts_as_base)) {
+        return Ok(None);
     }
+    let does = if current.owns_objects {
+        "owns objects"
+    } else {
+        "acts as itself and not as the owner, so that it owns what it makes"
+    };
+    let says = format!("{:?} {does}: {:?} and its other users have no rights on them.", current.name, base.name);
+    let (login, owner) = (quoted(&current.name), quoted(&base.name));
+    let remedy = format!(
+        "In each database of the application: REASSIGN OWNED BY {login} TO {owner}. And once, for what it makes from now on: ALTER ROLE {login} SET role = {}",
+        literal(&base.name)
+    );
+    if refuses {
+        // A team that begins with this layout: clients would lose their tables at the first turn.
+        return Err(Error::new("OBJECTS_NOT_SHARED", says, remedy));
+    }
+    // What a clone of AWS's function made has been out of its base's reach all along.
+    Ok(Some(Warning { code: "OBJECTS_NOT_SHARED", says: format!("{says} {remedy}") }))
 }
 
 fn names(turn: &Turn, admin: &str) -> Result<()> {

@@ -192,7 +192,6 @@ fn list_items(value: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::ServerFacts;
     use proptest::prelude::*;
 
     fn role(name: &str) -> Role {
@@ -200,16 +199,7 @@ mod tests {
     }
 
     fn catalog(version: i32, roles: impl IntoIterator<Item = Role>) -> Catalog {
-        let server = ServerFacts {
-            version,
-            read_only: false,
-            encrypts_md5: false,
-            scram_iterations: 4096,
-            restricts_password_commands: false,
-
-            current_user: String::new(),
-        };
-        Catalog { server, roles: roles.into_iter().map(|role| (role.name.clone(), role)).collect() }
+        Catalog::of(version, roles)
     }
 
     fn clone_turn() -> Turn {

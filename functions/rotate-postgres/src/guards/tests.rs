@@ -1,5 +1,5 @@
 use super::*;
-use crate::catalog::{ServerFacts, SettingKey};
+use crate::catalog::SettingKey;
 use crate::config::HostAlias;
 
 fn role(name: &str, member_of: &[&str]) -> Role {
@@ -25,16 +25,7 @@ fn ours(role: Role) -> Role {
 }
 
 fn catalog(version: i32, roles: impl IntoIterator<Item = Role>) -> Catalog {
-    let server = ServerFacts {
-        version,
-        read_only: false,
-        encrypts_md5: false,
-        scram_iterations: 4096,
-        restricts_password_commands: false,
-
-        current_user: String::new(),
-    };
-    Catalog { server, roles: roles.into_iter().map(|role| (role.name.clone(), role)).collect() }
+    Catalog::of(version, roles)
 }
 
 fn turn(current: &str, pending: &str, base: Base) -> Turn {
@@ -109,7 +100,8 @@ fn nobody_is_taken_into_an_owner_they_are_not_in() {
         let catalog = catalog(140_000, [admin(), role("app", &[]), current]);
         roles(&turn("a", "b", Base::Owner("app".into())), "admin", &catalog)
     };
-    assert_eq!(owned(role("a", &["app"])), Ok(vec![]));
+    assert_eq!(owned(acting("a", &["app"])), Ok(vec![]));
+    refused(owned(role("a", &["app"])), "OBJECTS_NOT_SHARED", "ALTER ROLE \"a\" SET role = 'app'");
     refused(owned(role("a", &["application"])), "CURRENT_NOT_MEMBER", "GRANT \"app\" TO \"a\"");
     refused(owned(role("A", &["app"])), "CURRENT_NOT_MEMBER", "\"a\" is not a member");
     // A team that has logged in as the owner itself until now.
@@ -240,7 +232,7 @@ fn acting(name: &str, member_of: &[&str]) -> Role {
 #[test]
 fn a_colleague_who_shares_the_owner_is_not_taken_for_the_twin() {
     let verdict = |twin: Role| {
-        let all = [admin(), ours(role("app", &[])), role("a", &["app"]), twin];
+        let all = [admin(), ours(role("app", &[])), acting("a", &["app"]), twin];
         roles(&turn("a", "payroll", Base::Owner("app".into())), "admin", &catalog(180_000, all))
     };
     refused(

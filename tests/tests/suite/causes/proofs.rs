@@ -50,6 +50,7 @@ async fn owner(scene: &Scene, name: &str) -> String {
     scene.sql(&format!("CREATE ROLE {name} NOLOGIN")).await;
     scene.admit(keyturn_tests::stack::ADMIN, name).await;
     scene.login(&format!("{name}_a"), &format!("IN ROLE {name}")).await;
+    scene.sql(&format!("ALTER ROLE {name}_a SET role = '{name}'")).await;
     scene.secret(name, &owned(scene, name)).unwrap()
 }
 

@@ -133,14 +133,21 @@ async fn an_owner_must_be_there_and_be_shared(scene: &Scene) {
     let says = ["\"tenant_a\" is not a member of \"house\"", "GRANT \"house\" TO \"tenant_a\""];
     scene.refuses(&secret, "tenant_b", Refusal("CURRENT_NOT_MEMBER", &says)).await;
     scene.sql(says[1]).await;
+    // And act as the owner from here on, or what it makes until its next turn would be its own.
+    let secret = scene.secret("house-joined", &value).unwrap();
+    let acting = "ALTER ROLE \"tenant_a\" SET role = 'house'";
+    scene.refuses(&secret, "tenant_b", Refusal("OBJECTS_NOT_SHARED", &["\"tenant_a\" acts as itself", acting])).await;
+    scene.sql(acting).await;
     let secret = scene.secret("house-after", &value).unwrap();
     assert_eq!(scene.rotates(&secret).await, "tenant_b");
+    assert_eq!(scene.rotates(&secret).await, "tenant_a");
 }
 
 async fn an_owners_second_user_must_be_its_own(scene: &Scene) {
     scene.sql("CREATE ROLE farm NOLOGIN; CREATE ROLE neighbour NOLOGIN").await;
     scene.admit(ADMIN, "farm").await;
     scene.login("farm_a", "IN ROLE farm").await;
+    scene.sql("ALTER ROLE farm_a SET role = 'farm'").await;
     scene.login("theirs_b", "IN ROLE neighbour").await;
     let secret = scene.secret("farm", &owned(scene, "farm_a", ["farm_a", "theirs_b"], "farm")).unwrap();
     scene.refuses(&secret, "theirs_b", Refusal("TWIN_IS_SOMEBODY_ELSE", &["GRANT \"farm\" TO \"theirs_b\""])).await;
@@ -174,13 +181,12 @@ async fn what_the_user_in_use_owns_itself_would_be_lost_to_the_next_one(scene: &
     scene.sql("CREATE ROLE manor NOLOGIN").await;
     scene.admit(ADMIN, "manor").await;
     scene.login("manor_a", "IN ROLE manor").await;
+    scene.sql("ALTER ROLE manor_a SET role = 'manor'").await;
     scene.sql("CREATE TABLE hoard (); ALTER TABLE hoard OWNER TO manor_a").await;
     let value = owned(scene, "manor_a", ["manor_a", "manor_b"], "manor");
     let secret = scene.secret("manor", &value).unwrap();
     let reassign = "REASSIGN OWNED BY \"manor_a\" TO \"manor\"";
-    scene
-        .refuses(&secret, "manor_b", Refusal("OBJECTS_NOT_SHARED", &["\"manor_a\" owns objects itself", reassign]))
-        .await;
+    scene.refuses(&secret, "manor_b", Refusal("OBJECTS_NOT_SHARED", &["\"manor_a\" owns objects", reassign])).await;
     // What the message says helps.
     scene.sql(reassign).await;
     let secret = scene.secret("manor-after", &value).unwrap();
