@@ -284,6 +284,38 @@ async fn a_pending_password_of_any_characters_logs_in() {
     }
 }
 
+/// The rotation has waited for a lock while somebody put another credential: it must not set its password any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_secret_that_waited_too_long_does_not_overwrite_a_newer_credential() {
+    let stack = Stack::start(16).await.unwrap();
+    let app = stack.app("shop").await.unwrap();
+    rotate(&stack, &app).await;
+    rotate(&stack, &app).await;
+    let token = stack.stage(&app.secret).unwrap();
+    stack.step(&app.secret, &token, "createSecret").await.unwrap();
+    let hash = "SELECT rolpassword FROM pg_authid WHERE rolname = 'shop_clone'";
+    let before = fact(&stack, hash).await;
+
+    let holder = stack.postgres.admin_client().await.unwrap();
+    holder.batch_execute("SELECT pg_advisory_lock(hashtextextended('shop', 0))").await.unwrap();
+    let meanwhile = async {
+        let asks = "SELECT 'yes' FROM pg_stat_activity WHERE query LIKE 'SELECT pg_try_advisory_xact_lock%'";
+        let waits = async {
+            while fact(&stack, asks).await.is_empty() {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), waits).await.unwrap();
+        let by_hand = stack.value(&app.secret, "AWSCURRENT").unwrap().to_string();
+        let client = keyturn_tests::aws::secrets_client(&stack.aws.client_url());
+        client.put_secret_value().secret_id(&app.secret).secret_string(by_hand).send().await.unwrap();
+        holder.batch_execute("SELECT pg_advisory_unlock_all()").await.unwrap();
+    };
+    let (set, ()) = tokio::join!(stack.step(&app.secret, &token, "setSecret"), meanwhile);
+    assert_eq!(set.unwrap_err().error_type, "CURRENT_MOVED");
+    assert_eq!(fact(&stack, hash).await, before, "the password was set all the same");
+}
+
 #[tokio::test]
 async fn the_reports_say_what_was_done() {
     let stack = Stack::start(16).await.unwrap();
