@@ -1,10 +1,41 @@
 //! The wall clock, for time stamps. Durations are measured with `tokio::time::Instant`, deadlines are [`crate::Deadline`]s.
 
 use chrono::{DateTime, Utc};
+use std::fmt;
+use std::sync::Arc;
 
 /// This instant.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
 pub fn now() -> DateTime<Utc> {
     Utc::now()
+}
+
+/// A wall clock to be handed to whoever decides by it, so that tests can turn its hands.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>);
+
+impl Clock {
+    /// The machine's.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::of(now)
+    }
+
+    /// One that shows what `read` gives.
+    pub fn of(read: impl Fn() -> DateTime<Utc> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    /// What it shows.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
 }

@@ -97,6 +97,13 @@ pub fn secrets_manager(vars: &Vars, aws: &SdkConfig) -> aws_sdk_secretsmanager::
     aws_sdk_secretsmanager::Client::from_conf(config.build())
 }
 
+/// Parameter Store's client.
+#[cfg(feature = "parameters")]
+#[must_use]
+pub fn parameter_store(aws: &SdkConfig) -> aws_sdk_ssm::Client {
+    aws_sdk_ssm::Client::new(aws)
+}
+
 /// Plain HTTP is for this machine only: tests and the local stack.
 fn check_endpoint(url: &str) -> std::result::Result<(), String> {
     let rest = match url.split_once("://") {

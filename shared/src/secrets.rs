@@ -1,8 +1,9 @@
 //! Secrets Manager: read by label and token, put the pending value, move the label. What is inside a secret is not known here.
 
+use crate::aws_call::{Call, Failed, within};
 use crate::{Deadline, Error, Result};
 use aws_sdk_secretsmanager::Client;
-use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_secretsmanager::error::ProvideErrorMetadata as _;
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
 use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::HashMap;
@@ -71,7 +72,8 @@ impl Secrets {
     /// The `SECRET_NOT_FOUND`, `AWS_*` and `KMS_DENIED` codes.
     pub async fn describe(&self, secret: &str, deadline: Deadline) -> Result<Description> {
         let call = self.client.describe_secret().secret_id(secret).send();
-        let answer = within(deadline, call).await.map_err(|e| e.explain("DescribeSecret", secret))?;
+        let answer =
+            within(deadline, call).await.map_err(|e| e.explain(&Call::secrets_manager("DescribeSecret", secret)))?;
         Ok(Description {
             arn: answer.arn.unwrap_or_else(|| secret.to_owned()),
             rotation_enabled: answer.rotation_enabled,
@@ -104,7 +106,7 @@ impl Secrets {
             {
                 return Ok(None);
             }
-            Err(e) => return Err(e.explain("GetSecretValue", secret)),
+            Err(e) => return Err(e.explain(&Call::secrets_manager("GetSecretValue", secret))),
         };
         let arn = answer.arn.unwrap_or_else(|| secret.to_owned());
         let Some(text) = answer.secret_string else {
@@ -145,7 +147,7 @@ impl Secrets {
         match within(deadline, call).await {
             Ok(_) => Ok(Put::Stored),
             Err(Failed::Answered(e)) if e.code() == Some("ResourceExistsException") => Ok(Put::Taken),
-            Err(e) => Err(e.explain("PutSecretValue", secret)),
+            Err(e) => Err(e.explain(&Call::secrets_manager("PutSecretValue", secret))),
         }
     }
 
@@ -167,102 +169,7 @@ impl Secrets {
         match within(deadline, call).await {
             Ok(_) => Ok(Moved::Done),
             Err(Failed::Answered(e)) if e.code() == Some("InvalidParameterException") => Ok(Moved::Refused),
-            Err(e) => Err(e.explain("UpdateSecretVersionStage", secret)),
+            Err(e) => Err(e.explain(&Call::secrets_manager("UpdateSecretVersionStage", secret))),
         }
     }
-}
-
-enum Failed<E> {
-    Answered(Box<SdkError<E>>),
-    Late,
-    NoTimeLeft,
-}
-
-async fn within<T, E>(
-    deadline: Deadline,
-    call: impl Future<Output = std::result::Result<T, SdkError<E>>>,
-) -> std::result::Result<T, Failed<E>> {
-    if deadline.remaining().is_zero() {
-        return Err(Failed::NoTimeLeft);
-    }
-    deadline.bound(call).await.map_err(|_| Failed::Late)?.map_err(|e| Failed::Answered(Box::new(e)))
-}
-
-impl<E: ProvideErrorMetadata + std::error::Error + 'static> Failed<E> {
-    /// The error for a person: which action on which secret, and what to change.
-    fn explain(&self, action: &str, secret: &str) -> Error {
-        let error = match self {
-            Self::Answered(error) => error,
-            Self::Late => {
-                return unreachable(action, secret, "it had not answered when the invocation's time was nearly up");
-            }
-            Self::NoTimeLeft => {
-                return Error::new(
-                    "OUT_OF_TIME",
-                    format!(
-                        "The invocation's time was nearly up before secretsmanager:{action} on {secret} could be called."
-                    ),
-                    "Give the function a timeout of 30 s or more; Secrets Manager tries the rotation again by itself.",
-                );
-            }
-        };
-        if matches!(**error, SdkError::DispatchFailure(_) | SdkError::TimeoutError(_) | SdkError::ResponseError(_)) {
-            return unreachable(action, secret, &root_cause(error));
-        }
-        let Some(code) = error.code() else {
-            return unreachable(
-                action,
-                secret,
-                "what came back is no reply of Secrets Manager's (does a proxy answer in its place?)",
-            );
-        };
-        let said = error.message().unwrap_or("no message").trim_end_matches('.');
-        let what = format!("secretsmanager:{action} on {secret} failed: {code}: {said}.");
-        if said.contains("KMS") || matches!(code, "DecryptionFailure" | "EncryptionFailure") {
-            let remedy = "Allow the function's role kms:Decrypt and kms:GenerateDataKey on the secret's KMS key (in its IAM policy and in the key's policy), and check that the key is enabled.";
-            return Error::new("KMS_DENIED", what, remedy);
-        }
-        match code {
-            "AccessDeniedException" | "AccessDenied" => Error::new(
-                "AWS_ACCESS_DENIED",
-                what,
-                format!(
-                    "Allow the function's role \"secretsmanager:{action}\" on \"{secret}\" (for another account's secret, in the secret's resource policy too)."
-                ),
-            ),
-            "ResourceNotFoundException" => Error::new(
-                "SECRET_NOT_FOUND",
-                what,
-                format!(
-                    "Check that it exists in this account and region: aws secretsmanager describe-secret --secret-id {secret}"
-                ),
-            ),
-            "ThrottlingException" | "Throttling" | "TooManyRequestsException" => Error::new(
-                "AWS_THROTTLED",
-                what,
-                "Nothing to do now: Secrets Manager tries the rotation again by itself. If it keeps happening, spread the schedules.",
-            ),
-            _ => Error::new(
-                "AWS_CALL_FAILED",
-                what,
-                "If it is an internal error, Secrets Manager tries the rotation again by itself; otherwise the text before says what to change.",
-            ),
-        }
-    }
-}
-
-fn unreachable(action: &str, secret: &str, why: &str) -> Error {
-    Error::new(
-        "AWS_UNREACHABLE",
-        format!("secretsmanager:{action} on {secret} got no answer: {why}."),
-        "In a VPC, the function needs an interface endpoint for com.amazonaws.<region>.secretsmanager (or a NAT gateway) and a security group that allows HTTPS to it; behind a private CA, set AWS_CA_BUNDLE.",
-    )
-}
-
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }

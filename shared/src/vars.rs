@@ -22,8 +22,12 @@ impl Vars {
     /// These settings and no others.
     #[must_use]
     pub fn of<const N: usize>(settings: [(&str, &str); N]) -> Self {
-        let settings: HashMap<String, String> =
-            settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Self::from_pairs(settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())))
+    }
+
+    /// The same from pairs of a name and a value.
+    pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        let settings: HashMap<String, String> = pairs.into_iter().collect();
         Self::from_source(move |name| settings.get(name).cloned())
     }
 

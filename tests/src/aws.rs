@@ -16,7 +16,7 @@ use axum::response::{Html, IntoResponse as _, Response};
 use bytes::Bytes;
 use serde_json::Value;
 
-pub use clients::{parameters_client, secrets_client};
+pub use clients::{function_config, parameters_client, secrets_client};
 
 use crate::aws_json::{ACCOUNT, Failure, Request, Service, respond};
 use crate::faults::{Fault, Faults, Moment};

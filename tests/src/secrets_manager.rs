@@ -32,7 +32,7 @@ pub struct SecretsManager {
 impl SecretsManager {
     pub(crate) fn new() -> anyhow::Result<Self> {
         let state = State { secrets: Vec::new(), functions: HashMap::new(), lag_pending: 0, attempts: 3 };
-        let client = reqwest::Client::builder().no_proxy().build().context("an HTTP client")?;
+        let client = keyturn::http::client()?;
         Ok(Self { state: Arc::new(Mutex::new(state)), background: Arc::default(), client })
     }
 

@@ -22,13 +22,15 @@ enum Kind {
 enum Tier {
     Standard,
     Advanced,
+    #[serde(rename = "Intelligent-Tiering")]
+    Intelligent,
 }
 
 impl Tier {
     fn limit(self) -> usize {
         match self {
             Self::Standard => 4096,
-            Self::Advanced => 8192,
+            Self::Advanced | Self::Intelligent => 8192,
         }
     }
 }
@@ -196,7 +198,14 @@ struct PutParameter {
 
 fn put(parameters: &mut Parameters, request: PutParameter) -> Reply {
     check_name(&request.name)?;
-    let tier = request.tier.unwrap_or(Tier::Standard);
+    let was_advanced = parameters.get(&request.name).is_some_and(|old| old.value.len() > Tier::Standard.limit());
+    if was_advanced && request.tier == Some(Tier::Standard) {
+        return Err(invalid(
+            "This parameter uses the advanced-parameter tier. You can't downgrade a parameter from the \
+             advanced-parameter tier to the standard-parameter tier.",
+        ));
+    }
+    let tier = request.tier.unwrap_or(if was_advanced { Tier::Advanced } else { Tier::Standard });
     if request.value.is_empty() || request.value.len() > tier.limit() {
         return Err(invalid(format!(
             "{tier:?} tier parameters support a maximum parameter value of {} characters, and none is empty.",

@@ -125,7 +125,7 @@ async fn refusals_strike_the_function_alone_and_can_be_taken_back() {
 /// Sends what no SDK sends, and gives back the status and the violation.
 async fn raw(target: &str, signature: Option<&str>, body: &'static str) -> (u16, String) {
     let aws = Aws::start(Faults::none()).await.unwrap();
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = keyturn::http::client().unwrap();
     let mut request = client.post(aws.url()).header("content-type", "application/x-amz-json-1.1");
     request = request.header("x-amz-target", target).header("x-amz-date", "20260101T000000Z").body(body);
     if let Some(signature) = signature {

@@ -190,7 +190,7 @@ async fn dropped_it_leaves_no_process() {
 #[tokio::test]
 async fn the_invoke_api_marks_failures() {
     let lambda = start(Faults::none(), &[]).await;
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = keyturn::http::client().unwrap();
     let post = async |url: String, event: Value| client.post(url).json(&event).send().await.unwrap();
     let good = post(lambda.invoke_url(), json!({"n": 1})).await;
     assert_eq!((good.status().as_u16(), good.headers().get("x-amz-function-error")), (200, None));

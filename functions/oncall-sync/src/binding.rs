@@ -1,0 +1,419 @@
+//! What ties one on-call source to one Okta group: the JSON document of each parameter below `CONFIG_PATH`.
+
+use crate::ids::{BindingId, GroupId, OktaId, PagerDutyId, PolicyId, ScheduleId};
+use chrono::TimeDelta;
+use keyturn::{Error, Result};
+use serde::{Deserialize, Deserializer};
+use std::collections::{BTreeMap, BTreeSet};
+
+const MOST_POST_SHIFT: TimeDelta = TimeDelta::minutes(15);
+const LEAST_STALE: TimeDelta = TimeDelta::minutes(5);
+/// As far ahead as PagerDuty is asked: an end beyond it is not known.
+const MOST_STALE: TimeDelta = TimeDelta::hours(24);
+
+/// Where it is said who is on call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Whoever is on call in any of these schedules.
+    Schedules(BTreeSet<ScheduleId>),
+    /// Whoever is on call at these levels of an escalation policy.
+    Policy {
+        /// The policy.
+        id: PolicyId,
+        /// Its levels, counted from one.
+        levels: BTreeSet<u32>,
+    },
+}
+
+/// What happens to people in the group whom nobody put there but a person at Okta.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Outsiders {
+    /// They leave.
+    Revoke,
+    /// They stay, and it is said.
+    Report,
+}
+
+/// One binding, all of it checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The last segment of the parameter's name.
+    pub id: BindingId,
+    /// Who is on call.
+    pub source: Source,
+    /// The group that carries the rights.
+    pub group: GroupId,
+    /// The group's name, to be sure that the id is the one that was meant.
+    pub group_name: String,
+    /// More people on call than this, and nobody is granted.
+    pub max_members: usize,
+    /// More grants than this in one run, and nobody is granted.
+    pub max_new_per_run: usize,
+    /// Only members of this group are ever granted.
+    pub eligible_group: Option<GroupId>,
+    /// Okta ids of people whose address does not lead to them.
+    pub identities: BTreeMap<PagerDutyId, OktaId>,
+    /// PagerDuty users that stand for "nobody".
+    pub placeholders: BTreeSet<PagerDutyId>,
+    /// Never taken out of the group: sealed emergency accounts.
+    pub keep: BTreeSet<OktaId>,
+    /// How long after the end of a shift its engineer stays.
+    pub post_shift: TimeDelta,
+    /// How long a grant outlives the last reading of the source.
+    pub max_stale: TimeDelta,
+    /// So many readings in a row must find nobody on call before that counts.
+    pub gap_confirm_runs: u32,
+    /// People whom the ledger does not know.
+    pub out_of_band: Outsiders,
+    /// People who are in the group when the ledger begins.
+    pub adoption: Outsiders,
+}
+
+/// The document as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    schedules: Option<BTreeSet<ScheduleId>>,
+    escalation_policy: Option<PolicyId>,
+    levels: Option<BTreeSet<u32>>,
+    okta_group: GroupId,
+    group_name: String,
+    #[serde(default = "two")]
+    max_members: usize,
+    max_new_per_run: Option<usize>,
+    eligible_group: Option<GroupId>,
+    #[serde(default)]
+    identities: Identities,
+    #[serde(default)]
+    placeholders: BTreeSet<PagerDutyId>,
+    #[serde(default)]
+    keep: BTreeSet<OktaId>,
+    #[serde(default, deserialize_with = "duration")]
+    post_shift: TimeDelta,
+    #[serde(default = "two_hours", deserialize_with = "duration")]
+    max_stale: TimeDelta,
+    #[serde(default = "two_runs")]
+    gap_confirm_runs: u32,
+    #[serde(default = "revoke")]
+    out_of_band: Outsiders,
+    #[serde(default = "report")]
+    adoption: Outsiders,
+}
+
+fn two() -> usize {
+    2
+}
+
+fn two_runs() -> u32 {
+    2
+}
+
+fn two_hours() -> TimeDelta {
+    TimeDelta::hours(2)
+}
+
+fn revoke() -> Outsiders {
+    Outsiders::Revoke
+}
+
+fn report() -> Outsiders {
+    Outsiders::Report
+}
+
+/// `"90s"`, `"15m"`, `"2h"`.
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<TimeDelta, D::Error> {
+    use serde::de::Error as _;
+    let text = String::deserialize(deserializer)?;
+    let parsed = humantime::parse_duration(&text).map_err(|_| format!("{text:?} is no duration, such as \"15m\""));
+    parsed
+        .and_then(|duration| TimeDelta::from_std(duration).map_err(|_| format!("{text:?} is too long")))
+        .map_err(D::Error::custom)
+}
+
+/// A map in which no key stands twice: of two identities of one person, nobody could say which one counts.
+#[derive(Default)]
+struct Identities(BTreeMap<PagerDutyId, OktaId>);
+
+impl<'de> Deserialize<'de> for Identities {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Once;
+        impl<'de> serde::de::Visitor<'de> for Once {
+            type Value = Identities;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a map of PagerDuty ids to Okta ids")
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> std::result::Result<Identities, A::Error> {
+                use serde::de::Error as _;
+                let mut identities = BTreeMap::new();
+                while let Some((pagerduty, okta)) = map.next_entry::<PagerDutyId, OktaId>()? {
+                    if identities.insert(pagerduty.clone(), okta).is_some() {
+                        return Err(A::Error::custom(format!("{pagerduty} stands twice")));
+                    }
+                }
+                Ok(Identities(identities))
+            }
+        }
+        deserializer.deserialize_map(Once)
+    }
+}
+
+impl Binding {
+    /// Reads the document of the parameter called `name`.
+    ///
+    /// # Errors
+    /// `BINDING_INVALID`, with the parameter's name, the path of the key, and what is wrong with it.
+    pub fn parse(name: &str, text: &str) -> Result<Self> {
+        let id = name.rsplit('/').next().unwrap_or_default();
+        let id = BindingId::try_from(id).map_err(|problem| invalid(name, "its name", &problem))?;
+        // serde would take a list of values for the keys in their order.
+        if !text.trim_start().starts_with('{') {
+            return Err(invalid(name, "the document", "it is no JSON object"));
+        }
+        let mut json = serde_json::Deserializer::from_str(text);
+        let document: Document = serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| invalid(name, &error.path().to_string(), &error.inner().to_string()))?;
+        json.end().map_err(|_| invalid(name, ".", "there is something after the document"))?;
+        document.check(id).map_err(|(path, problem)| invalid(name, path, &problem))
+    }
+}
+
+impl Binding {
+    /// The binding of a ledger that no document speaks of any more: nobody is ever granted by it.
+    pub(crate) fn abandoned(id: BindingId, group: GroupId) -> Self {
+        Self {
+            id,
+            source: Source::Schedules(BTreeSet::new()),
+            group,
+            group_name: String::new(),
+            max_members: 0,
+            max_new_per_run: 0,
+            eligible_group: None,
+            identities: BTreeMap::new(),
+            placeholders: BTreeSet::new(),
+            keep: BTreeSet::new(),
+            post_shift: TimeDelta::zero(),
+            max_stale: two_hours(),
+            gap_confirm_runs: two_runs(),
+            out_of_band: Outsiders::Report,
+            adoption: Outsiders::Report,
+        }
+    }
+}
+
+fn invalid(name: &str, path: &str, problem: &str) -> Error {
+    let path = if path == "." || path == "?" { "the document" } else { path };
+    Error::new(
+        "BINDING_INVALID",
+        format!("The parameter {name} is no binding: {path}: {problem}."),
+        format!(
+            "Correct it; until then nothing changes but that recorded shifts end: aws ssm put-parameter --overwrite --name {name} --value file://binding.json"
+        ),
+    )
+}
+
+impl Document {
+    fn check(self, id: BindingId) -> std::result::Result<Binding, (&'static str, String)> {
+        let source = match (self.schedules, self.escalation_policy, self.levels) {
+            (Some(schedules), None, None) if (1..=10).contains(&schedules.len()) => Source::Schedules(schedules),
+            (Some(_), None, None) => return Err(("schedules", "one to ten are needed".to_owned())),
+            (None, Some(id), Some(levels)) if !levels.is_empty() && !levels.contains(&0) => {
+                Source::Policy { id, levels }
+            }
+            (None, Some(_), _) => {
+                return Err(("levels", "an escalation policy needs its levels, counted from 1".to_owned()));
+            }
+            _ => return Err(("schedules", "either schedules, or escalation_policy with levels".to_owned())),
+        };
+        if self.group_name.trim().is_empty() || self.group_name.chars().any(char::is_control) {
+            return Err(("group_name", "the group's name as Okta shows it".to_owned()));
+        }
+        // Twenty rows of a ledger fit into a parameter.
+        if !(1..=20).contains(&self.max_members) {
+            return Err(("max_members", "1 to 20".to_owned()));
+        }
+        let max_new_per_run = self.max_new_per_run.unwrap_or(self.max_members);
+        if !(1..=self.max_members).contains(&max_new_per_run) {
+            return Err(("max_new_per_run", "1 to max_members".to_owned()));
+        }
+        if self.eligible_group.as_ref() == Some(&self.okta_group) {
+            return Err(("eligible_group", "the group itself says nothing about who may be in it".to_owned()));
+        }
+        if self.post_shift > MOST_POST_SHIFT {
+            return Err(("post_shift", "15m at most".to_owned()));
+        }
+        if !(LEAST_STALE..=MOST_STALE).contains(&self.max_stale) {
+            return Err(("max_stale", "5m to 24h".to_owned()));
+        }
+        if !(1..=60).contains(&self.gap_confirm_runs) {
+            return Err(("gap_confirm_runs", "1 to 60".to_owned()));
+        }
+        Ok(Binding {
+            id,
+            source,
+            group: self.okta_group,
+            group_name: self.group_name,
+            max_members: self.max_members,
+            max_new_per_run,
+            eligible_group: self.eligible_group,
+            identities: self.identities.0,
+            placeholders: self.placeholders,
+            keep: self.keep,
+            post_shift: self.post_shift,
+            max_stale: self.max_stale,
+            gap_confirm_runs: self.gap_confirm_runs,
+            out_of_band: self.out_of_band,
+            adoption: self.adoption,
+        })
+    }
+}
+
+/// All documents below `CONFIG_PATH`, the good and the bad.
+#[derive(Debug, Default)]
+pub struct Bindings {
+    /// Those that can be followed.
+    pub good: Vec<Binding>,
+    /// Those that cannot: nothing is changed for them.
+    pub bad: BTreeMap<String, Error>,
+}
+
+impl Bindings {
+    /// Reads every document; a bad one stops nobody else.
+    #[must_use]
+    pub fn read<'a>(documents: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut read = Self::default();
+        let mut names = BTreeMap::new();
+        for (name, text) in documents {
+            match Binding::parse(name, text) {
+                Ok(binding) => {
+                    names.insert(binding.id.clone(), name.to_owned());
+                    read.good.push(binding);
+                }
+                Err(error) => {
+                    read.bad.insert(name.to_owned(), error);
+                }
+            }
+        }
+        // First: whoever is refused below still says which group must not be filled by others.
+        read.refuse_eligible_groups(&names);
+        read.refuse_shared_groups(&names);
+        read
+    }
+
+    /// Two bindings of one group would take out whom the other put in.
+    fn refuse_shared_groups(&mut self, names: &BTreeMap<BindingId, String>) {
+        let mut users: BTreeMap<GroupId, Vec<String>> = BTreeMap::new();
+        for binding in &self.good {
+            users.entry(binding.group.clone()).or_default().push(names[&binding.id].clone());
+        }
+        users.retain(|_, names| names.len() > 1);
+        self.good.retain(|binding| !users.contains_key(&binding.group));
+        for (group, names) in users {
+            for name in &names {
+                let problem = format!("{group} is the group of {} too", others(&names, name));
+                self.bad.insert(name.clone(), invalid(name, "okta_group", &problem));
+            }
+        }
+    }
+
+    /// Whoever may write one document could make themselves eligible for another binding, or nobody.
+    fn refuse_eligible_groups(&mut self, names: &BTreeMap<BindingId, String>) {
+        let eligible: BTreeSet<GroupId> =
+            self.good.iter().filter_map(|binding| binding.eligible_group.clone()).collect();
+        for binding in self.good.extract_if(.., |binding| eligible.contains(&binding.group)) {
+            let name = &names[&binding.id];
+            let problem = format!("{} says who is eligible for another binding", binding.group);
+            self.bad.insert(name.clone(), invalid(name, "okta_group", &problem));
+        }
+    }
+
+    /// The error of the document of this binding, if it cannot be followed.
+    #[must_use]
+    pub fn error_of(&self, id: &BindingId) -> Option<&Error> {
+        self.bad.iter().find(|(name, _)| name.rsplit('/').next() == Some(id.as_str())).map(|(_, error)| error)
+    }
+}
+
+fn others(names: &[String], one: &str) -> String {
+    let others: Vec<&str> = names.iter().map(String::as_str).filter(|name| *name != one).collect();
+    others.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{"schedules": ["PSCHED1"], "okta_group": "00g1", "group_name": "break-glass"}"#;
+
+    fn with(key: &str, value: &str) -> String {
+        GOOD.replacen('{', &format!("{{\"{key}\": {value}, "), 1)
+    }
+
+    #[test]
+    fn a_short_document_gets_careful_defaults() {
+        let binding = Binding::parse("/keyturn/prod/oncall/shop", GOOD).unwrap();
+        assert_eq!(binding.id.as_str(), "shop");
+        assert_eq!((binding.max_members, binding.max_new_per_run, binding.gap_confirm_runs), (2, 2, 2));
+        assert_eq!((binding.post_shift, binding.max_stale), (TimeDelta::zero(), TimeDelta::hours(2)));
+        assert_eq!((binding.out_of_band, binding.adoption), (Outsiders::Revoke, Outsiders::Report));
+    }
+
+    #[test]
+    fn a_bad_document_is_refused_with_the_path_of_the_key() {
+        for (document, path) in [
+            ("[]".to_owned(), "the document: "),
+            ("{".to_owned(), "the document: "),
+            (format!("{GOOD} {GOOD}"), "the document: there is something after"),
+            (with("eligable_group", "\"00g2\""), "eligable_group: unknown field"),
+            (with("schedules", "[\"P2\"]"), "the document: duplicate field `schedules`"),
+            (GOOD.replace("[\"PSCHED1\"]", "[]"), "schedules: one to ten"),
+            (GOOD.replace("\"PSCHED1\"", "\"P1\", \"a/b\""), "schedules[1]: \"a/b\" is no id"),
+            (with("levels", "[1]"), "schedules: either schedules, or"),
+            (with("escalation_policy", "\"P9\""), "schedules: either schedules, or"),
+            (GOOD.replace("\"schedules\": [\"PSCHED1\"]", "\"escalation_policy\": \"P9\""), "levels: an escalation"),
+            (
+                GOOD.replace("\"schedules\": [\"PSCHED1\"]", "\"escalation_policy\": \"P9\", \"levels\": [0]"),
+                "levels: an escalation",
+            ),
+            (GOOD.replace("break-glass", " "), "group_name: "),
+            (with("max_members", "0"), "max_members: 1 to 20"),
+            (with("max_members", "-1"), "max_members: invalid value"),
+            (with("max_new_per_run", "3"), "max_new_per_run: 1 to max_members"),
+            (with("eligible_group", "\"00g1\""), "eligible_group: the group itself"),
+            (with("identities", r#"{"P1": "00u1", "P1": "00u2"}"#), "P1 stands twice"),
+            (with("identities", r#"{"P1": "https://evil"}"#), "identities.P1: "),
+            (with("keep", "[\"\"]"), "keep[0]: "),
+            (with("post_shift", "\"16m\""), "post_shift: 15m at most"),
+            (with("post_shift", "15"), "post_shift: invalid type"),
+            (with("max_stale", "\"soon\""), "max_stale: \"soon\" is no duration"),
+            (with("max_stale", "\"1m\""), "max_stale: 5m to 24h"),
+            (with("max_stale", "\"2days\""), "max_stale: 5m to 24h"),
+            (with("gap_confirm_runs", "0"), "gap_confirm_runs: 1 to 60"),
+            (with("out_of_band", "\"ignore\""), "out_of_band: unknown variant"),
+        ] {
+            let error = Binding::parse("/keyturn/prod/oncall/shop", &document).unwrap_err();
+            assert_eq!(error.code(), "BINDING_INVALID");
+            assert!(error.message().contains("/keyturn/prod/oncall/shop"), "{error}");
+            assert!(error.message().contains(path), "{path} in {error}");
+        }
+    }
+
+    #[test]
+    fn one_group_in_two_bindings_stops_both_and_nobody_else() {
+        let other = GOOD.replace("00g1", "00g2");
+        let bindings = Bindings::read([("/x/a", GOOD), ("/x/b", GOOD), ("/x/c", &other), ("/x/d", "{}")]);
+        assert_eq!(bindings.good.iter().map(|b| b.id.as_str()).collect::<Vec<_>>(), ["c"]);
+        assert_eq!(bindings.bad.keys().collect::<Vec<_>>(), ["/x/a", "/x/b", "/x/d"]);
+        assert!(bindings.bad["/x/a"].message().contains("the group of /x/b too"), "{}", bindings.bad["/x/a"]);
+        assert!(bindings.error_of(&"d".try_into().unwrap()).is_some());
+        assert!(bindings.error_of(&"c".try_into().unwrap()).is_none());
+    }
+    #[test]
+    fn nobody_makes_themselves_eligible_for_another_binding() {
+        let shop = GOOD.replacen('{', "{\"eligible_group\": \"00g9\", ", 1);
+        let evil = GOOD.replace("00g1", "00g9");
+        let bindings = Bindings::read([("/x/shop", shop.as_str()), ("/x/evil", &evil)]);
+        assert_eq!(bindings.good.iter().map(|b| b.id.as_str()).collect::<Vec<_>>(), ["shop"]);
+        assert!(bindings.bad["/x/evil"].message().contains("okta_group: 00g9 says who is eligible"), "{bindings:?}");
+    }
+}

@@ -1,0 +1,216 @@
+//! Grants and revokes that a person asks for. Who may ask is for IAM to decide.
+
+use crate::OncallSync;
+use crate::apply::Work;
+use crate::ids::{BindingId, OktaId};
+use crate::knowledge::{Identity, Members, Reading};
+use crate::ledger::{Hold, Ledger, Origin, Remembered, Row};
+use crate::look::View;
+use crate::okta::{Found, Status, User};
+use crate::planner::{Grant, Plan, Reason, Revoke};
+use crate::report::Report;
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use keyturn::{Deadline, Error, Result};
+use std::collections::BTreeSet;
+
+impl OncallSync {
+    /// Puts somebody into a group for a while.
+    ///
+    /// Safe to repeat: the later call's end counts.
+    ///
+    /// # Errors
+    /// `BINDING_UNKNOWN`, `BINDING_INVALID`, `USER_UNKNOWN`, `USER_NOT_ACTIVE`, `USER_NOT_ELIGIBLE`, `USER_IS_KEPT`, `CHANGE_UNFINISHED`.
+    pub(crate) async fn grant_by_hand(
+        &self,
+        binding: &BindingId,
+        user: &str,
+        lasts: TimeDelta,
+        reason: &str,
+        deadline: Deadline,
+    ) -> Result<Report> {
+        let now = self.clock.now();
+        let (view, user) = self.one(binding, user, now, deadline).await?;
+        if user.status != Status::Active {
+            return Err(Error::new(
+                "USER_NOT_ACTIVE",
+                format!("The Okta user {} is not ACTIVE.", user.id),
+                "Activate the user at Okta, or grant it to somebody else.",
+            ));
+        }
+        // A list that could not be read is no reason to refuse; a group that is the wrong one is.
+        if let Members::Unknown { why } = &view.members
+            && why.code().starts_with("GROUP_")
+        {
+            return Err(why.clone());
+        }
+        if !view.eligible.admits(&user.id) {
+            return Err(Error::new(
+                "USER_NOT_ELIGIBLE",
+                format!("The Okta user {} is not known to be in the binding's eligible_group.", user.id),
+                "Whoever owns that group can put them in; then ask again.",
+            ));
+        }
+        let until = now + lasts;
+        let mut ledger = known_ledger(&view)?;
+        ledger.holds.remove(&user.id);
+        ledger.rows.retain(|row| row.okta != user.id || row.source != Origin::Manual);
+        ledger.rows.push(Row {
+            okta: user.id.clone(),
+            pagerduty: None,
+            source: Origin::Manual,
+            granted_at: now,
+            shift_end: None,
+            expires_at: until,
+            reason: reason.to_owned(),
+            intended: true,
+        });
+        let grant = Grant { okta: user.id.clone(), pagerduty: None, shift_end: Some(until), again: false };
+        let plan = Plan { grants: vec![grant], ..quiet(ledger) };
+        let work = self.carry_out(Work::new(view, plan, &format!("by hand: {reason}")), deadline).await;
+        if !work.is_finished() {
+            if work.told.is_empty() {
+                // Not even begun: what was remembered before holds again, a grant that this one was to lengthen too.
+                self.store_again(&work.view, deadline).await;
+            }
+            return Err(unfinished());
+        }
+        Ok(Report::Granted { binding: binding.clone(), user: user.id, until })
+    }
+
+    /// Takes somebody out of a group, and keeps them out until their shift ends.
+    ///
+    /// Safe to repeat.
+    ///
+    /// # Errors
+    /// `BINDING_UNKNOWN`, `BINDING_INVALID`, `USER_UNKNOWN`, `USER_IS_KEPT`, `CHANGE_UNFINISHED`, `REVOKE_NOT_HELD`.
+    pub(crate) async fn revoke_by_hand(
+        &self,
+        binding: &BindingId,
+        user: &str,
+        reason: &str,
+        deadline: Deadline,
+    ) -> Result<Report> {
+        let now = self.clock.now();
+        let (view, user) = self.one(binding, user, now, deadline).await?;
+        tracing::info!(
+            code = "REVOKE_ASKED",
+            binding = binding.as_str(),
+            user = user.id.as_str(),
+            reason,
+            "Somebody asks for a revoke by hand."
+        );
+        let revoke = Revoke { okta: user.id.clone(), reason: Reason::Manual, due: None, again: false };
+        let mut plan =
+            Plan { revokes: vec![revoke], grants: Vec::new(), notices: BTreeSet::new(), intent: view.ledger.clone() };
+        let mut until = None;
+        if let Remembered::Known(ledger) = &mut plan.intent {
+            until = shift_end(&view, ledger, &user.id, now);
+            ledger.holds.insert(user.id.clone(), Hold { until });
+            ledger.leaving.insert(user.id.clone());
+        }
+        let work = self.carry_out(Work::new(view, plan, ""), deadline).await;
+        if !work.is_finished() {
+            return Err(unfinished());
+        }
+        if !work.stored || work.plan.intent == Remembered::Lost {
+            return Err(Error::new(
+                "REVOKE_NOT_HELD",
+                format!(
+                    "The Okta user {} is out of the group, but the ledger could not be written, so the next tick may put them back.",
+                    user.id
+                ),
+                "Ask again after the next tick; until then, take them off the schedule.",
+            ));
+        }
+        let held = until.map_or_else(
+            || "until they are not on call any more".to_owned(),
+            |until| format!("until {}", until.to_rfc3339_opts(SecondsFormat::Secs, true)),
+        );
+        Ok(Report::Revoked { binding: binding.clone(), user: user.id, held })
+    }
+
+    /// The binding and the person that are meant.
+    async fn one(&self, id: &BindingId, user: &str, now: DateTime<Utc>, deadline: Deadline) -> Result<(View, User)> {
+        let half = deadline.at_most(deadline.remaining() / 2);
+        let (sight, user) = tokio::try_join!(self.look(Some(id), now, half), self.okta.by_login_or_id(user, half))?;
+        if let Some((_, error)) = sight.bad.into_iter().find(|(name, _)| name.rsplit('/').next() == Some(id.as_str())) {
+            return Err(error);
+        }
+        let view = sight.views.into_iter().next().ok_or_else(|| {
+            Error::new(
+                "BINDING_UNKNOWN",
+                format!("There is no binding {id}."),
+                format!("List them: aws ssm get-parameters-by-path --path {}", self.settings.config_path),
+            )
+        })?;
+        let user = match user {
+            Found::One(user) => user,
+            Found::Nobody => return Err(unknown_user("There is no such user at Okta.")),
+            Found::Several => return Err(unknown_user("Several users at Okta have that email address.")),
+        };
+        if view.binding.keep.contains(&user.id) {
+            return Err(Error::new(
+                "USER_IS_KEPT",
+                format!("The Okta user {} is in the binding's \"keep\": never granted, never revoked here.", user.id),
+                "Take the user out of \"keep\" first, if that is what is meant.",
+            ));
+        }
+        Ok((view, user))
+    }
+
+    async fn carry_out(&self, work: Work, deadline: Deadline) -> Work {
+        let mut works = [work];
+        self.apply(&mut works, deadline).await;
+        let [work] = works;
+        work
+    }
+}
+
+fn unfinished() -> Error {
+    Error::new(
+        "CHANGE_UNFINISHED",
+        "The change is not seen to be done; the log has the reason.",
+        "A revoke is gone on with by the next tick; ask for a grant again.",
+    )
+}
+
+fn unknown_user(problem: &str) -> Error {
+    Error::new("USER_UNKNOWN", problem, "Name the user by full login, or by Okta id (00u...).")
+}
+
+/// The ledger to write into. Where there is none, the tick has to begin it: it alone knows whom to adopt.
+fn known_ledger(view: &View) -> Result<Ledger> {
+    match &view.ledger {
+        Remembered::Known(ledger) => Ok(ledger.clone()),
+        Remembered::Lost => Err(Error::new(
+            "LEDGER_LOST",
+            format!("The binding {} has no ledger yet.", view.binding.id),
+            "Let one tick pass: invoke with {\"action\":\"sync\"}, then ask again.",
+        )),
+    }
+}
+
+fn quiet(ledger: Ledger) -> Plan {
+    Plan { revokes: Vec::new(), grants: Vec::new(), notices: BTreeSet::new(), intent: Remembered::Known(ledger) }
+}
+
+/// When somebody's shift ends: as the source says now, else as it was remembered.
+fn shift_end(view: &View, ledger: &Ledger, okta: &OktaId, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let remembered = ledger.rows_of(okta).find_map(|row| row.shift_end);
+    let said = match &view.reading {
+        Reading::Known { shifts, .. } => {
+            let who = Identity::Known(okta.clone());
+            let ends = shifts.iter().filter(|shift| shift.covers(now) && shift.okta == who);
+            // A shift without an end is the latest.
+            let mut ends: Vec<Option<DateTime<Utc>>> = ends.map(|shift| shift.end).collect();
+            ends.sort_by_key(Option::is_none);
+            match ends.last() {
+                Some(None) => return None,
+                Some(Some(_)) => ends.into_iter().flatten().max(),
+                None => None,
+            }
+        }
+        Reading::Unknown { .. } => None,
+    };
+    said.or(remembered).filter(|end| *end > now)
+}

@@ -1,0 +1,149 @@
+//! What the function is asked to do.
+
+use crate::ids::BindingId;
+use chrono::TimeDelta;
+use keyturn::{Error, Result};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The longest grant by hand.
+const MOST_MINUTES: i64 = 8 * 60;
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Bring every group in line, now: the tick.
+    Sync,
+    /// Say what a tick would do, and do nothing.
+    Plan,
+    /// Put somebody into a group for a while.
+    Grant {
+        /// Which.
+        binding: BindingId,
+        /// An Okta login or id.
+        user: String,
+        /// For how long.
+        lasts: TimeDelta,
+        /// Why.
+        reason: String,
+    },
+    /// Take somebody out of a group until their shift ends.
+    Revoke {
+        /// Which.
+        binding: BindingId,
+        /// An Okta login or id.
+        user: String,
+        /// Why.
+        reason: String,
+    },
+    /// Prove that everything the function needs is there.
+    Doctor,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "action", rename_all = "lowercase", deny_unknown_fields)]
+enum Action {
+    Sync {},
+    Plan {},
+    Grant { binding: BindingId, user: String, minutes: i64, reason: String },
+    Revoke { binding: BindingId, user: String, reason: String },
+    Doctor {},
+}
+
+impl Event {
+    /// Reads an event: EventBridge's own envelope, what EventBridge Scheduler was told to send (`{}` if nothing), or an action.
+    ///
+    /// # Errors
+    /// `EVENT_INVALID`.
+    pub fn parse(event: &Value) -> Result<Self> {
+        let scheduled = event["source"] == "aws.events" && event["detail-type"] == "Scheduled Event";
+        if scheduled || event.as_object().is_some_and(serde_json::Map::is_empty) {
+            return Ok(Self::Sync);
+        }
+        match Action::deserialize(event).map_err(|error| invalid(&error.to_string()))? {
+            Action::Sync {} => Ok(Self::Sync),
+            Action::Plan {} => Ok(Self::Plan),
+            Action::Doctor {} => Ok(Self::Doctor),
+            Action::Grant { binding, user, minutes, reason } => {
+                if !(1..=MOST_MINUTES).contains(&minutes) {
+                    return Err(invalid(&format!("minutes is 1 to {MOST_MINUTES}")));
+                }
+                let lasts = TimeDelta::minutes(minutes);
+                Ok(Self::Grant { binding, user: line("user", &user)?, lasts, reason: line("reason", &reason)? })
+            }
+            Action::Revoke { binding, user, reason } => {
+                Ok(Self::Revoke { binding, user: line("user", &user)?, reason: line("reason", &reason)? })
+            }
+        }
+    }
+}
+
+/// Some text, short and without control characters: it goes into logs, alerts and the ledger.
+fn line(name: &str, text: &str) -> Result<String> {
+    let length = text.trim().chars().count();
+    if (1..=200).contains(&length) && !text.chars().any(char::is_control) {
+        Ok(text.trim().to_owned())
+    } else {
+        Err(invalid(&format!("{name} is one line of 1 to 200 characters")))
+    }
+}
+
+fn invalid(problem: &str) -> Error {
+    // serde quotes what it did not expect; a control character in it must not reach a log.
+    let problem: String = problem.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
+    Error::new(
+        "EVENT_INVALID",
+        format!("The event is none of this function's: {problem}."),
+        "Send a scheduled event, or {\"action\": \"sync\" | \"plan\" | \"doctor\"}, {\"action\": \"grant\", \"binding\", \"user\", \"minutes\", \"reason\"}, {\"action\": \"revoke\", \"binding\", \"user\", \"reason\"}.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn reads_the_tick_in_every_form_aws_sends_it() {
+        for event in [
+            json!({}),
+            json!({"action": "sync"}),
+            json!({"version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "time": "2020-01-01T00:00:00Z", "detail": {}}),
+        ] {
+            assert_eq!(Event::parse(&event).unwrap(), Event::Sync, "{event}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_it_does_not_fully_understand() {
+        let grant =
+            json!({"action": "grant", "binding": "shop", "user": "ann@example.com", "minutes": 60, "reason": "INC-42"});
+        assert!(matches!(Event::parse(&grant).unwrap(), Event::Grant { lasts, .. } if lasts == TimeDelta::hours(1)));
+        let changed = |key: &str, value: Value| {
+            let mut event = grant.clone();
+            event[key] = value;
+            event
+        };
+        for event in [
+            json!(null),
+            json!([]),
+            json!("sync"),
+            json!({"action": "Sync"}),
+            json!({"action": "sync", "force": true}),
+            json!({"source": "aws.events"}),
+            changed("minutes", json!(0)),
+            changed("minutes", json!(481)),
+            changed("minutes", json!("60")),
+            changed("reason", json!(" ")),
+            changed("reason", json!("a\nb")),
+            changed("reason", json!("x".repeat(201))),
+            changed("user", json!("")),
+            changed("binding", json!("../shop")),
+            changed("until", json!("tomorrow")),
+        ] {
+            let error = Event::parse(&event).unwrap_err();
+            assert_eq!(error.code(), "EVENT_INVALID", "{event}");
+            assert!(!error.to_string().contains('\n'), "{error:?}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What went wrong with a call to Okta, for a person: the call, what came back, and what mends it.
+
+use keyturn::Error;
+use keyturn::http::header::WWW_AUTHENTICATE;
+use keyturn::http::{Answer, Failure, StatusCode};
+use serde::Deserialize;
+
+/// The credential was not taken: whoever sees this code reads it anew once.
+pub(super) const REFUSED: &str = "OKTA_CREDENTIAL_REFUSED";
+
+/// The members of a custom admin role that the calls need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Permission {
+    ManageMembers,
+    ReadGroups,
+    ReadUsers,
+}
+
+impl Permission {
+    fn name(self) -> &'static str {
+        match self {
+            Self::ManageMembers => "okta.groups.members.manage",
+            Self::ReadGroups => "okta.groups.read",
+            Self::ReadUsers => "okta.users.read",
+        }
+    }
+}
+
+/// A call that brought no usable answer; `call` is its method and path, without names of people.
+pub(super) fn unanswered(call: &str, failure: &Failure) -> Error {
+    match failure {
+        Failure::NotSent(_) | Failure::NoAnswer(_) | Failure::OutOfTime => Error::new(
+            "OKTA_UNREACHABLE",
+            format!("{call} at Okta: {failure}."),
+            "Nothing to do now: the next tick tries again. If it keeps happening, look at https://status.okta.com and at whether the function has a way to the Internet (in a VPC, a NAT gateway).",
+        ),
+        Failure::Redirected | Failure::Strange(_) => strange(call, &failure.to_string()),
+        Failure::RateLimited => Error::new(
+            "OKTA_THROTTLED",
+            format!("{call} at Okta: {failure}."),
+            "Nothing to do now: the next tick tries again. If it keeps happening, see in Okta (Reports > Rate Limits) what else uses the limit up, or give this credential a higher share.",
+        ),
+    }
+}
+
+/// An answer that is not what Okta sends; `why` quotes nothing of it.
+pub(super) fn strange(call: &str, why: &str) -> Error {
+    Error::new(
+        "OKTA_ANSWER_STRANGE",
+        format!("{call} at Okta: {why}."),
+        "Check that org_url in the Okta secret (or OKTA_ORG_URL) is the organization's own address, and that no proxy answers in its place.",
+    )
+}
+
+/// A list whose pages cannot be followed to the end.
+pub(super) fn endless(call: &str, why: &str) -> Error {
+    Error::new(
+        "OKTA_PAGING_STRANGE",
+        format!("{call} at Okta: {why}; a list that may be incomplete is not used."),
+        "Check that org_url in the Okta secret (or OKTA_ORG_URL) is the very address that Okta names itself by, custom domain or not, and that the group has fewer than 10,000 members.",
+    )
+}
+
+/// The credential was refused.
+pub(super) fn refused(call: &str, answer: &Answer) -> Error {
+    Error::new(
+        REFUSED,
+        format!("{call} at Okta: the credential was refused ({}).", told(answer)),
+        "Store a valid one: aws secretsmanager put-secret-value --secret-id <OKTA_SECRET_ID> --secret-string file://okta.json. An API token ends with its owner's account and after 30 days without use; a service app needs its public key and its client id as they are in Okta.",
+    )
+}
+
+/// The service app was not given all it asked for.
+pub(super) fn scopes_missing(missing: &[&str]) -> Error {
+    let missing = missing.join(" ");
+    Error::new(
+        "OKTA_SCOPE_MISSING",
+        format!("Okta gave the service app a token without the scopes {missing}."),
+        format!("Grant them in Okta: Applications > the service app > Okta API Scopes > Grant: {missing}."),
+    )
+}
+
+/// Any other answer with an error status.
+pub(super) fn status(call: &str, permission: Permission, answer: &Answer) -> Error {
+    let what = format!("{call} at Okta failed: {}.", told(answer));
+    match answer.status {
+        StatusCode::UNAUTHORIZED => refused(call, answer),
+        StatusCode::FORBIDDEN => {
+            let name = permission.name();
+            let remedy = format!(
+                "Give the service app (or the token's owner) a custom admin role with {name}, on a resource set that holds this group and everybody who may come into it."
+            );
+            Error::new("OKTA_FORBIDDEN", what, remedy)
+        }
+        StatusCode::CONFLICT => Error::new("OKTA_CONFLICT", what, "Nothing to do: the next tick tries again."),
+        _ => failed(what),
+    }
+}
+
+/// The token endpoint said no for a reason that no other credential mends.
+pub(super) fn no_token(call: &str, answer: &Answer) -> Error {
+    failed(format!("{call} at Okta failed: {}.", told(answer)))
+}
+
+fn failed(what: String) -> Error {
+    let remedy = "Look the error code up at https://developer.okta.com/docs/reference/error-codes/; Okta's support finds the call by its error id. If it is Okta's fault (5xx), the next tick tries again.";
+    Error::new("OKTA_CALL_FAILED", what, remedy)
+}
+
+/// What an error answer says of itself: status, code and id, never its prose, which may name people.
+fn told(answer: &Answer) -> String {
+    let said: Said = answer.json().unwrap_or_default();
+    let status = answer.status.as_u16().to_string();
+    let code = said.code.or(said.error).or_else(|| challenge(answer)).filter(|code| is_plain(code));
+    let id = said.id.filter(|id| is_plain(id)).map(|id| format!("error id {id}"));
+    [Some(status), code, id].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// The `error` of a `WWW-Authenticate` header: some refusals of an access token have no body.
+fn challenge(answer: &Answer) -> Option<String> {
+    let (_, rest) = answer.header(&WWW_AUTHENTICATE).split_once("error=\"")?;
+    rest.split('"').next().map(str::to_owned)
+}
+
+/// The API's error, or the token endpoint's.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Said {
+    #[serde(rename = "errorCode")]
+    code: Option<String>,
+    #[serde(rename = "errorId")]
+    id: Option<String>,
+    error: Option<String>,
+}
+
+/// The token endpoint's `error`, or nothing.
+pub(super) fn oauth_error(answer: &Answer) -> String {
+    answer.json::<Said>().unwrap_or_default().error.unwrap_or_default()
+}
+
+/// A code or an id, and nothing that could be more.
+fn is_plain(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_has_its_code() {
+        let text = || "x".to_owned();
+        for (failure, code) in [
+            (Failure::NotSent(text()), "OKTA_UNREACHABLE"),
+            (Failure::NoAnswer(text()), "OKTA_UNREACHABLE"),
+            (Failure::OutOfTime, "OKTA_UNREACHABLE"),
+            (Failure::Redirected, "OKTA_ANSWER_STRANGE"),
+            (Failure::Strange(text()), "OKTA_ANSWER_STRANGE"),
+            (Failure::RateLimited, "OKTA_THROTTLED"),
+        ] {
+            let error = unanswered("GET /api/v1/groups/00g1", &failure);
+            assert_eq!(error.code(), code);
+            assert!(error.message().starts_with("GET /api/v1/groups/00g1 at Okta: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn shows_codes_and_ids_and_nothing_longer() {
+        for text in ["E0000007", "oaeRwQWXFRqJnjaICescyUwX0", "invalid_client", "oae-1"] {
+            assert!(is_plain(text), "{text}");
+        }
+        for text in ["", "ann@acme.com", "Not found: ann", &"a".repeat(65)] {
+            assert!(!is_plain(text), "{text}");
+        }
+    }
+}

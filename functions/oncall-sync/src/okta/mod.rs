@@ -1,0 +1,335 @@
+//! Okta, as far as group membership goes.
+
+mod account;
+mod app;
+mod errors;
+mod jws;
+mod link;
+mod people;
+mod stranger;
+
+pub use account::Account;
+pub use people::{Found, Status, User};
+
+use crate::ids::{GroupId, OktaId};
+use crate::kept::Kept;
+use crate::look::AT_ONCE;
+use errors::Permission;
+use keyturn::http::header::LINK;
+use keyturn::http::{Answer, Base, Request, StatusCode};
+use keyturn::{Deadline, Error, Result};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::collections::{BTreeMap, BTreeSet};
+use tokio::sync::Semaphore;
+
+/// More than 10,000 members in a break-glass group: something else is wrong.
+const MOST_PAGES: usize = 50;
+const ACTIVE: &str = "ACTIVE";
+
+/// The client.
+pub struct Okta {
+    account: Kept<Account>,
+    turns: Semaphore,
+}
+
+/// A group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its id.
+    pub id: GroupId,
+    /// The name of its profile.
+    pub name: String,
+    /// Its type; people are put by hand or by API into an `OKTA_GROUP` only.
+    pub kind: String,
+}
+
+/// Everyone in a group, each once.
+pub type Members = BTreeMap<OktaId, Member>;
+
+/// Someone in a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Their id.
+    pub id: OktaId,
+    /// Whether they can sign in; people keep their groups while they are suspended.
+    pub active: bool,
+    /// What they sign in with.
+    pub login: String,
+}
+
+/// How putting someone into a group ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// They are a member, perhaps since before.
+    Done,
+    /// The group or the person does not exist any more.
+    Gone,
+}
+
+/// How taking someone out of a group ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// They are no member, perhaps since before.
+    Done,
+    /// The group or the person does not exist any more: which, [`Okta::group`] tells.
+    NotFound,
+}
+
+impl Okta {
+    /// With the credential in this secret.
+    #[must_use]
+    pub fn new(account: Kept<Account>) -> Self {
+        Self { account, turns: Semaphore::new(AT_ONCE) }
+    }
+
+    /// The group; `None` where there is none of this id.
+    ///
+    /// # Errors
+    /// The `OKTA_*` codes, and those of reading the secret; so for every call here.
+    pub async fn group(&self, id: &GroupId, deadline: Deadline) -> Result<Option<Group>> {
+        let call = Call::get(format!("/api/v1/groups/{id}"), Permission::ReadGroups);
+        let group: Option<WireGroup> = self.read_one(&call, deadline).await?;
+        Ok(group.map(|group| Group { id: group.id, name: group.profile.name, kind: group.kind }))
+    }
+
+    /// Everyone in the group, from every page of the list, or an error.
+    ///
+    /// # Errors
+    /// `OKTA_PAGING_STRANGE` where the pages lead elsewhere or nowhere.
+    pub async fn members(&self, group: &GroupId, deadline: Deadline) -> Result<Members> {
+        let path = format!("/api/v1/groups/{group}/users?limit=200");
+        let people: Vec<WireMember> = self.read_all(Call::get(path, Permission::ReadGroups), deadline).await?;
+        let member = |m: WireMember| Member { id: m.id, active: m.status == ACTIVE, login: m.profile.login };
+        Ok(people.into_iter().map(member).map(|member| (member.id.clone(), member)).collect())
+    }
+
+    /// The groups that a rule fills while it is active: whom we take out of one, the rule puts back.
+    ///
+    /// # Errors
+    /// `OKTA_PAGING_STRANGE` where the pages lead elsewhere or nowhere.
+    pub async fn filled_by_rules(&self, deadline: Deadline) -> Result<BTreeSet<GroupId>> {
+        let call = Call::get("/api/v1/groups/rules?limit=50", Permission::ReadGroups);
+        let rules: Vec<WireRule> = self.read_all(call, deadline).await?;
+        let active = rules.into_iter().filter(|rule| rule.status == ACTIVE);
+        Ok(active.flat_map(|rule| rule.actions.assign.groups).collect())
+    }
+
+    /// Puts someone into the group. Safe to repeat.
+    ///
+    /// # Errors
+    /// `OKTA_CONFLICT` where Okta is still busy with that person.
+    pub async fn add(&self, group: &GroupId, user: &OktaId, deadline: Deadline) -> Result<Added> {
+        let answer = self.change("PUT", Request::put, group, user, deadline).await?;
+        Ok(if answer == StatusCode::NOT_FOUND { Added::Gone } else { Added::Done })
+    }
+
+    /// Takes someone out of the group. Safe to repeat.
+    ///
+    /// # Errors
+    /// `OKTA_CONFLICT` where Okta is still busy with that person.
+    pub async fn remove(&self, group: &GroupId, user: &OktaId, deadline: Deadline) -> Result<Removed> {
+        let answer = self.change("DELETE", Request::delete, group, user, deadline).await?;
+        Ok(if answer == StatusCode::NOT_FOUND { Removed::NotFound } else { Removed::Done })
+    }
+
+    /// 204 or 404, or an error.
+    async fn change(
+        &self,
+        method: &str,
+        request: impl Fn(String) -> Request,
+        group: &GroupId,
+        user: &OktaId,
+        deadline: Deadline,
+    ) -> Result<StatusCode> {
+        let path = format!("/api/v1/groups/{group}/users/{user}");
+        let name = format!("{method} {path}");
+        let call = Call { request: request(path), name, permission: Permission::ManageMembers };
+        let answer = self.send(&call, deadline).await?;
+        match answer.status {
+            StatusCode::NO_CONTENT => Ok(answer.status),
+            _ => call.not_found(&answer).map(|()| StatusCode::NOT_FOUND),
+        }
+    }
+
+    /// One thing; `None` where it does not exist.
+    async fn read_one<T: DeserializeOwned>(&self, call: &Call, deadline: Deadline) -> Result<Option<T>> {
+        let answer = self.send(call, deadline).await?;
+        match answer.status {
+            StatusCode::OK => call.read(&answer).map(Some),
+            _ => call.not_found(&answer).map(|()| None),
+        }
+    }
+
+    /// A whole list, page by page.
+    async fn read_all<T: DeserializeOwned>(&self, mut call: Call, deadline: Deadline) -> Result<Vec<T>> {
+        let mut all = Vec::new();
+        let mut seen = BTreeSet::from([call.request.path().to_owned()]);
+        for _ in 0..MOST_PAGES {
+            let answer = self.send(&call, deadline).await?;
+            if answer.status != StatusCode::OK {
+                return Err(call.unexpected(&answer));
+            }
+            all.extend(call.read::<Vec<T>>(&answer)?);
+            let base = self.account.get(deadline).await?.base().clone();
+            let Some(next) = call.next_page(&base, &answer)? else { return Ok(all) };
+            if !seen.insert(next.clone()) {
+                return Err(errors::endless(&call.name, "a next page was named before"));
+            }
+            call.request = Request::get(next);
+        }
+        Err(errors::endless(&call.name, &format!("more than {MOST_PAGES} pages")))
+    }
+
+    /// Makes the call; a refused credential is read anew once.
+    async fn send(&self, call: &Call, deadline: Deadline) -> Result<Answer> {
+        // Whoever has a turn gives it back by the deadline.
+        let _turn = self.turns.acquire().await;
+        let account = self.account.get(deadline).await?;
+        match account.send(&call.name, &call.request, deadline).await {
+            Err(error) if error.code() == errors::REFUSED => {}
+            Ok(answer) if answer.status == StatusCode::UNAUTHORIZED => {}
+            outcome => return outcome,
+        }
+        self.account.forget(&account).await;
+        self.account.get(deadline).await?.send(&call.name, &call.request, deadline).await
+    }
+}
+
+/// A call: what is sent, how errors name it, and what it needs.
+struct Call {
+    request: Request,
+    /// Method and path, without query and without people's names.
+    name: String,
+    permission: Permission,
+}
+
+impl Call {
+    /// A GET that errors name by its path.
+    fn get(path: impl Into<String>, permission: Permission) -> Self {
+        let path = path.into();
+        let name = format!("GET {}", path.split('?').next().unwrap_or_default());
+        Self { request: Request::get(path), name, permission }
+    }
+
+    fn read<T: DeserializeOwned>(&self, answer: &Answer) -> Result<T> {
+        answer.json().map_err(|failure| errors::unanswered(&self.name, &failure))
+    }
+
+    /// Whether the answer says, in Okta's own words, that there is no such thing. A 404 of a proxy's does not count.
+    fn not_found(&self, answer: &Answer) -> Result<()> {
+        if answer.status != StatusCode::NOT_FOUND {
+            return Err(self.unexpected(answer));
+        }
+        self.read::<NotFound>(answer).map(drop)
+    }
+
+    fn unexpected(&self, answer: &Answer) -> Error {
+        errors::status(&self.name, self.permission, answer)
+    }
+
+    /// The path of the next page of the same list.
+    fn next_page(&self, base: &Base, answer: &Answer) -> Result<Option<String>> {
+        let strange = |why| errors::endless(&self.name, why);
+        // A value that is no text is as unreadable as a text without an address.
+        let headers = answer.headers.get_all(LINK).iter().map(|value| value.to_str().unwrap_or("?"));
+        let Some(address) = link::next(headers).map_err(|_| strange("its Link header cannot be read"))? else {
+            return Ok(None);
+        };
+        let next = base.own_path(&address).ok_or_else(|| strange("the next page is at another address"))?;
+        let list = |path: &str| path.split('?').next().unwrap_or_default().to_owned();
+        if list(&next) == list(self.request.path()) {
+            Ok(Some(next))
+        } else {
+            Err(strange("the next page is of another list"))
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct NotFound {
+    #[serde(rename = "errorCode")]
+    _code: String,
+}
+
+#[derive(Deserialize)]
+struct WireGroup {
+    id: GroupId,
+    #[serde(rename = "type")]
+    kind: String,
+    profile: GroupProfile,
+}
+
+#[derive(Deserialize)]
+struct GroupProfile {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct WireMember {
+    id: OktaId,
+    status: String,
+    profile: MemberProfile,
+}
+
+#[derive(Deserialize)]
+struct MemberProfile {
+    login: String,
+}
+
+#[derive(Deserialize)]
+struct WireRule {
+    status: String,
+    actions: Actions,
+}
+
+#[derive(Deserialize)]
+struct Actions {
+    #[serde(rename = "assignUserToGroups")]
+    assign: Assignment,
+}
+
+#[derive(Deserialize)]
+struct Assignment {
+    #[serde(rename = "groupIds")]
+    groups: Vec<GroupId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{from_value, json};
+
+    #[test]
+    fn reads_what_okta_sends_and_more_keys_than_it_knows() {
+        let rule = json!({
+            "type": "group_rule", "id": "0pr1", "status": "ACTIVE", "name": "x", "conditions": {},
+            "actions": {"assignUserToGroups": {"groupIds": ["00g1", "00g2"]}},
+        });
+        assert_eq!(from_value::<WireRule>(rule).unwrap().actions.assign.groups.len(), 2);
+        let group = json!({"id": "00g1", "type": "OKTA_GROUP", "profile": {"name": "Everyone", "description": null}});
+        assert_eq!(from_value::<WireGroup>(group).unwrap().profile.name, "Everyone");
+        let member = json!({"id": "00u1", "status": "SUSPENDED", "profile": {"login": "a@b.c", "firstName": "A"}});
+        assert_eq!(from_value::<WireMember>(member).unwrap().status, "SUSPENDED");
+    }
+
+    #[test]
+    fn what_lacks_a_key_is_not_read() {
+        for group in [
+            json!({"id": "00g1", "profile": {"name": "x"}}),
+            json!({"id": "../x", "type": "", "profile": {"name": ""}}),
+        ] {
+            assert!(from_value::<WireGroup>(group.clone()).is_err(), "{group}");
+        }
+        for member in
+            [json!({"id": "00u1", "profile": {"login": "a"}}), json!({"id": "00u1", "status": "ACTIVE", "profile": {}})]
+        {
+            assert!(from_value::<WireMember>(member.clone()).is_err(), "{member}");
+        }
+    }
+
+    #[test]
+    fn errors_name_a_call_without_its_query() {
+        assert_eq!(Call::get("/api/v1/groups/rules?limit=50", Permission::ReadGroups).name, "GET /api/v1/groups/rules");
+    }
+}

@@ -1,0 +1,133 @@
+//! Grants and revokes that a person asked for.
+
+use super::*;
+
+#[test]
+fn a_grant_by_hand_ends_at_its_time() {
+    let mut world = World::new().granted_by_hand("eve", 60).member("eve");
+    assert_eq!(world.ticks(0, 70), "60 -eve:manual");
+}
+
+#[test]
+fn a_grant_by_hand_ends_at_its_time_while_nothing_can_be_read() {
+    let mut world = World::new().granted_by_hand("eve", 60).member("eve");
+    world.tick();
+    assert_eq!(world.outage().members_unknown().ticks(1, 70), "60 -eve:manual");
+}
+
+#[test]
+fn a_grant_by_hand_survives_shift_changes_and_gaps() {
+    let world = World::new().granted_by_hand("eve", 90).member("eve").on_call("ann", 30);
+    let mut world = world.shift("P-bob", "bob", Some(30), Some(60));
+    let done = "0 +ann, 30 -ann:shift_ended +bob, 60 -bob:shift_ended, 90 -eve:manual";
+    assert_eq!(world.ticks(0, 100), done);
+}
+
+#[test]
+fn a_grant_by_hand_survives_the_end_of_the_same_persons_shift() {
+    let mut world = World::new().on_call("ann", 30);
+    world.tick();
+    assert_eq!(world.granted_by_hand("ann", 60).ticks(1, 70), "60 -ann:manual");
+}
+
+#[test]
+fn a_shift_goes_on_when_a_grant_by_hand_ends() {
+    let mut world = World::new().on_call("ann", 60);
+    world.tick();
+    assert_eq!(world.granted_by_hand("ann", 30).ticks(1, 70), "60 -ann:shift_ended");
+}
+
+#[test]
+fn a_grant_by_hand_is_not_given_by_a_tick() {
+    let mut world = World::new().granted_by_hand("eve", 60);
+    assert_eq!(world.ticks(0, 59), "");
+    // Whether it was ever made nobody saw: when its time is up, it is taken back all the same.
+    assert_eq!(world.ticks(60, 70), "60 -eve:manual");
+}
+
+#[test]
+fn a_grant_by_hand_whose_person_was_taken_out_is_not_given_again() {
+    let mut world = World::new().granted_by_hand("eve", 60).member("eve");
+    world.tick();
+    assert_eq!(world.not_a_member("eve").ticks(1, 70), "");
+}
+
+#[test]
+fn a_grant_by_hand_does_not_make_an_ineligible_or_suspended_person_stay() {
+    let world = World::new().granted_by_hand("eve", 60).member("eve");
+    assert_eq!(world.clone().eligible(&["ann"]).tick(), "-eve:ineligible");
+    assert_eq!(world.suspended("eve").tick(), "-eve:not_active");
+}
+
+#[test]
+fn a_grant_by_hand_that_was_not_made_hides_no_alert_of_a_shift() {
+    let mut world = World::new().granted_by_hand("eve", 60);
+    world.tick();
+    assert!(!world.on_call("eve", 90).at(1).plan().grants[0].again);
+}
+
+#[test]
+fn a_revoke_by_hand_holds_until_the_shift_ends() {
+    let mut world = World::new().on_call("ann", 60).shift("P-ann", "ann", Some(90), None);
+    world.tick();
+    let mut world = world.revoked_by_hand("ann", Some(60));
+    assert_eq!(world.ticks(1, 100), "1 -ann:manual, 90 +ann");
+}
+
+#[test]
+fn a_revoke_by_hand_without_an_end_holds_until_the_source_does_not_name_them() {
+    let mut world = World::new().on_call("ann", None);
+    world.tick();
+    let mut world = world.revoked_by_hand("ann", None);
+    assert_eq!(world.ticks(1, 300), "1 -ann:manual");
+    let mut world = world.outage();
+    assert_eq!(world.ticks(301, 310), "");
+    let mut world = world.back();
+    assert_eq!(world.ticks(311, 320), "");
+    let mut world = world.nobody_on_call();
+    world.ticks(321, 321);
+    assert_eq!(world.on_call("ann", None).ticks(322, 322), "322 +ann");
+}
+
+#[test]
+fn a_revoke_by_hand_without_an_end_holds_while_somebody_cannot_be_identified() {
+    let mut world = World::new().on_call("ann", None);
+    world.tick();
+    let mut world = world.revoked_by_hand("ann", None);
+    world.ticks(1, 1);
+    let mut world = world.nobody_on_call().unresolved("ann");
+    world.ticks(2, 2);
+    assert_eq!(world.nobody_on_call().on_call("ann", None).ticks(3, 9), "");
+}
+
+#[test]
+fn a_revoke_by_hand_is_gone_on_with_without_a_list_of_members() {
+    let mut world = World::new().on_call("ann", 60);
+    world.tick();
+    assert_eq!(world.revoked_by_hand("ann", Some(60)).members_unknown().ticks(1, 70), "1 -ann:manual");
+}
+
+#[test]
+fn a_revoke_by_hand_ends_a_grant_by_hand_even_when_it_was_cut_short() {
+    let mut world = World::new().granted_by_hand("eve", 90).member("eve");
+    world.tick();
+    // Stored, and then the function died; eve is not on call, so nothing but the intent speaks of her.
+    assert_eq!(world.revoked_by_hand("eve", None).ticks(1, 100), "1 -eve:manual");
+}
+
+#[test]
+fn a_revoke_by_hand_that_was_cut_short_is_not_undone_by_the_end_of_the_shift() {
+    let mut world = World::new().on_call("eve", 30);
+    world.tick();
+    let mut world = world.granted_by_hand("eve", 90).revoked_by_hand("eve", Some(30));
+    assert_eq!(world.ticks(30, 100), "30 -eve:manual");
+}
+
+#[test]
+fn whoever_was_revoked_by_hand_and_put_back_by_a_person_leaves_again() {
+    let mut world = World::new().on_call("ann", 60);
+    world.tick();
+    let mut world = world.revoked_by_hand("ann", Some(60));
+    world.ticks(1, 1);
+    assert_eq!(world.member("ann").ticks(2, 20), "2 -ann:manual");
+}

@@ -1,0 +1,143 @@
+//! On call, and still nothing: not let in, not eligible, or too many at once. And how often a ledger is stored.
+
+use super::*;
+
+#[test]
+fn a_suspended_person_leaves_during_their_shift() {
+    let mut world = World::new().on_call("ann", 60).on_call("bob", 60);
+    world.tick();
+    assert_eq!(changes(&world.suspended("ann").at(1).plan()), "-ann:not_active");
+}
+
+#[test]
+fn a_suspended_person_leaves_while_pagerduty_is_down() {
+    let mut world = World::new().on_call("ann", 60);
+    world.tick();
+    assert_eq!(world.suspended("ann").outage().ticks(1, 70), "1 -ann:not_active");
+}
+
+#[test]
+fn an_ineligible_person_is_never_granted() {
+    let mut world = World::new().on_call("ann", 60).on_call("bob", 60).eligible(&["bob"]);
+    let why = "not in the group of eligible people".to_owned();
+    assert_eq!(world.plan().notices, BTreeSet::from([Notice::NotGranted { pagerduty: id("P-ann"), why }]));
+    assert_eq!(world.ticks(0, 60), "0 +bob, 60 -bob:shift_ended");
+}
+
+#[test]
+fn whoever_is_not_eligible_any_more_leaves_whatever_the_source_says() {
+    let mut world = World::new().on_call("ann", 60);
+    world.tick();
+    for world in [world.clone(), world.outage()] {
+        assert_eq!(world.eligible(&["bob"]).at(1).tick(), "-ann:ineligible");
+    }
+}
+
+#[test]
+fn more_people_on_call_than_allowed_block_all_grants_and_no_revoke() {
+    let mut world = World::new().on_call("ann", 60);
+    world.tick();
+    let world = world.nobody_on_call().on_call("bob", 60).on_call("cid", 60).on_call("dan", 60).at(1);
+    let plan = world.plan();
+    assert_eq!(changes(&plan), "-ann:overridden");
+    assert_eq!(plan.notices, BTreeSet::from([Notice::Brake { on_call: 3, grants: 3 }]));
+}
+
+#[test]
+fn the_brake_takes_out_nobody_who_is_on_call() {
+    let world = World::new().on_call("ann", 60).on_call("bob", 60).on_call("cid", 60);
+    let mut world = world.member("ann").member("bob");
+    assert_eq!(world.ticks(0, 59), "");
+    assert_eq!(world.nobody_on_call().on_call("ann", 60).on_call("cid", 60).tick(), "-bob:overridden +cid");
+}
+
+#[test]
+fn somebody_who_cannot_be_identified_counts_for_the_brake() {
+    let world = World::new().on_call("ann", 60).on_call("bob", 60).unresolved("cid");
+    assert!(world.plan().notices.contains(&Notice::Brake { on_call: 3, grants: 2 }));
+    assert_eq!(changes(&world.plan()), "");
+}
+
+#[test]
+fn ineligible_and_held_people_do_not_count_for_the_brake() {
+    let world = World::new().on_call("ann", 60).on_call("bob", 60).on_call("cid", 60).on_call("dan", 60);
+    let mut world = world.eligible(&["ann", "bob", "cid"]).revoked_by_hand("cid", None);
+    assert_eq!(world.tick(), "+ann +bob");
+}
+
+#[test]
+fn more_grants_at_once_than_allowed_are_none() {
+    let world = World::new().with(|b| b.max_new_per_run = 1).on_call("ann", 60).on_call("bob", 60);
+    assert!(world.plan().notices.contains(&Notice::Brake { on_call: 2, grants: 2 }));
+    assert_eq!(changes(&world.plan()), "");
+    assert_eq!(world.member("ann").tick(), "+bob");
+}
+
+#[test]
+fn a_steady_state_is_stored_when_a_quarter_of_max_stale_has_passed() {
+    let mut world = World::new().on_call("ann", 600);
+    world.ticks(0, 0);
+    assert_eq!(world.stored, 2, "intent and outcome");
+    world.ticks(1, 29);
+    assert_eq!(world.stored, 2);
+    world.ticks(30, 59);
+    assert_eq!(world.stored, 3);
+    world.ticks(60, 60);
+    assert_eq!(world.stored, 4);
+}
+
+#[test]
+fn an_empty_ledger_is_not_stored_again() {
+    let mut world = World::new().no_ledger();
+    world.ticks(0, 300);
+    assert_eq!(world.stored, 1);
+}
+
+#[test]
+fn a_grant_that_did_not_succeed_is_tried_again_and_told_once() {
+    let mut world = World::new().on_call("ann", 60);
+    let plan = world.plan();
+    assert!(!plan.grants[0].again);
+    world.carry_out(&plan, Run { done: 0, ..Run::ALL });
+    let plan = world.at(1).plan();
+    assert_eq!((changes(&plan), plan.grants[0].again), ("+ann".to_owned(), true));
+}
+
+#[test]
+fn a_revoke_that_did_not_succeed_is_tried_again_and_told_once() {
+    let mut world = World::new().on_call("ann", 60).member("ann");
+    world.tick();
+    let mut world = world.at(60);
+    let plan = world.plan();
+    assert!(!plan.revokes[0].again);
+    world.carry_out(&plan, Run { done: 0, ..Run::ALL });
+    for world in [world.clone().at(61), world.clone().members_unknown().at(61), world.outage().at(61)] {
+        assert_eq!((changes(&world.plan()), world.plan().revokes[0].again), ("-ann:shift_ended".to_owned(), true));
+    }
+}
+
+#[test]
+fn a_second_shift_is_told_again() {
+    let mut world = World::new().on_call("ann", 10).shift("P-ann", "ann", Some(20), Some(30));
+    world.ticks(0, 19);
+    let mut world = world.at(20);
+    assert!(!world.plan().grants[0].again);
+    world.tick();
+    assert!(!world.at(30).plan().revokes[0].again);
+}
+
+#[test]
+fn the_outcome_forgets_who_left_and_marks_who_came_and_nobody_else() {
+    let world = World::new().on_call("ann", 60).on_call("bob", 60).granted_by_hand("cid", 0).granted_by_hand("dan", 0);
+    let plan = world.member("cid").member("dan").plan();
+    assert_eq!(changes(&plan), "-cid:manual -dan:manual +ann +bob");
+    let told = BTreeMap::from([(id("ann"), Told::Grant), (id("bob"), Told::Grant), (id("dan"), Told::Revoke)]);
+    let outcome = plan.outcome(&BTreeSet::from([id("cid")]), &BTreeSet::from([id("ann")]), &told);
+    let Remembered::Known(after) = outcome else {
+        panic!("no ledger");
+    };
+    let rows: Vec<(&str, bool)> = after.rows.iter().map(|row| (row.okta.as_str(), row.intended)).collect();
+    assert_eq!(rows, [("ann", false), ("bob", true), ("dan", false)]);
+    assert_eq!(after.leaving, BTreeSet::from([id("dan")]));
+    assert_eq!(after.told, BTreeMap::from([(id("bob"), Told::Grant), (id("dan"), Told::Revoke)]));
+}

@@ -1,0 +1,182 @@
+//! The source, the group's list or the ledger cannot be read.
+
+use super::*;
+
+#[test]
+fn leaves_when_the_shift_ends_while_pagerduty_is_down() {
+    let mut world = World::new().on_call("ann", 60);
+    world.ticks(0, 30);
+    assert_eq!(world.outage().ticks(31, 90), "60 -ann:shift_ended");
+}
+
+#[test]
+fn nobody_joins_while_pagerduty_is_down() {
+    let world = World::new().on_call("ann", 60).shift("P-bob", "bob", Some(30), None);
+    assert_eq!(world.outage().ticks(0, 90), "");
+}
+
+#[test]
+fn stays_through_an_outage_shorter_than_max_stale() {
+    let mut world = World::new().on_call("ann", 600);
+    world.ticks(0, 60);
+    let mut world = world.outage();
+    assert_eq!(world.ticks(61, 179), "");
+    assert_eq!(world.back().ticks(180, 500), "");
+}
+
+#[test]
+fn leaves_as_stale_when_the_outage_lasts() {
+    let mut world = World::new().on_call("ann", 600);
+    world.ticks(0, 60);
+    let mut world = world.outage();
+    assert_eq!(world.ticks(61, 300), "180 -ann:stale");
+    assert_eq!(world.back().at(301).tick(), "+ann");
+}
+
+#[test]
+fn an_outage_begins_with_the_last_reading_and_not_with_the_last_one_that_was_stored() {
+    // Three quarters of max_stale are certain, whenever the ledger was stored last.
+    for last in 0..60 {
+        let mut world = World::new().on_call("ann", None);
+        world.ticks(0, last);
+        assert_eq!(world.outage().ticks(last + 1, last + 89), "", "{last}");
+    }
+}
+
+#[test]
+fn a_shift_without_an_end_grows_stale_too() {
+    let mut world = World::new().on_call("ann", None);
+    world.tick();
+    assert_eq!(world.outage().ticks(1, 130), "120 -ann:stale");
+}
+
+#[test]
+fn an_old_reading_grants_nobody_and_revokes_nobody() {
+    let mut world = World::new().on_call("ann", 60).at(10);
+    world.read_at = Some(at(8) - TimeDelta::seconds(1));
+    assert_eq!(world.tick(), "");
+    world.read_at = Some(at(8));
+    assert_eq!(world.tick(), "+ann");
+    let mut world = world.nobody_on_call().on_call("bob", 60);
+    world.now = at(20);
+    assert_eq!(world.tick(), "");
+}
+
+#[test]
+fn a_reading_from_the_future_is_believed_as_far_as_clocks_may_differ() {
+    let mut world = World::new().on_call("ann", 60);
+    world.read_at = Some(at(2) + TimeDelta::seconds(1));
+    assert_eq!(world.tick(), "");
+    world.read_at = Some(at(2));
+    assert_eq!(world.tick(), "+ann");
+}
+
+#[test]
+fn without_a_list_of_members_nobody_joins() {
+    let mut world = World::new().on_call("ann", 60).members_unknown();
+    assert_eq!(world.tick(), "");
+    assert_eq!(world.members_known().tick(), "+ann");
+}
+
+#[test]
+fn without_a_list_of_members_people_leave_by_their_id_when_their_time_is_up() {
+    let mut world = World::new().on_call("ann", 30).on_call("bob", 60).member("eve");
+    world.tick();
+    assert_eq!(world.members_unknown().ticks(1, 90), "30 -ann:shift_ended, 60 -bob:shift_ended");
+}
+
+#[test]
+fn without_a_list_of_members_an_override_takes_nobody_out_before_their_time() {
+    let mut world = World::new().on_call("ann", 30);
+    world.tick();
+    let mut world = world.nobody_on_call().on_call("bob", 60).members_unknown();
+    assert_eq!(world.ticks(1, 40), "30 -ann:shift_ended");
+}
+
+#[test]
+fn without_a_list_of_members_and_without_pagerduty_people_still_grow_stale() {
+    let mut world = World::new().on_call("ann", None);
+    world.tick();
+    assert_eq!(world.members_unknown().outage().ticks(1, 130), "120 -ann:stale");
+}
+
+#[test]
+fn whoever_is_on_call_stays_however_long_the_list_of_members_is_missing() {
+    let mut world = World::new().on_call("ann", None);
+    world.tick();
+    assert_eq!(world.members_unknown().ticks(1, 400), "");
+}
+
+#[test]
+fn a_lost_ledger_and_an_outage_together_take_nobody_out_until_it_lasts() {
+    let mut world = World::new().member("ann").member("bob").no_ledger().outage();
+    assert!(world.plan().notices.contains(&Notice::LedgerLost));
+    assert_eq!(world.ticks(0, 119), "");
+    assert!(world.ledger().rows.iter().all(|row| row.source == Origin::Adopted && row.expires_at == at(120)));
+    assert_eq!(world.ticks(120, 130), "120 -ann:stale -bob:stale");
+}
+
+#[test]
+fn people_adopted_in_an_outage_are_judged_by_the_first_reading_after_it() {
+    for (adoption, done) in [(Outsiders::Report, ""), (Outsiders::Revoke, "-bob:out_of_band")] {
+        let world = World::new().with(|b| b.adoption = adoption).member("ann").member("bob").no_ledger();
+        let mut world = world.on_call("ann", 600).outage();
+        assert_eq!(world.ticks(0, 60), "");
+        assert_eq!(world.back().at(61).tick(), done);
+    }
+}
+
+#[test]
+fn a_lost_ledger_without_a_list_of_members_stores_nothing_and_takes_nobody_out() {
+    for world in [World::new().on_call("ann", 60), World::new().outage()] {
+        let mut world = world.member("bob").no_ledger().members_unknown();
+        let plan = world.plan();
+        assert_eq!(plan.intent, Remembered::Lost);
+        assert_eq!(plan.outcome(&BTreeSet::new(), &BTreeSet::new(), &BTreeMap::new()), Remembered::Lost);
+        assert_eq!(world.ticks(0, 200), "");
+        assert_eq!(world.stored, 0);
+    }
+}
+
+#[test]
+fn a_lost_ledger_is_made_again_from_a_reading_and_whoever_is_on_call_stays() {
+    let mut world = World::new().on_call("ann", 60).member("ann").no_ledger();
+    assert_eq!(world.ticks(0, 60), "60 -ann:shift_ended");
+}
+
+#[test]
+fn an_unreadable_group_of_eligible_people_grants_nobody_and_revokes_nobody() {
+    let mut world = World::new().on_call("ann", 60).on_call("bob", 60).member("ann").eligible_unknown();
+    let why = "the group of eligible people could not be read".to_owned();
+    assert!(world.plan().notices.contains(&Notice::NotGranted { pagerduty: id("P-bob"), why }));
+    assert_eq!(world.ticks(0, 70), "60 -ann:shift_ended");
+}
+
+#[test]
+fn one_bindings_trouble_is_none_of_another_ones() {
+    let fine = World::new().on_call("ann", 60);
+    let broken = World::new().member("bob").no_ledger().members_unknown().outage();
+    let (first, second) = (fine.plan(), broken.plan());
+    let (second_again, first_again) = (broken.plan(), fine.plan());
+    assert_eq!((first, second), (first_again, second_again));
+}
+
+#[test]
+fn whoever_is_identified_again_shortly_before_an_outage_stays_through_it() {
+    let mut world = World::new().on_call("ann", None);
+    world.tick();
+    let mut world = world.nobody_on_call().unresolved("ann");
+    assert_eq!(world.ticks(1, 110), "");
+    let mut world = world.nobody_on_call().on_call("ann", None);
+    assert_eq!(world.ticks(111, 115), "");
+    assert_eq!(world.outage().ticks(116, 204), "");
+}
+
+#[test]
+fn whoever_was_let_in_unseen_is_taken_out_when_the_shift_ends() {
+    let mut world = World::new().on_call("ann", 10);
+    let plan = world.plan();
+    // Put in, but the reply is lost and the list of members lags behind.
+    world.carry_out(&plan, Run { intent: true, done: 0, outcome: false });
+    assert_eq!(world.ticks(10, 12), "10 -ann:shift_ended");
+}

@@ -1,0 +1,140 @@
+//! The tick: look, plan, apply. And the same without the last part.
+
+use crate::apply::Work;
+use crate::knowledge::{Eligible, Members, Reading};
+use crate::look::{Sight, Standing, View};
+use crate::planner::{self, Plan, Shown};
+use crate::report::{Change, Report};
+use crate::{OncallSync, alerts, audit};
+use chrono::{DateTime, Utc};
+use keyturn::alert::Alert;
+use keyturn::{Deadline, Error, Result};
+use std::collections::BTreeMap;
+use tokio::time::Instant;
+
+impl OncallSync {
+    /// Brings every group in line with who is on call.
+    ///
+    /// # Errors
+    /// As [`OncallSync::configuration`]; a failure of one binding is said, and is no failure of the tick.
+    pub(crate) async fn sync(&self, deadline: Deadline) -> Result<Report> {
+        let started = Instant::now();
+        let now = self.clock.now();
+        // Half of the time at most goes into finding out, so that whoever's time is up leaves even when a vendor hangs.
+        let Sight { views, bad } = self.look(None, now, deadline.at_most(deadline.remaining() / 2)).await?;
+        let mut works: Vec<Work> = views.into_iter().map(|view| self.work(view, now)).collect();
+        let mut alerts_failed = self.apply(&mut works, deadline).await;
+        let conditions = conditions(&works, &bad, now);
+        let begun = self.memory.begun(conditions.keys().cloned().collect());
+        let news: Vec<Alert> =
+            conditions.into_iter().filter(|(key, _)| begun.contains(key)).map(|(_, alert)| alert).collect();
+        alerts_failed += self.tell(&news, deadline).await;
+        let fine = bad.is_empty() && works.iter().all(|work| is_fine(&work.view) && work.is_finished());
+        let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        audit::tick_done(fine, bad.len(), alerts_failed, duration_ms);
+        Ok(Report::Synced {
+            bindings: works.len(),
+            refused: bad.len(),
+            unknown: works.iter().filter(|work| !is_known(&work.view)).count(),
+            unfinished: works.iter().filter(|work| !work.is_finished()).count(),
+            granted: works.iter().flat_map(granted).collect(),
+            revoked: works.iter().flat_map(revoked).collect(),
+        })
+    }
+
+    /// Says what a tick would do now. Nothing is written anywhere.
+    ///
+    /// # Errors
+    /// As [`OncallSync::sync`].
+    pub(crate) async fn plan(&self, deadline: Deadline) -> Result<Report> {
+        let now = self.clock.now();
+        let Sight { mut views, bad } = self.look(None, now, deadline).await?;
+        views.sort_by(|one, other| {
+            (&one.binding.id, &one.binding.group).cmp(&(&other.binding.id, &other.binding.group))
+        });
+        let mut lines = Vec::new();
+        for view in &views {
+            let plan = planned(view, now);
+            let View { binding, reading, members, .. } = view;
+            lines.extend(Shown { binding, reading, members, plan: &plan, now }.lines());
+        }
+        lines.extend(bad.values().map(|error| format!("refused: {error}")));
+        Ok(Report::Planned { plan: lines })
+    }
+
+    fn work(&self, view: View, now: DateTime<Utc>) -> Work {
+        if let Reading::Known { read_at, .. } = view.reading {
+            self.memory.read(&view.binding.id, read_at);
+        }
+        let plan = planned(&view, now);
+        Work::new(view, plan, "on call")
+    }
+}
+
+/// Who came in for certain.
+pub(crate) fn granted(work: &Work) -> impl Iterator<Item = Change> {
+    let binding = work.view.binding.id.clone();
+    work.granted.iter().map(move |user| Change { binding: binding.clone(), user: user.clone(), reason: None })
+}
+
+/// Who left for certain.
+pub(crate) fn revoked(work: &Work) -> impl Iterator<Item = Change> {
+    let done = work.plan.revokes.iter().filter(|revoke| work.revoked.contains(&revoke.okta));
+    done.map(|revoke| Change {
+        binding: work.view.binding.id.clone(),
+        user: revoke.okta.clone(),
+        reason: Some(revoke.reason.as_str()),
+    })
+}
+
+/// The plan for one binding.
+pub(crate) fn planned(view: &View, now: DateTime<Utc>) -> Plan {
+    let plan = planner::plan(&view.binding, &view.reading, &view.members, &view.eligible, &view.ledger, now);
+    if view.standing == Standing::Refused { plan.only_ends() } else { plan }
+}
+
+/// What a person should look at, said in the log with every tick, each with the alert to send when it begins.
+fn conditions(works: &[Work], bad: &BTreeMap<String, Error>, now: DateTime<Utc>) -> BTreeMap<String, Alert> {
+    let mut conditions = BTreeMap::new();
+    for (parameter, error) in bad {
+        audit::binding_refused(error);
+        conditions.insert(format!("{parameter}:{error}"), alerts::of_error(parameter, error, now));
+    }
+    for work in works {
+        let Work { view, plan, .. } = work;
+        let id = &view.binding.id;
+        if let Reading::Unknown { why } = &view.reading {
+            audit::unknown(id, "reading", why);
+        }
+        if let Eligible::Unknown { why } = &view.eligible {
+            audit::unknown(id, "eligible", why);
+        }
+        if let Members::Unknown { why } = &view.members {
+            audit::unknown(id, "members", why);
+            // Okta said so; that it says nothing at all shows in the metrics, and passes.
+            if why.code().starts_with("GROUP_") {
+                conditions.insert(format!("{id}:{}", why.code()), alerts::of_error(id.as_str(), why, now));
+            }
+        }
+        let mut notices = plan.notices.clone();
+        notices.extend(work.grants_refused());
+        for notice in &notices {
+            audit::noticed(id, notice);
+            // By what it is about and not by its words, which may change with every try.
+            let key = format!("{id}:{}:{}", notice.code(), notice.subject());
+            conditions.insert(key, alerts::of_notice(&view.binding, notice, now));
+        }
+    }
+    conditions
+}
+
+/// Nothing is unknown that should be known.
+fn is_fine(view: &View) -> bool {
+    view.standing == Standing::Abandoned || is_known(view)
+}
+
+fn is_known(view: &View) -> bool {
+    matches!(view.reading, Reading::Known { .. })
+        && matches!(view.members, Members::Complete(_))
+        && !matches!(view.eligible, Eligible::Unknown { .. })
+}

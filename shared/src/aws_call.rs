@@ -1,0 +1,130 @@
+//! What all calls to AWS have in common: the deadline, and errors that name the action, the thing, and what to change.
+
+use crate::{Deadline, Error};
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::http::Response;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+/// A call as people and policies name it.
+pub(crate) struct Call<'a> {
+    /// The service, as IAM actions and VPC endpoints name it.
+    service: &'static str,
+    action: &'static str,
+    on: &'a str,
+    /// The service, as people name it.
+    whose: &'static str,
+    /// Who calls again by himself.
+    again: &'static str,
+}
+
+impl<'a> Call<'a> {
+    /// An action of Secrets Manager on a secret.
+    pub(crate) fn secrets_manager(action: &'static str, secret: &'a str) -> Self {
+        let (whose, again) = ("Secrets Manager's", "Secrets Manager tries the rotation again by itself");
+        Self { service: "secretsmanager", action, on: secret, whose, again }
+    }
+
+    /// An action of Parameter Store on a parameter or a path.
+    #[cfg(feature = "parameters")]
+    pub(crate) fn parameter_store(action: &'static str, name: &'a str) -> Self {
+        let (whose, again) = ("Systems Manager's", "the next tick tries again by itself");
+        Self { service: "ssm", action, on: name, whose, again }
+    }
+
+    fn unreachable(&self, why: &str) -> Error {
+        let Self { service, action, on, .. } = self;
+        Error::new(
+            "AWS_UNREACHABLE",
+            format!("{service}:{action} on {on} got no answer: {why}."),
+            format!(
+                "In a VPC, the function needs an interface endpoint for com.amazonaws.<region>.{service} (or a NAT gateway) and a security group that allows HTTPS to it; behind a private CA, set AWS_CA_BUNDLE."
+            ),
+        )
+    }
+}
+
+/// Why a call brought nothing.
+pub(crate) enum Failed<E> {
+    /// The service, or the SDK, says no.
+    Answered(Box<SdkError<E, Response>>),
+    /// The deadline came first.
+    Late,
+    /// The deadline had passed before.
+    NoTimeLeft,
+}
+
+/// Makes a call within the deadline.
+pub(crate) async fn within<T, E>(
+    deadline: Deadline,
+    call: impl Future<Output = Result<T, SdkError<E, Response>>>,
+) -> Result<T, Failed<E>> {
+    if deadline.remaining().is_zero() {
+        return Err(Failed::NoTimeLeft);
+    }
+    deadline.bound(call).await.map_err(|_| Failed::Late)?.map_err(|e| Failed::Answered(Box::new(e)))
+}
+
+impl<E: ProvideErrorMetadata + std::error::Error + 'static> Failed<E> {
+    /// The error for a person: which action on what, and what to change.
+    pub(crate) fn explain(&self, call: &Call<'_>) -> Error {
+        let Call { service, action, on, whose, again } = call;
+        let error = match self {
+            Self::Answered(error) => error,
+            Self::Late => return call.unreachable("it had not answered when the invocation's time was nearly up"),
+            Self::NoTimeLeft => {
+                return Error::new(
+                    "OUT_OF_TIME",
+                    format!("The invocation's time was nearly up before {service}:{action} on {on} could be called."),
+                    format!("Give the function a timeout of 30 s or more; {again}."),
+                );
+            }
+        };
+        if matches!(**error, SdkError::DispatchFailure(_) | SdkError::TimeoutError(_) | SdkError::ResponseError(_)) {
+            return call.unreachable(&root_cause(error));
+        }
+        let Some(code) = error.meta().code() else {
+            return call
+                .unreachable(&format!("what came back is no reply of {whose} (does a proxy answer in its place?)"));
+        };
+        let said = error.meta().message().unwrap_or("no message").trim_end_matches('.');
+        let what = format!("{service}:{action} on {on} failed: {code}: {said}.");
+        if said.contains("KMS") || matches!(code, "DecryptionFailure" | "EncryptionFailure") {
+            let remedy = "Allow the function's role kms:Decrypt and kms:GenerateDataKey on the secret's KMS key (in its IAM policy and in the key's policy), and check that the key is enabled.";
+            return Error::new("KMS_DENIED", what, remedy);
+        }
+        match code {
+            "AccessDeniedException" | "AccessDenied" => Error::new(
+                "AWS_ACCESS_DENIED",
+                what,
+                format!(
+                    "Allow the function's role \"{service}:{action}\" on \"{on}\" (for another account's secret, in the secret's resource policy too)."
+                ),
+            ),
+            "ResourceNotFoundException" => Error::new(
+                "SECRET_NOT_FOUND",
+                what,
+                format!(
+                    "Check that it exists in this account and region: aws secretsmanager describe-secret --secret-id {on}"
+                ),
+            ),
+            "ThrottlingException" | "Throttling" | "TooManyRequestsException" => Error::new(
+                "AWS_THROTTLED",
+                what,
+                format!("Nothing to do now: {again}. If it keeps happening, spread the schedules."),
+            ),
+            _ => Error::new(
+                "AWS_CALL_FAILED",
+                what,
+                format!("If it is an internal error, {again}; otherwise the text before says what to change."),
+            ),
+        }
+    }
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,74 @@
+//! SSM Parameter Store: configuration documents and small state.
+
+use crate::aws_call::{Call, within};
+use crate::{Deadline, Result};
+use aws_sdk_ssm::Client;
+use aws_sdk_ssm::types::{ParameterTier, ParameterType};
+
+/// A parameter as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its whole name.
+    pub name: String,
+    /// Its value, in clear.
+    pub value: String,
+}
+
+/// Parameter Store, through the AWS SDK, whose standard retries run within each call's deadline.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    client: Client,
+}
+
+impl Parameters {
+    /// With this SDK client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Every parameter directly below `path`, all pages of them.
+    ///
+    /// # Errors
+    /// The `AWS_*` and `KMS_DENIED` codes.
+    pub async fn below(&self, path: &str, deadline: Deadline) -> Result<Vec<Parameter>> {
+        let mut found = Vec::new();
+        let mut page = None;
+        loop {
+            let call =
+                self.client.get_parameters_by_path().path(path).with_decryption(true).set_next_token(page).send();
+            // Boxed: the SDK's futures are large, and everything that waits for one holds it.
+            let answer = Box::pin(within(deadline, call))
+                .await
+                .map_err(|e| e.explain(&Call::parameter_store("GetParametersByPath", path)))?;
+            let parameters = answer.parameters.unwrap_or_default();
+            found.extend(parameters.into_iter().filter_map(|p| Some(Parameter { name: p.name?, value: p.value? })));
+            page = answer.next_token.filter(|token| !token.is_empty());
+            if page.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Stores a parameter, whether it exists or not.
+    ///
+    /// Safe to repeat: the same value again changes nothing but the version number.
+    ///
+    /// # Errors
+    /// The `AWS_*` and `KMS_DENIED` codes.
+    pub async fn put(&self, name: &str, value: &str, deadline: Deadline) -> Result<()> {
+        let call = self
+            .client
+            .put_parameter()
+            .name(name)
+            .value(value)
+            .r#type(ParameterType::String)
+            // Up to 4 KB for nothing, 8 KB for something; a parameter that was large once cannot be put back by name.
+            .tier(ParameterTier::IntelligentTiering)
+            .overwrite(true)
+            .send();
+        let stored = Box::pin(within(deadline, call)).await;
+        stored.map_err(|e| e.explain(&Call::parameter_store("PutParameter", name)))?;
+        Ok(())
+    }
+}

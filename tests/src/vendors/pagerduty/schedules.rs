@@ -1,0 +1,134 @@
+//! One schedule and who is on it: v2 (layers) and v3 (shifts).
+
+use serde_json::{Value, json};
+
+use super::account::{Account, Kind, Schedule, Target, ZONES, Zone, reference};
+use super::request::{Refused, check_names, error, flag, invalid, values, window, wrong};
+use super::timeline::{Slot, Window, coverage};
+use crate::vendors::{Call, Reply};
+
+/// `GET /schedules/{id}`. A shift-based schedule does not exist here (pagerduty-mcp-server issue 117).
+pub(super) fn layers(account: &Account, id: &str, call: &Call) -> Result<Reply, Refused> {
+    check_names(call, &["since", "until", "overflow", "time_zone"], &[])?;
+    let (window, overflow) = (window(call)?, flag(call, "overflow")?);
+    let Some(schedule) = account.schedules.get(id).filter(|schedule| schedule.kind == Kind::Layers) else {
+        return Ok(error(404));
+    };
+    let zone = zone(call, schedule)?;
+    let mut shown = common(account, id, schedule, "schedule");
+    shown["summary"] = json!(schedule.name);
+    shown["schedule_layers"] = json!([]);
+    shown["users"] = users(account, schedule);
+    shown["final_schedule"] = final_layer(account, schedule, zone, window, overflow);
+    Ok(Reply::json(200, &json!({"schedule": shown})))
+}
+
+/// Without a window there are no entries and no coverage, whoever is on call.
+fn final_layer(account: &Account, schedule: &Schedule, zone: Zone, window: Option<Window>, overflow: bool) -> Value {
+    let slots = schedule.merged();
+    let asked = |window: Window| {
+        let met = slots.iter().filter(|slot| window.meets(slot)).cloned();
+        let cut = met.map(|slot| if overflow { slot } else { window.clip(slot) });
+        cut.filter_map(|slot| entry(account, zone, &slot)).collect()
+    };
+    let entries: Vec<Value> = window.map(asked).unwrap_or_default();
+    json!({
+        "name": "Final Schedule",
+        "rendered_schedule_entries": entries,
+        "rendered_coverage_percentage": window.map(|window| coverage(&slots, window)),
+    })
+}
+
+fn entry(account: &Account, zone: Zone, slot: &Slot) -> Option<Value> {
+    let user = account.user_reference(slot.user.as_ref()?);
+    Some(json!({"start": zone.show(slot.start), "end": zone.show(slot.end), "user": user}))
+}
+
+/// `GET /v3/schedules/{id}`. A layer-based schedule is a 400 here (PagerDuty's guide for the upgrade).
+pub(super) fn shifts(account: &Account, id: &str, call: &Call) -> Result<Reply, Refused> {
+    check_names(call, &["since", "until", "time_zone"], &["include[]"])?;
+    let window = window(call)?;
+    let included = values(call, "include[]");
+    if included.iter().any(|value| *value != "final_schedule") {
+        return Err(wrong("`include[]` takes `final_schedule` only"));
+    }
+    let Some(schedule) = account.schedules.get(id) else { return Ok(error(404)) };
+    if schedule.kind == Kind::Layers {
+        return Ok(invalid(&json!({"schedule": ["is not a shift-based schedule"]})));
+    }
+    let zone = zone(call, schedule)?;
+    let mut shown = common(account, id, schedule, "schedule_v3");
+    shown["rotations"] = json!([{"id": rotation(id), "type": "schedule_rotation", "events": []}]);
+    if let Some(window) = window.filter(|_| !included.is_empty()) {
+        shown["final_schedule"] = final_shifts(id, schedule, zone, window);
+    }
+    Ok(Reply::json(200, &json!({"schedule": shown})))
+}
+
+/// Whole shifts: nothing is cut at the window's ends.
+fn final_shifts(id: &str, schedule: &Schedule, zone: Zone, window: Window) -> Value {
+    let slots = schedule.merged();
+    let met = slots.iter().filter(|slot| window.meets(slot));
+    let assignments: Vec<Value> = met.map(|slot| assignment(id, zone, slot)).collect();
+    json!({
+        "type": "final_schedule",
+        "rendered_coverage_percentage": coverage(&slots, window),
+        "computed_shift_assignments": assignments,
+    })
+}
+
+fn assignment(schedule: &str, zone: Zone, slot: &Slot) -> Value {
+    let member = match &slot.user {
+        Some(user) => json!({"type": "user_member", "user_id": user}),
+        None => json!({"type": "empty_member"}),
+    };
+    let source = if slot.overriding { "schedule_rotation_override" } else { "schedule_rotation" };
+    json!({
+        "type": "computed_shift_assignment",
+        "start_time": zone.show(slot.start),
+        "end_time": zone.show(slot.end),
+        "member": member,
+        "source": {"type": source, "rotation_id": rotation(schedule)},
+    })
+}
+
+/// A schedule's one rotation: 26 characters, as PagerDuty's are.
+fn rotation(schedule: &str) -> String {
+    format!("{schedule:R>26}")
+}
+
+/// What both kinds show.
+fn common(account: &Account, id: &str, schedule: &Schedule, kind: &str) -> Value {
+    let mut shown = reference(kind, id, &schedule.name, &schedule.path(id));
+    shown["name"] = json!(schedule.name);
+    shown["description"] = json!("");
+    shown["time_zone"] = json!(schedule.zone.name);
+    shown["teams"] = json!([]);
+    shown["escalation_policies"] = policies(account, id);
+    shown
+}
+
+fn policies(account: &Account, schedule: &str) -> Value {
+    let calls = |target: &Target| *target == Target::Schedule(schedule.to_owned());
+    let using = account.policies.iter().filter(|policy| policy.levels.iter().any(|(_, target)| calls(target)));
+    let shown = using.map(|policy| {
+        let path = format!("/escalation_policies/{}", policy.id);
+        reference("escalation_policy_reference", &policy.id, &policy.name, &path)
+    });
+    shown.collect()
+}
+
+/// The whole rotation, whoever is on call: a trap for whoever reads it as such.
+fn users(account: &Account, schedule: &Schedule) -> Value {
+    let mut ids: Vec<&String> = schedule.shifts.iter().filter_map(|slot| slot.user.as_ref()).collect();
+    ids.sort();
+    ids.dedup();
+    ids.into_iter().map(|id| account.user_reference(id)).collect()
+}
+
+/// The zone to show times in: the request's, else the schedule's.
+fn zone(call: &Call, schedule: &Schedule) -> Result<Zone, Refused> {
+    let Some(name) = call.query("time_zone") else { return Ok(schedule.zone) };
+    let known = ZONES.into_iter().find(|zone| zone.name == name);
+    known.ok_or_else(|| wrong(format!("unknown time zone `{name}`")))
+}

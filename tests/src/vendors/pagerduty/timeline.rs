@@ -1,0 +1,85 @@
+//! Who is on a schedule when: shifts, the overrides that cut them, and what is left of both.
+
+use chrono::{DateTime, Utc};
+
+/// A stretch of a schedule, `start <= t < end`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) start: DateTime<Utc>,
+    pub(super) end: DateTime<Utc>,
+    /// The user's id; `None` is a slot left unassigned on purpose.
+    pub(super) user: Option<String>,
+    /// Whether an override put it there.
+    pub(super) overriding: bool,
+}
+
+impl Slot {
+    /// A shift of somebody, or of nobody.
+    pub(super) fn new(start: DateTime<Utc>, end: DateTime<Utc>, user: Option<&str>) -> Self {
+        assert!(start < end, "the test's shift ends before it starts");
+        Self { start, end, user: user.map(str::to_owned), overriding: false }
+    }
+}
+
+/// The time a request asks about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub(super) since: DateTime<Utc>,
+    pub(super) until: DateTime<Utc>,
+}
+
+impl Window {
+    /// Whether the slot has a moment in the window; a window of no length is that one moment.
+    pub(super) fn meets(&self, slot: &Slot) -> bool {
+        slot.end > self.since && (slot.start < self.until || slot.start <= self.since)
+    }
+
+    /// The part of the slot that lies in the window.
+    pub(super) fn clip(&self, slot: Slot) -> Slot {
+        Slot { start: slot.start.max(self.since), end: slot.end.min(self.until), ..slot }
+    }
+}
+
+/// A layer-based schedule has one person at a time: every layer covers those before it.
+pub(super) fn stacked(shifts: &[Slot], overrides: &[Slot]) -> Vec<Slot> {
+    let slots = shifts.iter().chain(overrides).fold(Vec::new(), cover);
+    sorted(slots)
+}
+
+/// A shift-based schedule may have several people at a time; only overrides take somebody's place.
+pub(super) fn side_by_side(shifts: &[Slot], overrides: &[Slot]) -> Vec<Slot> {
+    let slots = overrides.iter().fold(shifts.to_vec(), cover);
+    sorted(slots)
+}
+
+/// How much of the window has a person, in percent with one decimal.
+pub(super) fn coverage(slots: &[Slot], window: Window) -> f64 {
+    let mut covered = 0;
+    let mut reached = window.since;
+    for slot in slots.iter().filter(|slot| slot.user.is_some() && window.meets(slot)) {
+        let (start, end) = (slot.start.max(reached), slot.end.min(window.until));
+        covered += (end - start).num_seconds().max(0);
+        reached = reached.max(end);
+    }
+    let permille = covered * 1000 / (window.until - window.since).num_seconds().max(1);
+    f64::from(i32::try_from(permille).unwrap_or(1000)) / 10.0
+}
+
+/// Lays a slot over the others: what it covers of them is gone.
+fn cover(slots: Vec<Slot>, over: &Slot) -> Vec<Slot> {
+    let mut left: Vec<Slot> = slots.into_iter().flat_map(|slot| pieces(slot, over)).collect();
+    left.push(over.clone());
+    left
+}
+
+/// What is left of a slot before and after another.
+fn pieces(slot: Slot, over: &Slot) -> impl Iterator<Item = Slot> {
+    let before = Slot { end: slot.end.min(over.start), ..slot.clone() };
+    let after = Slot { start: slot.start.max(over.end), ..slot };
+    [before, after].into_iter().filter(|piece| piece.start < piece.end)
+}
+
+fn sorted(mut slots: Vec<Slot>) -> Vec<Slot> {
+    slots.sort_by_key(|slot| (slot.start, slot.end));
+    slots
+}
