@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-BOOTSTRAP := $(TARGET)/release/rotate-postgres
+FUNCTIONS := $(TARGET)/release
 LOCAL := $(TARGET)/debug/keyturn-local
 
 # PostgreSQL major version of the demo, the local stack and the benchmark.
@@ -18,18 +18,18 @@ FEATURES := $(shell [ "$$(uname)" = Darwin ] || [ -n "$$OPENSSL_DIR" ] || pkg-co
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
-demo: bootstrap stack postgres-for-demo ## Rotate a live application's password again and again, and show what its clients see
-	@$(LOCAL) demo --bootstrap $(BOOTSTRAP) --postgres $(POSTGRES)
+demo: bootstrap stack postgres-for-demo ## Rotate a live application's password again and again, play a day on call, and show what happens
+	@$(LOCAL) demo --functions $(FUNCTIONS) --postgres $(POSTGRES)
 
-local: stack postgres-for-demo ## Keep the local stack up for cargo lambda watch / invoke, until Ctrl-C
+local: stack postgres-for-demo ## Keep both functions' local stacks up for cargo lambda watch / invoke, until Ctrl-C
 	@$(PYTHON) tests/tools/install.py cargo-lambda
 	@$(LOCAL) local --postgres $(POSTGRES) $(FEATURES)
 
 rotate: ## Ask the stack of `make local` for a rotation, as Secrets Manager does it
 	@$(LOCAL) rotate
 
-test: tools ## Run every suite, end to end on PostgreSQL 13 to 18
-	@echo "building the suites and the function they run"
+test: tools ## Run every suite, end to end, on PostgreSQL 13 to 18 where there is a database
+	@echo "building the suites and the functions they run"
 	@cargo build $(FEATURES) --workspace --bins --tests
 	cargo test $(FEATURES) --workspace
 
@@ -37,8 +37,8 @@ lint: boundaries ## Check formatting, clippy and dependency boundaries; warnings
 	cargo fmt --all --check
 	cargo clippy $(FEATURES) --workspace --all-targets -- -D warnings
 
-bench: bootstrap stack postgres-for-demo ## Measure cold start, memory, size, and what each step costs
-	@$(LOCAL) bench --bootstrap $(BOOTSTRAP) --postgres $(POSTGRES)
+bench: bootstrap stack postgres-for-demo ## Measure cold start, memory, size, and what each step and each tick costs
+	@$(LOCAL) bench --functions $(FUNCTIONS) --postgres $(POSTGRES)
 
 tools: ## Install the PostgreSQL servers 13 to 18 that the suites run
 	@$(PYTHON) tests/tools/install.py postgres
@@ -46,9 +46,11 @@ tools: ## Install the PostgreSQL servers 13 to 18 that the suites run
 clean-tools: ## Remove everything that was installed into .tools
 	rm -rf .tools
 
+# Each alone: built together, each would carry the features that only the other asked for.
 bootstrap:
-	@echo "building rotate-postgres for release (minutes the first time)"
+	@echo "building rotate-postgres and oncall-sync for release (minutes the first time)"
 	@cargo build $(FEATURES) --release -p rotate-postgres
+	@cargo build --release -p oncall-sync
 
 stack:
 	@echo "building the local stack"
@@ -75,4 +77,8 @@ boundaries:
 	$(call without,rotate-postgres,hyper v0\.|rustls v0\.2[0-2]\.,a crate's default features brought the legacy HTTP stack)
 	$(call without,rotate-postgres,aws-lc-,one crypto provider: ring)
 	$(call without,rotate-postgres,keyturn-tests v,the shipped function knows no tests)
+	$(call without,oncall-sync,openssl(-sys)? v|native-tls v|tokio-postgres v,it opens no database)
+	$(call without,oncall-sync,hyper v0\.|rustls v0\.2[0-2]\.,a crate's default features brought the legacy HTTP stack)
+	$(call without,oncall-sync,aws-lc-,one crypto provider: ring)
+	$(call without,oncall-sync,keyturn-tests v,the shipped function knows no tests)
 	$(call without,keyturn,tokio-postgres|postgres|native-tls|openssl(-sys)? v|reqwest,the core knows no database and no vendor)

@@ -1,52 +1,58 @@
-//! `make bench`: what a start and each step of a rotation cost.
+//! `make bench`: what a start, each step of a rotation, and a tick cost.
 
-use std::collections::BTreeMap;
+mod steps;
+mod ticks;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use keyturn_tests::secrets_manager::RotationOutcome;
-use keyturn_tests::stack::{App, Stack, built};
+use anyhow::{Context as _, Result, ensure};
+use keyturn_tests::lambda::Lambda;
+use keyturn_tests::oncall::Oncall;
+use keyturn_tests::stack::{App, Stack};
+use serde_json::json;
+
+pub use ticks::oncall_now;
 
 use crate::command_line::Arguments;
 use crate::screen::{Screen, megabytes, milliseconds};
 
 /// From the process's start to its first request for work.
 pub const COLD_START: Duration = Duration::from_millis(20);
-/// The most memory a process may have needed over a rotation, in bytes.
+/// The most memory a process may have needed, in bytes.
 pub const PEAK_MEMORY: u64 = 20_000_000;
 
 const COLD_STARTS: usize = 20;
-const WARM_ROTATIONS: usize = 9;
-const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecret"];
 
 /// Measures, and prints the tables.
 pub async fn run(arguments: &Arguments) -> Result<()> {
     let screen = Screen::stdout();
-    let bootstrap = bootstrap(arguments)?;
-    eprintln!("measuring {} on PostgreSQL {}", bootstrap.display(), arguments.postgres);
-    let stack = Stack::builder(arguments.postgres).bootstrap(bootstrap.clone()).start().await?;
+    let (rotate, sync) = (arguments.function("rotate-postgres")?, arguments.function("oncall-sync")?);
+    eprintln!("measuring {} on PostgreSQL {}, and {}", rotate.display(), arguments.postgres, sync.display());
+    let stack = Stack::builder(arguments.postgres).bootstrap(rotate.clone()).start().await?;
     let app = stack.app("shop").await?;
-    let durations = warm_rotations(&stack, &app).await?;
+    let durations = steps::warm_rotations(&stack, &app).await?;
     let peak = stack.lambda.peak_memory();
     let starts = cold_starts(&stack, &app, COLD_STARTS).await?;
     drop(stack);
+    let rotating = Measured { name: "rotate-postgres", starts, peak, bootstrap: rotate.clone() };
 
-    screen.title("Budgets");
-    print_budgets(screen, &starts, peak);
-    println!("  {:<14}{:>9}", "binary", megabytes(std::fs::metadata(&bootstrap)?.len()));
-
+    print_budgets(screen, &[rotating, one_binding(sync.clone()).await?])?;
     screen.title("A rotation, warm");
-    print_steps(&durations, &calls(arguments.postgres, bootstrap).await?);
-    Ok(())
+    steps::print_steps(&durations, &steps::calls(arguments.postgres, rotate).await?);
+    ticks::print(screen, sync).await
 }
 
-/// The binary that was asked for, or the one beside this program.
-pub fn bootstrap(arguments: &Arguments) -> Result<PathBuf> {
-    arguments.bootstrap.clone().map_or_else(|| built("rotate-postgres"), Ok)
+/// oncall-sync with one binding, over ticks that grant somebody and ticks that change nothing.
+async fn one_binding(bootstrap: PathBuf) -> Result<Measured> {
+    let world = Oncall::builder().on_the_machines_clock().start().await?;
+    oncall_now(&world, "shop", "ann")?;
+    let lambda = world.lambda(Some(bootstrap.clone())).await?;
+    let starts = cold_ticks(&lambda, COLD_STARTS).await?;
+    Ok(Measured { name: "oncall-sync", starts, peak: lambda.peak_memory(), bootstrap })
 }
 
-/// Starts the function this often on an idle machine, and gives back how long each start took, shortest first.
+/// Starts rotate-postgres this often on an idle machine, and gives back how long each start took, shortest first.
 pub async fn cold_starts(stack: &Stack, app: &App, times: usize) -> Result<Vec<Duration>> {
     let current = stack.aws.secrets.version(&app.secret, "AWSCURRENT")?.context("no current version")?;
     let before = stack.lambda.cold_starts().len();
@@ -55,107 +61,67 @@ pub async fn cold_starts(stack: &Stack, app: &App, times: usize) -> Result<Vec<D
         // A version that is current already is nothing to do for any step.
         stack.step(&app.secret, &current, "testSecret").await.map_err(anyhow::Error::msg)?;
     }
-    let mut starts = stack.lambda.cold_starts().split_off(before);
+    sorted(stack.lambda.cold_starts().split_off(before), times)
+}
+
+/// Starts oncall-sync this often, each time for a tick, and gives back the same.
+pub async fn cold_ticks(lambda: &Lambda, times: usize) -> Result<Vec<Duration>> {
+    let before = lambda.cold_starts().len();
+    for _ in 0..times {
+        lambda.recycle();
+        lambda.invoke(json!({"action": "sync"})).await.result.map_err(anyhow::Error::msg)?;
+    }
+    sorted(lambda.cold_starts().split_off(before), times)
+}
+
+fn sorted(mut starts: Vec<Duration>, times: usize) -> Result<Vec<Duration>> {
     ensure!(starts.len() == times, "{times} starts asked for, {} seen", starts.len());
     starts.sort();
     Ok(starts)
 }
 
-/// Prints start and memory beside their budgets.
-pub fn print_budgets(screen: Screen, starts: &[Duration], peak: Option<u64>) {
-    let (middle, slowest) = (median(starts), starts.last().copied().unwrap_or_default());
-    println!(
-        "  {:<14}{:>9}   {} 20 ms   {}",
-        "cold start",
-        milliseconds(middle),
-        screen.budget(middle <= COLD_START),
-        screen.dim(&format!("start to first poll; median of {}, slowest {}", starts.len(), milliseconds(slowest))),
-    );
-    match peak {
-        Some(peak) => println!(
-            "  {:<14}{:>9}   {} 20 MB   {}",
-            "peak memory",
-            megabytes(peak),
-            screen.budget(peak <= PEAK_MEMORY),
-            screen.dim("resident, over whole rotations"),
-        ),
-        None => println!("  {:<14}{:>9}   measured on Linux only", "peak memory", "-"),
+/// What was measured of one function.
+pub struct Measured {
+    /// Its name.
+    pub name: &'static str,
+    /// How long each cold start took, shortest first.
+    pub starts: Vec<Duration>,
+    /// The most resident memory it needed, in bytes; none where that cannot be measured.
+    pub peak: Option<u64>,
+    /// Its binary.
+    pub bootstrap: PathBuf,
+}
+
+/// Prints start and memory of each function beside their budgets, and what its binary weighs.
+pub fn print_budgets(screen: Screen, functions: &[Measured]) -> Result<()> {
+    screen.title("Budgets: 20 ms from start to first poll, 20 MB resident at the most");
+    let heads =
+        format!("  {:<17}{:>11}{:>9}{:>9}{:>14}{:>17}", "", "cold start", "", "slowest", "peak memory", "binary");
+    println!("{}", screen.dim(&heads));
+    for Measured { name, starts, peak, bootstrap } in functions {
+        let (middle, slowest) = (median(starts), starts.last().copied().unwrap_or_default());
+        let memory = match peak {
+            Some(peak) => format!("{:>14} {}", megabytes(*peak), screen.budget(*peak <= PEAK_MEMORY)),
+            None => format!("{:>21}", "(Linux only)"),
+        };
+        println!(
+            "  {name:<17}{:>11} {:>8}{:>9}{memory}{:>10}",
+            milliseconds(middle),
+            screen.budget(middle <= COLD_START),
+            milliseconds(slowest),
+            megabytes(std::fs::metadata(bootstrap)?.len()),
+        );
     }
+    let times = functions.first().map_or(0, |function| function.starts.len());
+    screen.note(&format!(
+        "  cold start: the median of {times}; memory: over whole rotations, and over ticks that grant somebody"
+    ));
+    Ok(())
 }
 
 /// The one in the middle of sorted durations.
 pub fn median(sorted: &[Duration]) -> Duration {
     sorted.get(sorted.len() / 2).copied().unwrap_or_default()
-}
-
-/// The durations of each step over some rotations in which the function is warm and both users exist.
-async fn warm_rotations(stack: &Stack, app: &App) -> Result<BTreeMap<&'static str, Vec<Duration>>> {
-    let mut durations: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    rotate(stack, app).await?; // makes the twin
-    for _ in 0..WARM_ROTATIONS {
-        for run in rotate(stack, app).await?.attempts.into_iter().flat_map(|attempt| attempt.steps) {
-            durations.entry(run.step).or_default().push(run.duration);
-        }
-    }
-    for durations in durations.values_mut() {
-        durations.sort();
-    }
-    Ok(durations)
-}
-
-async fn rotate(stack: &Stack, app: &App) -> Result<RotationOutcome> {
-    let outcome = stack.rotate(&app.secret).await?;
-    if outcome.succeeded() { Ok(outcome) } else { bail!("the rotation failed:\n{outcome}") }
-}
-
-/// External calls of one step.
-#[derive(Default)]
-struct Calls {
-    api: usize,
-    connections: usize,
-    statements: usize,
-}
-
-/// Counts the calls of a rotation at the proxy and the emulators, on a stack of its own: a proxy costs time.
-async fn calls(major: u32, bootstrap: PathBuf) -> Result<BTreeMap<String, Calls>> {
-    let stack = Stack::builder(major).bootstrap(bootstrap).through_proxy().start().await?;
-    let app = stack.app("shop").await?;
-    rotate(&stack, &app).await?;
-    rotate(&stack, &app).await?;
-    stack.faults.reset();
-    rotate(&stack, &app).await?;
-    let mut steps: BTreeMap<String, Calls> = BTreeMap::new();
-    for call in stack.faults.recorded() {
-        let mut words = call.split(' ');
-        let calls = steps.entry(words.next().unwrap_or_default().to_owned()).or_default();
-        match words.next() {
-            Some("connect") => calls.connections += 1,
-            Some("sql") => calls.statements += 1,
-            _ => calls.api += 1,
-        }
-    }
-    Ok(steps)
-}
-
-fn print_steps(durations: &BTreeMap<&str, Vec<Duration>>, calls: &BTreeMap<String, Calls>) {
-    println!("  {:<14}{:>9}{:>12}{:>14}{:>13}", "step", "median", "API calls", "connections", "statements");
-    let none = Calls::default();
-    let (mut time, mut total) = (Duration::ZERO, Calls::default());
-    for step in STEPS {
-        let took = median(durations.get(step).map_or(&[], Vec::as_slice));
-        let calls = calls.get(step).unwrap_or(&none);
-        print_row(step, took, calls);
-        time += took;
-        total.api += calls.api;
-        total.connections += calls.connections;
-        total.statements += calls.statements;
-    }
-    print_row("together", time, &total);
-}
-
-fn print_row(what: &str, took: Duration, calls: &Calls) {
-    let Calls { api, connections, statements } = calls;
-    println!("  {what:<14}{:>9}{api:>12}{connections:>14}{statements:>13}", milliseconds(took));
 }
 
 /// What kind of build a binary is, by the folder cargo put it in.

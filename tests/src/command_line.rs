@@ -3,17 +3,18 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
+use keyturn_tests::stack::built;
 
 /// How to call it.
 pub const USAGE: &str = "usage: keyturn-local demo|local|rotate|bench [options]
-  --bootstrap PATH   the rotate-postgres binary to run (default: the one built beside this program)
+  --functions FOLDER where the binaries of the functions are (default: beside this program)
   --postgres MAJOR   PostgreSQL's major version (default: 18)
-  --features LIST    cargo features for the commands that `local` prints";
+  --features LIST    cargo features for the command that `local` prints for rotate-postgres";
 
 /// The subcommands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Rotates under load, and shows it.
+    /// Rotates under load, plays a day of break-glass, and shows both.
     Demo,
     /// Keeps the stack up.
     Local,
@@ -30,11 +31,11 @@ pub enum Command {
 pub struct Arguments {
     /// What to do.
     pub command: Command,
-    /// The function's binary, unless it is the one built beside this program.
-    pub bootstrap: Option<PathBuf>,
+    /// The folder of the functions' binaries, unless it is this program's.
+    pub functions: Option<PathBuf>,
     /// PostgreSQL's major version.
     pub postgres: u32,
-    /// Cargo features that building the function takes here.
+    /// Cargo features that building rotate-postgres takes here.
     pub features: Option<String>,
 }
 
@@ -50,11 +51,11 @@ impl Arguments {
             Some(other) => bail!("unknown command {other}\n{USAGE}"),
             None => bail!("what shall be done?\n{USAGE}"),
         };
-        let mut arguments = Self { command, bootstrap: None, postgres: 18, features: None };
+        let mut arguments = Self { command, functions: None, postgres: 18, features: None };
         while let Some(option) = words.next() {
             let value = words.next().with_context(|| format!("{option} has no value\n{USAGE}"))?;
             match option.as_str() {
-                "--bootstrap" => arguments.bootstrap = Some(value.into()),
+                "--functions" => arguments.functions = Some(value.into()),
                 "--postgres" => {
                     arguments.postgres = value.parse().with_context(|| format!("{value} is no major version"))?;
                 }
@@ -63,6 +64,11 @@ impl Arguments {
             }
         }
         Ok(arguments)
+    }
+
+    /// The binary of the function of this name.
+    pub fn function(&self, name: &str) -> Result<PathBuf> {
+        self.functions.as_ref().map_or_else(|| built(name), |folder| Ok(folder.join(name)))
     }
 }
 
@@ -76,9 +82,9 @@ mod tests {
 
     #[test]
     fn reads_a_command_and_its_options() {
-        let arguments = read("demo --bootstrap target/release/rotate-postgres --postgres 13").unwrap();
+        let arguments = read("demo --functions target/release --postgres 13").unwrap();
         assert_eq!(arguments.command, Command::Demo);
-        assert_eq!(arguments.bootstrap, Some(PathBuf::from("target/release/rotate-postgres")));
+        assert_eq!(arguments.function("oncall-sync").unwrap(), PathBuf::from("target/release/oncall-sync"));
         assert_eq!(arguments.postgres, 13);
     }
 

@@ -1,9 +1,13 @@
-//! `make demo`: a live application whose password is rotated again and again, as a timeline.
+//! `make demo`: a live application whose password is rotated again and again, and a day of break-glass, as timelines.
 
 mod application;
+mod break_glass;
 mod clients;
+mod day;
+mod judge;
 mod secrecy;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
@@ -11,10 +15,10 @@ use application::Objects;
 use clients::{Crowd, Tally};
 use keyturn_tests::secrets_manager::{Attempt, RotationOutcome};
 use keyturn_tests::stack::{App, Stack};
-use secrecy::{Passwords, Sampler};
+use secrecy::{Credentials, Sampler};
 use tokio::time::sleep;
 
-use crate::bench::{self, bootstrap, cold_starts, print_budgets};
+use crate::bench::{self, Measured, cold_starts, print_budgets};
 use crate::command_line::Arguments;
 use crate::screen::{Screen, grouped, megabytes, milliseconds};
 
@@ -27,7 +31,7 @@ const PERIOD: Duration = Duration::from_millis(600);
 struct Demo {
     screen: Screen,
     stack: Stack,
-    passwords: Passwords,
+    passwords: Credentials,
     started: Instant,
     rotations: usize,
     seen: Tally,
@@ -38,7 +42,7 @@ struct Demo {
 /// Shows it, and fails if a promise is broken.
 pub async fn run(arguments: &Arguments) -> Result<()> {
     let screen = Screen::stdout();
-    let bootstrap = bootstrap(arguments)?;
+    let bootstrap = arguments.function("rotate-postgres")?;
     eprintln!("starting PostgreSQL {}, Secrets Manager, and the function", arguments.postgres);
     let starting = Instant::now();
     let stack = Stack::builder(arguments.postgres).bootstrap(bootstrap.clone()).start().await?;
@@ -54,7 +58,7 @@ pub async fn run(arguments: &Arguments) -> Result<()> {
     let sampler = Sampler::start(&stack).await?;
     let mut demo = Demo {
         screen,
-        passwords: Passwords::of_the_stack(&stack),
+        passwords: Credentials::of_the_stack(&stack),
         stack,
         started: Instant::now(),
         rotations: 0,
@@ -68,8 +72,13 @@ pub async fn run(arguments: &Arguments) -> Result<()> {
     demo.act("Owner layout", "billing_a and billing_b take turns; everything belongs to billing", &billing).await?;
 
     demo.search(sampler).await?;
-    demo.measure(&shop).await?;
-    demo.conclude()
+
+    let day = break_glass::play(screen).await?;
+    let real = break_glass::real(screen, arguments.function("oncall-sync")?).await?;
+    demo.broken.extend(day.broken());
+    demo.broken.extend(day.search(&real));
+    demo.measure(&shop, bootstrap, real.measured).await?;
+    demo.conclude(&day.line())
 }
 
 impl Demo {
@@ -206,15 +215,14 @@ impl Demo {
         Ok(())
     }
 
-    async fn measure(&self, app: &App) -> Result<()> {
+    async fn measure(&self, app: &App, bootstrap: PathBuf, sync: Measured) -> Result<()> {
         let peak = self.stack.lambda.peak_memory();
         let starts = cold_starts(&self.stack, app, COLD_STARTS).await?;
-        self.screen.title("Budgets");
-        print_budgets(self.screen, &starts, peak);
-        Ok(())
+        let rotate = Measured { name: "rotate-postgres", starts, peak, bootstrap };
+        print_budgets(self.screen, &[rotate, sync])
     }
 
-    fn conclude(mut self) -> Result<()> {
+    fn conclude(mut self, day: &str) -> Result<()> {
         self.broken.extend(self.stack.aws.violations().into_iter().map(|request| format!("no client sends {request}")));
         println!();
         if self.broken.is_empty() {
@@ -224,7 +232,7 @@ impl Demo {
                 grouped(self.seen.requests),
                 grouped(self.seen.logins),
             );
-            println!("{}", self.screen.good(&line));
+            println!("{}\n{}", self.screen.good(&line), self.screen.good(day));
             return Ok(());
         }
         for promise in &self.broken {

@@ -1,4 +1,4 @@
-//! The search for passwords in clear.
+//! The search for passwords and tokens in clear.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use keyturn_tests::oncall::Oncall;
 use keyturn_tests::stack::{ADMIN, Stack};
 use postgres_protocol::escape::escape_literal;
 use serde_json::Value;
@@ -17,10 +18,11 @@ const SAMPLED_EVERY: Duration = Duration::from_millis(10);
 const SHOWN: usize = 8;
 const SCRAM: &str = "SCRAM-SHA-256$";
 
-/// Every password that was in use.
-pub struct Passwords(BTreeSet<String>);
+/// Every password, or token, that was in use.
+#[derive(Default)]
+pub struct Credentials(BTreeSet<String>);
 
-impl Passwords {
+impl Credentials {
     /// Begins with those of the administrators.
     pub fn of_the_stack(stack: &Stack) -> Self {
         Self([stack.admin_password.as_str(), stack.postgres.superuser_password()].map(str::to_owned).into())
@@ -29,6 +31,14 @@ impl Passwords {
     /// Adds the one in this credential.
     pub fn remember(&mut self, credential: &Value) {
         self.0.extend(credential["password"].as_str().map(str::to_owned));
+    }
+
+    /// Adds what the function was given for the four vendors.
+    pub fn remember_tokens(&mut self, world: &Oncall) {
+        let webhook = world.slack.webhook_url();
+        // The host of a webhook is no secret.
+        let path = webhook.splitn(4, '/').last().unwrap_or_default().to_owned();
+        self.0.extend([world.pagerduty.token(), world.okta.ssws_token(), world.datadog.api_key(), path]);
     }
 
     /// How many there are.
@@ -114,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_password_is_found_however_it_is_written() {
-        let mut passwords = Passwords(BTreeSet::new());
+        let mut passwords = Credentials::default();
         passwords.remember(&serde_json::json!({"password": r#"it's "100%" \ ok"#}));
         for text in [r#"it's "100%" \ ok"#, r#"{"a": "it's \"100%\" \\ ok"}"#, "x=it%27s%20%22100%25%22%20%5C%20ok&"] {
             assert_eq!(passwords.hits(text), 1, "{text}");
