@@ -20,7 +20,7 @@ use std::time::Duration;
 
 /// Kept back: no change begins so shortly before the end.
 pub(crate) const RESERVE: Duration = Duration::from_secs(10);
-/// A ledger that is not stored by then is taken for one that cannot be; revokes do not wait longer.
+/// Ledgers that are not stored by then are taken for such as cannot be; revokes do not wait longer.
 const STORE: Duration = Duration::from_secs(5);
 /// A grant waits this long for its alert.
 const ALERT: Duration = Duration::from_secs(3);
@@ -84,7 +84,9 @@ impl OncallSync {
         // Parameter Store takes few writes a second: those that somebody waits for come first.
         works.sort_by_key(|work| work.plan.is_quiet());
         intend(works);
-        all(works, |work| self.store_intent(work, begin.at_most(STORE))).await;
+        // One limit for all of them together, or a queue of slow writes would use up the time of those who have to leave.
+        let writing = begin.at_most(STORE);
+        all(works, |work| self.store_intent(work, writing)).await;
         let now = self.clock.now();
         let mut news = Vec::new();
         for Work { view, plan, told, .. } in works.iter_mut() {
