@@ -103,7 +103,9 @@ impl OncallSync {
             failed
         };
         let (failed, more_failed) = tokio::join!(self.tell(&news, begin), working);
-        all(works, |work| self.store_outcome(work, deadline)).await;
+        // What is not stored by then the next tick finds out by itself; there has to be time left to tell people.
+        let writing = deadline.at_most(STORE);
+        all(works, |work| self.store_outcome(work, writing)).await;
         failed + more_failed
     }
 
@@ -212,7 +214,7 @@ impl OncallSync {
         let binding = &work.view.binding;
         let (user, fits) = tokio::try_join!(
             self.okta.user(&grant.okta, deadline),
-            self.people.address_of(grant, &self.pagerduty, deadline)
+            self.people.address_of(grant, binding, &self.pagerduty, deadline)
         )?;
         if !user.is_some_and(|user| user.status == Status::Active && fits.is_of(&user)) {
             self.people.forget(&grant.okta);

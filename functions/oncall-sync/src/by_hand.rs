@@ -109,18 +109,19 @@ impl OncallSync {
             ledger.leaving.insert(user.id.clone());
         }
         let work = self.carry_out(Work::new(view, plan, ""), deadline).await;
-        if !work.is_finished() {
-            return Err(unfinished());
-        }
         if !work.stored || work.plan.intent == Remembered::Lost {
+            let done = if work.is_finished() { "is out of the group" } else { "may still be in the group" };
             return Err(Error::new(
                 "REVOKE_NOT_HELD",
                 format!(
-                    "The Okta user {} is out of the group, but the ledger could not be written, so the next tick may put them back.",
+                    "The Okta user {} {done}, and the ledger could not be written, so the next tick may put them back.",
                     user.id
                 ),
                 "Ask again after the next tick; until then, take them off the schedule.",
             ));
+        }
+        if !work.is_finished() {
+            return Err(unfinished());
         }
         let held = until.map_or_else(
             || "until they are not on call any more".to_owned(),

@@ -8,9 +8,13 @@ use keyturn::secrets::{CURRENT, Secrets};
 use keyturn::{Deadline, Error, Result};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Mutex;
 
 const AT_MOST: TimeDelta = TimeDelta::minutes(5);
+/// How long reading it again may take, and how long after a failure that is not tried once more: everybody waits for it.
+const AGAIN: Duration = Duration::from_secs(2);
+const NOT_BEFORE: TimeDelta = TimeDelta::minutes(1);
 
 /// What a secret's text is read into: an account at a vendor, with whatever tokens it was given meanwhile.
 type Parse<T> = Box<dyn Fn(&SecretString, &Client, &Clock) -> Result<T> + Send + Sync>;
@@ -75,10 +79,12 @@ impl<T> Kept<T> {
             return Ok(Arc::clone(&current.account));
         }
         // Boxed: the SDK's future is large, and every call to a vendor holds this one.
-        let stored = Box::pin(self.means.secrets.read(&self.secret_id, CURRENT, None, deadline)).await;
-        if let (Err(error), Some(old)) = (&stored, current.as_ref()) {
+        let patience = if current.is_some() { deadline.at_most(AGAIN) } else { deadline };
+        let stored = Box::pin(self.means.secrets.read(&self.secret_id, CURRENT, None, patience)).await;
+        if let (Err(error), Some(old)) = (&stored, current.as_mut()) {
             // Whoever's time is up must leave though Secrets Manager fails; a credential that is wrong says so by itself.
             audit::credential_is_old(&self.secret_id, error);
+            old.read_at = now - AT_MOST + NOT_BEFORE;
             return Ok(Arc::clone(&old.account));
         }
         let stored = stored?.ok_or_else(|| {

@@ -311,18 +311,27 @@ impl Ledgers {
         Self(ledgers)
     }
 
-    /// A binding's own ledger, or the one of its group under another name: then the binding was renamed.
+    /// The ledger of a binding's group, under its name or under another one: then the binding was renamed.
     fn take(&mut self, binding: &Binding) -> Remembered {
-        let own = self.0.remove(&(binding.id.clone(), binding.group.clone()));
-        let others: Vec<_> = self.0.keys().filter(|(_, group)| *group == binding.group).cloned().collect();
-        // Nobody else may speak of a group that is looked after.
-        let others: Vec<Remembered> = others.iter().filter_map(|key| self.0.remove(key)).collect();
-        own.or_else(|| others.into_iter().find(|ledger| *ledger != Remembered::Lost)).unwrap_or(Remembered::Lost)
+        // Whatever its name was: the one that was kept up last. Nobody else may speak of a group that is looked after.
+        self.latest_of(&binding.group).map_or(Remembered::Lost, |(_, ledger)| ledger)
+    }
+
+    /// Takes all ledgers of a group out, and gives back the one that was confirmed last.
+    fn latest_of(&mut self, group: &GroupId) -> Option<(BindingId, Remembered)> {
+        let of_group = self.0.extract_if(.., |(_, other), _| other == group);
+        let confirmed_at = |ledger: &Remembered| match ledger {
+            Remembered::Known(ledger) => Some(ledger.confirmed_at),
+            Remembered::Lost => None,
+        };
+        of_group.max_by_key(|(_, ledger)| confirmed_at(ledger)).map(|((id, _), ledger)| (id, ledger))
     }
 
     /// The ledgers that no good document speaks of, as long as people are in them.
-    fn leftover(self, bindings: &Bindings) -> Vec<View> {
-        let view = |((id, group), ledger): ((BindingId, GroupId), Remembered)| {
+    fn leftover(mut self, bindings: &Bindings) -> Vec<View> {
+        let groups: BTreeSet<GroupId> = self.0.keys().map(|(_, group)| group.clone()).collect();
+        let view = |group: GroupId| {
+            let (id, ledger) = self.latest_of(&group)?;
             let people = matches!(&ledger, Remembered::Known(ledger) if !ledger.rows.is_empty());
             let (standing, why) = match bindings.error_of(&id) {
                 Some(error) => (Standing::Refused, error.clone()),
@@ -337,7 +346,7 @@ impl Ledgers {
                 ledger,
             })
         };
-        self.0.into_iter().filter_map(view).collect()
+        groups.into_iter().filter_map(view).collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who somebody of PagerDuty is at Okta. Found out once, then remembered across ticks: an unchanged person costs nothing.
 
+use crate::binding::Binding;
 use crate::ids::{OktaId, PagerDutyId};
 use crate::knowledge::Identity;
 use crate::okta::{Found, Okta, Status, User};
@@ -98,13 +99,21 @@ impl People {
     ///
     /// # Errors
     /// What PagerDuty's client says.
-    pub async fn address_of(&self, grant: &Grant, source: &PagerDuty, deadline: Deadline) -> Result<Address> {
+    pub async fn address_of(
+        &self,
+        grant: &Grant,
+        binding: &Binding,
+        source: &PagerDuty,
+        deadline: Deadline,
+    ) -> Result<Address> {
         let Some(id) = &grant.pagerduty else { return Ok(Address::Pinned) };
-        let known = self.found().get(id).filter(|known| known.identity == Identity::Known(grant.okta.clone())).cloned();
+        if binding.identities.get(id) == Some(&grant.okta) {
+            return Ok(Address::Pinned);
+        }
+        let known = self.found().get(id).filter(|known| self.clock.now() - known.said_at <= FRESH).cloned();
         match known {
-            None => Ok(Address::Pinned),
-            Some(known) if self.clock.now() - known.said_at <= FRESH => Ok(Address::Said(known.email)),
-            Some(_) => Ok(Address::Said(source.email(id, deadline).await?)),
+            Some(known) => Ok(Address::Said(known.email)),
+            None => Ok(Address::Said(source.email(id, deadline).await?)),
         }
     }
 
@@ -116,13 +125,17 @@ impl People {
         let now = self.clock.now();
         let mut found = self.found();
         let known = found.get_mut(pagerduty).filter(|known| now < known.until)?;
-        if let Email::Known(said) = email {
-            if known.email.as_ref() != Some(said) {
-                // Another address by now: who that is has to be found out anew.
-                return None;
-            }
-            known.said_at = now;
+        let said = match email {
+            Email::NotSaid => return Some(known.identity.clone()),
+            Email::Known(said) => Some(said),
+            Email::Without => None,
+        };
+        if known.email.as_ref() != said {
+            // Another address by now: who that is has to be found out anew, and what was said before is void.
+            known.said_at = DateTime::UNIX_EPOCH;
+            return None;
         }
+        known.said_at = now;
         Some(known.identity.clone())
     }
 

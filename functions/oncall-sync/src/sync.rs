@@ -90,7 +90,7 @@ pub(crate) fn revoked(work: &Work) -> impl Iterator<Item = Change> {
 /// The plan for one binding.
 pub(crate) fn planned(view: &View, now: DateTime<Utc>) -> Plan {
     let plan = planner::plan(&view.binding, &view.reading, &view.members, &view.eligible, &view.ledger, now);
-    if view.standing == Standing::Refused { plan.only_ends() } else { plan }
+    if view.standing == Standing::Refused { plan.only_ends(now) } else { plan }
 }
 
 /// What a person should look at, said in the log with every tick, each with the alert to send when it begins.

@@ -179,9 +179,20 @@ impl Plan {
     /// The same plan with nothing left of it but what was promised before: whoever's shift, or grant by hand, has ended
     /// leaves.
     #[must_use]
-    pub fn only_ends(mut self) -> Self {
+    pub fn only_ends(mut self, now: DateTime<Utc>) -> Self {
         self.grants.clear();
-        self.revokes.retain(|revoke| matches!(revoke.reason, Reason::ShiftEnded | Reason::Manual));
+        let shift_goes_on = |okta: &OktaId| match &self.intent {
+            Remembered::Known(ledger) => ledger
+                .rows_of(okta)
+                .any(|row| row.source != Origin::Manual && row.shift_end.is_none_or(|end| now < end)),
+            Remembered::Lost => false,
+        };
+        self.revokes.retain(|revoke| match revoke.reason {
+            Reason::ShiftEnded => true,
+            // A grant by hand has ended (it was due), or somebody asked for the revoke.
+            Reason::Manual => revoke.due.is_none() || !shift_goes_on(&revoke.okta),
+            _ => false,
+        });
         if let Remembered::Known(intent) = &mut self.intent {
             intent.leaving = self.revokes.iter().map(|revoke| revoke.okta.clone()).collect();
         }
@@ -303,7 +314,9 @@ impl Case<'_> {
             return Plan { revokes: Vec::new(), grants: Vec::new(), notices, intent: Remembered::Lost };
         }
         let mut next = self.next();
-        let people: BTreeSet<&OktaId> = next.rows.iter().map(|row| &row.okta).collect();
+        // Whoever was revoked by hand and is perhaps not out yet may have no row.
+        let revoked_by_hand = next.leaving.iter().filter(|okta| next.holds.contains_key(*okta));
+        let people: BTreeSet<&OktaId> = next.rows.iter().map(|row| &row.okta).chain(revoked_by_hand).collect();
         let mut revokes = Vec::new();
         for okta in people.into_iter().filter(|okta| !self.binding.keep.contains(okta)) {
             let held = next.holds.contains_key(okta);
@@ -311,7 +324,7 @@ impl Case<'_> {
             let managed = next.rows_of(okta).next().is_some();
             let time_is_up = managed && next.rows_of(okta).all(|row| row.is_over(self.now));
             let left_to_adoption = self.duty.is_known() && next.is_adopted(okta);
-            if held && managed {
+            if held {
                 revokes.push(self.revoke(okta, Reason::Manual, None));
             } else if time_is_up && !on_call && !left_to_adoption {
                 let (reason, due) = self.why_over(okta);
@@ -407,7 +420,8 @@ impl Case<'_> {
             return match adopted {
                 true if expired => Fate::Leaves(Reason::Stale, self.due_of(okta)),
                 true => Fate::Stays,
-                false if self.lost || self.old.tolerated.contains(okta) => Fate::Stays,
+                false if self.lost => Fate::Stays,
+                false if self.old.tolerated.contains(okta) => Fate::Tolerated,
                 false => Fate::Reported,
             };
         }

@@ -30,6 +30,16 @@ async fn a_binding_that_is_renamed_keeps_its_people_and_its_holds() {
         assert_eq!(world.members(&shop, &[&ann, &bob]), ["ann"], "{time} {report}");
         assert_eq!((&report["bindings"], reasons(&report)), (&json!(1), Vec::new()));
     }
+    // And back again, with what happened meanwhile.
+    let revoke = json!({"action": "revoke", "binding": "store", "user": ann.okta, "reason": "left the company"});
+    world.event(&revoke).await.unwrap();
+    delete_parameter(&world, &format!("{CONFIG_PATH}/store")).await;
+    world.write_document("shop", &document);
+    for time in ["15:01", "17:00"] {
+        world.at(time);
+        world.tick().await.unwrap();
+        assert_eq!(world.members(&shop, &[&ann, &bob]), NOBODY, "{time}");
+    }
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 
@@ -181,6 +191,24 @@ async fn an_account_that_was_handed_on_at_pagerduty_does_not_let_its_old_owner_i
         world.minutes_later(1);
     }
     assert_eq!(world.members(&bank, &[&ann, &bob, &cal]), ["cal"]);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn not_even_while_the_old_owner_moves_from_one_binding_to_another() {
+    let world = Oncall::start().await.unwrap();
+    let [bob, cal] = ["bob", "cal"].map(|name| world.engineer(name).unwrap());
+    let (shop, bank) = (world.bind("shop", &json!({})), world.bind("bank", &json!({})));
+    world.on_call(&shop, &bob, "08:00", "09:40");
+    world.on_call(&bank, &bob, "09:40", "20:00");
+    world.tick().await.unwrap();
+    world.pagerduty.set_email(&bob.pagerduty, &cal.email);
+    world.at("09:40");
+    world.tick().await.unwrap();
+    assert_eq!(world.members(&bank, &[&bob, &cal]), NOBODY);
+    world.minutes_later(1);
+    world.tick().await.unwrap();
+    assert_eq!(world.members(&bank, &[&bob, &cal]), ["cal"]);
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 
