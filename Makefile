@@ -13,20 +13,20 @@ POSTGRES ?= 18
 FEATURES := $(shell [ "$$(uname)" = Darwin ] || [ -n "$$OPENSSL_DIR" ] || pkg-config --exists openssl 2>/dev/null || echo --features rotate-postgres/vendored-openssl)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo local rotate test lint boundaries bench tools clean-tools bootstrap stack postgres-for-demo
+.PHONY: help demo local rotate test lint boundaries bench tools clean-tools bootstrap stack servers-for-demo
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
-demo: bootstrap stack postgres-for-demo ## Rotate a live application's password again and again, play a day on call, and show what happens
+demo: bootstrap stack servers-for-demo ## Rotate live applications' passwords again and again, play a day on call, and show what happens
 	@$(LOCAL) demo --functions $(FUNCTIONS) --postgres $(POSTGRES)
 
-local: stack postgres-for-demo ## Keep both functions' local stacks up for cargo lambda watch / invoke, until Ctrl-C
+local: stack servers-for-demo ## Keep the functions' local stacks up for cargo lambda watch / invoke, until Ctrl-C
 	@$(PYTHON) tests/tools/install.py cargo-lambda
 	@$(LOCAL) local --postgres $(POSTGRES) $(FEATURES)
 
-rotate: ## Ask the stack of `make local` for a rotation, as Secrets Manager does it
-	@$(LOCAL) rotate
+rotate: ## Ask the stack of `make local` for a rotation, as Secrets Manager does it (SECRET=shop or reports)
+	@$(LOCAL) rotate $(if $(SECRET),--secret $(SECRET))
 
 test: tools ## Run every suite, end to end, on PostgreSQL 13 to 18 where there is a database
 	@echo "building the suites and the functions they run"
@@ -37,27 +37,29 @@ lint: boundaries ## Check formatting, clippy and dependency boundaries; warnings
 	cargo fmt --all --check
 	cargo clippy $(FEATURES) --workspace --all-targets -- -D warnings
 
-bench: bootstrap stack postgres-for-demo ## Measure cold start, memory, size, and what each step and each tick costs
+bench: bootstrap stack servers-for-demo ## Measure cold start, memory, size, and what each step and each tick costs
 	@$(LOCAL) bench --functions $(FUNCTIONS) --postgres $(POSTGRES)
 
-tools: ## Install the PostgreSQL servers 13 to 18 that the suites run
-	@$(PYTHON) tests/tools/install.py postgres
+tools: ## Install the servers that the suites run: PostgreSQL 13 to 18, and one that speaks MongoDB's protocol
+	@$(PYTHON) tests/tools/install.py servers
 
 clean-tools: ## Remove everything that was installed into .tools
 	rm -rf .tools
 
-# Each alone: built together, each would carry the features that only the other asked for.
+# Each alone: built together, each would carry the features that only another asked for.
 bootstrap:
-	@echo "building rotate-postgres and oncall-sync for release (minutes the first time)"
+	@echo "building rotate-postgres, rotate-mongo and oncall-sync for release (minutes the first time)"
 	@cargo build $(FEATURES) --release -p rotate-postgres
+	@cargo build --release -p rotate-mongo
 	@cargo build --release -p oncall-sync
 
 stack:
 	@echo "building the local stack"
 	@cargo build $(FEATURES) -p keyturn-tests --bin keyturn-local
 
-postgres-for-demo:
+servers-for-demo:
 	@$(PYTHON) tests/tools/install.py postgres $(POSTGRES)
+	@$(PYTHON) tests/tools/install.py secantusdb
 
 # $(call carries,PACKAGE): the crates that ship with PACKAGE, one a line; empty when cargo cannot tell.
 carries = $$(cargo tree --package $(1) --edges normal --prefix none --no-dedupe | sort -u)
@@ -77,6 +79,11 @@ boundaries:
 	$(call without,rotate-postgres,hyper v0\.|rustls v0\.2[0-2]\.,a crate's default features brought the legacy HTTP stack)
 	$(call without,rotate-postgres,aws-lc-,one crypto provider: ring)
 	$(call without,rotate-postgres,keyturn-tests v,the shipped function knows no tests)
+	$(call without,rotate-mongo,openssl(-sys)? v|native-tls v|tokio-postgres v,one TLS provider; other databases are for other functions)
+	$(call without,rotate-mongo,hyper v0\.|rustls v0\.2[0-2]\.,a crate's default features brought the legacy HTTP stack)
+	$(call without,rotate-mongo,aws-lc-,one crypto provider: ring)
+	$(call without,rotate-mongo,hickory-,hosts are named: nothing looks up seed lists)
+	$(call without,rotate-mongo,keyturn-tests v,the shipped function knows no tests)
 	$(call without,oncall-sync,openssl(-sys)? v|native-tls v|tokio-postgres v,it opens no database)
 	$(call without,oncall-sync,hyper v0\.|rustls v0\.2[0-2]\.,a crate's default features brought the legacy HTTP stack)
 	$(call without,oncall-sync,aws-lc-,one crypto provider: ring)

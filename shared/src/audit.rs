@@ -18,7 +18,8 @@ pub fn step_ended(function: &str, result: &Result<Report>, took: Duration) {
         Ok(report) => {
             let (code, says) = words(report.outcome);
             let user = report.user.as_deref().unwrap_or_default();
-            tracing::info!(code, user, changes = report.changes.join("; "), duration_ms, "{says}");
+            let (changes, overrides) = (report.changes.join("; "), report.overrides.join(", "));
+            tracing::info!(code, user, changes, overrides, duration_ms, "{says}");
             match report.outcome {
                 Outcome::Finished => {
                     metrics::emit(function, &[Metric::StepSucceeded, duration, Metric::RotationFinished]);

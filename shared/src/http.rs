@@ -17,7 +17,9 @@ use chrono::DateTime;
 use header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use rustls::{ClientConfig, RootCertStore};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::fmt;
 use std::sync::Arc;
@@ -39,6 +41,21 @@ pub enum RateLimit {
     SecondsLeft(&'static str),
     /// The header holds seconds since 1970 (Okta's `x-rate-limit-reset`), by the vendor's clock: its `date` says what that shows.
     Epoch(&'static str),
+    /// `Retry-After` holds the seconds that are left; without it `seconds` finds them in the answer; without both the
+    /// pause is `first`, and twice as long each further time.
+    InBody {
+        /// Reads the seconds from an answer.
+        seconds: fn(&Answer) -> Option<u64>,
+        /// The first pause where nothing says how long.
+        first: Duration,
+    },
+}
+
+impl RateLimit {
+    /// How often a call is made at most. Pauses that are long from the start leave room for one more.
+    fn tries(self) -> usize {
+        if matches!(self, Self::InBody { .. }) { TRIES + 1 } else { TRIES }
+    }
 }
 
 /// What is wrong with a call that brought no usable answer.
@@ -114,8 +131,8 @@ impl Answer {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// How long a 429 asks to wait.
-    fn wait(&self, limit: RateLimit, clock: &Clock) -> Option<Duration> {
+    /// How long a 429 asks to wait, the `nth` in a row (from 0).
+    fn wait(&self, limit: RateLimit, nth: u32, clock: &Clock) -> Option<Duration> {
         let number = |name: &str| self.headers.get(name)?.to_str().ok()?.trim().parse::<i64>().ok();
         let seconds = match limit {
             RateLimit::SecondsLeft(name) => number(name),
@@ -123,6 +140,11 @@ impl Answer {
                 let vendors_now = DateTime::parse_from_rfc2822(self.header(&DATE)).map(|date| date.timestamp());
                 reset.saturating_sub(vendors_now.unwrap_or_else(|_| clock.now().timestamp()))
             }),
+            RateLimit::InBody { seconds, first } => {
+                let told = number(RETRY_AFTER.as_str()).map(|left| u64::try_from(left).unwrap_or_default());
+                let told = told.or_else(|| seconds(self)).map(Duration::from_secs);
+                return Some(told.unwrap_or_else(|| first.saturating_mul(2_u32.saturating_pow(nth))));
+            }
         };
         let seconds = seconds.or_else(|| number(RETRY_AFTER.as_str()))?;
         Some(Duration::from_secs(u64::try_from(seconds).unwrap_or_default()))
@@ -146,7 +168,7 @@ enum Body {
     /// None, and `Content-Length: 0` to say so: some servers ask for it (411), and HTTP/1.1 clients leave it out.
     Empty,
     /// Text of this content type.
-    Text(&'static str, secrecy::SecretString),
+    Text(Cow<'static, str>, SecretString),
 }
 
 impl Request {
@@ -171,7 +193,7 @@ impl Request {
     /// A POST of JSON.
     #[must_use]
     pub fn post_json(path: impl Into<String>, body: &serde_json::Value) -> Self {
-        let body = Body::Text("application/json", body.to_string().into());
+        let body = Body::Text("application/json".into(), body.to_string().into());
         Self::new(Method::POST, path, body)
     }
 
@@ -179,7 +201,16 @@ impl Request {
     #[must_use]
     pub fn post_form(path: impl Into<String>, fields: &[(&str, &str)]) -> Self {
         let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        Self::new(Method::POST, path, Body::Text("application/x-www-form-urlencoded", form.into()))
+        Self::new(Method::POST, path, Body::Text("application/x-www-form-urlencoded".into(), form.into()))
+    }
+
+    /// A request with a body of this content type.
+    ///
+    /// A PATCH is made again after a lost reply, as a PUT is: give it only what sets something to a value, whatever
+    /// that was before, and never what adds to it.
+    #[must_use]
+    pub fn typed(method: Method, path: impl Into<String>, content_type: String, body: SecretString) -> Self {
+        Self::new(method, path, Body::Text(content_type.into(), body))
     }
 
     fn new(method: Method, path: impl Into<String>, body: Body) -> Self {
@@ -206,7 +237,7 @@ impl Request {
         &self.path
     }
 
-    /// Whether doing it twice is the same as doing it once.
+    /// Whether doing it twice is the same as doing it once; of a PATCH [`Request::typed`] asks it.
     fn is_idempotent(&self) -> bool {
         self.method != Method::POST
     }
@@ -261,8 +292,9 @@ impl Http {
         let mut pauses = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(200))
             .with_jitter()
-            .with_max_times(TRIES - 1)
+            .with_max_times(self.limit.tries() - 1)
             .build();
+        let mut limited = 0;
         loop {
             let outcome = self.once(request, headers, deadline).await;
             let pause = match &outcome {
@@ -270,7 +302,9 @@ impl Http {
                 Err(Failure::NoAnswer(_)) if request.is_idempotent() => pauses.next(),
                 Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS => {
                     // Where nothing says how long, the pause grows by itself.
-                    pauses.next().map(|pause| answer.wait(self.limit, &self.clock).unwrap_or(pause).max(pause))
+                    let told = answer.wait(self.limit, limited, &self.clock);
+                    limited += 1;
+                    pauses.next().map(|pause| told.unwrap_or(pause).max(pause))
                 }
                 Ok(answer) if (502..=504).contains(&answer.status.as_u16()) && request.is_idempotent() => pauses.next(),
                 _ => return outcome,
@@ -305,10 +339,7 @@ impl Http {
         sending = match &request.body {
             Body::Absent => sending,
             Body::Empty => sending.header(header::CONTENT_LENGTH, 0),
-            Body::Text(kind, text) => {
-                use secrecy::ExposeSecret as _;
-                sending.header(CONTENT_TYPE, *kind).body(text.expose_secret().to_owned())
-            }
+            Body::Text(kind, text) => sending.header(CONTENT_TYPE, kind.as_ref()).body(text.expose_secret().to_owned()),
         };
         let started = tokio::time::Instant::now();
         let outcome = match deadline.bound(exchange(sending)).await {

@@ -2,6 +2,7 @@
 //!
 //! A function brings a [`rotation::Target`]; everything else about a rotation is here.
 
+pub mod admin;
 #[cfg(feature = "alert")]
 pub mod alert;
 pub mod audit;

@@ -5,19 +5,30 @@ use rand::rngs::SysRng;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use crate::{Error, Result};
+use crate::{Error, Result, Vars};
 
-/// Safe unescaped in URLs, shells, YAML and JDBC strings.
-const SAFE_PUNCTUATION: &str = "-_.~";
 /// What Secrets Manager's `GetRandomPassword` calls punctuation (its API reference).
 const AWS_PUNCTUATION: &str = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
 const UPPERCASE: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 const LOWERCASE: &str = "abcdefghijklmnopqrstuvwxyz";
 const NUMBERS: &str = "0123456789";
 
-const DEFAULT_LENGTH: usize = 32;
 /// The API's own limit.
 const MAX_LENGTH: usize = 4096;
+
+/// What passwords look like where the settings say nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Preset {
+    length: usize,
+    punctuation: &'static str,
+}
+
+impl Preset {
+    /// 32 characters of `A-Za-z0-9-_.~`: safe unescaped in URLs, shells, YAML and JDBC strings.
+    pub const SAFE: Self = Self { length: 32, punctuation: "-_.~" };
+    /// 40 characters of `A-Za-z0-9`: for systems that forbid some punctuation.
+    pub const ALPHANUMERIC: Self = Self { length: 40, punctuation: "" };
+}
 
 /// What a new password looks like. Read from the settings that AWS's own rotation functions have, so that a function can
 /// be swapped under an existing secret.
@@ -29,26 +40,28 @@ pub struct PasswordPolicy {
     require_each: bool,
 }
 
-impl Default for PasswordPolicy {
-    /// 32 characters of `A-Za-z0-9-_.~`, at least one of each type.
-    fn default() -> Self {
-        let classes = [UPPERCASE, LOWERCASE, NUMBERS, SAFE_PUNCTUATION].map(str::to_owned).to_vec();
-        Self { length: DEFAULT_LENGTH, classes, require_each: true }
+impl From<Preset> for PasswordPolicy {
+    /// The preset as it is, with at least one character of each type.
+    fn from(preset: Preset) -> Self {
+        Self { length: preset.length, classes: classes([false; 4], None, &preset), require_each: true }
     }
 }
 
 impl PasswordPolicy {
     /// Reads the policy; `vars` looks one setting up by name. Every mistake is reported, each as "NAME: problem".
     ///
-    /// - `EXCLUDE_CHARACTERS`: set, even to nothing, it switches from the safe default alphabet to that of
+    /// - `EXCLUDE_CHARACTERS`: set, even to nothing, it switches from the preset's alphabet to that of
     ///   `GetRandomPassword` (letters, digits, all ASCII punctuation) without these characters.
     /// - `EXCLUDE_UPPERCASE`, `EXCLUDE_LOWERCASE`, `EXCLUDE_NUMBERS`, `EXCLUDE_PUNCTUATION`: leave a type out.
     /// - `REQUIRE_EACH_INCLUDED_TYPE`: at least one character of each type that is left (default true).
-    /// - `PASSWORD_LENGTH`: in characters, 1 to 4096 (default 32).
+    /// - `PASSWORD_LENGTH`: in characters, 1 to 4096 (default: the preset's).
     ///
     /// Apart from `EXCLUDE_CHARACTERS`, a setting that is empty counts as not set. For true AWS's functions accept `true`,
     /// `1`, `y`, `yes` in any letter case.
-    pub fn from_vars(vars: &impl Fn(&str) -> Option<String>) -> std::result::Result<Self, Vec<String>> {
+    pub fn from_vars(
+        preset: &Preset,
+        vars: &impl Fn(&str) -> Option<String>,
+    ) -> std::result::Result<Self, Vec<String>> {
         let mut mistakes = Vec::new();
         let set = |name: &str| vars(name).filter(|value| !value.is_empty());
         let mut flag = |name: &str, default: bool| {
@@ -65,9 +78,9 @@ impl PasswordPolicy {
             flag("EXCLUDE_PUNCTUATION", false),
         ];
         let require_each = flag("REQUIRE_EACH_INCLUDED_TYPE", true);
-        let length = set("PASSWORD_LENGTH").map_or(Ok(DEFAULT_LENGTH), |value| length(&value));
+        let length = set("PASSWORD_LENGTH").map_or(Ok(preset.length), |value| length(&value));
 
-        let classes = classes(left_out, vars("EXCLUDE_CHARACTERS"));
+        let classes = classes(left_out, vars("EXCLUDE_CHARACTERS"), preset);
 
         if classes.is_empty() {
             mistakes.push(
@@ -86,6 +99,15 @@ impl PasswordPolicy {
             Err(mistake) => mistakes.push(mistake),
         }
         Err(mistakes)
+    }
+
+    /// The same from a function's settings; mistakes are noted there.
+    pub fn read(preset: Preset, vars: &mut Vars) -> Self {
+        let policy = Self::from_vars(&preset, &|name| vars.raw(name));
+        policy.unwrap_or_else(|mistakes| {
+            vars.note(mistakes);
+            preset.into()
+        })
     }
 
     /// A new password. Every password the policy allows is equally likely.
@@ -124,8 +146,8 @@ impl PasswordPolicy {
 }
 
 /// The characters of each type that is not left out. A type whose characters are all excluded counts as left out.
-fn classes(left_out: [bool; 4], excluded: Option<String>) -> Vec<String> {
-    let punctuation = if excluded.is_some() { AWS_PUNCTUATION } else { SAFE_PUNCTUATION };
+fn classes(left_out: [bool; 4], excluded: Option<String>, preset: &Preset) -> Vec<String> {
+    let punctuation = if excluded.is_some() { AWS_PUNCTUATION } else { preset.punctuation };
     let excluded = excluded.unwrap_or_default();
     [UPPERCASE, LOWERCASE, NUMBERS, punctuation]
         .iter()
@@ -162,7 +184,7 @@ mod tests {
     use super::*;
 
     fn policy(settings: &[(&str, &str)]) -> std::result::Result<PasswordPolicy, Vec<String>> {
-        PasswordPolicy::from_vars(&|name: &str| {
+        PasswordPolicy::from_vars(&Preset::SAFE, &|name: &str| {
             settings.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
         })
     }
@@ -178,7 +200,7 @@ mod tests {
     #[test]
     fn defaults_to_32_safe_characters_of_each_type() {
         let policy = policy(&[]).unwrap();
-        assert_eq!(policy, PasswordPolicy::default());
+        assert_eq!(policy, PasswordPolicy::from(Preset::SAFE));
         let password = policy.generate().unwrap();
         let password = password.expose_secret();
         assert_eq!(password.len(), 32);
@@ -302,7 +324,7 @@ mod tests {
                 "REQUIRE_EACH_INCLUDED_TYPE" => Some(require.to_string()),
                 _ => names.iter().position(|known| *known == name).map(|at| left_out[at].to_string()),
             };
-            let Ok(policy) = PasswordPolicy::from_vars(&vars) else { return Ok(()) };
+            let Ok(policy) = PasswordPolicy::from_vars(&Preset::SAFE, &vars) else { return Ok(()) };
             let password = policy.generate().unwrap();
             let password = password.expose_secret();
             prop_assert_eq!(password.len(), length);

@@ -5,6 +5,7 @@ use crate::{Deadline, Error, Result};
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata as _;
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
+use aws_sdk_secretsmanager::types::Tag;
 use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::HashMap;
 
@@ -24,6 +25,8 @@ pub struct Description {
     pub rotation_enabled: Option<bool>,
     /// The labels of each version id.
     pub versions: HashMap<String, Vec<String>>,
+    /// Its tags: set by whoever runs the secret, not by those who may put values into it.
+    pub tags: HashMap<String, String>,
 }
 
 /// A secret value as it was read.
@@ -78,6 +81,7 @@ impl Secrets {
             arn: answer.arn.unwrap_or_else(|| secret.to_owned()),
             rotation_enabled: answer.rotation_enabled,
             versions: answer.version_ids_to_stages.unwrap_or_default(),
+            tags: tags(answer.tags.unwrap_or_default()),
         })
     }
 
@@ -172,4 +176,8 @@ impl Secrets {
             Err(e) => Err(e.explain(&Call::secrets_manager("UpdateSecretVersionStage", secret))),
         }
     }
+}
+
+fn tags(tags: Vec<Tag>) -> HashMap<String, String> {
+    tags.into_iter().filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default()))).collect()
 }

@@ -1,5 +1,6 @@
 //! `make bench`: what a start, each step of a rotation, and a tick cost.
 
+mod mongo;
 mod steps;
 mod ticks;
 
@@ -9,8 +10,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use keyturn_tests::lambda::Lambda;
 use keyturn_tests::oncall::Oncall;
-use keyturn_tests::stack::{App, Stack};
+use keyturn_tests::rotator::Rotator;
+use keyturn_tests::stack::Stack;
 use serde_json::json;
+use steps::Table;
 
 pub use ticks::oncall_now;
 
@@ -28,19 +31,38 @@ const COLD_STARTS: usize = 20;
 pub async fn run(arguments: &Arguments) -> Result<()> {
     let screen = Screen::stdout();
     let (rotate, sync) = (arguments.function("rotate-postgres")?, arguments.function("oncall-sync")?);
-    eprintln!("measuring {} on PostgreSQL {}, and {}", rotate.display(), arguments.postgres, sync.display());
+    let rotate_mongo = arguments.function("rotate-mongo")?;
+    eprintln!("measuring the functions in {}", rotate.parent().unwrap_or(&rotate).display());
     let stack = Stack::builder(arguments.postgres).bootstrap(rotate.clone()).start().await?;
-    let app = stack.app("shop").await?;
-    let durations = steps::warm_rotations(&stack, &app).await?;
+    let secret = stack.app("shop").await?.secret;
+    let durations = steps::warm_rotations(&stack, &secret).await?;
     let peak = stack.lambda.peak_memory();
-    let starts = cold_starts(&stack, &app, COLD_STARTS).await?;
+    let starts = cold_starts(&stack, &secret, COLD_STARTS).await?;
     drop(stack);
     let rotating = Measured { name: "rotate-postgres", starts, peak, bootstrap: rotate.clone() };
+    let mongo = mongo::measure(rotate_mongo).await?;
 
-    print_budgets(screen, &[rotating, one_binding(sync.clone()).await?])?;
-    screen.title("A rotation, warm");
-    steps::print_steps(&durations, &steps::calls(arguments.postgres, rotate).await?);
+    print_budgets(screen, &[&rotating, &mongo.measured, &one_binding(sync.clone()).await?])?;
+    screen.title("A rotation, warm: rotate-postgres");
+    POSTGRES.print(&durations, &postgres_calls(arguments.postgres, rotate).await?);
+    mongo::print(screen, &mongo).await?;
     ticks::print(screen, sync).await
+}
+
+const POSTGRES: Table = Table {
+    heads: &["API calls", "connections", "statements"],
+    column: |call| match call.split(' ').next() {
+        Some("connect") => 1,
+        Some("sql") => 2,
+        _ => 0,
+    },
+};
+
+/// The calls of a rotation as the proxy and the emulators see them, on a stack of its own: a proxy costs time.
+async fn postgres_calls(major: u32, bootstrap: PathBuf) -> Result<Vec<String>> {
+    let stack = Stack::builder(major).bootstrap(bootstrap).through_proxy().start().await?;
+    let app = stack.app("shop").await?;
+    steps::recorded_rotation(&stack, &app.secret).await
 }
 
 /// oncall-sync with one binding, over ticks that grant somebody and ticks that change nothing.
@@ -52,16 +74,16 @@ async fn one_binding(bootstrap: PathBuf) -> Result<Measured> {
     Ok(Measured { name: "oncall-sync", starts, peak: lambda.peak_memory(), bootstrap })
 }
 
-/// Starts rotate-postgres this often on an idle machine, and gives back how long each start took, shortest first.
-pub async fn cold_starts(stack: &Stack, app: &App, times: usize) -> Result<Vec<Duration>> {
-    let current = stack.aws.secrets.version(&app.secret, "AWSCURRENT")?.context("no current version")?;
-    let before = stack.lambda.cold_starts().len();
+/// Starts a rotation function this often on an idle machine, and gives back how long each start took, shortest first.
+pub async fn cold_starts(rotator: &Rotator, secret: &str, times: usize) -> Result<Vec<Duration>> {
+    let current = rotator.aws.secrets.version(secret, "AWSCURRENT")?.context("no current version")?;
+    let before = rotator.lambda.cold_starts().len();
     for _ in 0..times {
-        stack.lambda.recycle();
+        rotator.lambda.recycle();
         // A version that is current already is nothing to do for any step.
-        stack.step(&app.secret, &current, "testSecret").await.map_err(anyhow::Error::msg)?;
+        rotator.step(secret, &current, "testSecret").await.map_err(anyhow::Error::msg)?;
     }
-    sorted(stack.lambda.cold_starts().split_off(before), times)
+    sorted(rotator.lambda.cold_starts().split_off(before), times)
 }
 
 /// Starts oncall-sync this often, each time for a tick, and gives back the same.
@@ -93,7 +115,7 @@ pub struct Measured {
 }
 
 /// Prints start and memory of each function beside their budgets, and what its binary weighs.
-pub fn print_budgets(screen: Screen, functions: &[Measured]) -> Result<()> {
+pub fn print_budgets(screen: Screen, functions: &[&Measured]) -> Result<()> {
     screen.title("Budgets: 20 ms from start to first poll, 20 MB resident at the most");
     let heads =
         format!("  {:<17}{:>11}{:>9}{:>9}{:>14}{:>17}", "", "cold start", "", "slowest", "peak memory", "binary");

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use keyturn_tests::stack::built;
+use keyturn_tests::rotator::built;
 
 /// How to call it.
 pub const USAGE: &str = "usage: keyturn-local demo|local|rotate|bench [options]
   --functions FOLDER where the binaries of the functions are (default: beside this program)
   --postgres MAJOR   PostgreSQL's major version (default: 18)
-  --features LIST    cargo features for the command that `local` prints for rotate-postgres";
+  --features LIST    cargo features for the command that `local` prints for rotate-postgres
+  --secret NAME      what `rotate` rotates: shop, at PostgreSQL (default), or reports, at Atlas";
 
 /// The subcommands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Arguments {
     pub postgres: u32,
     /// Cargo features that building rotate-postgres takes here.
     pub features: Option<String>,
+    /// The secret to rotate, unless it is the usual one.
+    pub secret: Option<String>,
 }
 
 impl Arguments {
@@ -51,7 +54,7 @@ impl Arguments {
             Some(other) => bail!("unknown command {other}\n{USAGE}"),
             None => bail!("what shall be done?\n{USAGE}"),
         };
-        let mut arguments = Self { command, functions: None, postgres: 18, features: None };
+        let mut arguments = Self { command, functions: None, postgres: 18, features: None, secret: None };
         while let Some(option) = words.next() {
             let value = words.next().with_context(|| format!("{option} has no value\n{USAGE}"))?;
             match option.as_str() {
@@ -60,6 +63,7 @@ impl Arguments {
                     arguments.postgres = value.parse().with_context(|| format!("{value} is no major version"))?;
                 }
                 "--features" => arguments.features = Some(value),
+                "--secret" => arguments.secret = Some(value),
                 _ => bail!("unknown option {option}\n{USAGE}"),
             }
         }

@@ -1,10 +1,11 @@
-//! `make demo`: a live application whose password is rotated again and again, and a day of break-glass, as timelines.
+//! `make demo`: live applications whose passwords are rotated again and again, and a day of break-glass, as timelines.
 
 mod application;
 mod break_glass;
 mod clients;
 mod day;
 mod judge;
+mod mongo;
 mod secrecy;
 
 use std::path::PathBuf;
@@ -73,12 +74,15 @@ pub async fn run(arguments: &Arguments) -> Result<()> {
 
     demo.search(sampler).await?;
 
+    let mongo = mongo::play(screen, arguments.function("rotate-mongo")?).await?;
+    demo.broken.extend_from_slice(&mongo.broken);
+
     let day = break_glass::play(screen).await?;
     let real = break_glass::real(screen, arguments.function("oncall-sync")?).await?;
     demo.broken.extend(day.broken());
     demo.broken.extend(day.search(&real));
-    demo.measure(&shop, bootstrap, real.measured).await?;
-    demo.conclude(&day.line())
+    demo.measure(&shop, bootstrap, &[&mongo.measured, &real.measured]).await?;
+    demo.conclude(&[mongo.line(), day.line()])
 }
 
 impl Demo {
@@ -215,24 +219,26 @@ impl Demo {
         Ok(())
     }
 
-    async fn measure(&self, app: &App, bootstrap: PathBuf, sync: Measured) -> Result<()> {
+    async fn measure(&self, app: &App, bootstrap: PathBuf, others: &[&Measured]) -> Result<()> {
         let peak = self.stack.lambda.peak_memory();
-        let starts = cold_starts(&self.stack, app, COLD_STARTS).await?;
+        let starts = cold_starts(&self.stack, &app.secret, COLD_STARTS).await?;
         let rotate = Measured { name: "rotate-postgres", starts, peak, bootstrap };
-        print_budgets(self.screen, &[rotate, sync])
+        print_budgets(self.screen, &[&[&rotate], others].concat())
     }
 
-    fn conclude(mut self, day: &str) -> Result<()> {
+    fn conclude(mut self, others: &[String]) -> Result<()> {
         self.broken.extend(self.stack.aws.violations().into_iter().map(|request| format!("no client sends {request}")));
         println!();
         if self.broken.is_empty() {
             let line = format!(
-                "{} rotations, {} requests, {} logins, 0 of them failed.",
+                "PostgreSQL: {} rotations, {} requests, {} logins, 0 of them failed.",
                 self.rotations,
                 grouped(self.seen.requests),
                 grouped(self.seen.logins),
             );
-            println!("{}\n{}", self.screen.good(&line), self.screen.good(day));
+            for line in [&[line], others].concat() {
+                println!("{}", self.screen.good(&line));
+            }
             return Ok(());
         }
         for promise in &self.broken {

@@ -4,13 +4,18 @@
 pub mod aws;
 mod aws_json;
 pub mod certificates;
+mod daemon;
 pub mod faults;
 pub mod lambda;
+pub mod mongo;
+pub mod mongo_proxy;
+pub mod mongo_stack;
 pub mod oncall;
 pub mod postgres;
 pub mod postgres_fakes;
 pub mod postgres_proxy;
 mod postgres_wire;
+pub mod rotator;
 pub mod secrets_manager;
 mod server;
 pub mod ssm;

@@ -1,37 +1,41 @@
-//! `make local`: the stacks of both functions stay up, and `cargo lambda watch` runs them. `make rotate` asks for a rotation.
+//! `make local`: the stacks of all functions stay up, and `cargo lambda watch` runs them. `make rotate` asks for a rotation.
+
+mod folder;
+mod reports;
+mod rotate;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use keyturn_tests::aws::{Aws, secrets_client};
+use anyhow::{Result, anyhow};
+use folder::{Folder, client_environment};
+use keyturn_tests::aws::Aws;
 use keyturn_tests::oncall::{Bound, Engineer, Oncall};
 use keyturn_tests::stack::{ADMIN, Stack};
-use tokio::time::{Instant, sleep};
+use reports::Reports;
+use tokio::time::sleep;
+
+pub use rotate::rotate;
 
 use crate::bench::oncall_now;
 use crate::command_line::Arguments;
 use crate::screen::Screen;
 
-/// The secret that `events/` names.
-const NAME: &str = "shop";
+/// The secret that `events/rotate-postgres-*` name.
+pub const NAME: &str = "shop";
+/// What the ARN of each secret that `events/` name ends in.
 const SUFFIX: &str = "AbCdEf";
 /// The version that `events/` rotates to.
 const TOKEN: &str = "8f1d2c3b-0000-4000-8000-00000000c0de";
 
-/// Where each `cargo lambda watch` is asked to listen: its usual port and the next, or those that are free.
+/// Where each `cargo lambda watch` is asked to listen: its usual port and the next ones, or those that are free.
 const INVOKE_PORTS: std::ops::Range<u16> = 9000..9100;
 
 const ROTATE_ENVIRONMENT: &str = "rotate-postgres.env";
 const SYNC_ENVIRONMENT: &str = "oncall-sync.env";
-const CLIENT_ENVIRONMENT: &str = "aws.env";
 
 const POLL: Duration = Duration::from_millis(100);
-const ROTATION_LIMIT: Duration = Duration::from_mins(2);
 
 /// The people that `events/` names: one on call, one not.
 struct OnCall {
@@ -43,14 +47,20 @@ struct OnCall {
 /// Keeps the stacks up until a signal ends the program.
 pub async fn run(arguments: &Arguments) -> Result<()> {
     let screen = Screen::stdout();
-    eprintln!("starting PostgreSQL {}, Secrets Manager, PagerDuty, Okta, Datadog and Slack", arguments.postgres);
-    // This stack's own function is never invoked; any program will do.
-    let stack = Stack::builder(arguments.postgres).bootstrap(std::env::current_exe()?).start().await?;
+    eprintln!(
+        "starting PostgreSQL {}, MongoDB, Secrets Manager, Atlas, PagerDuty, Okta, Datadog and Slack",
+        arguments.postgres
+    );
+    // The stacks' own functions are never invoked; any program will do.
+    let program = std::env::current_exe()?;
+    let stack = Stack::builder(arguments.postgres).bootstrap(program.clone()).start().await?;
     let secret = secret(&stack).await?;
-    let [rotate_port, sync_port] = free_ports()?;
+    let reports = reports::start(program).await?;
+    let [rotate_port, mongo_port, sync_port] = free_ports()?;
     let invoke_url = format!("http://127.0.0.1:{rotate_port}/2015-03-31/functions/rotate-postgres/invocations");
     stack.aws.secrets.set_rotation(&secret, &invoke_url)?;
     stack.aws.secrets.stage_pending(&secret, TOKEN)?;
+    reports.invoke_at(mongo_port)?;
     let on_call = on_call().await?;
 
     let folder = Folder::make()?;
@@ -59,11 +69,14 @@ pub async fn run(arguments: &Arguments) -> Result<()> {
     let variables = on_call.world.variables();
     let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     folder.write(SYNC_ENVIRONMENT, &variables)?;
-    folder.write(CLIENT_ENVIRONMENT, &[("AWS_ENDPOINT_URL", &stack.aws.client_url())])?;
-    print_stacks(screen, &stack, &on_call);
+    folder.write(&client_environment(NAME), &[("AWS_ENDPOINT_URL", &stack.aws.client_url())])?;
+    reports.write(&folder)?;
+    print_stacks(screen, &stack, &reports, &on_call);
     print_rotation(screen, rotate_port, arguments.features.as_deref());
+    reports::print_rotation(screen, mongo_port);
     print_on_call(screen, sync_port);
-    watch(screen, &stack.aws, &secret, &on_call).await
+    let secrets = [(&stack.aws, secret.as_str(), NAME), (&reports.stack.aws, &reports.secret, reports::NAME)];
+    watch(screen, &secrets, &on_call).await
 }
 
 /// The binding `shop`, with ann on call now by the machine's clock, and dan who is not.
@@ -84,55 +97,17 @@ async fn secret(stack: &Stack) -> Result<String> {
     stack.aws.secrets.create_as(NAME, SUFFIX, &stack.credential(NAME, NAME, &password).to_string())
 }
 
-fn free_ports() -> Result<[u16; 2]> {
+fn free_ports() -> Result<[u16; 3]> {
     let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    let free: Vec<u16> = INVOKE_PORTS.filter(is_free).take(2).collect();
-    free.try_into().map_err(|_| anyhow!("fewer than two ports of {INVOKE_PORTS:?} are free"))
+    let free: Vec<u16> = INVOKE_PORTS.filter(is_free).take(3).collect();
+    free.try_into().map_err(|_| anyhow!("fewer than three ports of {INVOKE_PORTS:?} are free"))
 }
 
-/// `.local` in the checkout, as long as the stack is up.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn path() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name(".local")
-    }
-
-    fn make() -> Result<Self> {
-        let path = Self::path();
-        fs::create_dir_all(&path).with_context(|| format!("{} not made", path.display()))?;
-        Ok(Self(path))
-    }
-
-    /// Writes an environment file, with what every AWS client has to know added.
-    fn write(&self, name: &str, settings: &[(&str, &str)]) -> Result<()> {
-        let access = [
-            ("AWS_REGION", "eu-west-1"),
-            ("AWS_DEFAULT_REGION", "eu-west-1"),
-            ("AWS_ACCESS_KEY_ID", "local"),
-            ("AWS_SECRET_ACCESS_KEY", "local"),
-        ];
-        let text = settings.iter().chain(&access).fold(String::new(), |mut text, (name, value)| {
-            let _ = writeln!(text, "{name}={value}"); // a String takes everything
-            text
-        });
-        let path = self.0.join(name);
-        fs::write(&path, text).with_context(|| format!("{} not written", path.display()))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        for name in [ROTATE_ENVIRONMENT, SYNC_ENVIRONMENT, CLIENT_ENVIRONMENT] {
-            let _ = fs::remove_file(self.0.join(name)); // gone already is as good
-        }
-    }
-}
-
-fn print_stacks(screen: Screen, stack: &Stack, on_call: &OnCall) {
+fn print_stacks(screen: Screen, stack: &Stack, reports: &Reports, on_call: &OnCall) {
     screen.title("The stacks are up until Ctrl-C");
     println!("  PostgreSQL {} on 127.0.0.1:{}", stack.postgres.major(), stack.postgres.port());
-    println!("  Secrets Manager at {}", stack.aws.client_url());
+    println!("  Secrets Manager with {NAME} at {}", stack.aws.client_url());
+    reports.print_stack();
     let OnCall { world, shop, people: [ann, dan] } = on_call;
     println!(
         "  PagerDuty at {}: {} is on call for {} (8 hours from now), {} is not",
@@ -149,41 +124,44 @@ fn print_stacks(screen: Screen, stack: &Stack, on_call: &OnCall) {
 fn print_rotation(screen: Screen, port: u16, features: Option<&str>) {
     let at = format!("--invoke-address 127.0.0.1 --invoke-port {port}");
     let features = features.map(|features| format!(" --features {features}")).unwrap_or_default();
-    screen.title("rotate-postgres in a second terminal, built again whenever its code changes");
+    screen
+        .title("rotate-postgres in a second terminal, built again whenever its code changes; in a third what follows");
     println!("  cargo lambda watch {at} --env-file .local/{ROTATE_ENVIRONMENT} -p rotate-postgres{features}");
-    screen.title("In a third: the four steps of a rotation");
+    screen.title("The four steps of a rotation");
     for event in ["1-create", "2-set", "3-test", "4-finish"] {
         println!("  cargo lambda invoke rotate-postgres {at} --data-file events/rotate-postgres-{event}-secret.json");
     }
     screen.title("Or all of them at once, as Secrets Manager does it, as often as you like");
     println!("  make rotate");
     screen.title("Or with the AWS CLI, where it is installed");
-    println!("  set -a; . .local/{CLIENT_ENVIRONMENT}; set +a");
+    println!("  set -a; . .local/{}; set +a", client_environment(NAME));
     println!("  aws secretsmanager get-secret-value --secret-id {NAME}");
 }
 
 fn print_on_call(screen: Screen, port: u16) {
     let at = format!("--invoke-address 127.0.0.1 --invoke-port {port}");
-    screen.title("oncall-sync in a fourth");
+    screen.title("oncall-sync in another terminal");
     println!("  cargo lambda watch {at} --env-file .local/{SYNC_ENVIRONMENT} -p oncall-sync");
-    screen.title("In a fifth: is all there? a tick as EventBridge sends it, and what people ask for by hand");
+    screen.title("Is all there? a tick as EventBridge sends it, and what people ask for by hand");
     for event in ["doctor", "plan", "tick", "sync", "grant", "revoke"] {
         println!("  cargo lambda invoke oncall-sync {at} --data-file events/oncall-sync-{event}.json");
     }
-    screen.title("What happens to the secret, and who is in the group");
+    screen.title("What happens to the secrets, and who is in the group");
 }
 
-/// Prints every change of the secret's labels, and of the group's members.
-async fn watch(screen: Screen, aws: &Aws, secret: &str, on_call: &OnCall) -> Result<()> {
+/// Prints every change of the secrets' labels, and of the group's members.
+async fn watch(screen: Screen, secrets: &[(&Aws, &str, &str)], on_call: &OnCall) -> Result<()> {
     let OnCall { world, shop, people: [ann, dan] } = on_call;
     let (mut shown, mut shown_members) = (BTreeMap::new(), None);
     loop {
-        let labels = labels(aws, secret)?;
-        if labels != shown {
-            let line: Vec<String> =
-                labels.iter().map(|(label, holder)| format!("{label} {}", screen.name(holder))).collect();
-            println!("  {} {}", now(screen), line.join("   "));
-            shown = labels;
+        for (aws, secret, name) in secrets {
+            let labels = labels(aws, secret)?;
+            if shown.get(name) != Some(&labels) {
+                let line: Vec<String> =
+                    labels.iter().map(|(label, holder)| format!("{label} {}", screen.name(holder))).collect();
+                println!("  {} {name}: {}", now(screen), line.join("   "));
+                shown.insert(*name, labels);
+            }
         }
         let members = world.members(shop, &[ann, dan]);
         if shown_members.as_ref() != Some(&members) {
@@ -206,68 +184,37 @@ fn labels(aws: &Aws, secret: &str) -> Result<BTreeMap<String, String>> {
     for (version, stages) in aws.secrets.stages(secret)? {
         for label in stages {
             let value = aws.secrets.value(secret, &label)?;
-            let user = value.and_then(|text| {
-                let credential: serde_json::Value = serde_json::from_str(&text).ok()?;
-                credential["username"].as_str().map(str::to_owned)
-            });
-            let short = version.split('-').next().unwrap_or_default();
-            labels.insert(label, format!("{} ({short})", user.as_deref().unwrap_or("no value yet")));
+            labels.insert(label, held_by(value.as_deref(), &version));
         }
     }
     Ok(labels)
 }
 
-/// Asks Secrets Manager of the running stack for a rotation, and waits for its end.
-pub async fn rotate() -> Result<()> {
-    let path = Folder::path().join(CLIENT_ENVIRONMENT);
-    let settings = fs::read_to_string(&path).context("no local stack is up: start one with make local")?;
-    let endpoint = settings.lines().find_map(|line| line.strip_prefix("AWS_ENDPOINT_URL="));
-    let secrets = secrets_client(endpoint.with_context(|| format!("{} names no endpoint", path.display()))?);
-    let before = current(&secrets).await?;
-    match secrets.rotate_secret().secret_id(NAME).send().await {
-        Ok(_) => println!("rotation asked for; the terminal of make local shows the labels move"),
-        Err(error) => match error.into_service_error() {
-            // The service takes the unfinished one up again, and says so as a refusal.
-            error if error.is_invalid_request_exception() => println!("{}", error.meta().message().unwrap_or_default()),
-            error => return Err(error).context("RotateSecret"),
-        },
-    }
-    let asked = Instant::now();
-    while asked.elapsed() < ROTATION_LIMIT {
-        let now = current(&secrets).await?;
-        if now != before {
-            println!("AWSCURRENT: {} -> {}", before.1, now.1);
-            return Ok(());
-        }
-        sleep(POLL).await;
-    }
-    bail!(
-        "AWSCURRENT has not moved for {ROTATION_LIMIT:?}: look at the terminal of cargo lambda watch, and whether it runs at all"
-    )
-}
-
-/// The current version and its user.
-async fn current(secrets: &aws_sdk_secretsmanager::Client) -> Result<(String, String)> {
-    let value = secrets.get_secret_value().secret_id(NAME).send().await;
-    let value = value.context("the local stack does not answer: start it with make local")?;
-    let credential: serde_json::Value = serde_json::from_str(value.secret_string().unwrap_or_default())?;
-    let user = credential["username"].as_str().unwrap_or_default().to_owned();
-    Ok((value.version_id().unwrap_or_default().to_owned(), user))
+/// A version's user, and the beginning of its id.
+fn held_by(value: Option<&str>, version: &str) -> String {
+    let credential: Option<serde_json::Value> = value.and_then(|text| serde_json::from_str(text).ok());
+    let user = credential.as_ref().and_then(|credential| credential["username"].as_str());
+    let short = version.split('-').next().unwrap_or_default();
+    format!("{} ({short})", user.unwrap_or("no value yet"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::{Value, json};
+    use std::fs;
+    use std::path::Path;
+
+    /// The event of this name in `events/`.
+    pub(super) fn event(name: &str) -> Value {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("events");
+        serde_json::from_str(&fs::read_to_string(folder.join(format!("{name}.json"))).unwrap()).unwrap()
+    }
 
     #[tokio::test]
-    async fn every_event_in_the_folder_does_what_its_name_says() {
+    async fn every_event_for_oncall_sync_does_what_its_name_says() {
         let OnCall { world, shop, people: [ann, dan] } = on_call().await.unwrap();
-        let ask = async |name: &str| {
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("events");
-            let event = fs::read_to_string(folder.join(format!("oncall-sync-{name}.json"))).unwrap();
-            world.event(&serde_json::from_str(&event).unwrap()).await.unwrap()
-        };
+        let ask = async |name: &str| world.event(&event(&format!("oncall-sync-{name}"))).await.unwrap();
         let members = || world.members(&shop, &[&ann, &dan]);
         assert_eq!(ask("doctor").await["healthy"], json!(true));
         assert!(ask("plan").await.to_string().contains("grant"));

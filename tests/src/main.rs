@@ -31,7 +31,7 @@ async fn run() -> Result<()> {
         match arguments.command {
             Command::Demo => demo::run(&arguments).await,
             Command::Local => local::run(&arguments).await,
-            Command::Rotate => local::rotate().await,
+            Command::Rotate => local::rotate(arguments.secret.as_deref().unwrap_or(local::NAME)).await,
             Command::Bench => bench::run(&arguments).await,
             Command::Help => {
                 println!("{USAGE}");

@@ -5,7 +5,7 @@
 use crate::aws::{Aws, function_config};
 use crate::faults::Faults;
 use crate::lambda::Lambda;
-use crate::stack::built;
+use crate::rotator::built;
 use crate::vendors::datadog::Datadog;
 use crate::vendors::okta::Okta;
 use crate::vendors::pagerduty::PagerDuty;

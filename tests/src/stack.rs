@@ -2,13 +2,14 @@
 
 use crate::aws::Aws;
 use crate::faults::Faults;
-use crate::lambda::{FunctionError, Lambda};
+use crate::lambda::Lambda;
 use crate::postgres::{self, Postgres};
 use crate::postgres_proxy::PostgresProxy;
-use crate::secrets_manager::RotationOutcome;
-use anyhow::{Context as _, Result};
+use crate::rotator::{Rotator, built, environment};
+use anyhow::Result;
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 use serde_json::{Value, json};
+use std::ops::Deref;
 use std::path::PathBuf;
 
 /// The role that rotates: no superuser, but `CREATEROLE`, as on RDS.
@@ -16,12 +17,7 @@ pub const ADMIN: &str = "rotation_admin";
 
 /// A running stack. Dropped, all of it is gone.
 pub struct Stack {
-    /// The function under test.
-    pub lambda: Lambda,
-    /// Secrets Manager and Parameter Store.
-    pub aws: Aws,
-    /// What goes wrong.
-    pub faults: Faults,
+    rotator: Rotator,
     /// The database server.
     pub postgres: Postgres,
     /// The ARN of the admin's secret.
@@ -47,6 +43,14 @@ pub struct App {
     pub name: String,
     /// The secret's ARN.
     pub secret: String,
+}
+
+impl Deref for Stack {
+    type Target = Rotator;
+
+    fn deref(&self) -> &Rotator {
+        &self.rotator
+    }
 }
 
 impl Stack {
@@ -114,41 +118,6 @@ impl Stack {
             "dbname": database, "port": self.database_port(), "masterarn": self.admin_arn,
         })
     }
-
-    /// Creates a secret that this stack's function rotates, and gives back its ARN.
-    pub fn secret(&self, name: &str, credential: &Value) -> Result<String> {
-        self.secret_text(name, &credential.to_string())
-    }
-
-    /// The same from a text, JSON or not.
-    pub fn secret_text(&self, name: &str, text: &str) -> Result<String> {
-        let arn = self.aws.secrets.create(name, text)?;
-        self.aws.secrets.set_rotation(&arn, &self.lambda.invoke_url())?;
-        Ok(arn)
-    }
-
-    /// The credential under a label.
-    pub fn value(&self, secret: &str, label: &str) -> Result<Value> {
-        let text = self.aws.secrets.value(secret, label)?.with_context(|| format!("{secret} has no {label} value"))?;
-        Ok(serde_json::from_str(&text)?)
-    }
-
-    /// Rotates a secret as the service does, retries included.
-    pub async fn rotate(&self, secret: &str) -> Result<RotationOutcome> {
-        self.aws.secrets.rotate(secret).await
-    }
-
-    /// Stages a version for a rotation that the test drives itself, and gives back its token.
-    pub fn stage(&self, secret: &str) -> Result<String> {
-        let token = crate::aws_json::uuid();
-        self.aws.secrets.stage_pending(secret, &token)?;
-        Ok(token)
-    }
-
-    /// Invokes the function for one step.
-    pub async fn step(&self, secret: &str, token: &str, step: &str) -> Result<Value, FunctionError> {
-        self.lambda.invoke(json!({"Step": step, "SecretId": secret, "ClientRequestToken": token})).await.result
-    }
 }
 
 impl Builder {
@@ -197,19 +166,9 @@ impl Builder {
             None => built("rotate-postgres")?,
         };
         let ca_file = postgres.certificates().ca_file().display().to_string();
-        let mut environment =
-            vec![("AWS_ENDPOINT_URL".to_owned(), aws.url()), ("DATABASE_CA_FILE".to_owned(), ca_file)];
-        environment.retain(|(name, _)| self.environment.iter().all(|(other, _)| other != name));
-        environment.extend(self.environment);
+        let usual = [("AWS_ENDPOINT_URL", aws.url()), ("DATABASE_CA_FILE", ca_file)];
+        let environment = environment(&usual, self.environment);
         let lambda = Lambda::start("rotate-postgres", bootstrap, environment, faults.clone()).await?;
-        Ok(Stack { lambda, aws, faults, postgres, admin_arn, admin_password, proxy })
+        Ok(Stack { rotator: Rotator { lambda, aws, faults }, postgres, admin_arn, admin_password, proxy })
     }
-}
-
-/// The binary of this name that was built into the same folder as the running program (or its parent, for tests).
-pub fn built(name: &str) -> Result<PathBuf> {
-    let program = std::env::current_exe()?;
-    let folders = program.ancestors().skip(1).take(2);
-    let found = folders.map(|folder| folder.join(name)).find(|path| path.is_file());
-    found.with_context(|| format!("{name} is not built: run cargo build -p {name}"))
 }

@@ -2,7 +2,9 @@
 """Installs what the local stack runs into <checkout>/.tools, pinned by version and hash.
 
     install.py                      everything below
+    install.py servers              the servers that suites run: PostgreSQL and secantusdb, as far as this platform has them
     install.py postgres [MAJOR...]  PostgreSQL servers, all pinned majors unless some are named
+    install.py secantusdb           secantusdb, a server that speaks MongoDB's protocol
     install.py cargo-lambda         cargo-lambda, without zig (`watch` and `invoke` need none)
 
 Safe to run again (does nothing then), twice at once, and after being interrupted.
@@ -15,6 +17,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +30,13 @@ HERE = Path(__file__).resolve().parent
 TOOLS = HERE.parent.parent / ".tools"
 STAMP = "installed"  # holds the pin that the folder around it was made from
 
+# Without dependencies: those that are needed are pinned beside what needs them.
+PIP = "-m pip --disable-pip-version-check install --retries=2 --no-deps --only-binary :all: --require-hashes".split()
+
+# What the wheels pinned in secantusdb.txt were built for.
+SECANTUSDB_PLATFORMS = ("linux-x64", "linux-arm64", "darwin-arm64")
+SECANTUSDB_PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+
 
 class Problem(Exception):
     """What a person has to put right, in one sentence."""
@@ -34,10 +44,12 @@ class Problem(Exception):
 
 def main(arguments):
     what, names = (arguments[0], arguments[1:]) if arguments else ("all", [])
-    if what not in ("all", "postgres", "cargo-lambda") or (names and what != "postgres"):
+    if what not in ("all", "servers", "postgres", "secantusdb", "cargo-lambda") or (names and what != "postgres"):
         raise Problem(__doc__.strip())
-    if what in ("all", "postgres"):
+    if what in ("all", "servers", "postgres"):
         install_postgres(names)
+    if what in ("all", "servers", "secantusdb"):
+        install_secantusdb(by_name=what == "secantusdb")
     if what in ("all", "cargo-lambda"):
         install_cargo_lambda()
 
@@ -68,7 +80,7 @@ def this_platform():
     machine = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine().lower())
     if system not in ("linux", "darwin") or machine is None:
         where = f"{platform.system()} on {platform.machine()}"
-        raise Problem(f"no PostgreSQL is pinned for {where}: use Linux or macOS, x64 or arm64")
+        raise Problem(f"no server is pinned for {where}: use Linux or macOS, x64 or arm64")
     return f"{system}-{machine}"
 
 
@@ -117,14 +129,51 @@ def make_links(package, links):
             target.symlink_to(os.path.relpath(source, target.parent))
 
 
+def install_secantusdb(by_name):
+    requirements = HERE / "secantusdb.txt"
+    pin = requirements.read_text()
+    version = re.search(r"^secantusdb==(\S+)", pin, re.MULTILINE)[1]
+    here = this_platform()
+    python = python_for_secantusdb() if here in SECANTUSDB_PLATFORMS else None
+    if python is None:
+        missing = f"secantusdb {version} has no pinned build for {here} in tests/tools/secantusdb.txt"
+        if here in SECANTUSDB_PLATFORMS:
+            missing = f"secantusdb {version} needs Python {SECANTUSDB_PYTHONS[0]} to {SECANTUSDB_PYTHONS[-1]}, and there is none"
+        if by_name:
+            raise Problem(missing)
+        say(f"{missing}: left out")
+        return
+
+    def pip(folder):
+        say(f"fetching secantusdb {version}")
+        made = folder / "python"
+        command = [python, *PIP, "--requirement", str(requirements), "--target", str(made)]
+        run(command, f"{python} -m pip could not install secantusdb")
+        (made / "python3").symlink_to(python)  # what it was compiled for, and is run with
+        return made
+
+    install(TOOLS / "secantusdb" / version, f"{pin}# for {python}\n", pip)
+
+
+def python_for_secantusdb():
+    """The Python that runs this, or else another one that there is a build for: its own path, not that of a wrapper."""
+    tell = "import sys; print('{}.{}'.format(*sys.version_info), sys.executable)"
+    for candidate in [sys.executable, *(f"python{version}" for version in reversed(SECANTUSDB_PYTHONS))]:
+        with contextlib.suppress(FileNotFoundError):
+            told = subprocess.run([candidate, "-c", tell], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            version, _, path = told.stdout.strip().partition(" ")
+            if version in SECANTUSDB_PYTHONS:
+                return path
+    return None
+
+
 def install_cargo_lambda():
     requirement = HERE / "cargo-lambda.txt"
 
     def pip(folder):
         say("fetching cargo-lambda")
-        # Without dependencies: the only one is zig, large, and used by `cargo lambda build` alone.
-        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--retries=2", "--no-deps", "--only-binary"]
-        command += [":all:", "--require-hashes", "--requirement", str(requirement), "--target", str(folder / "python")]
+        # Its only dependency is zig, large, and used by `cargo lambda build` alone.
+        command = [sys.executable, *PIP, "--requirement", str(requirement), "--target", str(folder / "python")]
         run(command, "python3 -m pip could not install cargo-lambda")
         run([str(folder / "python/bin/cargo-lambda"), "lambda", "--version"], "the cargo-lambda just installed does not run")
         return folder / "python"

@@ -1,7 +1,7 @@
 //! What the operator sets per deployment, read once at start.
 
 use crate::place::Server;
-use keyturn::Vars;
+use keyturn::{Vars, admin};
 
 /// Which kind of password hash is stored in the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Config {
             admin_secret_arns: vars.parsed(
                 "ADMIN_SECRET_ARNS",
                 "arn:aws:secretsmanager:eu-west-1:123456789012:secret:admin-AbCdEf",
-                admin_secret_arns,
+                admin::secret_arns,
             ),
             host_aliases: vars
                 .parsed("HOST_ALIASES", "reader.example.com:5432=writer.example.com:5432", host_aliases)
@@ -68,14 +68,6 @@ fn password_hash(value: &str) -> Result<PasswordHash, String> {
         "scram" => Ok(PasswordHash::Scram),
         "md5" => Ok(PasswordHash::Md5),
         _ => Err("not one of auto, scram, md5".to_owned()),
-    }
-}
-
-fn admin_secret_arns(value: &str) -> Result<Vec<String>, String> {
-    let arns: Vec<String> = list(value).map(str::to_owned).collect();
-    match arns.iter().find(|arn| !arn.starts_with("arn:") || !arn.contains(":secretsmanager:")) {
-        Some(stranger) => Err(format!("{stranger:?} is not the ARN of a secret")),
-        None => Ok(arns),
     }
 }
 

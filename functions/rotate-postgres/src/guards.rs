@@ -36,27 +36,6 @@ pub(crate) fn same_server(config: &Config, current: &Server, admin: &Server) -> 
     ))
 }
 
-/// The admin secret must be another secret, and one that this function may use.
-///
-/// Errors: `ADMIN_IS_ROTATED_SECRET`, `ADMIN_NOT_ALLOWED`.
-pub(crate) fn admin_secret(config: &Config, rotated: &str, admin: &str) -> Result<()> {
-    if rotated == admin {
-        return Err(Error::new(
-            "ADMIN_IS_ROTATED_SECRET",
-            format!("masterarn of {rotated} names that secret itself."),
-            "Let it name the secret of an admin user (CREATEROLE), which has a rotation of its own.",
-        ));
-    }
-    match &config.admin_secret_arns {
-        Some(allowed) if !allowed.iter().any(|arn| arn == admin) => Err(Error::new(
-            "ADMIN_NOT_ALLOWED",
-            format!("masterarn of {rotated} names {admin}, which is not among ADMIN_SECRET_ARNS."),
-            "Correct masterarn, or add the ARN (with its six random characters) to the function's ADMIN_SECRET_ARNS.",
-        )),
-        _ => Ok(()),
-    }
-}
-
 /// The roles of the turn, as the server knows them. Gives back warnings.
 ///
 /// Errors: every code of README's section "Roles".

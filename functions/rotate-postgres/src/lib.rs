@@ -18,10 +18,10 @@ use backon::{ExponentialBuilder, Retryable as _};
 use causes::{Attempt, Failure, Kind};
 use config::Config;
 use keyturn::credential::Credential;
-use keyturn::password::PasswordPolicy;
+use keyturn::password::{PasswordPolicy, Preset};
 use keyturn::rotation::{Job, Rotation, Target};
 use keyturn::secrets::{CURRENT, PREVIOUS, Secrets};
-use keyturn::{Deadline, Error, Result, Vars, audit};
+use keyturn::{Deadline, Error, Result, Vars, admin, audit};
 use layout::{Layout, Turn};
 use place::{Place, Server};
 use session::{Connector, Login};
@@ -45,16 +45,8 @@ const REPLICA_LAG: Duration = Duration::from_secs(15);
 /// `CONFIGURATION_INVALID`, with everything that is wrong.
 pub fn rotation(mut vars: Vars, secrets: Secrets) -> Result<Rotation<Postgres>> {
     let config = Config::read(&mut vars);
-    let passwords = PasswordPolicy::from_vars(&|name| vars.raw(name));
-    let passwords = match passwords {
-        Ok(policy) => Some(policy),
-        Err(mistakes) => {
-            vars.note(mistakes);
-            None
-        }
-    };
+    let passwords = PasswordPolicy::read(Preset::SAFE, &mut vars);
     vars.finish().inspect_err(audit::settings_refused)?;
-    let passwords = passwords.unwrap_or_default();
     Ok(Rotation::new(NAME, secrets.clone(), passwords, Postgres::new(config, secrets)))
 }
 
@@ -115,7 +107,7 @@ impl Postgres {
             )
         })?;
         // By the ARN it was found under: masterarn may be a name, or an ARN without its six random characters.
-        guards::admin_secret(&self.config, &job.secret_arn, &stored.arn)?;
+        admin::may_be_used(self.config.admin_secret_arns.as_deref(), &job.secret_arn, &stored.arn)?;
         let what = format!("the admin secret {named}");
         let admin = Credential::parse(stored.text, &what)?;
         let at = Place::of(&admin, &what)?;
@@ -234,7 +226,7 @@ impl Target for Postgres {
         Ok(turn.pending)
     }
 
-    fn mismatch(&self, current: &Credential, pending: &Credential) -> Option<String> {
+    fn mismatch(&self, current: &Credential, pending: &Credential, _job: &Job) -> Option<String> {
         let of = |credential| Place::of(credential, "it").ok();
         let (Some(from), Some(to)) = (of(current), of(pending)) else {
             return Some("one of them names no PostgreSQL host".to_owned());

@@ -73,16 +73,26 @@ impl<'t> Keys<'t> {
         }
     }
 
-    pub fn username(&self) -> Result<String> {
-        let username = self.required("username")?;
-        self.refuse_control_characters("username", &username)?;
+    /// The first of these keys that is there; the first of all where none is.
+    pub fn first(&self, keys: &'static [&'static str]) -> &'static str {
+        let there = keys.iter().copied().find(|key| self.has(key));
+        there.or_else(|| keys.first().copied()).unwrap_or_default()
+    }
+
+    pub fn has(&self, key: &str) -> bool {
+        self.optional(key).is_some()
+    }
+
+    pub fn username(&self, key: &str) -> Result<String> {
+        let username = self.required(key)?;
+        self.refuse_control_characters(key, &username)?;
         Ok(username.to_string())
     }
 
-    pub fn password(&self) -> Result<SecretString> {
-        let password = self.required("password")?;
+    pub fn password(&self, key: &str) -> Result<SecretString> {
+        let password = self.required(key)?;
         if password.contains('\0') {
-            return Err(self.invalid("password", "holds a NUL character, which no database accepts"));
+            return Err(self.invalid(key, "holds a NUL character, which no database accepts"));
         }
         Ok(SecretString::from(password.as_str()))
     }

@@ -25,11 +25,31 @@ use self::document::{Members, Unwalkable, encode, kind, leaves, position, span, 
 use self::keys::{KNOWN, Keys};
 use crate::{Error, Result};
 
+/// Under which keys a secret holds its credential. Of several, the first that is there counts.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Keys of the user's name.
+    pub usernames: &'static [&'static str],
+    /// Keys of the password.
+    pub passwords: &'static [&'static str],
+    /// Keys of the server's address.
+    pub hosts: &'static [&'static str],
+    /// The user's name where the secret holds none, because it is said elsewhere.
+    pub username: Option<String>,
+}
+
+impl Shape {
+    /// AWS's own: `username`, `password`, `host`.
+    pub const AWS: Self = Self { usernames: &["username"], passwords: &["password"], hosts: &["host"], username: None };
+}
+
 /// One value of a secret that holds a database credential. `Debug` leaves out the text and the password.
 #[derive(Clone)]
 pub struct Credential {
     what: String,
     text: SecretString,
+    shape: Shape,
+    holds_username: bool,
     username: String,
     password: SecretString,
     engine: Option<String>,
@@ -49,22 +69,35 @@ impl Credential {
     /// Errors: `SECRET_NOT_JSON`, `SECRET_NOT_OBJECT`, `SECRET_KEY_DUPLICATE`, `SECRET_KEY_MISSING`,
     /// `SECRET_KEY_WRONG_TYPE`, `SECRET_KEY_INVALID`.
     pub fn parse(text: SecretString, what: &str) -> Result<Self> {
+        Self::parse_as(Shape::AWS, text, what)
+    }
+
+    /// The same for a secret of this shape.
+    ///
+    /// Errors: those of [`Credential::parse`].
+    pub fn parse_as(shape: Shape, text: SecretString, what: &str) -> Result<Self> {
         let object = object(text.expose_secret(), what)?;
         let keys = Keys::new(what, text.expose_secret(), object)?;
         keys.name("dbInstanceIdentifier")?;
         keys.name("dbClusterIdentifier")?;
+        let username = keys.first(shape.usernames);
         Ok(Self {
             what: what.to_owned(),
-            username: keys.username()?,
-            password: keys.password()?,
+            holds_username: keys.has(username),
+            username: match &shape.username {
+                Some(name) if !keys.has(username) => name.clone(),
+                _ => keys.username(username)?,
+            },
+            password: keys.password(keys.first(shape.passwords))?,
             engine: keys.non_empty_name("engine")?,
-            host: keys.non_empty_name("host")?,
+            host: keys.non_empty_name(keys.first(shape.hosts))?,
             port: keys.port()?,
             dbname: keys.name("dbname")?,
             master_arn: keys.name("masterarn")?,
             usernames: keys.usernames()?,
             owner: keys.name("owner")?,
             test_queries: keys.test_queries()?,
+            shape,
             text,
         })
     }
@@ -81,7 +114,7 @@ impl Credential {
         self.engine.as_deref()
     }
 
-    /// Key `host`.
+    /// Key `host` (or its like in another shape), as it is written.
     #[must_use]
     pub fn host(&self) -> Option<&str> {
         self.host.as_deref()
@@ -97,6 +130,20 @@ impl Credential {
     #[must_use]
     pub fn username(&self) -> &str {
         &self.username
+    }
+
+    /// Whether the secret holds the user's name itself, so that a new value can name another user.
+    #[must_use]
+    pub fn holds_username(&self) -> bool {
+        self.holds_username
+    }
+
+    /// A top key of the team's own that is a name or an address; absent when null or empty.
+    ///
+    /// Errors: `SECRET_KEY_WRONG_TYPE`, `SECRET_KEY_INVALID` (control characters).
+    pub fn name(&self, key: &str) -> Result<Option<String>> {
+        let text = self.text.expose_secret();
+        Keys::new(&self.what, text, object(text, &self.what)?)?.name(key)
     }
 
     /// Key `password`; never empty, without NUL.
@@ -146,13 +193,13 @@ impl Credential {
             old_password: self.password.expose_secret(),
             username,
             password: password.expose_secret(),
-            host: self.host(),
+            host: self.host().map(url::bare_host),
         };
         let mut replacements: Vec<(Range<usize>, Zeroizing<String>)> = Vec::new();
         let untouched: Vec<Range<usize>> = object(text, &self.what)?
             .0
             .iter()
-            .filter(|(key, _)| KNOWN.contains(&key.as_str()) && key != "username" && key != "password")
+            .filter(|(key, _)| KNOWN.contains(&key.as_str()) && !self.is_credential(key))
             .map(|(_, value)| span(text, value))
             .collect();
         for leaf in leaves(text, text.trim()).map_err(|problem| unwalkable(&problem, text, &self.what))? {
@@ -165,8 +212,12 @@ impl Credential {
             }
         }
         let new = SecretString::from(splice(text, &replacements).as_str());
-        let new = Self::parse(new, &format!("the new value made from {}", self.what))?;
+        let new = Self::parse_as(self.shape.clone(), new, &format!("the new value made from {}", self.what))?;
         Ok(Self { what: self.what.clone(), ..new })
+    }
+
+    fn is_credential(&self, key: &str) -> bool {
+        self.shape.usernames.contains(&key) || self.shape.passwords.contains(&key)
     }
 }
 
@@ -174,7 +225,7 @@ impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credential")
             .field("engine", &self.engine)
-            .field("host", &self.host)
+            .field("host", &self.host().map(url::bare_host))
             .field("port", &self.port)
             .field("username", &self.username)
             .field("dbname", &self.dbname)

@@ -246,3 +246,74 @@ fn refuses_to_write_what_it_would_not_read() {
         assert!(error.message().contains("the new value made from the current value"), "{error}");
     }
 }
+
+/// What MongoDB's secrets look like in the field.
+fn mongo(username: Option<&str>) -> Shape {
+    Shape {
+        usernames: &["username", "mongoUser"],
+        passwords: &["password", "mongoPassword"],
+        hosts: &["host", "mongoHostname", "clusterUrl"],
+        username: username.map(str::to_owned),
+    }
+}
+
+#[test]
+fn a_secret_of_another_shape_comes_back_key_for_key() {
+    for (before, after) in [
+        (r#"{"password":"old"}"#, r#"{"password":"new"}"#),
+        (
+            r#"{ "mongoHostname" : "h", "mongoUser":"app" , "mongoPassword":"old","n":1.0}"#,
+            r#"{ "mongoHostname" : "h", "mongoUser":"app" , "mongoPassword":"new","n":1.0}"#,
+        ),
+        (
+            r#"{"username":"app","password":"old","clusterUrl":"mongodb+srv://c0.ab.mongodb.net/","databaseName":"app","groupId":"1"}"#,
+            r#"{"username":"app","password":"new","clusterUrl":"mongodb+srv://c0.ab.mongodb.net/","databaseName":"app","groupId":"1"}"#,
+        ),
+        (
+            r#"{"username":"app","password":"old","clusterUrl":"mongodb+srv://app:stale@c0.ab.mongodb.net/x?w=1","MONGODB_URI":"mongodb://app:stale@c0.ab.mongodb.net:27017/"}"#,
+            r#"{"username":"app","password":"new","clusterUrl":"mongodb+srv://app:new@c0.ab.mongodb.net/x?w=1","MONGODB_URI":"mongodb://app:new@c0.ab.mongodb.net:27017/"}"#,
+        ),
+    ] {
+        let credential = Credential::parse_as(mongo(Some("app")), before.into(), "it").unwrap();
+        assert_eq!(credential.username(), "app");
+        assert_eq!(credential.with("app", &"new".into()).unwrap().text().expose_secret(), after);
+    }
+}
+
+#[test]
+fn the_user_may_change_only_where_the_secret_names_it() {
+    let named =
+        Credential::parse_as(mongo(Some("tagged")), r#"{"mongoUser":"app","mongoPassword":"old"}"#.into(), "it")
+            .unwrap();
+    assert!(named.holds_username());
+    let turned = named.with("app_clone", &"new".into()).unwrap();
+    assert_eq!(turned.text().expose_secret(), r#"{"mongoUser":"app_clone","mongoPassword":"new"}"#);
+    let bare = Credential::parse_as(mongo(Some("tagged")), r#"{"password":"old"}"#.into(), "it").unwrap();
+    assert_eq!((bare.username(), bare.holds_username()), ("tagged", false));
+    let nameless = Credential::parse_as(mongo(None), r#"{"password":"old"}"#.into(), "it").unwrap_err();
+    assert_eq!(nameless.code(), "SECRET_KEY_MISSING");
+    assert!(nameless.message().contains("\"username\""), "{nameless}");
+}
+
+#[test]
+fn a_name_of_the_teams_own_is_read_strictly() {
+    let credential = parse(&secret(r#""groupId":"abc","port2":1,"bad":"a\nb""#)).unwrap();
+    assert_eq!(credential.name("groupId").unwrap().as_deref(), Some("abc"));
+    assert_eq!(credential.name("none").unwrap(), None);
+    assert_eq!(credential.name("port2").unwrap_err().code(), "SECRET_KEY_WRONG_TYPE");
+    assert_eq!(credential.name("bad").unwrap_err().code(), "SECRET_KEY_INVALID");
+}
+
+#[test]
+fn the_host_of_an_address_is_found_however_it_is_written() {
+    for (address, host) in [
+        ("h", "h"),
+        ("h:1", "h"),
+        ("mongodb+srv://c0.ab.mongodb.net", "c0.ab.mongodb.net"),
+        ("mongodb://app:p@h1:1,h2:2/d?x=1", "h1"),
+        ("::1", "::1"),
+        ("[::1]:27017", "::1"),
+    ] {
+        assert_eq!(url::bare_host(address), host, "{address}");
+    }
+}

@@ -137,15 +137,26 @@ fn is_this_credential(url: &str, hosts: &str, places: &[Place<'_>], change: &Cha
     }
 }
 
+/// The name of the (first) host in an address as people write it: with a scheme, a user, a port, a path, or without.
+pub(super) fn bare_host(address: &str) -> &str {
+    let rest = after_scheme(address.trim()).unwrap_or(address.trim());
+    let hosts = authority(rest);
+    let hosts = hosts.rsplit_once('@').map_or(hosts, |(_, hosts)| hosts);
+    host_name(hosts.split(',').next().unwrap_or(hosts))
+}
+
+fn host_name(place: &str) -> &str {
+    match place.strip_prefix('[') {
+        Some(address) => address.split(']').next().unwrap_or_default(),
+        // An IPv6 address without brackets is all host.
+        None if place.matches(':').count() > 1 => place,
+        None => place.split(':').next().unwrap_or_default(),
+    }
+}
+
 /// Whether `h1:1,h2,[::1]:3` names this host.
 fn names_host(hosts: &str, host: &str) -> bool {
-    hosts.split(',').any(|place| {
-        let name = match place.strip_prefix('[') {
-            Some(address) => address.split(']').next().unwrap_or_default(),
-            None => place.split(':').next().unwrap_or_default(),
-        };
-        name.eq_ignore_ascii_case(host)
-    })
+    hosts.split(',').any(|place| host_name(place).eq_ignore_ascii_case(host))
 }
 
 /// Whether what follows a colon is the port of a host, perhaps with more hosts after it, rather than a password.

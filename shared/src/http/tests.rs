@@ -197,7 +197,7 @@ fn each_vendor_says_in_its_own_way_when_to_come_back() {
     const EPOCH: RateLimit = RateLimit::Epoch("x-rate-limit-reset");
     // 1780315200 is noon of 2026-06-01, which our clock shows. Okta's is an hour ahead in the second and third.
     let ahead = ("date", "Mon, 01 Jun 2026 13:00:00 GMT");
-    let waits = |limit, headers: &[_]| answer(headers, "").wait(limit, &clock()).map(|wait| wait.as_secs());
+    let waits = |limit, headers: &[_]| answer(headers, "").wait(limit, 0, &clock()).map(|wait| wait.as_secs());
     assert_eq!(waits(EPOCH, &[("x-rate-limit-reset", "1780315207")]), Some(7));
     assert_eq!(waits(EPOCH, &[("x-rate-limit-reset", "1780318809"), ahead]), Some(9));
     assert_eq!(waits(EPOCH, &[("x-rate-limit-reset", "1780318800"), ahead]), Some(0));
@@ -208,6 +208,50 @@ fn each_vendor_says_in_its_own_way_when_to_come_back() {
     assert_eq!(waits(RESET, &[("ratelimit-reset", "-5")]), Some(0));
     assert_eq!(waits(RESET, &[("ratelimit-reset", "soon"), ("retry-after", "6")]), Some(6));
     assert_eq!(waits(RESET, &[("x-rate-limit-reset", "9")]), None);
+}
+
+/// Says "7" in its body.
+const IN_BODY: RateLimit =
+    RateLimit::InBody { seconds: |answer| answer.text()?.parse().ok(), first: Duration::from_secs(10) };
+
+#[test]
+fn a_pause_is_told_by_a_header_or_the_body_or_doubles() {
+    let wait = |headers: &[_], body, nth| answer(headers, body).wait(IN_BODY, nth, &clock()).unwrap().as_secs();
+    assert_eq!(wait(&[("retry-after", "3")], "7", 0), 3);
+    assert_eq!(wait(&[("retry-after", "0")], "7", 0), 0);
+    assert_eq!(wait(&[("retry-after", "-3")], "7", 0), 0);
+    assert_eq!(wait(&[("retry-after", "Mon, 01 Jun 2026 12:00:03 GMT")], "7", 0), 7);
+    assert_eq!(wait(&[], "7", 2), 7);
+    assert_eq!([0, 1, 2].map(|nth| wait(&[], "soon", nth)), [10, 20, 40]);
+    assert_eq!(answer(&[], "").wait(IN_BODY, u32::MAX, &clock()), Some(Duration::from_secs(10) * u32::MAX));
+}
+
+#[tokio::test]
+async fn a_429_that_names_its_pause_in_the_body_is_made_four_times_within_the_deadline() {
+    let limited = |seconds| say("429 Too Many Requests", seconds);
+    let (base, seen) = server(vec![limited("0"), limited("0"), limited("0"), limited("0"), json_ok()]);
+    let http = Http::new(base, &client().unwrap(), IN_BODY, clock());
+    let deadline = Deadline::after(Duration::from_secs(20));
+    let outcome = http.send(&Request::get("/"), &no_headers, deadline).await;
+    assert_eq!((outcome.unwrap_err(), seen.count()), (Failure::RateLimited, 4));
+    let (base, seen) = server(vec![limited("21"), json_ok()]);
+    let http = Http::new(base, &client().unwrap(), IN_BODY, clock());
+    let outcome = http.send(&Request::get("/"), &no_headers, deadline).await;
+    assert_eq!((outcome.unwrap_err(), seen.count()), (Failure::RateLimited, 1));
+}
+
+#[tokio::test]
+async fn a_patch_that_was_cut_is_made_again_with_its_own_content_type() {
+    let (base, seen) = server(vec![Act::Cut, json_ok()]);
+    let kind = "application/vnd.vendor.2023-01-01+json".to_owned();
+    let patch = Request::typed(Method::PATCH, "/users/1", kind, "{\"a\":1}".into());
+    assert_eq!(send(&base, patch).await.unwrap().status, 200);
+    assert_eq!(seen.count(), 2);
+    for request in seen.requests() {
+        assert!(request.starts_with("patch /users/1 http/1.1\r\n"), "{request}");
+        assert!(request.contains("content-type: application/vnd.vendor.2023-01-01+json\r\n"), "{request}");
+        assert!(request.ends_with("\r\n\r\n{\"a\":1}"), "{request}");
+    }
 }
 
 #[tokio::test]

@@ -13,9 +13,12 @@ use crate::credential::Credential;
 use crate::password::PasswordPolicy;
 use crate::secrets::{CURRENT, Moved, PENDING, Put, Secrets, Stored};
 use crate::{Deadline, Error, Result};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde_json::Value;
 use stage::Stage;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -24,22 +27,67 @@ use tracing::Instrument as _;
 const READ_LAG: Duration = Duration::from_secs(3);
 
 /// What one invocation is about.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Job {
     /// The full ARN of the secret being rotated.
     pub secret_arn: String,
+    /// The secret's tags.
+    pub tags: HashMap<String, String>,
     /// When the invocation has to be over.
     pub deadline: Deadline,
+    overrides: RefCell<BTreeSet<&'static str>>,
+}
+
+impl Job {
+    /// About this secret.
+    pub fn of(
+        secret_arn: impl Into<String>,
+        tags: impl IntoIterator<Item = (String, String)>,
+        deadline: Deadline,
+    ) -> Self {
+        let tags = tags.into_iter().collect();
+        Self { secret_arn: secret_arn.into(), tags, deadline, overrides: RefCell::default() }
+    }
+
+    /// A guard would have refused this, had the operator not set `setting`. The audit line names it.
+    pub fn overridden(&self, setting: &'static str) {
+        self.overrides.borrow_mut().insert(setting);
+    }
+
+    /// The settings that allowed something so far.
+    #[must_use]
+    pub fn overrides(&self) -> Vec<&'static str> {
+        self.overrides.borrow().iter().copied().collect()
+    }
+}
+
+/// Whose password a rotation changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// Two users take turns: the one in use is never touched, and clients notice nothing.
+    Alternating,
+    /// One user: from the change on, clients that still have the old password are refused.
+    Fixed,
 }
 
 /// The system whose password is rotated.
 #[expect(async_fn_in_trait, reason = "used with concrete types on one thread; nobody needs these futures to be Send")]
 pub trait Target {
+    /// Reads a value of the secret; `what` says in errors which one. Targets with secrets of another shape than AWS's say so here.
+    fn read(&self, text: SecretString, what: &str, _job: &Job) -> Result<Credential> {
+        Credential::parse(text, what)
+    }
+
+    /// Whose password is changed.
+    fn strategy(&self, _job: &Job) -> Result<Strategy> {
+        Ok(Strategy::Alternating)
+    }
+
     /// Decides which user the pending value is for. Refuses here whatever can be refused: nothing has been written yet.
     async fn propose(&self, current: &Credential, job: &Job) -> Result<String>;
 
     /// Says in which way `pending` cannot be what follows `current` (another host, a foreign user); `None` when it can.
-    fn mismatch(&self, current: &Credential, pending: &Credential) -> Option<String>;
+    fn mismatch(&self, current: &Credential, pending: &Credential, job: &Job) -> Option<String>;
 
     /// Makes `pending` valid in the system and gives back what it changed, in words. Must be safe to repeat. Asks `still`
     /// last of all before the change takes effect: waiting may have taken so long that the rotation is not this one any more.
@@ -86,6 +134,9 @@ pub struct Report {
     /// What was changed in the system, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
+    /// The settings by which the operator allowed what a guard would have refused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<&'static str>,
 }
 
 /// A rotation function: Secrets Manager on one side, the target on the other.
@@ -144,11 +195,10 @@ impl<T: Target> Rotation<T> {
     }
 
     async fn create(&self, event: &RotationEvent, deadline: Deadline) -> Result<Report> {
-        let (arn, current, pending) = match self.read(event, deadline).await? {
+        let (job, current, pending) = match self.read(event, deadline).await? {
             Reading::Finished => return Ok(report(event, Outcome::AlreadyCurrent)),
-            Reading::Pending { arn, current, pending, .. } => (arn, current, pending),
+            Reading::Pending { job, current, pending, .. } => (job, current, pending),
         };
-        let job = Job { secret_arn: arn, deadline };
         if let Some(pending) = pending {
             return self.kept(event, &job, &current, &pending);
         }
@@ -163,7 +213,7 @@ impl<T: Target> Rotation<T> {
             deadline,
         );
         match put.await? {
-            Put::Stored => Ok(Report { user: Some(username), ..report(event, Outcome::PendingCreated) }),
+            Put::Stored => Ok(done(event, Outcome::PendingCreated, &username, &job)),
             Put::Taken => {
                 let pending = self.pending_when_visible(event, deadline).await?;
                 self.kept(event, &job, &current, &pending)
@@ -173,23 +223,22 @@ impl<T: Target> Rotation<T> {
 
     fn kept(&self, event: &RotationEvent, job: &Job, current: &Credential, pending: &Stored) -> Result<Report> {
         let pending = self.consistent(event, job, current, pending)?;
-        Ok(Report { user: Some(pending.username().to_owned()), ..report(event, Outcome::PendingKept) })
+        Ok(done(event, Outcome::PendingKept, pending.username(), job))
     }
 
     async fn set(&self, event: &RotationEvent, deadline: Deadline) -> Result<Report> {
-        let (arn, stage, current, pending) = match self.read(event, deadline).await? {
+        let (job, stage, current, pending) = match self.read(event, deadline).await? {
             Reading::Finished => return Ok(report(event, Outcome::AlreadyCurrent)),
-            Reading::Pending { arn, stage, current, pending } => (arn, stage, current, pending),
+            Reading::Pending { job, stage, current, pending } => (job, stage, current, pending),
         };
         let pending = match pending {
             Some(pending) => pending,
             None => self.pending_when_visible(event, deadline).await?,
         };
-        let job = Job { secret_arn: arn, deadline };
         let pending = self.consistent(event, &job, &current, &pending)?;
         let still = async || self.unmoved(event, &stage, deadline).await;
         let changes = self.target.set(&current, &pending, &job, still).await?;
-        Ok(Report { user: Some(pending.username().to_owned()), changes, ..report(event, Outcome::PasswordSet) })
+        Ok(Report { changes, ..done(event, Outcome::PasswordSet, pending.username(), &job) })
     }
 
     /// The labels are where they were when this step began. Else its password could take the place of a newer one's.
@@ -200,7 +249,10 @@ impl<T: Target> Rotation<T> {
         }
         Err(Error::new(
             "CURRENT_MOVED",
-            format!("AWSCURRENT of {} was moved while setSecret was at work, which has changed nothing.", event.secret),
+            format!(
+                "AWSCURRENT of {} was moved while setSecret was at work, which stopped before its next change.",
+                event.secret
+            ),
             "If that was a person's change, it stands; the next try of this rotation starts from it.",
         ))
     }
@@ -220,9 +272,10 @@ impl<T: Target> Rotation<T> {
             Some(pending) => pending,
             None => self.pending_when_visible(event, deadline).await?,
         };
-        let pending = parse_pending(event, &pending)?;
-        self.target.test(&pending, &Job { secret_arn: description.arn, deadline }).await?;
-        Ok(Report { user: Some(pending.username().to_owned()), ..report(event, Outcome::PendingProven) })
+        let job = Job::of(description.arn, description.tags, deadline);
+        let pending = self.parse_pending(event, &pending, &job)?;
+        self.target.test(&pending, &job).await?;
+        Ok(done(event, Outcome::PendingProven, pending.username(), &job))
     }
 
     async fn finish(&self, event: &RotationEvent, deadline: Deadline) -> Result<Report> {
@@ -267,8 +320,9 @@ impl<T: Target> Rotation<T> {
             return Ok(Reading::Finished);
         }
         let current = current?.ok_or_else(|| no_current(&event.secret))?;
-        let current = Credential::parse(current.text, &format!("the AWSCURRENT value of {}", event.secret))?;
-        Ok(Reading::Pending { arn: description.arn, stage, current: Box::new(current), pending: pending? })
+        let job = Job::of(description.arn, description.tags, deadline);
+        let current = self.target.read(current.text, &format!("the AWSCURRENT value of {}", event.secret), &job)?;
+        Ok(Reading::Pending { job, stage, current: Box::new(current), pending: pending? })
     }
 
     async fn pending_when_visible(&self, event: &RotationEvent, deadline: Deadline) -> Result<Stored> {
@@ -296,6 +350,28 @@ impl<T: Target> Rotation<T> {
         }
     }
 
+    fn parse_pending(&self, event: &RotationEvent, pending: &Stored, job: &Job) -> Result<Credential> {
+        let what = format!("the AWSPENDING value of {}", event.secret);
+        self.target.read(pending.text.clone(), &what, job).map_err(|e| {
+            Error::new(e.code(), e.message(), format!("{} {}", e.remedy(), self.clear_pending(event, job)))
+        })
+    }
+
+    /// What to do with a pending value that leads nowhere. With one user for both, its password may be the one that works.
+    fn clear_pending(&self, event: &RotationEvent, job: &Job) -> String {
+        let secret = &event.secret;
+        let drop = format!(
+            "aws secretsmanager update-secret-version-stage --secret-id {secret} --version-stage AWSPENDING --remove-from-version-id {}",
+            event.token
+        );
+        match self.target.strategy(job) {
+            Ok(Strategy::Alternating) => format!("Drop the pending version, then rotate again: {drop}"),
+            _ => format!(
+                "If setSecret has run, the pending password may be the only one that works: look before you drop it (aws secretsmanager get-secret-value --secret-id {secret} --version-stage AWSPENDING). If it logs in, put it into the secret as the current value. Else drop the pending version, then rotate again: {drop}"
+            ),
+        }
+    }
+
     fn consistent(
         &self,
         event: &RotationEvent,
@@ -303,24 +379,38 @@ impl<T: Target> Rotation<T> {
         current: &Credential,
         pending: &Stored,
     ) -> Result<Credential> {
-        let pending = parse_pending(event, pending)?;
-        if pending.username() == current.username() {
-            return Err(Error::new(
-                "PENDING_IS_CURRENT_USER",
-                format!(
-                    "The pending value of {} is for user {:?}, who is in use: labels were moved by hand, or the value was copied. Setting it would cut off every client.",
-                    job.secret_arn,
-                    pending.username()
-                ),
-                clear_pending(event),
-            ));
+        let pending = self.parse_pending(event, pending, job)?;
+        let same_user = pending.username() == current.username();
+        match self.target.strategy(job)? {
+            Strategy::Alternating if same_user => {
+                return Err(Error::new(
+                    "PENDING_IS_CURRENT_USER",
+                    format!(
+                        "The pending value of {} is for user {:?}, who is in use: labels were moved by hand, or the value was copied. Setting it would cut off every client.",
+                        job.secret_arn,
+                        pending.username()
+                    ),
+                    self.clear_pending(event, job),
+                ));
+            }
+            Strategy::Fixed if pending.password().expose_secret() == current.password().expose_secret() => {
+                return Err(Error::new(
+                    "PENDING_IS_CURRENT_PASSWORD",
+                    format!(
+                        "The pending value of {} has the password that is in use: the value was copied, and nothing would be rotated.",
+                        job.secret_arn
+                    ),
+                    self.clear_pending(event, job),
+                ));
+            }
+            _ => {}
         }
-        match self.target.mismatch(current, &pending) {
+        match self.target.mismatch(current, &pending, job) {
             None => Ok(pending),
             Some(difference) => Err(Error::new(
                 "PENDING_MISMATCH",
                 format!("The pending value of {} does not follow the current one: {difference}.", job.secret_arn),
-                clear_pending(event),
+                self.clear_pending(event, job),
             )),
         }
     }
@@ -328,24 +418,15 @@ impl<T: Target> Rotation<T> {
 
 enum Reading {
     Finished,
-    Pending { arn: String, stage: Stage, current: Box<Credential>, pending: Option<Stored> },
+    Pending { job: Job, stage: Stage, current: Box<Credential>, pending: Option<Stored> },
 }
 
 fn report(event: &RotationEvent, outcome: Outcome) -> Report {
-    Report { step: event.step.name(), outcome, user: None, changes: Vec::new() }
+    Report { step: event.step.name(), outcome, user: None, changes: Vec::new(), overrides: Vec::new() }
 }
 
-fn parse_pending(event: &RotationEvent, pending: &Stored) -> Result<Credential> {
-    let what = format!("the AWSPENDING value of {}", event.secret);
-    Credential::parse(pending.text.clone(), &what)
-        .map_err(|e| Error::new(e.code(), e.message(), format!("{} {}", e.remedy(), clear_pending(event))))
-}
-
-fn clear_pending(event: &RotationEvent) -> String {
-    format!(
-        "Drop the pending version, then rotate again: aws secretsmanager update-secret-version-stage --secret-id {} --version-stage AWSPENDING --remove-from-version-id {}",
-        event.secret, event.token
-    )
+fn done(event: &RotationEvent, outcome: Outcome, user: &str, job: &Job) -> Report {
+    Report { user: Some(user.to_owned()), overrides: job.overrides(), ..report(event, outcome) }
 }
 
 fn no_current(secret: &str) -> Error {

@@ -68,6 +68,7 @@ mod tests {
                 .iter()
                 .map(|(id, labels)| ((*id).to_owned(), labels.iter().map(|l| (*l).to_owned()).collect()))
                 .collect(),
+            ..Description::default()
         }
     }
 

@@ -1,12 +1,11 @@
-//! What each step of a warm rotation costs.
+//! What each step of a warm rotation costs, whatever it rotates.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use keyturn_tests::rotator::Rotator;
 use keyturn_tests::secrets_manager::RotationOutcome;
-use keyturn_tests::stack::{App, Stack};
 
 use super::median;
 use crate::screen::milliseconds;
@@ -14,12 +13,15 @@ use crate::screen::milliseconds;
 const WARM_ROTATIONS: usize = 9;
 const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecret"];
 
-/// The durations of each step over some rotations in which the function is warm and both users exist.
-pub async fn warm_rotations(stack: &Stack, app: &App) -> Result<BTreeMap<&'static str, Vec<Duration>>> {
-    let mut durations: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    rotate(stack, app).await?; // makes the twin
+/// How long each step took, shortest first.
+pub type Durations = BTreeMap<&'static str, Vec<Duration>>;
+
+/// The durations of each step over some rotations in which the function is warm and every user exists.
+pub async fn warm_rotations(rotator: &Rotator, secret: &str) -> Result<Durations> {
+    let mut durations = Durations::new();
+    rotate(rotator, secret).await?; // makes the twin, where there is to be one
     for _ in 0..WARM_ROTATIONS {
-        for run in rotate(stack, app).await?.attempts.into_iter().flat_map(|attempt| attempt.steps) {
+        for run in rotate(rotator, secret).await?.attempts.into_iter().flat_map(|attempt| attempt.steps) {
             durations.entry(run.step).or_default().push(run.duration);
         }
     }
@@ -29,58 +31,69 @@ pub async fn warm_rotations(stack: &Stack, app: &App) -> Result<BTreeMap<&'stati
     Ok(durations)
 }
 
-async fn rotate(stack: &Stack, app: &App) -> Result<RotationOutcome> {
-    let outcome = stack.rotate(&app.secret).await?;
+/// The names of all external calls of a rotation in which the function is warm and every user exists.
+pub async fn recorded_rotation(rotator: &Rotator, secret: &str) -> Result<Vec<String>> {
+    rotate(rotator, secret).await?;
+    rotate(rotator, secret).await?;
+    rotator.faults.reset();
+    rotate(rotator, secret).await?;
+    Ok(rotator.faults.recorded())
+}
+
+async fn rotate(rotator: &Rotator, secret: &str) -> Result<RotationOutcome> {
+    let outcome = rotator.rotate(secret).await?;
     if outcome.succeeded() { Ok(outcome) } else { bail!("the rotation failed:\n{outcome}") }
 }
 
-/// External calls of one step.
-#[derive(Default)]
-pub struct Calls {
-    api: usize,
-    connections: usize,
-    statements: usize,
+/// The table of a rotation: its heads, and in which column a call is counted, by the words after the step's name.
+pub struct Table {
+    /// What is counted.
+    pub heads: &'static [&'static str],
+    /// The column of a call.
+    pub column: fn(&str) -> usize,
 }
 
-/// Counts the calls of a rotation at the proxy and the emulators, on a stack of its own: a proxy costs time.
-pub async fn calls(major: u32, bootstrap: PathBuf) -> Result<BTreeMap<String, Calls>> {
-    let stack = Stack::builder(major).bootstrap(bootstrap).through_proxy().start().await?;
-    let app = stack.app("shop").await?;
-    rotate(&stack, &app).await?;
-    rotate(&stack, &app).await?;
-    stack.faults.reset();
-    rotate(&stack, &app).await?;
-    let mut steps: BTreeMap<String, Calls> = BTreeMap::new();
-    for call in stack.faults.recorded() {
-        let mut words = call.split(' ');
-        let calls = steps.entry(words.next().unwrap_or_default().to_owned()).or_default();
-        match words.next() {
-            Some("connect") => calls.connections += 1,
-            Some("sql") => calls.statements += 1,
-            _ => calls.api += 1,
+impl Table {
+    /// Prints a row for each step, and one for all of them.
+    pub fn print(&self, durations: &Durations, recorded: &[String]) {
+        let heads: Vec<String> = self.heads.iter().map(|head| format!("{head:>14}")).collect();
+        println!("  {:<14}{:>9}{}", "step", "median", heads.concat());
+        let mut time = Duration::ZERO;
+        for step in STEPS {
+            let took = median(durations.get(step).map_or(&[], Vec::as_slice));
+            print_row(step, took, &self.counted(recorded, Some(step)));
+            time += took;
         }
+        print_row("together", time, &self.counted(recorded, None));
     }
-    Ok(steps)
+
+    /// How many calls there are in each column, of one step or of all.
+    fn counted(&self, recorded: &[String], step: Option<&str>) -> Vec<usize> {
+        let mut counts = vec![0; self.heads.len()];
+        for (of, call) in recorded.iter().filter_map(|call| call.split_once(' ')) {
+            if step.is_none_or(|step| step == of) {
+                counts[(self.column)(call)] += 1;
+            }
+        }
+        counts
+    }
 }
 
-/// Prints the table.
-pub fn print_steps(durations: &BTreeMap<&str, Vec<Duration>>, calls: &BTreeMap<String, Calls>) {
-    println!("  {:<14}{:>9}{:>12}{:>14}{:>13}", "step", "median", "API calls", "connections", "statements");
-    let none = Calls::default();
-    let (mut time, mut total) = (Duration::ZERO, Calls::default());
-    for step in STEPS {
-        let took = median(durations.get(step).map_or(&[], Vec::as_slice));
-        let calls = calls.get(step).unwrap_or(&none);
-        print_row(step, took, calls);
-        time += took;
-        total.api += calls.api;
-        total.connections += calls.connections;
-        total.statements += calls.statements;
-    }
-    print_row("together", time, &total);
+fn print_row(what: &str, took: Duration, counts: &[usize]) {
+    let counts: Vec<String> = counts.iter().map(|count| format!("{count:>14}")).collect();
+    println!("  {what:<14}{:>9}{}", milliseconds(took), counts.concat());
 }
 
-fn print_row(what: &str, took: Duration, calls: &Calls) {
-    let Calls { api, connections, statements } = calls;
-    println!("  {what:<14}{:>9}{api:>12}{connections:>14}{statements:>13}", milliseconds(took));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_counted_by_step_and_by_kind() {
+        let table = Table { heads: &["AWS", "rest"], column: |call| usize::from(!call.starts_with("Get")) };
+        let recorded = ["setSecret GetSecretValue #1", "setSecret sql SELECT #1", "testSecret sql SELECT #1"];
+        let recorded = recorded.map(str::to_owned);
+        assert_eq!(table.counted(&recorded, Some("setSecret")), [1, 1]);
+        assert_eq!(table.counted(&recorded, None), [1, 2]);
+    }
 }

@@ -1,4 +1,4 @@
-//! The second act: a day of break-glass on a compressed clock, and the real bootstrap on the machine's.
+//! The third act: a day of break-glass on a compressed clock, and the real bootstrap on the machine's.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use keyturn_tests::mongo_stack::MongoStack;
 use keyturn_tests::oncall::Oncall;
 use keyturn_tests::stack::{ADMIN, Stack};
 use postgres_protocol::escape::escape_literal;
@@ -28,9 +29,24 @@ impl Credentials {
         Self([stack.admin_password.as_str(), stack.postgres.superuser_password()].map(str::to_owned).into())
     }
 
+    /// Begins with those of the administrators, and with the keys to Atlas.
+    pub fn of_the_mongo_stack(stack: &MongoStack) -> Result<Self> {
+        let atlas = stack.value(&stack.atlas_arn, "AWSCURRENT")?;
+        let roots = stack.clusters.iter().map(|server| server.root().1.to_owned());
+        let mut all: BTreeSet<String> = roots.collect();
+        all.insert(stack.admin_password.clone());
+        all.extend(["client_secret", "private_key"].iter().filter_map(|key| atlas[key].as_str().map(str::to_owned)));
+        Ok(Self(all))
+    }
+
     /// Adds the one in this credential.
     pub fn remember(&mut self, credential: &Value) {
         self.0.extend(credential["password"].as_str().map(str::to_owned));
+    }
+
+    /// Adds these.
+    pub fn remember_each(&mut self, secrets: Vec<String>) {
+        self.0.extend(secrets);
     }
 
     /// Adds what the function was given for the four vendors.

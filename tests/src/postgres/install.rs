@@ -4,22 +4,14 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::fs::Access;
+
+use crate::daemon::{Account, memory, tools};
 
 /// The pinned builds, one a line: major, platform, version, hash.
 const PINS: &str = include_str!("../../tools/postgres.txt");
-
-const ROOM: u64 = 2 << 30; // a server takes 30 to 40 MB
-
-/// An account other than ours, for when we are root: the server refuses to run as root.
-#[derive(Clone, Copy)]
-pub(super) struct Account {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-}
 
 /// One installed server version, in a place that its account can read.
 pub(super) struct Install {
@@ -34,7 +26,7 @@ impl Install {
     /// The server of this major version, as `tests/tools/install.py` left it.
     pub(super) fn find(major: u32) -> Result<Self> {
         let version = pinned(major)?;
-        let installed = tools().join(version);
+        let installed = home().join(version);
         ensure!(
             installed.join("bin/postgres").exists(),
             "PostgreSQL {version} is not installed: run tests/tools/install.py postgres {major}"
@@ -55,7 +47,6 @@ impl Install {
     pub(super) fn command(&self, program: &str, folder: &Path) -> Command {
         let mut command = Command::new(self.programs.join(program));
         command.env_clear().envs([("PATH", "/usr/bin:/bin"), ("LC_ALL", "C"), ("TZ", "UTC")]).current_dir(folder);
-        command.stdin(Stdio::null());
         if let Some(Account { uid, gid }) = self.account {
             command.uid(uid).gid(gid);
         }
@@ -63,9 +54,9 @@ impl Install {
     }
 }
 
-/// The folder that the servers are installed in.
-pub(super) fn tools() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name(".tools").join("postgres")
+/// The folder that servers and templates are installed in.
+pub(super) fn home() -> PathBuf {
+    tools().join("postgres")
 }
 
 fn pinned(major: u32) -> Result<&'static str> {
@@ -90,15 +81,6 @@ fn nobody() -> Result<Account> {
         _ => None,
     });
     account.context("PostgreSQL refuses to run as root and there is no usable account nobody: run as an ordinary user")
-}
-
-/// A folder in memory with room for many servers, where there is one: a thousand small files are slow on a busy disk.
-/// Containers often have a few megabytes of it only.
-fn memory() -> Option<PathBuf> {
-    let folder = PathBuf::from("/dev/shm");
-    let space = rustix::fs::statvfs(&folder).ok()?;
-    let writable = rustix::fs::access(&folder, Access::WRITE_OK).is_ok();
-    (writable && space.f_bavail * space.f_frsize >= ROOM).then_some(folder)
 }
 
 fn reachable_temporary_folder() -> Result<PathBuf> {

@@ -1,31 +1,17 @@
 //! One running server process and its folder.
 
-use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::process::CommandExt;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::Result;
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::install::Install;
-use super::template::{Template, copy_tree, give, write_private};
+use super::template::Template;
 use crate::certificates::Certificates;
-
-const START_LIMIT: Duration = Duration::from_mins(1); // of a laptop that builds something else at the same time
-const STOP_LIMIT: Duration = Duration::from_secs(15); // the server itself kills what has not ended after five
-const POLL: Duration = Duration::from_millis(5);
-const PORTS_TO_TRY: usize = 20;
-
-/// Waits for the end of its input, which comes when the test process ends in any way, then stops the server and
-/// removes its folders.
-const GUARD: &str = r#"read -r line; server=$1; shift; kill -QUIT "$server"
-tries=0; while [ $tries -lt 100 ] && kill -0 "$server"; do tries=$((tries + 1)); sleep 0.1; done
-rm -rf -- "$@""#;
+use crate::daemon::{Daemon, Recipe, copy_tree, give, write_private};
 
 /// What a server is started with.
 pub(super) struct Plan {
@@ -39,7 +25,7 @@ pub(super) struct Plan {
 pub(super) struct Server {
     pub(super) port: u16,
     // Dropped in this order: a running server would write into the folder while it is removed.
-    process: Process,
+    daemon: Daemon,
     home: Home,
 }
 
@@ -47,18 +33,14 @@ impl Server {
     /// Starts a server. Blocks for a second or so.
     pub(super) fn start(plan: &Plan) -> Result<Self> {
         let home = Home::prepare(plan)?;
-        for _ in 0..PORTS_TO_TRY {
-            let port = free_port()?;
-            if let Some(process) = home.run(port)? {
-                return Ok(Self { port, process, home });
-            }
-        }
-        bail!("{PORTS_TO_TRY} ports were taken by somebody else before PostgreSQL could listen on them")
+        let (port, daemon) =
+            Daemon::on_a_free_port(&home.recipe(), |port| home.command(port), || is_ready(&home.data()))?;
+        Ok(Self { port, daemon, home })
     }
 
     /// The process that was started, the parent of all others of this server.
     pub(super) fn pid(&self) -> u32 {
-        self.process.server.id()
+        self.daemon.pid()
     }
 
     /// The password that its superuser has to begin with.
@@ -105,9 +87,17 @@ impl Home {
         Ok(home)
     }
 
-    /// Runs the server until it takes connections. `None`: the port was taken by somebody else.
-    pub(super) fn run(&self, port: u16) -> Result<Option<Process>> {
-        Process::start(self, port)?.wait_until_ready(&self.data(), &self.log())
+    /// How the server is run here. Asked to end by a signal to its first process, it ends the others too; SIGKILL would
+    /// leave them to notice by themselves.
+    pub(super) fn recipe(&self) -> Recipe<'_> {
+        let folders = vec![self.folder.path(), self.certificates.folder()];
+        Recipe { name: "PostgreSQL", log: self.log(), stop: Signal::QUIT, folders }
+    }
+
+    pub(super) fn command(&self, port: u16) -> Command {
+        let mut command = self.install.command("postgres", self.folder.path());
+        command.arg("-D").arg(self.data()).args(["-p", &port.to_string()]);
+        command
     }
 
     fn data(&self) -> PathBuf {
@@ -116,82 +106,6 @@ impl Home {
 
     fn log(&self) -> PathBuf {
         self.folder.path().join("log")
-    }
-}
-
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
-    Ok(listener.local_addr()?.port())
-}
-
-/// A running server and its guard. Dropped, both are stopped.
-pub(super) struct Process {
-    server: Child,
-    guard: Option<Child>,
-}
-
-impl Process {
-    fn start(home: &Home, port: u16) -> Result<Self> {
-        let output = File::create(home.log()).context("the server log cannot be made")?;
-        let mut command = home.install.command("postgres", home.folder.path());
-        command.arg("-D").arg(home.data()).args(["-p", &port.to_string()]);
-        command.stdout(output.try_clone()?).stderr(output);
-        // In groups of their own, or Ctrl-C would reach them too, in no order.
-        let server = command.process_group(0).spawn().context("PostgreSQL cannot be run")?;
-        let mut process = Self { server, guard: None };
-        let mut guard = Command::new("sh");
-        guard.args(["-c", GUARD, "guard", &process.server.id().to_string()]).process_group(0);
-        guard.arg(home.folder.path()).arg(home.certificates.folder());
-        guard.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        process.guard = Some(guard.spawn().context("sh cannot be run")?);
-        Ok(process)
-    }
-
-    /// Waits until connections are taken. `None`: the port was taken by somebody else.
-    fn wait_until_ready(mut self, data: &Path, log: &Path) -> Result<Option<Self>> {
-        let started = Instant::now();
-        let last_words = || fs::read_to_string(log).unwrap_or_default();
-        loop {
-            if let Some(status) = self.server.try_wait()? {
-                if last_words().contains("Address already in use") {
-                    return Ok(None);
-                }
-                bail!("PostgreSQL ended at once ({status}): {}", last_words());
-            }
-            if is_ready(data) {
-                return Ok(Some(self));
-            }
-            if started.elapsed() > START_LIMIT {
-                bail!("PostgreSQL was not ready within {START_LIMIT:?}: {}", last_words());
-            }
-            sleep(POLL);
-        }
-    }
-
-    fn stop(&mut self) -> Result<()> {
-        let asked = Instant::now();
-        // To the server's first process, which then ends the others. SIGKILL would leave them to notice by themselves.
-        kill_process(Pid::from_child(&self.server), Signal::QUIT)?;
-        while self.server.try_wait()?.is_none() {
-            if asked.elapsed() > STOP_LIMIT {
-                bail!("PostgreSQL did not stop within {STOP_LIMIT:?}");
-            }
-            sleep(POLL);
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let running = matches!(self.server.try_wait(), Ok(None));
-        if running && let Err(error) = self.stop() {
-            eprintln!("{error:#}: killing it");
-            let _ = self.server.kill().and_then(|()| self.server.wait());
-        }
-        if let Some(mut guard) = self.guard.take() {
-            let _ = guard.kill().and_then(|()| guard.wait());
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use tokio_postgres::error::SqlState;
 
 use super::server::Home;
 use super::*;
+use crate::daemon::Daemon;
 
 /// Waits until it is so, for at most ten seconds.
 async fn eventually(what: &str, mut so: impl FnMut() -> bool) {
@@ -143,7 +144,8 @@ async fn an_administrator_makes_roles_and_is_no_superuser() {
 fn a_port_that_somebody_else_took_is_told_from_a_failure() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let home = Home::prepare(&plan(15)).unwrap();
-    assert!(home.run(taken.local_addr().unwrap().port()).unwrap().is_none());
+    let command = home.command(taken.local_addr().unwrap().port());
+    assert!(Daemon::run(&home.recipe(), command, || false).unwrap().is_none());
     drop(taken);
     Server::start(&plan(15)).unwrap();
 }

@@ -1,6 +1,7 @@
-//! What PagerDuty, Okta, Datadog and Slack have in common as emulators: every request is recorded, checked, and struck
-//! by the stack's faults; a reply can be replaced by any other.
+//! What PagerDuty, Okta, Atlas, Datadog and Slack have in common as emulators: every request is recorded, checked, and
+//! struck by the stack's faults; a reply can be replaced by any other.
 
+pub mod atlas;
 pub mod datadog;
 pub mod okta;
 pub mod pagerduty;
@@ -66,6 +67,8 @@ fn parse(instant: &str) -> DateTime<Utc> {
 pub struct Call {
     /// `GET`, `PUT` ...
     pub method: Method,
+    /// The request target as it was sent: the path and, after a `?`, the query, both still percent-encoded.
+    pub target: String,
     /// The path, still percent-encoded.
     pub path: String,
     /// The query, decoded, in order.
@@ -296,7 +299,7 @@ async fn handle<V: Vendor>(
     let _present = Present::enter(&shared.crowd);
     let query = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     let query = query.map(|(key, value)| (key.into_owned(), value.into_owned())).collect();
-    let call = Call { method, path: uri.path().to_owned(), query, headers, body };
+    let call = Call { method, target: uri.to_string(), path: uri.path().to_owned(), query, headers, body };
     lock(&shared.seen).push(call.clone());
     let name = shared.faults.begin(&format!("{} {}", V::NAME, call.name()));
     let reply = if let Some(fault) = shared.faults.at(&name, Moment::Before).await {

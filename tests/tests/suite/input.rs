@@ -4,7 +4,8 @@ use crate::checks::{effects, failure, log, logged, login, put, roles, steps};
 use keyturn_tests::aws::{Aws, secrets_client};
 use keyturn_tests::faults::Faults;
 use keyturn_tests::lambda::{FunctionError, Lambda};
-use keyturn_tests::stack::{App, Stack, built};
+use keyturn_tests::rotator::built;
+use keyturn_tests::stack::{App, Stack};
 use serde_json::{Value, json};
 
 /// Sits wherever a secret may hold one; must never come out again.

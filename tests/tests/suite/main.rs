@@ -10,6 +10,7 @@ mod docs;
 mod guards;
 mod input;
 mod leaks;
+mod mongo;
 mod oncall;
 mod rotation;
 mod scene;

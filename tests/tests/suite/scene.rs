@@ -123,7 +123,7 @@ impl Scene {
         let usual = usual.into_iter().filter(|(name, _)| variables.iter().all(|(other, _)| other != name));
         let variables = variables.iter().map(|(name, value)| (*name, (*value).to_owned())).chain(usual);
         let variables = variables.map(|(name, value)| (name.to_owned(), value)).collect();
-        let bootstrap = keyturn_tests::stack::built("rotate-postgres").unwrap();
+        let bootstrap = keyturn_tests::rotator::built("rotate-postgres").unwrap();
         Lambda::start(name, bootstrap, variables, self.faults.clone()).await.unwrap()
     }
 

@@ -4,7 +4,8 @@ use crate::checks::{STEPS, effects, failure, log, login, password, put, roles, s
 use keyturn_tests::aws::{Aws, Refusal};
 use keyturn_tests::faults::{Fault, Faults, Moment, Point};
 use keyturn_tests::lambda::Lambda;
-use keyturn_tests::stack::{ADMIN, Stack, built};
+use keyturn_tests::rotator::built;
+use keyturn_tests::stack::{ADMIN, Stack};
 use serde_json::json;
 use std::time::{Duration, Instant};
 

@@ -193,23 +193,6 @@ fn an_alias_holds_for_its_own_server_and_one_way_round() {
 }
 
 #[test]
-fn a_list_of_admins_is_all_there_is() {
-    let listed = |arns: &[&str]| Config {
-        admin_secret_arns: Some(arns.iter().map(|arn| (*arn).to_owned()).collect()),
-        ..Config::default()
-    };
-    assert_eq!(admin_secret(&Config::default(), "arn:app", "arn:admin"), Ok(()));
-    assert_eq!(admin_secret(&listed(&["arn:other", "arn:admin"]), "arn:app", "arn:admin"), Ok(()));
-    for config in [listed(&[]), listed(&["arn:admin-2"])] {
-        assert_eq!(admin_secret(&config, "arn:app", "arn:admin").unwrap_err().code(), "ADMIN_NOT_ALLOWED");
-    }
-    assert_eq!(
-        admin_secret(&listed(&["arn:app"]), "arn:app", "arn:app").unwrap_err().code(),
-        "ADMIN_IS_ROTATED_SECRET"
-    );
-}
-
-#[test]
 fn what_the_user_in_use_owns_itself_stops_an_owner_layout_and_is_told_of_a_clone() {
     let owning = |name: &str| Role { owns_objects: true, ..role(name, &["app"]) };
     let all = [admin(), ours(role("app", &[])), owning("a"), owning("app_clone"), acting("b", &["app"])];

@@ -4,7 +4,7 @@ use super::shifts::{NOBODY, delete_parameter, pagerduty_is_down};
 use keyturn_tests::aws::secrets_client;
 use keyturn_tests::lambda::Lambda;
 use keyturn_tests::oncall::{Bound, CONFIG_PATH, Engineer, Oncall};
-use keyturn_tests::stack::built;
+use keyturn_tests::rotator::built;
 use serde_json::{Value, json};
 
 /// Stores a secret as somebody with the AWS console would.

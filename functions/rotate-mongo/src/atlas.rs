@@ -1,0 +1,336 @@
+//! Atlas: users are read and changed through the Admin API v2 (mongodb.com/docs/api/doc/atlas-admin-api-v2).
+//!
+//! Writes are safe to repeat: a PATCH sets, and a POST of a user who exists changes nothing and says so.
+
+mod access;
+mod call;
+mod digest;
+mod errors;
+mod shape;
+#[cfg(test)]
+mod tests;
+
+use crate::user::{Created, Directory, Progress, User};
+use access::{Access, Credential, Tokens};
+use call::{Call, Needs};
+use futures_util::future::join_all;
+use keyturn::clock::Clock;
+use keyturn::http::{Answer, Base, Client, Http, RateLimit, StatusCode};
+use keyturn::{Deadline, Result};
+use secrecy::{ExposeSecret as _, SecretString};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// The database that users with a password authenticate at.
+const ADMIN: &str = "admin";
+/// How many database users a project takes, unless the limit was raised (Atlas service limits).
+pub(crate) const MOST_USERS: u64 = 100;
+/// How long a cluster's status may take to come.
+const STATUS: Duration = Duration::from_secs(5);
+const CLUSTERS_A_PAGE: usize = 100;
+/// More pages than any project has: a list that is longer is none of Atlas's.
+const MOST_PAGES: usize = 100;
+/// The list of clusters has been revised since the users have, and Atlas takes old revisions away (410): this one is
+/// asked for where the one that is set is gone.
+const LATER_CLUSTERS: &str = "2024-08-05";
+/// Atlas's own advice where a 429 does not say how long to wait: 10 s, then 20, then 40.
+const FIRST_PAUSE: Duration = Duration::from_secs(10);
+
+/// The date of the API's revision that calls speak, `YYYY-MM-DD`: a part of the media type.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ApiVersion(String);
+
+impl Default for ApiVersion {
+    /// The first, and for database users the only one so far.
+    fn default() -> Self {
+        Self("2023-01-01".to_owned())
+    }
+}
+
+impl ApiVersion {
+    /// Reads a date.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(crate) fn parse(text: &str) -> std::result::Result<Self, String> {
+        let fits = |(at, c): (usize, char)| if at == 4 || at == 7 { c == '-' } else { c.is_ascii_digit() };
+        if text.len() == 10 && text.chars().enumerate().all(fits) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("not a date as YYYY-MM-DD".to_owned())
+        }
+    }
+
+    fn media_type(&self) -> String {
+        format!("application/vnd.atlas.{}+json", self.0)
+    }
+}
+
+/// Atlas, and the access tokens that outlive an invocation.
+pub(crate) struct Atlas {
+    http: Http,
+    version: ApiVersion,
+    tokens: Tokens,
+    most_users: u64,
+}
+
+impl Atlas {
+    /// At this address; `client` may be shared.
+    pub(crate) fn new(base: Base, client: &Client, version: ApiVersion) -> Self {
+        let limit = RateLimit::InBody { seconds: errors::seconds_to_wait, first: FIRST_PAUSE };
+        Self {
+            http: Http::new(base, client, limit, Clock::system()),
+            version,
+            tokens: Tokens::default(),
+            most_users: MOST_USERS,
+        }
+    }
+
+    /// For projects that take this many users.
+    pub(crate) fn taking(mut self, most_users: u64) -> Self {
+        self.most_users = most_users;
+        self
+    }
+
+    /// One project, with the credential in this secret: `{"client_id","client_secret"}` of a service account, or
+    /// `{"public_key","private_key"}`. Nothing is called yet.
+    ///
+    /// # Errors
+    /// `ATLAS_SECRET_INVALID`, which quotes no value; `ATLAS_PROJECT_NOT_FOUND` for what is no project's id.
+    pub(crate) fn project(&self, secret: &SecretString, group_id: &str) -> Result<Project<'_>> {
+        let access = Credential::parse(secret).map_err(|why| errors::secret_invalid(&why))?.access(&self.tokens);
+        if group_id.len() != 24 || !group_id.chars().all(|c| c.is_ascii_hexdigit()) {
+            return Err(errors::no_project_id());
+        }
+        let (group, watched, explained) = (group_id.to_owned(), Vec::new(), AtomicBool::default());
+        Ok(Project { atlas: self, access, group, watched, explained })
+    }
+}
+
+/// A cluster of a project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cluster {
+    pub(crate) name: String,
+    /// Why nobody can log in there now, nor needs to: it is paused, being made, or being deleted.
+    pub(crate) asleep: Option<&'static str>,
+    pub(crate) connections: Connections,
+}
+
+/// The connection strings of a cluster that name its hosts, as Atlas gives them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Connections {
+    /// Over public addresses. Missing while the cluster is being made.
+    pub(crate) standard: Option<String>,
+    /// Over network peering.
+    pub(crate) private: Option<String>,
+    pub(crate) private_endpoints: Vec<PrivateEndpoint>,
+}
+
+/// A way to a cluster over private endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PrivateEndpoint {
+    pub(crate) connection: String,
+    /// The endpoints it leads through: at AWS `vpce-...`.
+    pub(crate) endpoint_ids: Vec<String>,
+}
+
+/// A project, as the holder of one credential sees it.
+pub(crate) struct Project<'a> {
+    atlas: &'a Atlas,
+    access: Access,
+    group: String,
+    watched: Vec<Watched>,
+    /// Whether it was said why the progress is unknown.
+    explained: AtomicBool,
+}
+
+/// A cluster whose status is asked for.
+struct Watched {
+    cluster: String,
+    /// Atlas does not tell this credential: asking again would not help.
+    refused: AtomicBool,
+}
+
+impl Project<'_> {
+    /// The same, with these clusters for [`Directory::progress`] to ask about.
+    pub(crate) fn watching(mut self, clusters: Vec<String>) -> Self {
+        self.watched =
+            clusters.into_iter().map(|cluster| Watched { cluster, refused: AtomicBool::default() }).collect();
+        self
+    }
+
+    /// Every cluster of the project, from all pages.
+    ///
+    /// # Errors
+    /// The `ATLAS_*` codes; so for every call here.
+    pub(crate) async fn clusters(&self, deadline: Deadline) -> Result<Vec<Cluster>> {
+        let mut clusters = Vec::new();
+        for number in 1..=MOST_PAGES {
+            let page = self.clusters_page(number, deadline).await?;
+            let read = page.results.len();
+            clusters.extend(page.results.into_iter().map(shape::Cluster::read));
+            if clusters.len() >= page.total {
+                return Ok(clusters);
+            }
+            if read == 0 {
+                let why =
+                    format!("page {number} is empty, {} clusters short of {}", page.total - clusters.len(), page.total);
+                return Err(errors::strange(&self.clusters_call(number, &self.atlas.version)?.name, &why));
+            }
+        }
+        let call = self.clusters_call(MOST_PAGES, &self.atlas.version)?;
+        Err(errors::strange(&call.name, "the list has no end"))
+    }
+
+    async fn clusters_page(&self, number: usize, deadline: Deadline) -> Result<shape::Page> {
+        let mut call = self.clusters_call(number, &self.atlas.version)?;
+        let mut answer = self.send(&call, deadline).await?;
+        let later = ApiVersion(LATER_CLUSTERS.to_owned());
+        if answer.status == StatusCode::GONE && self.atlas.version < later {
+            call = self.clusters_call(number, &later)?;
+            answer = self.send(&call, deadline).await?;
+        }
+        call.read(&answer)
+    }
+
+    fn clusters_call(&self, page: usize, version: &ApiVersion) -> Result<Call<'static>> {
+        let path = format!("/clusters?itemsPerPage={CLUSTERS_A_PAGE}&pageNum={page}&includeCount=true");
+        Call::get(&self.group, &path, version, Needs::Clusters)
+    }
+
+    /// Gives an access token back. Nothing depends on it: one that stays ends within the hour, but only a hundred may
+    /// live at a time.
+    pub(crate) async fn leave(&self) {
+        self.access.leave(&self.atlas.http).await;
+    }
+
+    async fn send(&self, call: &Call<'_>, deadline: Deadline) -> Result<Answer> {
+        self.access.send(&self.atlas.http, call, deadline).await
+    }
+
+    /// Makes a call whose answer holds nothing of interest.
+    async fn change(&self, call: &Call<'_>, deadline: Deadline) -> Result<()> {
+        let answer = self.send(call, deadline).await?;
+        if answer.status.is_success() { Ok(()) } else { Err(call.unexpected(&answer)) }
+    }
+
+    /// What is known of a watched cluster; why nothing is, is said once.
+    async fn status(&self, watched: &Watched, deadline: Deadline) -> Progress {
+        if watched.refused.load(Ordering::Relaxed) {
+            return Progress::Unknown;
+        }
+        self.ask_status(watched, deadline).await.unwrap_or_else(|error| {
+            if !self.explained.swap(true, Ordering::Relaxed) {
+                let (cluster, why) = (&watched.cluster, error.message());
+                tracing::info!(
+                    code = "ATLAS_PROGRESS_UNKNOWN",
+                    cluster,
+                    why,
+                    "Atlas does not tell whether a change is applied: logins alone will show it."
+                );
+            }
+            Progress::Unknown
+        })
+    }
+
+    async fn ask_status(&self, watched: &Watched, deadline: Deadline) -> Result<Progress> {
+        let path = format!("/clusters/{}/status", call::segment(&watched.cluster)?);
+        let call = Call::get(&self.group, &path, &self.atlas.version, Needs::Clusters)?;
+        let answer = self.send(&call, deadline).await?;
+        if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
+            watched.refused.store(true, Ordering::Relaxed);
+        }
+        let status: shape::Status = call.read(&answer)?;
+        match status.change_status.as_str() {
+            "APPLIED" => Ok(Progress::Applied),
+            "PENDING" => Ok(Progress::Pending),
+            _ => Err(errors::strange(&call.name, "changeStatus is neither APPLIED nor PENDING")),
+        }
+    }
+}
+
+impl Directory for Project<'_> {
+    async fn user(&self, name: &str, deadline: Deadline) -> Result<Option<User>> {
+        let call = Call::get(&self.group, &user_path(ADMIN, name)?, &self.atlas.version, Needs::Users)?;
+        let answer = self.send(&call, deadline).await?;
+        if answer.status == StatusCode::NOT_FOUND && errors::code(&answer) == "USERNAME_NOT_FOUND" {
+            return Ok(None);
+        }
+        let user = call.read::<shape::User>(&answer)?.read();
+        if user.name == name && user.database == ADMIN {
+            Ok(Some(user))
+        } else {
+            Err(errors::strange(&call.name, "it is about another user"))
+        }
+    }
+
+    // The password alone: Atlas replaces each member that is sent.
+    async fn set_password(&self, user: &User, password: &SecretString, deadline: Deadline) -> Result<()> {
+        let body = shape::Password { password: password.expose_secret() };
+        let path = user_path(&user.database, &user.name)?;
+        let call = Call::patch(&self.group, &path, &self.atlas.version, &body)?.hiding(password);
+        self.change(&call, deadline).await
+    }
+
+    async fn create(&self, name: &str, model: &User, password: &SecretString, deadline: Deadline) -> Result<Created> {
+        let body = shape::NewUser {
+            database_name: ADMIN,
+            group_id: &self.group,
+            username: name,
+            password: password.expose_secret(),
+            rights: shape::Rights::of(model),
+        };
+        let call = Call::post(&self.group, "/databaseUsers", &self.atlas.version, &body)?.hiding(password);
+        let answer = self.send(&call, deadline).await?;
+        match answer.status {
+            status if status.is_success() => Ok(Created::Made),
+            StatusCode::CONFLICT if !errors::code(&answer).is_empty() => Ok(Created::Taken),
+            _ => Err(call.unexpected(&answer)),
+        }
+    }
+
+    async fn set_rights(&self, user: &User, model: &User, deadline: Deadline) -> Result<()> {
+        let path = user_path(&user.database, &user.name)?;
+        let call = Call::patch(&self.group, &path, &self.atlas.version, &shape::Rights::of(model))?;
+        self.change(&call, deadline).await
+    }
+
+    async fn has_room(&self, deadline: Deadline) -> Result<()> {
+        let path = "/databaseUsers?itemsPerPage=1&includeCount=true";
+        let call = Call::get(&self.group, path, &self.atlas.version, Needs::Users)?;
+        let answer = self.send(&call, deadline).await?;
+        let counted: shape::Counted = call.read(&answer)?;
+        if counted.total < self.atlas.most_users {
+            Ok(())
+        } else {
+            Err(errors::full(&call.name, &format!("{} are there", counted.total)))
+        }
+    }
+
+    async fn is_lasting(&self, deadline: Deadline) -> bool {
+        self.progress(deadline).await != Progress::Pending
+    }
+
+    async fn progress(&self, deadline: Deadline) -> Progress {
+        // Advice only: told to slow down, it does without.
+        let deadline = deadline.at_most(STATUS);
+        let known = join_all(self.watched.iter().map(|watched| self.status(watched, deadline))).await;
+        if known.contains(&Progress::Pending) {
+            Progress::Pending
+        } else if known.is_empty() || known.contains(&Progress::Unknown) {
+            Progress::Unknown
+        } else {
+            Progress::Applied
+        }
+    }
+
+    fn whereabouts(&self) -> String {
+        let page = self.atlas.http.base().address(&format!("/v2/{}#/security/database/users", self.group));
+        format!("at Atlas, project {}, Database Access: {page}", self.group)
+    }
+}
+
+/// The path of a user below the project.
+fn user_path(database: &str, name: &str) -> Result<String> {
+    Ok(format!("/databaseUsers/{}/{}", call::segment(database)?, call::segment(name)?))
+}

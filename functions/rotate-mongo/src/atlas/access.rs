@@ -1,0 +1,348 @@
+//! What the Atlas secret holds, and how calls are authorized with it: a service account's access tokens (OAuth 2.0
+//! client credentials, RFC 6749 4.4; given back by RFC 7009), or an API key's digests.
+
+use super::call::Call;
+use super::digest::{Challenge, Session};
+use super::errors;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use keyturn::fields::Fields;
+use keyturn::http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
+use keyturn::http::{Answer, Http, Request, StatusCode};
+use keyturn::{Deadline, Result, clock};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+const TOKEN_PATH: &str = "/api/oauth/token";
+const TOKEN_CALL: &str = "POST /api/oauth/token";
+const REVOKE_PATH: &str = "/api/oauth/revoke";
+/// A token is given up this long before its end, so that none ends on the way.
+const BEFORE_THE_END: Duration = Duration::from_mins(1);
+/// Atlas says an hour; no more than this is believed.
+const LONGEST: u64 = 24 * 60 * 60;
+/// Giving a token back must not use up the second that an invocation keeps to report in.
+const LEAVE: Duration = Duration::from_millis(800);
+
+/// A credential as it stands in the secret.
+pub(super) enum Credential {
+    /// A service account.
+    Account { id: String, secret: SecretString },
+    /// An API key: a pair.
+    Key { public: String, private: SecretString },
+}
+
+impl Credential {
+    /// Reads the secret.
+    ///
+    /// # Errors
+    /// What is wrong, in words, without any value.
+    pub(super) fn parse(secret: &SecretString) -> std::result::Result<Self, String> {
+        let mut fields = Fields::read(secret)?;
+        if let Some(id) = name(&mut fields, "client_id")? {
+            let secret = password(&mut fields, "client_secret")?;
+            fields.finish()?;
+            return Ok(Self::Account { id, secret });
+        }
+        let public = name(&mut fields, "public_key")?.ok_or("\"client_id\" or \"public_key\" is missing")?;
+        let private = password(&mut fields, "private_key")?;
+        fields.finish()?;
+        Ok(Self::Key { public, private })
+    }
+
+    /// The access that it gives, with the token that is kept for it.
+    pub(super) fn access(self, tokens: &Tokens) -> Access {
+        match self {
+            Self::Account { id, secret } => {
+                let kept = tokens.of(&id);
+                Access::Account(Account { id, secret, kept })
+            }
+            Self::Key { public, private } => Access::Key(Key { public, private, rested: Mutex::default() }),
+        }
+    }
+}
+
+/// A name that is safe between quotes and before a colon.
+fn name(fields: &mut Fields, key: &str) -> std::result::Result<Option<String>, String> {
+    let Some(text) = fields.optional(key)? else { return Ok(None) };
+    let text = text.trim();
+    if text.chars().all(|c| c.is_ascii_graphic() && !"\"\\:".contains(c)) {
+        Ok(Some(text.to_owned()))
+    } else {
+        Err(format!("{key:?} has characters that no such id has"))
+    }
+}
+
+fn password(fields: &mut Fields, key: &str) -> std::result::Result<SecretString, String> {
+    fields.required(key).map(|text| text.trim().into())
+}
+
+fn basic(id: &str, secret: &SecretString) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{id}:{}", secret.expose_secret())))
+}
+
+/// The token that is kept of one service account. Whoever comes while one is asked for waits for it.
+type Kept = Arc<tokio::sync::Mutex<Option<Arc<Token>>>>;
+
+/// The tokens of all service accounts, by client id.
+#[derive(Default)]
+pub(super) struct Tokens(Mutex<HashMap<String, Kept>>);
+
+impl Tokens {
+    fn of(&self, id: &str) -> Kept {
+        Arc::clone(lock(&self.0).entry(id.to_owned()).or_default())
+    }
+}
+
+/// An access token.
+struct Token {
+    text: SecretString,
+    /// The same as calls bring it.
+    header: HeaderValue,
+    until: SystemTime,
+}
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    access_token: String,
+    expires_in: u64,
+    token_type: String,
+}
+
+/// How calls are authorized.
+pub(super) enum Access {
+    Account(Account),
+    Key(Key),
+}
+
+impl Access {
+    /// Makes a call.
+    ///
+    /// # Errors
+    /// The call brought no answer, or the credential cannot be used. A refused call is an answer.
+    pub(super) async fn send(&self, http: &Http, call: &Call<'_>, deadline: Deadline) -> Result<Answer> {
+        match self {
+            Self::Account(account) => account.send(http, call, deadline).await,
+            Self::Key(key) => key.send(http, call, deadline).await,
+        }
+    }
+
+    /// Gives back what must not be kept, as far as that goes in a moment.
+    pub(super) async fn leave(&self, http: &Http) {
+        if let Self::Account(account) = self {
+            account.leave(http).await;
+        }
+    }
+}
+
+/// A service account.
+pub(super) struct Account {
+    id: String,
+    secret: SecretString,
+    kept: Kept,
+}
+
+impl Account {
+    async fn send(&self, http: &Http, call: &Call<'_>, deadline: Deadline) -> Result<Answer> {
+        let token = self.token(http, deadline).await?;
+        let answer = once(http, call, || Some(Ok(token.header.clone())), deadline).await?;
+        // 401 is also said of a role that is missing: another token would not help, and this one is still good.
+        if answer.status != StatusCode::UNAUTHORIZED || errors::code(&answer) == errors::ROLE_MISSING {
+            return Ok(answer);
+        }
+        // It ended meanwhile, or somebody revoked it.
+        self.forget(&token).await;
+        let token = self.token(http, deadline).await?;
+        once(http, call, || Some(Ok(token.header.clone())), deadline).await
+    }
+
+    async fn token(&self, http: &Http, deadline: Deadline) -> Result<Arc<Token>> {
+        let mut kept = self.kept.lock().await;
+        if let Some(token) = kept.as_ref().filter(|token| now() < token.until) {
+            return Ok(Arc::clone(token));
+        }
+        let token = Arc::new(self.mint(http, deadline).await?);
+        *kept = Some(Arc::clone(&token));
+        Ok(token)
+    }
+
+    /// Forgets this token; a newer one stays.
+    async fn forget(&self, token: &Arc<Token>) {
+        self.kept.lock().await.take_if(|kept| Arc::ptr_eq(kept, token));
+    }
+
+    async fn mint(&self, http: &Http, deadline: Deadline) -> Result<Token> {
+        let request = Request::post_form(TOKEN_PATH, &[("grant_type", "client_credentials")]);
+        let answer = self.post(http, &request, deadline).await?;
+        if !answer.status.is_success() {
+            return Err(errors::no_token(TOKEN_CALL, &answer));
+        }
+        let given: TokenAnswer = answer.json().map_err(|failure| errors::unanswered(TOKEN_CALL, &failure))?;
+        if !given.token_type.eq_ignore_ascii_case("bearer") {
+            return Err(errors::strange(TOKEN_CALL, "the token is not of type Bearer"));
+        }
+        let lifetime = Duration::from_secs(given.expires_in.min(LONGEST)).saturating_sub(BEFORE_THE_END);
+        let header = secret_value(format!("Bearer {}", given.access_token))
+            .map_err(|_| errors::strange(TOKEN_CALL, "the token has characters that no token has"))?;
+        Ok(Token { text: given.access_token.into(), header, until: now() + lifetime })
+    }
+
+    async fn leave(&self, http: &Http) {
+        let Some(token) = self.kept.lock().await.take() else { return };
+        let form = [("token", token.text.expose_secret()), ("token_type_hint", "access_token")];
+        let request = Request::post_form(REVOKE_PATH, &form);
+        match self.post(http, &request, Deadline::after(LEAVE)).await {
+            Ok(answer) if answer.status.is_success() => {}
+            Ok(answer) => not_revoked(answer.status.as_str()),
+            Err(error) => not_revoked(error.message()),
+        }
+    }
+
+    async fn post(&self, http: &Http, request: &Request, deadline: Deadline) -> Result<Answer> {
+        let accept = HeaderValue::from_static("application/json");
+        let authorization = secret_value(basic(&self.id, &self.secret))?;
+        let headers = HeaderMap::from_iter([(ACCEPT, accept), (AUTHORIZATION, authorization)]);
+        let call = format!("POST {}", request.path());
+        let answer = http.send(request, &|_, _| Ok(headers.clone()), deadline).await;
+        answer.map_err(|failure| errors::unanswered(&call, &failure))
+    }
+}
+
+fn not_revoked(why: &str) {
+    tracing::info!(
+        code = "ATLAS_TOKEN_NOT_REVOKED",
+        why,
+        "An access token of Atlas was not given back: it ends by itself within the hour."
+    );
+}
+
+/// An API key.
+pub(super) struct Key {
+    public: String,
+    private: SecretString,
+    /// Nonces that no call is using. Calls at the same time use different ones: each one's counter must grow in order.
+    rested: Mutex<Vec<Session>>,
+}
+
+impl Key {
+    async fn send(&self, http: &Http, call: &Call<'_>, deadline: Deadline) -> Result<Answer> {
+        let mut session = lock(&self.rested).pop();
+        let mut renewed = false;
+        loop {
+            let authorization = || session.as_ref().map(|session| self.authorization(session, &call.request));
+            let answer = once(http, call, authorization, deadline).await?;
+            if answer.status != StatusCode::UNAUTHORIZED {
+                lock(&self.rested).extend(session);
+                return Ok(answer);
+            }
+            let challenge = Challenge::of(&answer.headers).map_err(|why| errors::strange(&call.name, &why))?;
+            let Some(challenge) = challenge else { return Ok(answer) };
+            // Without a nonce the refusal was an invitation. With one, only its age is a reason to try again, once.
+            if session.is_some() {
+                if renewed || !challenge.stale {
+                    return Ok(answer);
+                }
+                renewed = true;
+            }
+            session = Some(Session::new(challenge));
+        }
+    }
+
+    fn authorization(&self, session: &Session, request: &Request) -> Result<HeaderValue> {
+        let (method, target) = (request.method().as_str(), request.path());
+        secret_value(session.authorization(&self.public, &self.private, method, target))
+    }
+}
+
+/// Makes a call with this `Authorization`, which is made anew for each try, or without one.
+async fn once(
+    http: &Http,
+    call: &Call<'_>,
+    authorization: impl Fn() -> Option<Result<HeaderValue>>,
+    deadline: Deadline,
+) -> Result<Answer> {
+    let headers = |_: &Request, _: &str| {
+        let mut headers = HeaderMap::from_iter([(ACCEPT, call.accept.clone())]);
+        if let Some(value) = authorization() {
+            headers.insert(AUTHORIZATION, value?);
+        }
+        Ok(headers)
+    };
+    http.send(&call.request, &headers, deadline).await.map_err(|failure| errors::unanswered(&call.name, &failure))
+}
+
+/// A header value that no log shows.
+fn secret_value(text: String) -> Result<HeaderValue> {
+    let mut value = HeaderValue::try_from(text).map_err(|_| errors::unmade("a header that HTTP does not know"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn now() -> SystemTime {
+    clock::now().into()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    fn parse(secret: &Value) -> std::result::Result<Credential, String> {
+        Credential::parse(&secret.to_string().into())
+    }
+
+    #[test]
+    fn takes_both_kinds_of_credentials() {
+        let account = parse(&json!({"client_id": "mdb_sa_id_1", "client_secret": " mdb_sa_sk_2\n"}));
+        let Ok(Credential::Account { id, secret }) = account else { panic!("no account") };
+        assert_eq!((id.as_str(), secret.expose_secret()), ("mdb_sa_id_1", "mdb_sa_sk_2"));
+        assert_eq!(basic(&id, &secret), "Basic bWRiX3NhX2lkXzE6bWRiX3NhX3NrXzI=");
+        let key = parse(&json!({"public_key": "abcdefgh", "private_key": "1-2-3"}));
+        let Ok(Credential::Key { public, private }) = key else { panic!("no key") };
+        assert_eq!((public.as_str(), private.expose_secret()), ("abcdefgh", "1-2-3"));
+    }
+
+    #[test]
+    fn says_what_is_wrong_and_quotes_no_value() {
+        for (secret, why) in [
+            (json!(["s3cret"]), "no JSON object"),
+            (json!({}), "\"client_id\" or \"public_key\" is missing"),
+            (json!({"client_secret": "s3cret"}), "is missing"),
+            (json!({"client_id": "s3cret"}), "\"client_secret\" is missing"),
+            (json!({"public_key": "s3cret"}), "\"private_key\" is missing"),
+            (json!({"public_key": "a", "private_key": 7}), "\"private_key\" is no text"),
+            (json!({"client_id": "a", "client_secret": " "}), "\"client_secret\" is no text, or empty"),
+            (json!({"client_id": "s3cret:", "client_secret": "b"}), "\"client_id\" has characters"),
+            (json!({"public_key": "s3cret\"", "private_key": "b"}), "\"public_key\" has characters"),
+            (json!({"public_key": "s3\r\ncret", "private_key": "b"}), "\"public_key\" has characters"),
+            (json!({"client_id": "a", "client_secret": "b", "public_key": "s3cret"}), "\"public_key\" is not a key"),
+            (json!({"client_id": "a", "client_secret": "b", "S3cret": ""}), "not known"),
+        ] {
+            let told = parse(&secret).err().unwrap_or_else(|| panic!("{secret}"));
+            assert!(told.contains(why), "{told}");
+            assert!(!told.to_lowercase().contains("s3cret"), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_is_between_invocations_is_one_token_for_each_account() {
+        let tokens = Tokens::default();
+        let [one, same, other] = ["a", "a", "b"].map(|id| tokens.of(id));
+        assert!(Arc::ptr_eq(&one, &same) && !Arc::ptr_eq(&one, &other));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "\\PC{0,60}", key in "client_id|public_key|private_key", value in "\\PC{0,30}") {
+            let _ = Credential::parse(&text.as_str().into()).is_ok();
+            let _ = parse(&json!({ key: value, "client_secret": value })).is_ok();
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! One call to the Admin API: what is sent, how errors name it, and what it needs.
+
+use super::{ApiVersion, errors};
+use keyturn::http::header::HeaderValue;
+use keyturn::http::{Answer, Method, Request};
+use keyturn::{Error, Result};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::SecretString;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// All but what RFC 3986 calls unreserved.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// What the credential must be allowed to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// Read and change database users.
+    Users,
+    /// Read clusters.
+    Clusters,
+}
+
+/// A call.
+pub(super) struct Call<'a> {
+    pub(super) request: Request,
+    /// Method and path, without query.
+    pub(super) name: String,
+    pub(super) accept: HeaderValue,
+    needs: Needs,
+    /// The password in its body: nothing that holds it is shown.
+    hidden: Option<&'a SecretString>,
+}
+
+impl<'a> Call<'a> {
+    /// A GET of `path` (encoded, query and all) below a project.
+    pub(super) fn get(group: &str, path: &str, version: &ApiVersion, needs: Needs) -> Result<Self> {
+        Self::new(Request::get(below(group, path)), version, needs)
+    }
+
+    /// A PATCH with this as JSON.
+    pub(super) fn patch(group: &str, path: &str, version: &ApiVersion, body: &impl Serialize) -> Result<Self> {
+        let request = Request::typed(Method::PATCH, below(group, path), version.media_type(), json(body)?);
+        Self::new(request, version, Needs::Users)
+    }
+
+    /// A POST of this as JSON.
+    pub(super) fn post(group: &str, path: &str, version: &ApiVersion, body: &impl Serialize) -> Result<Self> {
+        let request = Request::typed(Method::POST, below(group, path), version.media_type(), json(body)?);
+        Self::new(request, version, Needs::Users)
+    }
+
+    fn new(request: Request, version: &ApiVersion, needs: Needs) -> Result<Self> {
+        let name = format!("{} {}", request.method(), request.path().split('?').next().unwrap_or_default());
+        let accept = HeaderValue::try_from(version.media_type()).map_err(|_| errors::unmade("a media type"))?;
+        Ok(Self { request, name, accept, needs, hidden: None })
+    }
+
+    /// The same, with a password that must not be shown.
+    pub(super) fn hiding(mut self, password: &'a SecretString) -> Self {
+        self.hidden = Some(password);
+        self
+    }
+
+    /// What a good answer holds; any other is an error.
+    pub(super) fn read<T: DeserializeOwned>(&self, answer: &Answer) -> Result<T> {
+        if !answer.status.is_success() {
+            return Err(self.unexpected(answer));
+        }
+        answer.json().map_err(|failure| errors::unanswered(&self.name, &failure))
+    }
+
+    /// What an answer of this status means.
+    pub(super) fn unexpected(&self, answer: &Answer) -> Error {
+        errors::status(&self.name, self.needs, answer, self.hidden)
+    }
+}
+
+/// The whole path of what belongs to a project.
+fn below(group: &str, path: &str) -> String {
+    format!("/api/atlas/v2/groups/{group}{path}")
+}
+
+fn json(body: &impl Serialize) -> Result<SecretString> {
+    serde_json::to_string(body).map(SecretString::from).map_err(|_| errors::unmade("a body that is no JSON"))
+}
+
+/// A name as one segment of a path.
+///
+/// # Errors
+/// Names that no path can hold: an empty one, and dots alone, which lead elsewhere even when they are escaped.
+pub(super) fn segment(name: &str) -> Result<String> {
+    if ["", ".", ".."].contains(&name) {
+        return Err(errors::unmade("a name that is empty or only dots"));
+    }
+    Ok(utf8_percent_encode(name, ESCAPED).to_string())
+}

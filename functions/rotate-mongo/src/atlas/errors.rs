@@ -1,0 +1,283 @@
+//! What went wrong with a call to Atlas, for a person: the call, what came back, and what mends it.
+
+use super::call::Needs;
+use keyturn::Error;
+use keyturn::http::{Answer, Failure, StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use serde_json::Value;
+use std::net::IpAddr;
+
+const PROXY: &str = "Check that ATLAS_API_URL, if it is set, is Atlas's own address (https://cloud.mongodb.com), and that no proxy answers in its place.";
+const WAIT: &str = "Nothing to do now: Secrets Manager tries the rotation again.";
+const STORE: &str = "Store {\"client_id\":\"mdb_sa_id_...\",\"client_secret\":\"mdb_sa_sk_...\"} or {\"public_key\":\"...\",\"private_key\":\"...\"}: aws secretsmanager put-secret-value --secret-id <ATLAS_SECRET_ID> --secret-string file://atlas.json";
+/// Longest text of Atlas's that is shown, in characters.
+const LONGEST: usize = 200;
+/// A text that shares this many characters in a row with a password is not shown: Atlas takes none that is shorter.
+const TELLING: usize = 8;
+
+/// Atlas's code for a call that the credential's roles do not allow.
+pub(super) const ROLE_MISSING: &str = "USER_UNAUTHORIZED";
+
+/// The secret is not what it should be.
+pub(super) fn secret_invalid(why: &str) -> Error {
+    Error::new("ATLAS_SECRET_INVALID", format!("Atlas's secret cannot be used: {why}."), STORE)
+}
+
+/// What was given as a project's id is none.
+pub(super) fn no_project_id() -> Error {
+    project_missing("The project id is not one of Atlas's: 24 hexadecimal digits.".to_owned())
+}
+
+fn project_missing(what: String) -> Error {
+    let remedy = "Give the project's id, not its name: it stands in the address of its pages (cloud.mongodb.com/v2/<id>) and in `atlas projects list`; and check that the credential belongs to its organization.";
+    Error::new("ATLAS_PROJECT_NOT_FOUND", what, remedy)
+}
+
+/// A call that cannot even be made.
+pub(super) fn unmade(what: &str) -> Error {
+    Error::new(
+        "ATLAS_CALL_FAILED",
+        format!("A call to Atlas cannot be made: it takes {what}."),
+        "Check the names of users and clusters in the secret, its tags and the function's environment.",
+    )
+}
+
+/// A call that brought no usable answer; `call` is its method and path.
+pub(super) fn unanswered(call: &str, failure: &Failure) -> Error {
+    match failure {
+        Failure::NotSent(_) | Failure::NoAnswer(_) | Failure::OutOfTime => Error::new(
+            "ATLAS_UNREACHABLE",
+            format!("{call} at Atlas: {failure}."),
+            format!(
+                "{WAIT} If it keeps happening, look at https://status.mongodb.com and at whether the function has a way to the Internet (in a VPC, a NAT gateway)."
+            ),
+        ),
+        Failure::Redirected | Failure::Strange(_) => strange(call, &failure.to_string()),
+        Failure::RateLimited => Error::new(
+            "ATLAS_THROTTLED",
+            format!("{call} at Atlas: {failure}."),
+            format!("{WAIT} If it keeps happening, find out what else calls the API for this project so often."),
+        ),
+    }
+}
+
+/// An answer that is not what Atlas sends; `why` quotes nothing of it.
+pub(super) fn strange(call: &str, why: &str) -> Error {
+    Error::new("ATLAS_ANSWER_STRANGE", format!("{call} at Atlas: {why}."), PROXY)
+}
+
+/// The project takes no further user; `why` says how that is known.
+pub(super) fn full(call: &str, why: &str) -> Error {
+    Error::new(
+        "ATLAS_USER_QUOTA",
+        format!("{call} at Atlas: the project takes no further database user ({why})."),
+        "Delete users that nobody needs (atlas dbusers list --projectId <id>), raise the project's limit (atlas.project.security.databaseAccess.users) and set ATLAS_USER_LIMIT to it, or use the strategy \"fixed\", which needs one user only.",
+    )
+}
+
+/// The token endpoint said no.
+pub(super) fn no_token(call: &str, answer: &Answer) -> Error {
+    let said = Said::of(answer);
+    match (answer.status, said.oauth()) {
+        (StatusCode::FORBIDDEN, "access_denied") => Error::new(
+            "ATLAS_TOKEN_LIMIT",
+            format!(
+                "{call} at Atlas failed: 403, access_denied: too many access tokens of this service account are alive."
+            ),
+            "Wait: each ends an hour after it was made, and 100 may live at a time. Give this function a service account of its own, or find out what else asks for tokens with it.",
+        ),
+        (StatusCode::UNAUTHORIZED, _) | (StatusCode::BAD_REQUEST, "invalid_client") => refused(call, answer),
+        _ => status(call, Needs::Users, answer, None),
+    }
+}
+
+/// What an answer means that is not what the call is for. Nothing is shown that holds a piece of the password `hidden`.
+pub(super) fn status(call: &str, needs: Needs, answer: &Answer, hidden: Option<&SecretString>) -> Error {
+    let said = Said::of(answer);
+    let what = format!("{call} at Atlas failed: {}.", told(answer, hidden));
+    match (answer.status, said.code()) {
+        // Atlas says 401 where other APIs say 403.
+        (StatusCode::UNAUTHORIZED, ROLE_MISSING) => permission_missing(what, needs),
+        (StatusCode::UNAUTHORIZED, _) => refused(call, answer),
+        _ if !said.is_json => strange(call, &format!("the answer is not the vendor's ({}, no JSON)", answer.status)),
+        (StatusCode::FORBIDDEN, code) if code.contains("ACCESS_LIST") => address_refused(call, &said),
+        (_, "GROUP_USERS_LIMIT_EXCEEDED") => full(call, "GROUP_USERS_LIMIT_EXCEEDED"),
+        (StatusCode::FORBIDDEN, _) => permission_missing(what, needs),
+        (StatusCode::NOT_FOUND, "GROUP_NOT_FOUND") => project_missing(what),
+        (StatusCode::GONE | StatusCode::NOT_ACCEPTABLE, _) => Error::new(
+            "ATLAS_API_VERSION_GONE",
+            what,
+            "Set ATLAS_API_VERSION to a date that Atlas still answers for, as YYYY-MM-DD: see the API's changelog at https://www.mongodb.com/docs/atlas/admin-api-changelog.",
+        ),
+        _ => Error::new(
+            "ATLAS_CALL_FAILED",
+            what,
+            "Look the error code up at https://www.mongodb.com/docs/atlas/api/api-errors. If it is Atlas's fault (5xx), Secrets Manager's next try may do.",
+        ),
+    }
+}
+
+fn refused(call: &str, answer: &Answer) -> Error {
+    Error::new(
+        "ATLAS_CREDENTIAL_REFUSED",
+        format!("{call} at Atlas: the credential was refused ({}).", told(answer, None)),
+        format!("{STORE}. A service account's secret ends on the day that Atlas shows beside it."),
+    )
+}
+
+fn permission_missing(what: String, needs: Needs) -> Error {
+    let role = match needs {
+        Needs::Users => "GROUP_DATABASE_ACCESS_ADMIN (Project Database Access Admin)",
+        Needs::Clusters => "GROUP_READ_ONLY (Project Read Only) beside GROUP_DATABASE_ACCESS_ADMIN",
+    };
+    let remedy = format!(
+        "Give the service account (or the API key) the role {role} on this very project: in Atlas, Project Identity & Access, Applications."
+    );
+    Error::new("ATLAS_PERMISSION_MISSING", what, remedy)
+}
+
+fn address_refused(call: &str, said: &Said) -> Error {
+    let address = said.parameters.iter().find_map(|value| value.as_str()?.parse::<IpAddr>().ok());
+    let address = address.map_or_else(|| "the function's address".to_owned(), |address| address.to_string());
+    Error::new(
+        "ATLAS_IP_NOT_ALLOWED",
+        format!("{call} at Atlas: {address} is not on the credential's API access list ({}).", said.code()),
+        "Add it: in Atlas, Organization Identity & Access, Applications, the service account (or API key), API Access List. A function outside a VPC has no fixed address: put it into one, and give the address of its NAT gateway.",
+    )
+}
+
+/// Atlas's error code; empty where the answer is not an error of Atlas's.
+pub(super) fn code(answer: &Answer) -> String {
+    Said::of(answer).code().to_owned()
+}
+
+/// The seconds to wait that a 429 tells in its body: the second of its `parameters`.
+pub(super) fn seconds_to_wait(answer: &Answer) -> Option<u64> {
+    let said = Said::of(answer);
+    let seconds = said.parameters.get(1)?;
+    seconds.as_u64().or_else(|| seconds.as_str()?.trim().parse().ok())
+}
+
+/// A text of somebody else's on one line, and not too long.
+pub(super) fn harmless(text: &str) -> String {
+    let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    printable.take(LONGEST).collect::<String>().trim().trim_end_matches('.').to_owned()
+}
+
+/// What an error answer says of itself: status, code, and its sentence where that gives nothing away.
+fn told(answer: &Answer, hidden: Option<&SecretString>) -> String {
+    let said = Said::of(answer);
+    let code = [said.code(), said.oauth()].into_iter().find(|code| !code.is_empty());
+    let detail = said.detail.as_deref().filter(|detail| !hidden.is_some_and(|hidden| gives_away(detail, hidden)));
+    let detail = detail.map(harmless).filter(|detail| !detail.is_empty());
+    let head = [Some(answer.status.as_str()), code].into_iter().flatten().collect::<Vec<_>>().join(", ");
+    [Some(head), detail].into_iter().flatten().collect::<Vec<_>>().join(": ")
+}
+
+/// Whether a text has as many characters in a row from a password as would tell something.
+fn gives_away(text: &str, password: &SecretString) -> bool {
+    let characters: Vec<char> = password.expose_secret().chars().collect();
+    let length = characters.len().clamp(1, TELLING);
+    characters.windows(length).any(|piece| text.contains(&piece.iter().collect::<String>()))
+}
+
+/// The API's error, or the token endpoint's.
+#[derive(Default)]
+struct Said {
+    is_json: bool,
+    code: Option<String>,
+    detail: Option<String>,
+    error: Option<String>,
+    parameters: Vec<Value>,
+}
+
+/// Every member may be missing, or be something else than it should.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Body {
+    #[serde(default)]
+    error_code: Value,
+    #[serde(default)]
+    detail: Value,
+    #[serde(default)]
+    error: Value,
+    #[serde(default)]
+    parameters: Value,
+}
+
+impl Said {
+    fn of(answer: &Answer) -> Self {
+        let Ok(body) = answer.json::<Body>() else { return Self::default() };
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        Self {
+            is_json: true,
+            code: text(&body.error_code).filter(|code| is_plain(code)),
+            detail: text(&body.detail),
+            error: text(&body.error).filter(|error| is_plain(error)),
+            parameters: body.parameters.as_array().cloned().unwrap_or_default(),
+        }
+    }
+
+    fn code(&self) -> &str {
+        self.code.as_deref().unwrap_or_default()
+    }
+
+    /// The token endpoint's `error`; the API's is a number.
+    fn oauth(&self) -> &str {
+        self.error.as_deref().unwrap_or_default()
+    }
+}
+
+/// A code, and nothing that could be more.
+fn is_plain(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_has_its_code() {
+        let text = || "x".to_owned();
+        for (failure, code) in [
+            (Failure::NotSent(text()), "ATLAS_UNREACHABLE"),
+            (Failure::NoAnswer(text()), "ATLAS_UNREACHABLE"),
+            (Failure::OutOfTime, "ATLAS_UNREACHABLE"),
+            (Failure::Redirected, "ATLAS_ANSWER_STRANGE"),
+            (Failure::Strange(text()), "ATLAS_ANSWER_STRANGE"),
+            (Failure::RateLimited, "ATLAS_THROTTLED"),
+        ] {
+            let error = unanswered("GET /api/atlas/v2/groups/1", &failure);
+            assert_eq!(error.code(), code);
+            assert!(error.message().starts_with("GET /api/atlas/v2/groups/1 at Atlas: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_text_with_a_piece_of_the_password_gives_it_away() {
+        for (text, password, telling) in [
+            ("Password hunter2hunter2 is weak", "hunter2hunter2", true),
+            ("Password hunter2h... is weak", "hunter2hunter2", true),
+            ("Password hunter2... is weak", "hunter2hunter2", false),
+            ("Password \"abc\" is short", "abc", true),
+            ("Password is short", "", false),
+            (
+                "Passwort \u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}",
+                "\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}",
+                true,
+            ),
+        ] {
+            assert_eq!(gives_away(text, &password.into()), telling, "{text}");
+        }
+    }
+
+    #[test]
+    fn foreign_texts_are_short_and_on_one_line() {
+        assert_eq!(harmless("It failed.\r\n{\"ts\":1}"), "It failed.  {\"ts\":1}");
+        assert_eq!(harmless("Not allowed."), "Not allowed");
+        assert_eq!(harmless(&"\u{e4}".repeat(300)).chars().count(), LONGEST);
+        assert!(!is_plain("GROUP NOT") && !is_plain("") && is_plain("GROUP_NOT_FOUND"));
+    }
+}

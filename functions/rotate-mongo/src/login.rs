@@ -1,0 +1,416 @@
+//! Logging in: always a new client, because a connection authenticates once, and always over TLS.
+//!
+//! The driver writes no log: its features `log` and `tracing-unstable` are off (`cargo tree -e features -i mongodb`).
+
+mod servers;
+mod sightings;
+
+use crate::causes::{self, Attempt, Failure};
+use crate::user::Role;
+use futures_util::future::join_all;
+use keyturn::Deadline;
+use mongodb::bson::{Document, doc};
+use mongodb::error::ErrorKind;
+use mongodb::event::EventHandler;
+use mongodb::event::sdam::SdamEvent;
+use mongodb::options::{
+    AuthMechanism, ClientOptions, Credential, ServerAddress, ServerMonitoringMode, Tls, TlsOptions,
+};
+use mongodb::{Client, Database};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use secrecy::{ExposeSecret as _, SecretString};
+pub(crate) use servers::Servers;
+use sightings::Sightings;
+use std::collections::BTreeSet;
+use std::future::IntoFuture as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// For finding a server. Refused connections and failed lookups are tried again for as long.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// From lookup to login, with everything that is tried again. With it, a dead network is reported in well under 15 s.
+const LOGIN: Duration = Duration::from_secs(10);
+
+/// Between a login that was broken off and the next try; each pause is twice the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// No server is looked at a second time while all goes well: sessions are shorter than this.
+const HEARTBEAT: Duration = Duration::from_hours(1);
+
+/// For saying goodbye: less than the second that an invocation keeps to report in.
+const CLOSE: Duration = Duration::from_millis(300);
+
+/// How logins are made in this function.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    /// PEM certificates to trust; without it Mozilla's, which are compiled in.
+    ca_file: Option<PathBuf>,
+}
+
+/// What a login came to.
+#[derive(Debug)]
+pub(crate) enum Login {
+    Accepted(Session),
+    /// The server says, in these words, that the password is wrong or that there is no such user; it does not tell the two
+    /// apart. For a sharded cluster, all of its routers say so.
+    Refused(String),
+    /// Some of a sharded cluster's routers accept it, and others say this: a change is on its way.
+    Partly(String),
+}
+
+/// Whom to log in.
+#[derive(Clone, Copy)]
+struct Who<'a> {
+    user: &'a str,
+    auth_db: &'a str,
+    password: &'a SecretString,
+}
+
+/// What one client came to.
+enum Tried {
+    Accepted(Session),
+    Refused(String),
+    /// The server does not do the mechanism.
+    NotOffered(Failure),
+}
+
+/// Reads `DATABASE_CA_FILE`: a file with at least one certificate in PEM. The driver would skip whatever is no certificate.
+///
+/// # Errors
+/// What is wrong with the file.
+pub(crate) fn ca_file(path: &str) -> Result<PathBuf, String> {
+    let mut certificates = CertificateDer::pem_file_iter(path).map_err(|why| format!("cannot read {path}: {why}"))?;
+    match certificates.next() {
+        None => Err(format!("{path} holds no certificate")),
+        Some(Err(_)) => Err(format!("{path} is not PEM")),
+        Some(Ok(_)) if certificates.any(|certificate| certificate.is_err()) => Err(format!("{path} is not PEM")),
+        Some(Ok(_)) => Ok(PathBuf::from(path)),
+    }
+}
+
+impl Connector {
+    /// Trusts the certificates in this file (see [`ca_file`]) instead of Mozilla's.
+    pub(crate) fn new(ca_file: Option<PathBuf>) -> Self {
+        Self { ca_file }
+    }
+
+    /// Logs `user` of the database `auth_db` in, and proves by `connectionStatus` that it is this user who is logged in. One
+    /// login at the primary stands for a replica set; of a sharded cluster every router that is named must accept.
+    ///
+    /// # Errors
+    /// Everything that is not the server saying that this password is wrong.
+    pub(crate) async fn log_in(
+        &self,
+        servers: &Servers,
+        user: &str,
+        auth_db: &str,
+        password: &SecretString,
+        deadline: Deadline,
+    ) -> Attempt<Login> {
+        // The driver puts the name into SCRAM's messages without the escapes that these need.
+        if user.is_empty() || user.contains([',', '=']) {
+            return Err(Failure::permanent(
+                "LOGIN_FAILED",
+                format!("{user:?} is no user name that can be logged in with."),
+                "Give the user a name without \",\" and \"=\".",
+            ));
+        }
+        let who = Who { user, auth_db, password };
+        let deadline = deadline.at_most(LOGIN);
+        let session = match self.log_in_at(servers, who, false, deadline).await? {
+            Login::Accepted(session) => session,
+            // It may be one router of several that knows the password no more, or not yet.
+            Login::Refused(words) if servers.may_be_routers() => {
+                return self.log_in_at_each(servers.each().collect(), None, words, who, deadline).await;
+            }
+            refused => return Ok(refused),
+        };
+        if servers.may_be_routers() && session.is_router(deadline).await? {
+            let routers = session.servers.each().collect();
+            return self.log_in_at_each(routers, Some(session), String::new(), who, deadline).await;
+        }
+        Ok(Login::Accepted(session))
+    }
+
+    /// Routers keep users in memory: each learns of a change in its own time. Members of a replica set that was not named as
+    /// one answer alike, so that what the first one said stands.
+    async fn log_in_at_each(
+        &self,
+        routers: Vec<Servers>,
+        mut session: Option<Session>,
+        mut refused: String,
+        who: Who<'_>,
+        deadline: Deadline,
+    ) -> Attempt<Login> {
+        let logins = join_all(routers.iter().map(|router| self.log_in_at(router, who, true, deadline))).await;
+        let mut accepted = session.is_some();
+        for (router, login) in routers.iter().zip(logins) {
+            match login? {
+                Login::Accepted(one) => {
+                    accepted = true;
+                    if let Some(spare) = session.replace(one) {
+                        spare.close().await;
+                    }
+                }
+                Login::Refused(words) | Login::Partly(words) => refused = format!("{router}: {words}"),
+            }
+        }
+        match session {
+            Some(session) if refused.is_empty() => Ok(Login::Accepted(session)),
+            _ if accepted => Ok(Login::Partly(refused)),
+            _ => Ok(Login::Refused(refused)),
+        }
+    }
+
+    /// Asks for a mechanism by name outside `admin`: there the driver would ask for those of `admin`'s user of that name, and
+    /// take a user without SCRAM-SHA-1 for one with a wrong password.
+    async fn log_in_at(&self, servers: &Servers, who: Who<'_>, direct: bool, deadline: Deadline) -> Attempt<Login> {
+        let tried = if who.auth_db == "admin" {
+            self.try_patiently(servers, who, None, direct, deadline).await?
+        } else {
+            match self.try_patiently(servers, who, Some(AuthMechanism::ScramSha256), direct, deadline).await? {
+                accepted @ Tried::Accepted(_) => accepted,
+                first => {
+                    match self.try_patiently(servers, who, Some(AuthMechanism::ScramSha1), direct, deadline).await? {
+                        Tried::NotOffered(_) => first,
+                        second => second,
+                    }
+                }
+            }
+        };
+        match tried {
+            Tried::Accepted(session) => Ok(Login::Accepted(session)),
+            Tried::Refused(words) => Ok(Login::Refused(words)),
+            Tried::NotOffered(failure) => Err(failure),
+        }
+    }
+
+    /// Tries again what may pass, as a connection that was broken off in the middle of a login.
+    async fn try_patiently(
+        &self,
+        servers: &Servers,
+        who: Who<'_>,
+        mechanism: Option<AuthMechanism>,
+        direct: bool,
+        deadline: Deadline,
+    ) -> Attempt<Tried> {
+        let tries_end = deadline.at_most(CONNECT);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.try_once(servers, who, mechanism.clone(), direct, deadline).await {
+                Err(failure) if failure.is_transient() && tries_end.remaining() > pause => {
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_once(
+        &self,
+        servers: &Servers,
+        who: Who<'_>,
+        mechanism: Option<AuthMechanism>,
+        direct: bool,
+        deadline: Deadline,
+    ) -> Attempt<Tried> {
+        let limit = deadline.remaining();
+        if limit.is_zero() {
+            return Err(causes::out_of_time(servers));
+        }
+        let (mut sightings, handler) = Sightings::of(servers);
+        let options = self.options(servers, credential(who, mechanism), direct, limit.min(CONNECT), handler);
+        let client = Client::with_options(options).map_err(|e| causes::not_set_up(&e, servers))?;
+        // Nothing may come before it: only a client's first operation tells of a refused login by the server's own code.
+        let admin = client.database("admin");
+        let status = tokio::select! {
+            biased;
+            status = deadline.bound(admin.run_command(doc! { "connectionStatus": 1 }).into_future()) => status,
+            failure = sightings.hopeless() => return Err(failure),
+        };
+        let user = format!("{}@{}", who.user, who.auth_db);
+        match status {
+            Ok(Ok(status)) => Session::of(client, servers, who, &status).map(Tried::Accepted),
+            Err(_) => Err(sightings.verdict().unwrap_or_else(|| causes::silent(servers, "logging in", limit))),
+            Ok(Err(error)) => {
+                if let Some(words) = causes::password_refused(&error) {
+                    return Ok(Tried::Refused(words));
+                }
+                if causes::mechanism_missing(&error) {
+                    return Ok(Tried::NotOffered(causes::login(&error, &user, servers)));
+                }
+                Err(match &*error.kind {
+                    ErrorKind::ServerSelection { .. } => causes::no_server(&error, servers, sightings.verdict()),
+                    _ => causes::login(&error, &user, servers),
+                })
+            }
+        }
+    }
+
+    fn options(
+        &self,
+        servers: &Servers,
+        credential: Credential,
+        direct: bool,
+        connect: Duration,
+        handler: EventHandler<SdamEvent>,
+    ) -> ClientOptions {
+        let address = |(host, port): &(String, u16)| ServerAddress::Tcp { host: host.clone(), port: Some(*port) };
+        ClientOptions::builder()
+            .hosts(servers.hosts().iter().map(address).collect::<Vec<_>>())
+            .app_name("keyturn/rotate-mongo".to_owned())
+            .credential(credential)
+            .tls(Tls::Enabled(TlsOptions::builder().ca_file_path(self.ca_file.clone()).build()))
+            .repl_set_name(servers.replica_set().map(str::to_owned))
+            .direct_connection(direct.then_some(true))
+            .server_selection_timeout(connect)
+            // A little less, so that a monitor's waiting in vain is seen before the search is over.
+            .connect_timeout(connect * 9 / 10)
+            // Polling: no second connection that measures round trips.
+            .server_monitoring_mode(ServerMonitoringMode::Poll)
+            .heartbeat_freq(HEARTBEAT)
+            .sdam_event_handler(handler)
+            .max_pool_size(1)
+            .retry_reads(false)
+            .retry_writes(false)
+            .build()
+    }
+}
+
+fn credential(who: Who<'_>, mechanism: Option<AuthMechanism>) -> Credential {
+    Credential::builder()
+        .username(who.user.to_owned())
+        .password(who.password.expose_secret().to_owned())
+        .source(who.auth_db.to_owned())
+        .mechanism(mechanism)
+        .build()
+}
+
+/// A logged-in client.
+#[derive(Debug)]
+pub(crate) struct Session {
+    client: Client,
+    servers: Servers,
+    pub(crate) user: String,
+    /// The database that keeps the user.
+    pub(crate) auth_db: String,
+    /// What the server says the session may do: the user's roles, and those that they bring with them.
+    pub(crate) roles: BTreeSet<Role>,
+}
+
+impl Session {
+    fn of(client: Client, servers: &Servers, who: Who<'_>, status: &Document) -> Attempt<Self> {
+        let (users, roles) = identity(status);
+        let user = format!("{}@{}", who.user, who.auth_db);
+        if users != [user.as_str()] {
+            return Err(causes::somebody_else(&user, &users, servers));
+        }
+        let (user, auth_db) = (who.user.to_owned(), who.auth_db.to_owned());
+        Ok(Self { client, servers: servers.clone(), user, auth_db, roles })
+    }
+
+    /// Where it is logged in.
+    pub(crate) fn servers(&self) -> &Servers {
+        &self.servers
+    }
+
+    /// Runs a command once. `doing` completes "The server failed while ...".
+    pub(crate) async fn run(
+        &self,
+        database: &str,
+        command: Document,
+        doing: &str,
+        deadline: Deadline,
+    ) -> Attempt<Document> {
+        let hidden = command.get_str("pwd").ok().map(SecretString::from);
+        let limit = deadline.remaining();
+        if limit.is_zero() {
+            return Err(causes::out_of_time(&self.servers));
+        }
+        let database: Database = self.client.database(database);
+        match deadline.bound(database.run_command(command).into_future()).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                Err(causes::command(&error, doing, &self.servers, hidden.as_ref().map(SecretString::expose_secret)))
+            }
+            Err(_) => Err(causes::silent(&self.servers, doing, limit)),
+        }
+    }
+
+    /// Ends the session at the server and closes its connections, so that none of them outlives the invocation.
+    pub(crate) async fn close(self) {
+        // A server that does not answer any more needs no goodbye.
+        let _ = Deadline::after(CLOSE).bound(self.client.shutdown().immediate(true).into_future()).await;
+    }
+
+    async fn is_router(&self, deadline: Deadline) -> Attempt<bool> {
+        let hello = self.run("admin", doc! { "hello": 1 }, "asking what it is", deadline).await?;
+        Ok(hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid"))
+    }
+}
+
+/// Who is logged in (`name@database`), with which roles, as `connectionStatus` has it.
+fn identity(status: &Document) -> (Vec<String>, BTreeSet<Role>) {
+    let listed = |key| {
+        let info = status.get_document("authInfo").ok();
+        let entries = info.and_then(|info| info.get_array(key).ok()).into_iter().flatten();
+        entries.filter_map(mongodb::bson::Bson::as_document)
+    };
+    let text = |entry: &Document, key| entry.get_str(key).unwrap_or_default().to_owned();
+    let users =
+        listed("authenticatedUsers").map(|user| format!("{}@{}", text(user, "user"), text(user, "db"))).collect();
+    let roles = listed("authenticatedUserRoles")
+        .map(|role| Role { name: text(role, "role"), database: text(role, "db"), collection: None })
+        .collect();
+    (users, roles)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn role(role: &str, database: &str) -> Role {
+        Role { name: role.to_owned(), database: database.to_owned(), collection: None }
+    }
+
+    #[test]
+    fn identity_is_what_the_server_says() {
+        let status = doc! { "ok": 1.0, "authInfo": {
+            "authenticatedUsers": [{ "user": "shop", "db": "admin" }],
+            "authenticatedUserRoles": [{ "role": "readWrite", "db": "shop" }, { "role": "read", "db": "log" }],
+        }};
+        let (users, roles) = identity(&status);
+        assert_eq!(users, ["shop@admin"]);
+        assert_eq!(roles, BTreeSet::from([role("read", "log"), role("readWrite", "shop")]));
+        assert_eq!(identity(&doc! { "ok": 1 }), (vec![], BTreeSet::new()));
+    }
+
+    #[test]
+    fn a_ca_file_without_a_certificate_is_refused() {
+        let missing = ca_file("/does/not/exist.pem").unwrap_err();
+        assert!(missing.starts_with("cannot read"), "{missing}");
+        let none = ca_file(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap_err();
+        assert!(none.ends_with("holds no certificate"), "{none}");
+    }
+
+    #[tokio::test]
+    async fn names_that_scram_cannot_carry_are_refused_before_any_connection() {
+        let servers = Servers::parse("localhost:1", None).unwrap();
+        for name in ["", "a,b", "a=b"] {
+            let login =
+                Connector::new(None).log_in(&servers, name, "admin", &"x".into(), Deadline::after(CONNECT)).await;
+            assert_eq!(login.unwrap_err().error.code(), "LOGIN_FAILED", "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_time_left_is_said_so() {
+        let servers = Servers::parse("localhost:1", None).unwrap();
+        let login =
+            Connector::new(None).log_in(&servers, "u", "admin", &"x".into(), Deadline::after(Duration::ZERO)).await;
+        assert_eq!(login.unwrap_err().error.code(), "OUT_OF_TIME");
+    }
+}

@@ -1,0 +1,293 @@
+//! Servers of one's own: users are read and changed over the wire, by an admin or by the user itself.
+
+mod answers;
+
+use crate::causes::{self, Attempt, Failure};
+use crate::login::Session;
+use crate::user::{Created, Directory, Progress, Role, User};
+use answers::{concern_failure, known_user, role_documents};
+use keyturn::{Deadline, Result};
+use mongodb::bson::{Document, doc};
+use secrecy::{ExposeSecret as _, SecretString};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// How long a change may wait for a majority of the replica set, in milliseconds.
+const MAJORITY_WITHIN_MS: i64 = 5000;
+
+/// How long an admin's command is tried again that a failover or a lost connection kept from being answered.
+const RETRY_FOR: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+/// One cluster's users, as one session may read and change them.
+#[derive(Debug)]
+pub(crate) struct Server {
+    session: Session,
+    /// Whose credential the session was opened with, for messages; `None`: the user changes itself.
+    admin: Option<String>,
+    /// The database that keeps the users.
+    database: String,
+}
+
+impl Server {
+    /// Users of `database`, changed by an admin whose credential is in `secret` (its ARN or name, for messages).
+    pub(crate) fn as_admin(session: Session, secret: &str, database: &str) -> Self {
+        Self { session, admin: Some(secret.to_owned()), database: database.to_owned() }
+    }
+
+    /// The session's own user, which changes its own password.
+    pub(crate) fn as_itself(session: Session) -> Self {
+        let database = session.auth_db.clone();
+        Self { session, admin: None, database }
+    }
+
+    /// Ends the session.
+    pub(crate) async fn leave(self) {
+        self.session.close().await;
+    }
+
+    /// Only what is safe to repeat may be run by this. The user itself does not try again: its next login would be with a
+    /// password that may just have been replaced.
+    async fn run(&self, command: Document, doing: &str, deadline: Deadline) -> Attempt<Document> {
+        let tries_end = deadline.at_most(RETRY_FOR);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.run_once(command.clone(), doing, deadline).await {
+                Err(failure) if failure.is_transient() && self.admin.is_some() && tries_end.remaining() > pause => {
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn run_once(&self, command: Document, doing: &str, deadline: Deadline) -> Attempt<Document> {
+        let answer = self.session.run(&self.database, command, doing, deadline).await?;
+        match concern_failure(&answer) {
+            Some(refused) => Err(causes::refused(refused, doing, self.session.servers())),
+            None => Ok(answer),
+        }
+    }
+
+    /// DocumentDB and others know no restrictions, and then not the question for them either.
+    async fn users_info(&self, name: &str, deadline: Deadline) -> Attempt<Document> {
+        let doing = "reading the user";
+        let plain = doc! { "usersInfo": { "user": name, "db": &self.database } };
+        let mut full = plain.clone();
+        full.insert("showAuthenticationRestrictions", true);
+        match self.run(full, doing, deadline).await {
+            Err(failure) if question_unknown(&failure) => self.run(plain, doing, deadline).await,
+            result => result,
+        }
+    }
+
+    /// What the failure means for this user, this session and what it was about to do.
+    fn explain(&self, failure: Failure, name: &str, actions: &[&str], roles: &BTreeSet<Role>) -> Failure {
+        let Some(answer) = &failure.answer else { return failure };
+        let servers = self.session.servers();
+        let words = &answer.words;
+        let user = format!("{name}@{}", self.database);
+        match answer.code {
+            13 => self.explain_unauthorized(name, words, actions, roles),
+            11 => Failure::permanent(
+                "USER_MISSING",
+                format!("There is no user {user} at {servers} any more."),
+                "Make the user again (createUser), or delete the secret if nobody needs it.",
+            ),
+            31 => Failure::permanent(
+                "ROLE_MISSING",
+                format!("{user} at {servers} cannot be given a role that does not exist: {words}."),
+                "Make the role there, or take it from the user it is copied from.",
+            ),
+            // DocumentDB wants 8 to 100 printable characters without / \" @; its code for that is not documented.
+            _ if actions.contains(&"changePassword") && words.to_ascii_lowercase().contains("password") => {
+                Failure::permanent(
+                    "PASSWORD_NOT_ALLOWED",
+                    format!("{servers} does not take the new password of {user}: {words} (code {}).", answer.code),
+                    "Let PASSWORD_LENGTH be from 8 to 100 and leave / \" @ out (DocumentDB's rules), then rotate again.",
+                )
+            }
+            _ => failure,
+        }
+    }
+
+    fn explain_unauthorized(&self, name: &str, words: &str, actions: &[&str], roles: &BTreeSet<Role>) -> Failure {
+        let Session { user: who, auth_db, .. } = &self.session;
+        let (servers, database) = (self.session.servers(), &self.database);
+        let Some(secret) = &self.admin else {
+            // Everybody may look at themselves, and needs no right for it.
+            let needed = actions.iter().filter(|action| **action != "viewUser" || actions.len() == 1);
+            let own: Vec<&str> = needed.map(|action| own_action(action)).collect();
+            let role = format!("{}_{database}", own.join("_"));
+            return Failure::permanent(
+                "CHANGE_OWN_PASSWORD_MISSING",
+                format!("{name}@{database} lacks {} on {database:?} at {servers}: {words}.", own.join(", ")),
+                format!(
+                    "As an admin: {}; {}. Then allow users to have this role, which is in admin: ALLOW_ROLES={role}@admin in the function's environment.",
+                    run_in("admin", &make_role(&role, &[(database, &own)])),
+                    run_in(database, &grant(name, &role, "admin")),
+                ),
+            );
+        };
+        // Just that much, and never userAdmin on admin: who has that can make itself root.
+        let of_roles = ["grantRole", "revokeRole"];
+        let databases: BTreeSet<&String> = roles.iter().map(|role| &role.database).collect();
+        let mut rights = vec![(database.as_str(), actions)];
+        rights.extend(databases.into_iter().map(|database| (database.as_str(), of_roles.as_slice())));
+        Failure::permanent(
+            "ADMIN_LACKS_PRIVILEGE",
+            format!("{who}@{auth_db}, the admin in {secret}, may not do this at {servers}: {words}."),
+            format!(
+                "Give it a role with what that takes: {}; {}",
+                run_in("admin", &make_role("keyturn_rotation", &rights)),
+                run_in(auth_db, &grant(who, "keyturn_rotation", "admin")),
+            ),
+        )
+    }
+}
+
+impl Directory for Server {
+    async fn user(&self, name: &str, deadline: Deadline) -> Result<Option<User>> {
+        let answer = self
+            .users_info(name, deadline)
+            .await
+            .map_err(|failure| self.explain(failure, name, &["viewUser"], &BTreeSet::new()))?;
+        Ok(known_user(&answer, name, &self.database))
+    }
+
+    async fn set_password(&self, user: &User, password: &SecretString, deadline: Deadline) -> Result<()> {
+        let mut command = doc! { "updateUser": &user.name, "pwd": password.expose_secret() };
+        // Left out, the server adds SCRAM-SHA-1 to a user that has only SCRAM-SHA-256.
+        if let Some(mechanisms) = &user.mechanisms {
+            command.insert("mechanisms", mechanisms);
+        }
+        command.insert("writeConcern", majority());
+        self.run(command, "setting the password", deadline)
+            .await
+            .map_err(|failure| self.explain(failure, &user.name, &["viewUser", "changePassword"], &BTreeSet::new()))?;
+        Ok(())
+    }
+
+    async fn create(&self, name: &str, model: &User, password: &SecretString, deadline: Deadline) -> Result<Created> {
+        let mut command =
+            doc! { "createUser": name, "pwd": password.expose_secret(), "roles": role_documents(&model.roles) };
+        if !model.restrictions.is_empty() {
+            command.insert("authenticationRestrictions", &model.restrictions);
+        }
+        if let Some(mechanisms) = &model.mechanisms {
+            command.insert("mechanisms", mechanisms);
+        }
+        command.insert("writeConcern", majority());
+        match self.run(command, "making the user", deadline).await {
+            Ok(_) => Ok(Created::Made),
+            // "User already exists"; DuplicateKey from versions that leave it to the index.
+            Err(failure) if matches!(failure.server_code(), Some(51_003 | 11_000)) => Ok(Created::Taken),
+            Err(failure) => {
+                let actions = ["viewUser", "changePassword", "createUser", "setAuthenticationRestriction"];
+                Err(self.explain(failure, name, &actions, &model.roles).into())
+            }
+        }
+    }
+
+    /// By the difference: whoever replaces all roles at once has to be allowed to revoke any role there is.
+    async fn set_rights(&self, user: &User, model: &User, deadline: Deadline) -> Result<()> {
+        let difference = |from: &User, to: &User| to.roles.difference(&from.roles).cloned().collect::<BTreeSet<_>>();
+        let (lacking, excess) = (difference(user, model), difference(model, user));
+        let mut commands = Vec::new();
+        if !excess.is_empty() {
+            commands.push(doc! { "revokeRolesFromUser": &user.name, "roles": role_documents(&excess) });
+        }
+        if !lacking.is_empty() {
+            commands.push(doc! { "grantRolesToUser": &user.name, "roles": role_documents(&lacking) });
+        }
+        // An empty list takes restrictions away; servers that know none do not know the field.
+        if user.restrictions != model.restrictions {
+            commands.push(doc! { "updateUser": &user.name, "authenticationRestrictions": &model.restrictions });
+        }
+        let (roles, actions) = (&lacking | &excess, ["viewUser", "setAuthenticationRestriction"]);
+        for mut command in commands {
+            command.insert("writeConcern", majority());
+            self.run(command, "giving the user its rights", deadline)
+                .await
+                .map_err(|failure| self.explain(failure, &user.name, &actions, &roles))?;
+        }
+        Ok(())
+    }
+
+    async fn has_room(&self, _deadline: Deadline) -> Result<()> {
+        Ok(())
+    }
+
+    /// A login does not tell whether a majority of the replica set has the password: set again, the server does.
+    async fn is_lasting(&self, _deadline: Deadline) -> bool {
+        false
+    }
+
+    async fn progress(&self, _deadline: Deadline) -> Progress {
+        // The server answers when a majority has the change.
+        Progress::Applied
+    }
+
+    fn whereabouts(&self) -> String {
+        format!(
+            "at {} as an admin: {}",
+            self.session.servers(),
+            run_in(&self.database, &doc! { "usersInfo": "<name>" })
+        )
+    }
+}
+
+fn majority() -> Document {
+    doc! { "w": "majority", "wtimeout": MAJORITY_WITHIN_MS }
+}
+
+/// Codes with which servers refuse a field that they do not know: `FailedToParse`, `InvalidOptions`, `CommandNotSupported`,
+/// `NotImplemented`, DocumentDB's own 303, and the command parser's of newer servers.
+fn question_unknown(failure: &Failure) -> bool {
+    matches!(failure.server_code(), Some(9 | 72 | 115 | 238 | 303 | 40_415))
+        || failure
+            .answer
+            .as_ref()
+            .is_some_and(|answer| answer.words.to_ascii_lowercase().contains("unrecognized field"))
+}
+
+/// The action by which a user does to itself what an admin does by `action`.
+fn own_action(action: &str) -> &str {
+    if action == "changePassword" { "changeOwnPassword" } else { action }
+}
+
+/// A command for mongosh, to be pasted.
+fn run_in(database: &str, command: &Document) -> String {
+    let command = serde_json::to_string(command).unwrap_or_default();
+    format!("db.getSiblingDB({}).runCommand({command})", serde_json::Value::from(database))
+}
+
+/// A role in `admin`, where a role may hold rights on any database.
+fn make_role(name: &str, rights: &[(&str, &[&str])]) -> Document {
+    let privilege = |(database, actions): &(&str, &[&str])| {
+        doc! { "resource": { "db": *database, "collection": "" }, "actions": actions.to_vec() }
+    };
+    doc! { "createRole": name, "privileges": rights.iter().map(privilege).collect::<Vec<_>>(), "roles": [] }
+}
+
+fn grant(user: &str, role: &str, database: &str) -> Document {
+    doc! { "grantRolesToUser": user, "roles": [{ "role": role, "db": database }] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_to_paste_are_quoted() {
+        assert_eq!(
+            run_in("a\"b", &grant("o'neil\"", "userAdmin", "shop")),
+            r#"db.getSiblingDB("a\"b").runCommand({"grantRolesToUser":"o'neil\"","roles":[{"role":"userAdmin","db":"shop"}]})"#
+        );
+        assert_eq!(
+            run_in("admin", &make_role("ownPassword", &[("shop", &["changeOwnPassword"])])),
+            r#"db.getSiblingDB("admin").runCommand({"createRole":"ownPassword","privileges":[{"resource":{"db":"shop","collection":""},"actions":["changeOwnPassword"]}],"roles":[]})"#
+        );
+    }
+}

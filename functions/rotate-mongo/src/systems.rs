@@ -1,0 +1,275 @@
+//! Opening what keeps the users, for one step's work: an Atlas project, or a session on a server.
+
+use crate::Mongo;
+use crate::atlas::{Cluster, Project};
+use crate::case::{AtAtlas, AtServer, Case};
+use crate::config::Network;
+use crate::guards;
+use crate::login::{Login, Servers, Session};
+use crate::logins::Places;
+use crate::server::Server;
+use crate::user::{Directory, Scope, User};
+use crate::work::{Work, current_refused};
+use keyturn::credential::Credential;
+use keyturn::rotation::{Job, Strategy};
+use keyturn::secrets::{CURRENT, Stored};
+use keyturn::{Error, Result, admin};
+
+impl Mongo {
+    /// Does `task` with a project at Atlas. Its access token is given back after the last step, and after a failure.
+    pub(crate) async fn at_atlas<T>(
+        &self,
+        case: &Case,
+        at: &AtAtlas,
+        job: &Job,
+        is_last: bool,
+        task: impl AsyncFnOnce(Work<'_, Project<'_>>) -> Result<T>,
+    ) -> Result<T> {
+        let secret = self.atlas_secret(job).await?;
+        let project = self.atlas.project(&secret.text, &at.project)?;
+        let (project, found) = match self.look_around(&project, case, at, job).await {
+            Ok(found) => (project.watching(found.watched.clone()), Ok(found)),
+            Err(error) => (project, Err(error)),
+        };
+        let result = match found {
+            Ok(Found { user, servers, .. }) => {
+                let places = Places { connector: &self.connector, servers, database: &case.database };
+                task(self.work(case, job, &project, &places, user)).await
+            }
+            Err(error) => Err(error),
+        };
+        if is_last || result.is_err() {
+            project.leave().await;
+        }
+        result
+    }
+
+    /// Does `task` with a session on a server: an admin's or, where there is none, that of the first of `holders` who logs in.
+    pub(crate) async fn at_server<T>(
+        &self,
+        case: &Case,
+        at: &AtServer,
+        holders: &[&Credential],
+        job: &Job,
+        task: impl AsyncFnOnce(Work<'_, Server>) -> Result<T>,
+    ) -> Result<T> {
+        let places = Places { connector: &self.connector, servers: vec![at.servers.clone()], database: &case.database };
+        let server = match self.admin_secret(at, job).await? {
+            Some(secret) => self.as_admin(case, at, &secret, job).await?,
+            None => Server::as_itself(self.as_itself(case, &places, holders, job).await?),
+        };
+        let result = match existing(&server, case, job).await {
+            Ok(user) => task(self.work(case, job, &server, &places, user)).await,
+            Err(error) => Err(error),
+        };
+        server.leave().await;
+        result
+    }
+
+    fn work<'w, D>(
+        &'w self,
+        case: &'w Case,
+        job: &'w Job,
+        directory: &'w D,
+        places: &'w Places<'w>,
+        user: User,
+    ) -> Work<'w, D> {
+        Work { config: &self.config, secrets: &self.secrets, job, case, directory, places, user }
+    }
+
+    async fn atlas_secret(&self, job: &Job) -> Result<Stored> {
+        let Some(id) = &self.config.atlas.secret else {
+            return Err(Error::new(
+                "ATLAS_SECRET_MISSING",
+                "The function is not set up for Atlas: ATLAS_SECRET_ID is not set.",
+                "Store a service account's {\"client_id\",\"client_secret\"} in a secret of its own, and set ATLAS_SECRET_ID to its ARN.",
+            ));
+        };
+        self.secrets.read(id, CURRENT, None, job.deadline).await?.ok_or_else(|| {
+            Error::new(
+                "ATLAS_SECRET_MISSING",
+                format!("The secret {id} (ATLAS_SECRET_ID) does not exist or has no AWSCURRENT value."),
+                "Correct ATLAS_SECRET_ID, or store the credential there.",
+            )
+        })
+    }
+
+    /// The user in use, and the clusters where it logs in.
+    async fn look_around(&self, project: &Project<'_>, case: &Case, at: &AtAtlas, job: &Job) -> Result<Found> {
+        if let Some(hosts) = &at.hosts {
+            let watched = at.clusters.clone().unwrap_or_default();
+            return Ok(Found { user: existing(project, case, job).await?, servers: vec![hosts.clone()], watched });
+        }
+        let (user, clusters) = tokio::try_join!(existing(project, case, job), project.clusters(job.deadline))?;
+        let clusters = in_scope(clusters, &user, at, job)?;
+        let servers = clusters.iter().map(|cluster| self.reached(cluster)).collect::<Result<_>>()?;
+        Ok(Found { user, servers, watched: clusters.into_iter().map(|cluster| cluster.name).collect() })
+    }
+
+    /// Where a cluster is, by the network that the operator chose.
+    fn reached(&self, cluster: &Cluster) -> Result<Servers> {
+        let connections = &cluster.connections;
+        let text = match &self.config.atlas.network {
+            Network::Public => connections.standard.as_ref(),
+            Network::Peering => connections.private.as_ref(),
+            Network::Endpoint(id) => {
+                let mut endpoints = connections.private_endpoints.iter();
+                endpoints.find(|endpoint| endpoint.endpoint_ids.contains(id)).map(|endpoint| &endpoint.connection)
+            }
+        };
+        let unreachable = |why: &str| {
+            Error::new(
+                "CLUSTER_HAS_NO_ADDRESS",
+                format!("Cluster {:?} {why}.", cluster.name),
+                "Correct ATLAS_NETWORK (public, peering, or the id of a private endpoint of this cluster), or wait until the cluster is up; the tag keyturn:hosts names hosts by hand.",
+            )
+        };
+        let text = text.ok_or_else(|| unreachable("has no address in the network that ATLAS_NETWORK names"))?;
+        Servers::parse(text, Some(&cluster.name))
+            .map_err(|why| unreachable(&format!("has an address that cannot be used: {why}")))
+    }
+
+    /// The admin secret: the one that the value names, if the operator allows it; else the only one that is allowed.
+    async fn admin_secret(&self, at: &AtServer, job: &Job) -> Result<Option<Stored>> {
+        let allowed = &self.config.admin_secret_arns;
+        let named = match (&at.admin, allowed.as_slice()) {
+            (Some(named), _) => named,
+            (None, []) => return Ok(None),
+            (None, [only]) => only,
+            (None, _) => {
+                return Err(Error::new(
+                    "ADMIN_NOT_NAMED",
+                    format!("{} has no key \"masterarn\", and ADMIN_SECRET_ARNS names several.", job.secret_arn),
+                    "Add the ARN of the secret that holds the admin of this server: {\"masterarn\": \"arn:aws:secretsmanager:...\"}",
+                ));
+            }
+        };
+        let stored = self.secrets.read(named, CURRENT, None, job.deadline).await?.ok_or_else(|| {
+            Error::new(
+                "ADMIN_SECRET_MISSING",
+                format!("The admin secret {named} does not exist or has no AWSCURRENT value."),
+                "Correct masterarn (or ADMIN_SECRET_ARNS), or store the admin's credential there.",
+            )
+        })?;
+        // By the ARN it was found under: masterarn may be a name, or an ARN without its six random characters.
+        admin::may_be_used(Some(allowed), &job.secret_arn, &stored.arn)?;
+        Ok(Some(stored))
+    }
+
+    async fn as_admin(&self, case: &Case, at: &AtServer, secret: &Stored, job: &Job) -> Result<Server> {
+        let what = format!("the admin secret {}", secret.arn);
+        let admin = Credential::parse(secret.text.clone(), &what)?;
+        guards::not_the_admin(case, admin.username())?;
+        let servers = admin.host().map(|host| Servers::own(host, admin.port(), &what)).transpose()?;
+        guards::same_servers(at, servers.as_ref(), &secret.arn)?;
+        let login =
+            self.connector.log_in(&at.servers, admin.username(), ADMIN_DATABASE, admin.password(), job.deadline);
+        match login.await? {
+            Login::Accepted(session) => Ok(Server::as_admin(session, &secret.arn, &case.database)),
+            Login::Partly(why) | Login::Refused(why) => Err(Error::new(
+                "ADMIN_PASSWORD_REFUSED",
+                format!("The admin credential in {} does not log in: {why}.", secret.arn),
+                format!(
+                    "Put the admin's working credential into {}, and see to it that its own rotation works.",
+                    secret.arn
+                ),
+            )),
+        }
+    }
+
+    async fn as_itself(&self, case: &Case, places: &Places<'_>, holders: &[&Credential], job: &Job) -> Result<Session> {
+        if case.strategy == Strategy::Alternating {
+            return Err(Error::new(
+                "ADMIN_NOT_NAMED",
+                format!("{} alternates between two users, which takes an admin, and none is named.", job.secret_arn),
+                "Set ADMIN_SECRET_ARNS in the function's environment, and \"masterarn\" in the secret.",
+            ));
+        }
+        let mut refused = String::new();
+        for holder in holders {
+            let servers = places.servers.iter();
+            for servers in servers {
+                let login =
+                    self.connector.log_in(servers, holder.username(), places.database, holder.password(), job.deadline);
+                match login.await? {
+                    Login::Accepted(session) => return Ok(session),
+                    Login::Partly(why) | Login::Refused(why) => refused = format!("{servers}: {why}"),
+                }
+            }
+        }
+        Err(current_refused(&self.config, &self.secrets, places, job, case, &refused).await)
+    }
+}
+
+/// The database that keeps admins.
+const ADMIN_DATABASE: &str = "admin";
+
+/// What was found at Atlas.
+struct Found {
+    user: User,
+    servers: Vec<Servers>,
+    watched: Vec<String>,
+}
+
+async fn existing(directory: &impl Directory, case: &Case, job: &Job) -> Result<User> {
+    directory.user(&case.current, job.deadline).await?.ok_or_else(|| {
+        Error::new(
+            "USER_MISSING",
+            format!("There is no user {:?} in {}, which the value of {} is for.", case.current, case.database, job.secret_arn),
+            "Correct the secret or its tag keyturn:username, or make the user. A user of another database than admin (AWS's functions take the secret's \"dbname\" for that) is named by the tag keyturn:auth-db.",
+        )
+    })
+}
+
+/// The clusters that the user may log in to, fewer where the tag names some.
+fn in_scope(mut clusters: Vec<Cluster>, user: &User, at: &AtAtlas, job: &Job) -> Result<Vec<Cluster>> {
+    let scoped = |cluster: &Cluster| {
+        user.scopes.is_empty() || user.scopes.iter().any(|scope| scope.kind == "CLUSTER" && scope.name == cluster.name)
+    };
+    clusters.retain(scoped);
+    let lost = |scope: &&Scope| scope.kind == "CLUSTER" && clusters.iter().all(|cluster| cluster.name != scope.name);
+    if let Some(scope) = user.scopes.iter().find(lost) {
+        return Err(Error::new(
+            "CLUSTER_NOT_FOUND",
+            format!(
+                "{:?} is limited to {:?}, which Atlas does not list among the clusters of project {}.",
+                user.name, scope.name, at.project
+            ),
+            "Correct the user's scopes. Flex and serverless clusters are not in that list: name their hosts by the tag keyturn:hosts.",
+        ));
+    }
+    clusters.retain(|cluster| {
+        // Whoever uses it is not at work; it gets the change before it lets anybody in.
+        cluster.asleep.is_none_or(|why| {
+            tracing::warn!(
+                code = "CLUSTER_LEFT_OUT",
+                cluster = cluster.name,
+                why,
+                "This cluster is not asked whether it accepts the password."
+            );
+            false
+        })
+    });
+    let of_user = clusters.iter().map(|cluster| cluster.name.clone()).collect::<Vec<_>>().join(", ");
+    if let Some(named) = &at.clusters {
+        if let Some(stranger) = named.iter().find(|name| clusters.iter().all(|cluster| cluster.name != **name)) {
+            return Err(Error::new(
+                "CLUSTER_NOT_FOUND",
+                format!(
+                    "The tag keyturn:atlas-clusters of {} names {stranger:?}, which is not among the clusters of {:?} ({of_user}).",
+                    job.secret_arn, user.name
+                ),
+                "Correct the tag, or the user's scopes.",
+            ));
+        }
+        clusters.retain(|cluster| named.contains(&cluster.name));
+    }
+    if clusters.is_empty() {
+        return Err(Error::new(
+            "CLUSTER_NOT_FOUND",
+            format!("There is no cluster in project {} that {:?} may log in to.", at.project, user.name),
+            "Correct the user's scopes or the secret's project.",
+        ));
+    }
+    Ok(clusters)
+}

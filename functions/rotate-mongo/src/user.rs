@@ -1,0 +1,102 @@
+//! A database user as the system that keeps it describes it: everything that decides what the user may do, no password.
+
+use keyturn::{Deadline, Result};
+use mongodb::bson::Document;
+use secrecy::SecretString;
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// A role on a database; at Atlas perhaps on one collection of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Role {
+    pub(crate) name: String,
+    pub(crate) database: String,
+    pub(crate) collection: Option<String>,
+}
+
+impl Role {
+    /// `role@database`, as `ALLOW_ROLES` spells it.
+    pub(crate) fn grant(&self) -> String {
+        format!("{}@{}", self.name, self.database)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.database)?;
+        self.collection.as_ref().map_or(Ok(()), |collection| write!(f, ".{collection}"))
+    }
+}
+
+/// What a user is limited to at Atlas: a cluster, a data lake, a stream instance.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Scope {
+    pub(crate) kind: String,
+    pub(crate) name: String,
+}
+
+/// A database user.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct User {
+    pub(crate) name: String,
+    /// The authentication database.
+    pub(crate) database: String,
+    pub(crate) roles: BTreeSet<Role>,
+    /// Atlas: empty means everything in the project. Servers know no scopes.
+    pub(crate) scopes: BTreeSet<Scope>,
+    /// Servers: the SCRAM mechanisms the user has; `None` where the server does not say (DocumentDB, Atlas).
+    pub(crate) mechanisms: Option<Vec<String>>,
+    /// Servers: `authenticationRestrictions`, as they were read.
+    pub(crate) restrictions: Vec<Document>,
+    /// Why there is no password to change, in words: `awsIAMType is USER`.
+    pub(crate) passwordless: Option<String>,
+    /// Atlas: when the user is deleted by itself.
+    pub(crate) ends: Option<String>,
+}
+
+/// How far a change has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It is said to be in effect everywhere. Right after a change that may not be true yet.
+    Applied,
+    /// It is still under way somewhere.
+    Pending,
+    /// Nobody tells; only a login can.
+    Unknown,
+}
+
+/// How making a user ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Created {
+    Made,
+    /// A user of this name is there already: somebody else was first, or a reply was lost.
+    Taken,
+}
+
+/// Where users are kept and changed: a project at Atlas, or a server of one's own.
+pub(crate) trait Directory {
+    /// The user of this name; `None` if there is none.
+    async fn user(&self, name: &str, deadline: Deadline) -> Result<Option<User>>;
+
+    /// Gives the user this password, and changes nothing else about it. Safe to repeat.
+    async fn set_password(&self, user: &User, password: &SecretString, deadline: Deadline) -> Result<()>;
+
+    /// Makes a user with all that decides what `model` may do.
+    async fn create(&self, name: &str, model: &User, password: &SecretString, deadline: Deadline) -> Result<Created>;
+
+    /// Gives the user what decides what `model` may do, in place of what it has. Safe to repeat.
+    async fn set_rights(&self, user: &User, model: &User, deadline: Deadline) -> Result<()>;
+
+    /// Makes sure that one more user fits in.
+    async fn has_room(&self, deadline: Deadline) -> Result<()>;
+
+    /// Whether a password that is accepted now stays so: no change is on its way that could replace it, and none may be lost
+    /// again.
+    async fn is_lasting(&self, deadline: Deadline) -> bool;
+
+    /// How far changes have come.
+    async fn progress(&self, deadline: Deadline) -> Progress;
+
+    /// Where a person looks the user up, in words.
+    fn whereabouts(&self) -> String;
+}

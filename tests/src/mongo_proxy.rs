@@ -1,0 +1,214 @@
+//! A proxy in front of a [`Mongo`] that sees every command, strikes by the stack's plan of faults, and can answer as
+//! something that the server is not: Atlas, a mongos, a server that says no.
+//!
+//! TLS on both sides. Each login (`mongo login app`, however many messages it takes) and each command (`mongo updateUser`)
+//! is a call of the plan: before it nothing has reached the server, after it the server has answered and the client has
+//! seen nothing. What drivers say on their own (greetings without a login, `endSessions`) is no call: they say it when
+//! they like.
+
+mod session;
+mod wire;
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result};
+use mongodb::bson::{Document, doc};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client};
+
+use crate::certificates::Certificates;
+use crate::faults::Faults;
+use crate::mongo::{AUTHENTICATION_FAILED, Mongo};
+use session::Session;
+use wire::Wire;
+
+/// A running proxy. Dropped, it cuts every connection.
+pub struct MongoProxy {
+    port: u16,
+    shared: Arc<Shared>,
+    accepting: JoinHandle<()>,
+}
+
+impl MongoProxy {
+    /// Starts a proxy in front of this server, with the server's certificates.
+    pub async fn start(upstream: &Mongo, faults: Faults) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("the proxy cannot listen")?;
+        let port = listener.local_addr()?.port();
+        let acceptor = upstream.certificates().acceptor()?;
+        let connector = connector(upstream.certificates())?;
+        let shared = Arc::new(Shared { port, upstream: upstream.port(), connector, faults, tricks: Mutex::default() });
+        let serving = Arc::clone(&shared);
+        let accepting = tokio::spawn(async move {
+            let mut connections = JoinSet::new(); // goes with this task, and takes the connections along
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(serve(stream, acceptor.clone(), Arc::clone(&serving)));
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        Ok(Self { port, shared, accepting })
+    }
+
+    /// The port it listens on, of 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `localhost:PORT`.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.shared.address()
+    }
+
+    /// Every command that has come in, in order, passwords included, whether or not it reached the server. Greetings,
+    /// logins, `ping` and `endSessions` are left out.
+    #[must_use]
+    pub fn commands(&self) -> Vec<Document> {
+        self.shared.tricks().commands.clone()
+    }
+
+    /// Forgets the commands that have come in.
+    pub fn forget(&self) {
+        self.shared.tricks().commands.clear();
+    }
+
+    /// Words refused logins as Atlas's proxies do from now on: code 8000, "bad auth", instead of 18.
+    pub fn refuse_logins_as_atlas(&self, on: bool) {
+        self.shared.tricks().atlas = on;
+    }
+
+    /// Says from now on that it is a mongos, the router of a sharded cluster, and a member of no replica set.
+    pub fn pretend_mongos(&self) {
+        self.shared.tricks().mongos = true;
+    }
+
+    /// Answers the next `times` commands of this name with exactly `reply` (`ok` included); the server hears nothing of them.
+    pub fn answer(&self, command: &str, times: usize, reply: Document) {
+        self.shared.tricks().answers.push(Answer { command: command.to_owned(), times, reply });
+    }
+
+    /// Refuses the logins of this user as wrong from now on, or no longer, whatever the server would say: a mongos whose
+    /// cache of users is stale.
+    pub fn hold_logins_of(&self, user: &str, held: bool) {
+        let mut tricks = self.shared.tricks();
+        if held {
+            tricks.held.insert(user.to_owned());
+        } else {
+            tricks.held.remove(user);
+        }
+    }
+}
+
+impl Drop for MongoProxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+struct Shared {
+    port: u16,
+    upstream: u16,
+    connector: TlsConnector,
+    faults: Faults,
+    tricks: Mutex<Tricks>,
+}
+
+#[derive(Default)]
+struct Tricks {
+    commands: Vec<Document>,
+    atlas: bool,
+    mongos: bool,
+    answers: Vec<Answer>,
+    held: BTreeSet<String>,
+}
+
+struct Answer {
+    command: String,
+    times: usize,
+    reply: Document,
+}
+
+impl Shared {
+    fn tricks(&self) -> MutexGuard<'_, Tricks> {
+        self.tricks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn address(&self) -> String {
+        format!("localhost:{}", self.port)
+    }
+
+    async fn dial(&self) -> Result<Wire<client::TlsStream<TcpStream>>> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.upstream)).await?;
+        stream.set_nodelay(true)?;
+        Ok(Wire::new(self.connector.connect(ServerName::try_from("localhost")?, stream).await?))
+    }
+
+    /// What a test has said to answer to a command of this name.
+    fn prepared_answer(&self, command: &str) -> Option<Document> {
+        let mut tricks = self.tricks();
+        let next = tricks.answers.iter_mut().find(|next| next.command == command && next.times > 0)?;
+        next.times -= 1;
+        Some(next.reply.clone())
+    }
+
+    /// The server's answer to a greeting, with the proxy in its place.
+    fn greeting(&self, mut hello: Document) -> Document {
+        if self.tricks().mongos {
+            for member_of_a_set in ["setName", "setVersion", "hosts", "primary", "me", "electionId", "lastWrite"] {
+                hello.remove(member_of_a_set);
+            }
+            hello.insert("msg", "isdbgrid");
+        } else if hello.contains_key("hosts") {
+            hello.extend(doc! { "hosts": [self.address()], "primary": self.address(), "me": self.address() });
+        }
+        hello
+    }
+
+    fn refusal(&self) -> Document {
+        if self.tricks().atlas {
+            let message = "bad auth : Authentication failed.";
+            doc! { "ok": 0.0, "errmsg": message, "code": 8000, "codeName": "AtlasError" }
+        } else {
+            doc! { "ok": 0.0, "errmsg": "Authentication failed.", "code": AUTHENTICATION_FAILED, "codeName": "AuthenticationFailed" }
+        }
+    }
+}
+
+fn connector(certificates: &Certificates) -> Result<TlsConnector> {
+    let mut roots = RootCertStore::empty();
+    roots.add(
+        CertificateDer::from_pem_slice(certificates.ca_pem().as_bytes()).context("the authority cannot be read")?,
+    )?;
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) {
+    // A client or server that is killed, or distrusts the certificate, is nothing new to a test: its own error tells.
+    if let Err(error) = relay(stream, &acceptor, &shared).await
+        && error.downcast_ref::<std::io::Error>().is_none()
+    {
+        eprintln!("mongo proxy: {error:#}");
+    }
+}
+
+/// A connection from its first message to its end; returning cuts both sides.
+async fn relay(stream: TcpStream, acceptor: &TlsAcceptor, shared: &Shared) -> Result<()> {
+    stream.set_nodelay(true)?;
+    let client = Wire::new(acceptor.accept(stream).await?);
+    let server = shared.dial().await?;
+    Session::new(client, server, shared).run().await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! What the organisation holds: projects with their clusters and database users, who may call the API, tokens, nonces,
+//! and what the test has arranged for the next calls.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::cluster::Cluster;
+use super::digest::Nonces;
+use super::users::DatabaseUser;
+
+/// The version that every resource of the API had first.
+pub(super) const FIRST_VERSION: &str = "2023-01-01";
+
+/// A part of the API that a caller may be kept from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Endpoint {
+    /// Reading and changing database users.
+    DatabaseUsers,
+    /// The list of clusters.
+    Clusters,
+    /// A cluster's change status.
+    ClusterStatus,
+}
+
+/// What a caller proves who they are with.
+pub(super) enum Credential {
+    /// A service account's secret.
+    ServiceAccount(String),
+    /// An API key's private half.
+    ApiKey(String),
+}
+
+/// A service account or an API key; its id or public key is its name.
+pub(super) struct Principal {
+    pub credential: Credential,
+    /// Its roles by project id.
+    pub roles: BTreeMap<String, BTreeSet<String>>,
+    /// Where it is refused whatever its roles are, and with which status.
+    pub refused: BTreeMap<Endpoint, u16>,
+}
+
+pub(super) struct Token {
+    pub account: String,
+    pub expires: DateTime<Utc>,
+}
+
+#[derive(Default)]
+pub(super) struct Holdings {
+    pub users: Vec<DatabaseUser>,
+    pub clusters: Vec<Arc<Cluster>>,
+}
+
+impl Holdings {
+    pub fn user(&self, database: &str, name: &str) -> Option<&DatabaseUser> {
+        self.users.iter().find(|user| user.database() == database && user.name() == name)
+    }
+
+    pub fn user_mut(&mut self, database: &str, name: &str) -> Option<&mut DatabaseUser> {
+        self.users.iter_mut().find(|user| user.database() == database && user.name() == name)
+    }
+
+    pub fn cluster(&self, name: &str) -> Option<&Arc<Cluster>> {
+        self.clusters.iter().find(|cluster| cluster.name() == name)
+    }
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    /// Where the emulator listens, without a slash at the end.
+    pub url: String,
+    /// By id.
+    pub projects: BTreeMap<String, Holdings>,
+    /// By client id or public key.
+    pub principals: HashMap<String, Principal>,
+    pub tokens: HashMap<String, Token>,
+    /// Every access token so far.
+    pub minted: Vec<String>,
+    pub nonces: Nonces,
+    pub denied_address: Option<String>,
+    /// The dates that the API's media type may hold, and those that it may no longer hold.
+    pub versions: HashSet<String>,
+    pub retired_versions: HashSet<String>,
+}
+
+impl State {
+    pub fn new() -> Self {
+        Self { versions: HashSet::from([FIRST_VERSION.to_owned()]), ..Self::default() }
+    }
+
+    /// How many tokens of this account are good.
+    pub fn live_tokens(&self, account: &str, now: DateTime<Utc>) -> usize {
+        self.tokens.values().filter(|token| token.account == account && now < token.expires).count()
+    }
+
+    pub fn cluster(&self, name: &str) -> Option<&Arc<Cluster>> {
+        self.projects.values().find_map(|project| project.cluster(name))
+    }
+}
