@@ -140,8 +140,8 @@ impl Server {
             format!("{who}@{auth_db}, the admin in {secret}, may not do this at {servers}: {words}."),
             format!(
                 "Give it a role with what that takes: {}; {}",
-                run_in("admin", &make_role("keyturn_rotation", &rights)),
-                run_in(auth_db, &grant(who, "keyturn_rotation", "admin")),
+                run_in("admin", &make_role("keyturn_rotation_added", &rights)),
+                run_in(auth_db, &grant(who, "keyturn_rotation_added", "admin")),
             ),
         )
     }

@@ -44,7 +44,7 @@ async fn a_secret_that_names_itself_as_its_admin_is_refused(scene: &Scene) {
         let client = keyturn_tests::aws::secrets_client(&scene.aws.client_url());
         let text = under(scene, &itself, "narcissus").to_string();
         client.put_secret_value().secret_id(&secret).secret_string(text).send().await.unwrap();
-        let says = ["names that secret itself", "an admin user (CREATEROLE)"];
+        let says = ["names that secret itself", "the secret of an admin user"];
         scene.refuses(&secret, "narcissus_clone", Refusal("ADMIN_IS_ROTATED_SECRET", &says)).await;
     }
 }

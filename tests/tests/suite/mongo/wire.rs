@@ -246,8 +246,8 @@ async fn an_admin_without_the_right_is_told_which(stack: &MongoStack) {
         let error = step(stack, app, token, "setSecret").await.unwrap_err();
         assert_eq!(error.error_type, "ADMIN_LACKS_PRIVILEGE", "{error}");
         assert!(error.error_message.contains(&stack.admin_arn), "{error}");
-        let role = doc! { "createRole": "keyturn_rotation", "privileges": privileges, "roles": [] };
-        let roles = [doc! { "role": "keyturn_rotation", "db": "admin" }];
+        let role = doc! { "createRole": "keyturn_rotation_added", "privileges": privileges, "roles": [] };
+        let roles = [doc! { "role": "keyturn_rotation_added", "db": "admin" }];
         let grant = doc! { "grantRolesToUser": ADMIN, "roles": &roles };
         assert_eq!(commands(&error.error_message), [("admin".to_owned(), role), ("admin".to_owned(), grant)]);
         assert!(stack.logs_in(&app.secret, "AWSCURRENT").await.unwrap(), "nothing has changed");
