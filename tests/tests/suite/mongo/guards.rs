@@ -269,7 +269,7 @@ impl Scene {
 /// The overrides that a step names, in their order: those without which it would have refused.
 fn named_in(step: &str, unless: &[(&'static str, String)]) -> Vec<&'static str> {
     let is_used_in = |name: &str| match name {
-        "SYNC_ROLES" => step == "setSecret",
+        "SYNC_ROLES" => ["createSecret", "setSecret"].contains(&step),
         _ => step != "finishSecret",
     };
     let mut names: Vec<_> = unless.iter().map(|(name, _)| *name).filter(|name| is_used_in(name)).collect();
