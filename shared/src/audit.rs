@@ -22,14 +22,14 @@ pub fn step_ended(function: &str, result: &Result<Report>, took: Duration) {
             tracing::info!(code, user, changes, overrides, duration_ms, "{says}");
             match report.outcome {
                 Outcome::Finished => {
-                    metrics::emit(function, &[Metric::StepSucceeded, duration, Metric::RotationFinished]);
+                    metrics::emit(function, &[Metric::StepSucceeded(1), duration, Metric::RotationFinished(1)]);
                 }
-                _ => metrics::emit(function, &[Metric::StepSucceeded, duration]),
+                _ => metrics::emit(function, &[Metric::StepSucceeded(1), duration]),
             }
         }
         Err(error) => {
             tracing::error!(code = error.code(), remedy = error.remedy(), duration_ms, "{}", error.message());
-            metrics::emit(function, &[Metric::StepFailed, duration]);
+            metrics::emit(function, &[Metric::StepFailed(1), duration]);
         }
     }
 }

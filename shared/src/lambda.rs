@@ -1,6 +1,6 @@
 //! Start-up of a function: logging, the AWS SDK, and the loop that hands events to a handler.
 
-use crate::{Deadline, Error, Result, Vars, clock, log};
+use crate::{Deadline, Error, Result, Vars, clock, log, metrics};
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -29,8 +29,11 @@ impl From<Error> for Diagnostic {
     }
 }
 
-/// Starts logging at `LOG_LEVEL` (default `info`).
+/// Starts logging at `LOG_LEVEL` (default `info`), and names the metrics after the deployed function.
 pub fn start_logging(vars: &mut Vars) {
+    if let Some(name) = vars.text("AWS_LAMBDA_FUNCTION_NAME") {
+        metrics::deployed_as(name);
+    }
     let level = vars
         .parsed("LOG_LEVEL", "info", |v| v.parse().map_err(|_| "not one of trace, debug, info, warn, error".into()));
     log::start(level.unwrap_or(Level::INFO));

@@ -1,56 +1,59 @@
 //! Metrics, in CloudWatch's embedded metric format (EMF): a JSON line on standard output that CloudWatch turns into
-//! metrics of namespace `Keyturn`, dimension `Function`. Format: "Embedded metric format specification", Amazon CloudWatch.
+//! metrics of namespace `Keyturn`, dimension `Function` (its name in Lambda). Format: "Embedded metric format specification", Amazon CloudWatch.
 
 use crate::clock;
 use serde_json::{Map, Value, json};
 use std::sync::OnceLock;
 
-/// One measurement. The names are the alarms' names: `infra/` uses exactly these.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Metric {
-    /// A step ended well.
-    StepSucceeded,
-    /// A step ended with an error.
-    StepFailed,
-    /// How long a step took, in milliseconds.
-    StepDuration(u64),
-    /// A rotation reached its end: the new password is current.
-    RotationFinished,
-    /// A tick read everything and did everything (1), or not (0).
-    RunsOk(u64),
-    /// How old what is known of a binding's source is, in seconds.
-    SourceAgeSeconds(u64),
-    /// How many people are in a binding's group.
-    Members(u64),
-    /// Grants that were made.
-    Grants(u64),
-    /// Revokes that were made.
-    Revokes(u64),
-    /// How much longer than their shift somebody was in the group, in seconds.
-    OverstaySeconds(u64),
-    /// What a person has to look at: people on call without a grant, outsiders, refused bindings, changes not verified.
-    Unresolved(u64),
-    /// Alerts that a channel did not take.
-    AlertFailed(u64),
+/// The metrics there are, each with its unit: one list for the code, and for the test that compares alarms with it.
+macro_rules! metrics {
+    ($($(#[doc = $doc:literal])* $name:ident: $unit:literal,)*) => {
+        /// One measurement. The names are the alarms' names: `infra/` uses exactly these.
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub enum Metric {
+            $($(#[doc = $doc])* $name(u64),)*
+        }
+
+        impl Metric {
+            /// The names of all metrics.
+            pub const NAMES: &[&str] = &[$(stringify!($name)),*];
+
+            fn parts(self) -> (&'static str, &'static str, u64) {
+                match self {
+                    $(Self::$name(value) => (stringify!($name), $unit, value),)*
+                }
+            }
+        }
+    };
 }
 
-impl Metric {
-    fn parts(self) -> (&'static str, &'static str, u64) {
-        match self {
-            Self::StepSucceeded => ("StepSucceeded", "Count", 1),
-            Self::StepFailed => ("StepFailed", "Count", 1),
-            Self::StepDuration(milliseconds) => ("StepDuration", "Milliseconds", milliseconds),
-            Self::RotationFinished => ("RotationFinished", "Count", 1),
-            Self::RunsOk(count) => ("RunsOk", "Count", count),
-            Self::SourceAgeSeconds(seconds) => ("SourceAgeSeconds", "Seconds", seconds),
-            Self::Members(count) => ("Members", "Count", count),
-            Self::Grants(count) => ("Grants", "Count", count),
-            Self::Revokes(count) => ("Revokes", "Count", count),
-            Self::OverstaySeconds(seconds) => ("OverstaySeconds", "Seconds", seconds),
-            Self::Unresolved(count) => ("Unresolved", "Count", count),
-            Self::AlertFailed(count) => ("AlertFailed", "Count", count),
-        }
-    }
+metrics! {
+    /// Steps that ended well.
+    StepSucceeded: "Count",
+    /// Steps that ended with an error.
+    StepFailed: "Count",
+    /// How long a step took, in milliseconds.
+    StepDuration: "Milliseconds",
+    /// Rotations that reached their end: the new password is current.
+    RotationFinished: "Count",
+    /// A tick read everything and did everything (1), or not (0).
+    RunsOk: "Count",
+    /// How old what is known of a binding's source is, in seconds.
+    SourceAgeSeconds: "Seconds",
+    /// How many people are in a binding's group.
+    Members: "Count",
+    /// Grants that were made.
+    Grants: "Count",
+    /// Revokes that were made.
+    Revokes: "Count",
+    /// How much longer than their shift somebody was in the group, in seconds.
+    OverstaySeconds: "Seconds",
+    /// What a person has to look at: people on call without a grant, outsiders, refused bindings, changes not verified.
+    Unresolved: "Count",
+    /// More people were on call, or would have been granted, than the binding allows (1), or not (0).
+    BrakePulled: "Count",
+    /// Alerts that a channel did not take.
+    AlertFailed: "Count",
 }
 
 /// Who takes the lines instead of standard output.
@@ -58,22 +61,35 @@ type Taker = Box<dyn Fn(&Value) + Send + Sync>;
 
 static TAKER: OnceLock<Taker> = OnceLock::new();
 
+/// What the function is called where it is deployed.
+static DEPLOYED: OnceLock<String> = OnceLock::new();
+
+/// Names the function in every line as Lambda calls it, so that two deployments in one account do not add up. The first
+/// call counts.
+pub fn deployed_as(name: String) {
+    let _ = DEPLOYED.set(name); // the first one stays
+}
+
 /// Hands every line to `taker` from now on, in a program that runs a function inside itself and prints other things. The
 /// first call counts, as for the log.
 pub fn hand_to(taker: impl Fn(&Value) + Send + Sync + 'static) {
     let _ = TAKER.set(Box::new(taker)); // the first one stays
 }
 
-/// Writes these measurements of `function`.
+/// Writes these measurements of `function` (or of what it is deployed as).
 pub fn emit(function: &str, metrics: &[Metric]) {
-    write(&render(function, metrics, clock::now().timestamp_millis()));
+    write(&render(name_of(function), metrics, clock::now().timestamp_millis()));
 }
 
 /// The same, with the binding they are about beside them: to be searched for, not a dimension (which would be billed for each).
 pub fn emit_of_binding(function: &str, binding: &str, metrics: &[Metric]) {
-    let mut line = render(function, metrics, clock::now().timestamp_millis());
+    let mut line = render(name_of(function), metrics, clock::now().timestamp_millis());
     line["Binding"] = binding.into();
     write(&line);
+}
+
+fn name_of(function: &str) -> &str {
+    DEPLOYED.get().map_or(function, String::as_str)
 }
 
 fn write(line: &Value) {
@@ -104,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_line_defines_and_carries_each_metric() {
-        let line = render("rotate-postgres", &[Metric::StepFailed, Metric::StepDuration(12)], 1_700_000_000_000);
+        let line = render("rotate-postgres", &[Metric::StepFailed(1), Metric::StepDuration(12)], 1_700_000_000_000);
         assert_eq!(
             line,
             json!({

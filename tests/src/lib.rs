@@ -18,6 +18,7 @@ mod postgres_wire;
 pub mod rotator;
 pub mod secrets_manager;
 mod server;
+pub mod source;
 pub mod ssm;
 pub mod stack;
 pub mod vendors;

@@ -311,12 +311,12 @@ impl OncallSync {
 
 /// Says what is about to be done.
 fn intend(works: &[Work]) {
-    for Work { view, plan, .. } in works {
+    for Work { view, plan, why, .. } in works {
         for revoke in &plan.revokes {
             audit::revoke_intended(view, revoke);
         }
         for grant in &plan.grants {
-            audit::grant_intended(view, grant);
+            audit::grant_intended(view, grant, why);
         }
     }
 }
@@ -341,6 +341,7 @@ fn tally(work: &Work, now: DateTime<Utc>, source_age: Option<TimeDelta>) -> Tall
         granted: work.granted.len(),
         revoked: work.revoked.len(),
         unresolved: work.plan.notices.len() + unfinished(work).len() + usize::from(members.is_none()),
+        brake_pulled: work.plan.notices.iter().any(|notice| matches!(notice, Notice::Brake { .. })),
         overstay: due.map(|due| now - due).max(),
     }
 }

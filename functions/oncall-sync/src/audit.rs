@@ -103,7 +103,7 @@ pub(crate) fn revoke_intended(view: &View, revoke: &Revoke) {
 }
 
 /// Somebody is about to come in.
-pub(crate) fn grant_intended(view: &View, grant: &Grant) {
+pub(crate) fn grant_intended(view: &View, grant: &Grant, why: &str) {
     let until = grant.shift_end.map(|end| end.to_rfc3339()).unwrap_or_default();
     tracing::info!(
         code = "GRANT_INTENDED",
@@ -112,6 +112,7 @@ pub(crate) fn grant_intended(view: &View, grant: &Grant) {
         user = grant.okta.as_str(),
         pagerduty_user = grant.pagerduty.as_ref().map_or("", |id| id.as_str()),
         until,
+        why,
         "Somebody will be put into the group."
     );
 }
@@ -172,6 +173,7 @@ pub(crate) struct Tally {
     pub(crate) granted: usize,
     pub(crate) revoked: usize,
     pub(crate) unresolved: usize,
+    pub(crate) brake_pulled: bool,
     /// The longest anybody stayed, or still stays, past their time.
     pub(crate) overstay: Option<TimeDelta>,
 }
@@ -184,6 +186,7 @@ pub(crate) fn binding_done(binding: &BindingId, tally: &Tally) {
         Metric::Grants(count(tally.granted)),
         Metric::Revokes(count(tally.revoked)),
         Metric::Unresolved(count(tally.unresolved)),
+        Metric::BrakePulled(u64::from(tally.brake_pulled)),
     ];
     metrics.extend(tally.source_age.map(|age| Metric::SourceAgeSeconds(seconds(age))));
     metrics.extend(tally.members.map(|members| Metric::Members(count(members))));

@@ -1,34 +1,12 @@
 //! README's tables say what the code does, no less and no more.
 
+use keyturn_tests::source::{checkout, read, shipped};
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
-
-fn checkout() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-/// The source of what is shipped, without its unit tests.
-fn shipped_source(folder: &Path) -> String {
-    let mut text = String::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let is_test =
-            path.file_name().is_some_and(|name| name == "tests" || name == "tests.rs" || name == "properties.rs");
-        if path.is_dir() && !is_test {
-            text.push_str(&shipped_source(&path));
-        } else if path.extension().is_some_and(|e| e == "rs") && !is_test {
-            let source = fs::read_to_string(&path).unwrap();
-            text.push_str(source.split("#[cfg(test)]\nmod tests {").next().unwrap());
-        }
-    }
-    text
-}
+use std::path::Path;
 
 fn sources() -> String {
-    let root = checkout();
     ["shared/src", "functions/rotate-postgres/src", "functions/rotate-mongo/src", "functions/oncall-sync/src"]
-        .map(|folder| shipped_source(&root.join(folder)))
+        .map(|folder| shipped(folder).unwrap())
         .concat()
 }
 
@@ -42,11 +20,11 @@ fn shouted(text: &str, around: char) -> BTreeSet<String> {
 
 #[test]
 fn every_code_and_setting_is_in_readme_and_every_one_there_exists() {
-    let readme = fs::read_to_string(checkout().join("README.md")).unwrap();
+    let readme = read("README.md").unwrap();
     let in_code = shouted(&sources(), '"');
     let in_readme = shouted(&readme, '`');
     // The audit lines of what went well need no remedy; some words are no codes: the SDK's endpoint of a service, what
-    // codes of one kind begin with, what Cargo sets.
+    // codes of one kind begin with, what Cargo or Lambda sets.
     let told_elsewhere = [
         "ALERT_SENT",
         "ALREADY_CURRENT",
@@ -72,6 +50,7 @@ fn every_code_and_setting_is_in_readme_and_every_one_there_exists() {
         "USERNAME_NOT_FOUND",
         "USER_UNAUTHORIZED",
         "AWS_ENDPOINT_URL_SSM",
+        "AWS_LAMBDA_FUNCTION_NAME",
     ];
     let missing: Vec<_> =
         in_code.difference(&in_readme).filter(|word| !told_elsewhere.contains(&word.as_str())).collect();
@@ -82,7 +61,7 @@ fn every_code_and_setting_is_in_readme_and_every_one_there_exists() {
 
 #[test]
 fn every_test_that_readme_names_exists() {
-    let readme = fs::read_to_string(checkout().join("README.md")).unwrap();
+    let readme = read("README.md").unwrap();
     let suite = checkout().join("tests/tests/suite");
     let files: BTreeSet<&str> = readme
         .split('`')

@@ -88,7 +88,7 @@ pub(super) fn status(call: &str, permission: Permission, answer: &Answer) -> Err
         StatusCode::FORBIDDEN => {
             let name = permission.name();
             let remedy = format!(
-                "Give the service app (or the token's owner) a custom admin role with {name}, on a resource set that holds this group and everybody who may come into it."
+                "Give the service app (or the token's owner) a custom admin role with {name}, on a resource set that holds this group; where that is so, add the people who may come into it to that set (infra/okta has the calls)."
             );
             Error::new("OKTA_FORBIDDEN", what, remedy)
         }
