@@ -106,7 +106,7 @@ impl Watcher {
         let (stack, app, start) = (Arc::clone(&matrix.stack), matrix.app.clone(), matrix.start);
         let task = tokio::spawn(async move {
             let (mut found, mut values) = (Vec::new(), BTreeMap::new());
-            let mut pace = tokio::time::interval(Duration::from_millis(50));
+            let mut pace = tokio::time::interval(Duration::from_millis(200));
             while !stopped.load(Ordering::Relaxed) {
                 pace.tick().await;
                 found.extend(second_value(&stack, &app, &mut values));
