@@ -272,3 +272,81 @@ fn bad_tag(job: &Job, name: &str, why: &str, example: &str) -> Error {
         format!("aws secretsmanager tag-resource --secret-id {} --tags \"Key={name},Value={example}\"", job.secret_arn),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyturn::{Deadline, Vars};
+    use std::time::Duration;
+
+    /// What README of the examples says of each model: its tags, and what they make of it.
+    #[test]
+    fn the_examples_of_secrets_are_what_their_names_say() {
+        let project = "0123456789abcdef01234567";
+        let mut vars = Vars::of([("KEYTURN_ENV", "prod"), ("ATLAS_PROJECT_IDS", project)]);
+        let config = Config::read(&mut vars);
+        vars.finish().unwrap();
+        let turns = [
+            ("engine", "mongodb-atlas"),
+            ("strategy", "alternating"),
+            ("username", "reports_prod_rw"),
+            ("atlas-project", project),
+        ];
+        let named = [("engine", "mongodb-atlas"), ("username", "reports_prod_rw")];
+        for (text, tags, at_atlas, next) in [
+            (
+                include_str!("../../../infra/examples/secrets/rotate-mongo/atlas-fixed.json"),
+                &[][..],
+                true,
+                "reports_prod_rw",
+            ),
+            (
+                include_str!("../../../infra/examples/secrets/rotate-mongo/atlas-alternating.json"),
+                &turns,
+                true,
+                "reports_prod_rw_clone",
+            ),
+            (
+                include_str!("../../../infra/examples/secrets/rotate-mongo/password-only.json"),
+                &named,
+                true,
+                "reports_prod_rw",
+            ),
+            (
+                include_str!("../../../infra/examples/secrets/rotate-mongo/own-server.json"),
+                &[],
+                false,
+                "reports_prod_rw",
+            ),
+            (
+                include_str!("../../../infra/examples/secrets/rotate-mongo/documentdb.json"),
+                &[],
+                false,
+                "reports_prod_rw",
+            ),
+            (
+                include_str!("../../../infra/examples/secrets/rotate-mongo/mongo-hostname.json"),
+                &[("engine", "mongo")],
+                false,
+                "reports_prod_rw",
+            ),
+        ] {
+            let tags = tags.iter().map(|(key, value)| (format!("keyturn:{key}"), (*value).to_owned()));
+            let job = Job::of("arn:app", tags, Deadline::after(Duration::ZERO));
+            let credential = read(text.to_owned().into(), "the example", &job).unwrap();
+            let case = Case::of(&config, &credential, &job).unwrap();
+            let current = "reports_prod_rw";
+            assert_eq!((case.current.as_str(), case.next.as_str()), (current, next), "{text}");
+            assert_eq!(matches!(case.system, System::Atlas(_)), at_atlas, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_example_of_an_admin_is_one_of_the_servers_of_the_example() {
+        let job = Job::of("arn:app", [], Deadline::after(Duration::ZERO));
+        let at = |text: &str| server(&Credential::parse(text.to_owned().into(), "the example").unwrap(), &job).unwrap();
+        let application = at(include_str!("../../../infra/examples/secrets/rotate-mongo/own-server.json"));
+        let admin = at(include_str!("../../../infra/examples/secrets/rotate-mongo/own-server-admin.json"));
+        assert_eq!(application.servers, admin.servers);
+    }
+}

@@ -181,6 +181,7 @@ fn not_in_pair(user: &str, why: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::place::Place;
     use proptest::prelude::*;
 
     fn owner() -> Layout {
@@ -189,6 +190,30 @@ mod tests {
 
     fn pair() -> Layout {
         Layout::Pair { users: ["x".into(), "y".into()] }
+    }
+
+    #[test]
+    fn the_example_of_each_layout_is_one() {
+        let users = |a: &str, b: &str| [a.to_owned(), b.to_owned()];
+        for (text, layout) in [
+            (
+                include_str!("../../../infra/examples/secrets/rotate-postgres/owner.json"),
+                Layout::Owner { users: users("orders_a", "orders_b"), owner: "orders".to_owned() },
+            ),
+            (include_str!("../../../infra/examples/secrets/rotate-postgres/clone.json"), Layout::Clone),
+            (
+                include_str!("../../../infra/examples/secrets/rotate-postgres/pair.json"),
+                Layout::Pair { users: users("orders_red", "orders_blue") },
+            ),
+        ] {
+            let credential = Credential::parse(text.to_owned().into(), "the example").unwrap();
+            assert_eq!(Layout::of(&credential).unwrap(), layout);
+            let admin = include_str!("../../../infra/examples/secrets/rotate-postgres/admin.json");
+            let admin = Credential::parse(admin.to_owned().into(), "the admin's example").unwrap();
+            let server = |credential| Place::of(credential, "the example").unwrap().server;
+            assert_eq!(server(&credential), server(&admin), "{layout:?}");
+            assert!(credential.master_arn().is_some(), "{layout:?}");
+        }
     }
 
     #[test]

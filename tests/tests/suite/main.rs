@@ -7,6 +7,7 @@ mod checks;
 mod clients;
 mod crash;
 mod docs;
+mod examples;
 mod guards;
 mod input;
 mod leaks;

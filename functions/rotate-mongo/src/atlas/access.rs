@@ -299,6 +299,14 @@ mod tests {
     }
 
     #[test]
+    fn takes_the_examples_of_both_kinds() {
+        let account = include_str!("../../../../infra/examples/secrets/rotate-mongo/atlas-service-account.json");
+        assert!(matches!(Credential::parse(&account.into()), Ok(Credential::Account { .. })));
+        let key = include_str!("../../../../infra/examples/secrets/rotate-mongo/atlas-api-key.json");
+        assert!(matches!(Credential::parse(&key.into()), Ok(Credential::Key { .. })));
+    }
+
+    #[test]
     fn takes_both_kinds_of_credentials() {
         let account = parse(&json!({"client_id": "mdb_sa_id_1", "client_secret": " mdb_sa_sk_2\n"}));
         let Ok(Credential::Account { id, secret }) = account else { panic!("no account") };

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Attaches a rotation to a secret that is there: cli.sh /prod/platform/orders [rotate-postgres|rotate-mongo] [stack]
+# Use it for one secret, or to try. The first rotation comes with the schedule, not now. Change the schedule in rules.
+set -euo pipefail
+
+secret=${1:?"usage: cli.sh SECRET [rotate-postgres|rotate-mongo] [STACK]"}
+function=${2:-rotate-postgres}
+stack=${3:-keyturn}
+rules='{"ScheduleExpression": "cron(0 3 ? * SUN *)", "Duration": "2h"}' # Sundays from 03:00 to 05:00 UTC
+
+case $function in
+  rotate-postgres) output=RotatePostgresArn ;;
+  rotate-mongo) output=RotateMongoArn ;;
+  *) echo "no such function: $function" >&2; exit 2 ;;
+esac
+arn=$(aws cloudformation describe-stacks --stack-name "$stack" --output text \
+  --query "Stacks[0].Outputs[?OutputKey=='$output'].OutputValue")
+[ -n "$arn" ] || { echo "stack $stack has no output $output: is the function switched on?" >&2; exit 1; }
+
+# The function's role reaches what carries this tag, and is named below /{environment}/{team}/.
+aws secretsmanager tag-resource --secret-id "$secret" --tags "Key=keyturn:function,Value=$function"
+
+# Sets the schedule and runs testSecret alone, with the credential in use: no password changes.
+aws secretsmanager rotate-secret --secret-id "$secret" --rotation-lambda-arn "$arn" --rotation-rules "$rules" \
+  --no-rotate-immediately
+
+cat <<EOF
+The test runs now. Its outcome is in the log:
+  aws logs tail /aws/lambda/$stack-$function --since 5m
+If it went well, rotate without waiting for the schedule, or undo:
+  aws secretsmanager rotate-secret --secret-id $secret
+  aws secretsmanager cancel-rotate-secret --secret-id $secret
+EOF
