@@ -2,18 +2,26 @@
 
 PYTHON ?= python3
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-FUNCTIONS := $(TARGET)/release
 LOCAL := $(TARGET)/debug/keyturn-local
+
+# Not empty on macOS.
+DARWIN := $(filter Darwin,$(shell uname))
+
+# Not empty where Lambda's binaries cannot run (macOS), or cannot be built (OpenSSL's sources take perl).
+NATIVE := $(if $(DARWIN),yes,$(shell perl -MFindBin -MIPC::Cmd -MFile::Compare -MFile::Copy -e 1 2>/dev/null || echo yes))
+
+# The functions that the demo and the benchmark run: elsewhere the very binaries that `make package` zips.
+FUNCTIONS := $(if $(NATIVE),$(TARGET)/release,target/lambda/bin)
 
 # PostgreSQL major version of the demo, the local stack and the benchmark.
 POSTGRES ?= 18
 
 # Where there are no OpenSSL headers, OpenSSL is built from source (once, some minutes; needs perl and make).
 # macOS brings its own TLS.
-FEATURES := $(shell [ "$$(uname)" = Darwin ] || [ -n "$$OPENSSL_DIR" ] || pkg-config --exists openssl 2>/dev/null || echo --features rotate-postgres/vendored-openssl)
+FEATURES := $(shell [ -n "$(DARWIN)" ] || [ -n "$$OPENSSL_DIR" ] || pkg-config --exists openssl 2>/dev/null || echo --features rotate-postgres/vendored-openssl)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo local rotate test lint boundaries bench tools clean-tools bootstrap stack servers-for-demo
+.PHONY: help demo local rotate test lint boundaries bench package deploy validate cloud tools clean-tools bootstrap stack servers-for-demo
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -36,9 +44,29 @@ test: tools ## Run every suite, end to end, on PostgreSQL 13 to 18 where there i
 lint: boundaries ## Check formatting, clippy and dependency boundaries; warnings are errors
 	cargo fmt --all --check
 	cargo clippy $(FEATURES) --workspace --all-targets -- -D warnings
+	cargo clippy $(FEATURES) --package keyturn-tests --test cloud -- -D warnings
 
 bench: bootstrap stack servers-for-demo ## Measure cold start, memory, size, and what each step and each tick costs
 	@$(LOCAL) bench --functions $(FUNCTIONS) --postgres $(POSTGRES)
+
+package: ## Build each function's zip for Lambda (ARCHITECTURE=arm64 or x86_64; this machine's unless named)
+	@$(PYTHON) tests/tools/install.py cargo-lambda
+	@$(PYTHON) tests/tools/package.py $(ARCHITECTURE)
+
+deploy: ## Deploy what `make package` built, with the answers in infra/samconfig.toml
+	@$(PYTHON) tests/tools/install.py sam
+	@.tools/sam/run tests/tools/deploy.py $(OPTIONS)
+
+validate: package servers-for-demo ## Check infra/, and deploy it into a local AWS where everything has to do its job
+	@$(PYTHON) tests/tools/install.py cloud sam checkov schemas
+	@.tools/cloud/run tests/tools/validate.py
+	@.tools/cloud/run tests/tools/examples.py
+	@.tools/cloud/run -m check_jsonschema --builtin-schema vendor.github-workflows --quiet .github/workflows/*.yml
+	$(if $(DARWIN),@echo "the local AWS runs the functions as processes of this machine: Linux only",cargo test $(FEATURES) -p keyturn-tests --test cloud)
+
+cloud: package stack servers-for-demo ## Keep that local AWS up, with the functions deployed into it, until Ctrl-C
+	@$(PYTHON) tests/tools/install.py cloud sam
+	@$(LOCAL) cloud --postgres $(POSTGRES)
 
 tools: ## Install the servers that the suites run: PostgreSQL 13 to 18, and one that speaks MongoDB's protocol
 	@$(PYTHON) tests/tools/install.py servers
@@ -46,12 +74,14 @@ tools: ## Install the servers that the suites run: PostgreSQL 13 to 18, and one 
 clean-tools: ## Remove everything that was installed into .tools
 	rm -rf .tools
 
-# Each alone: built together, each would carry the features that only another asked for.
+ifneq ($(NATIVE),)
+# Each alone, as package.py does it.
 bootstrap:
 	@echo "building rotate-postgres, rotate-mongo and oncall-sync for release (minutes the first time)"
-	@cargo build $(FEATURES) --release -p rotate-postgres
-	@cargo build --release -p rotate-mongo
-	@cargo build --release -p oncall-sync
+	@for function in rotate-postgres rotate-mongo oncall-sync; do cargo build --release -p $$function || exit; done
+else
+bootstrap: package
+endif
 
 stack:
 	@echo "building the local stack"

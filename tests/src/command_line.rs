@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use keyturn_tests::rotator::built;
 
 /// How to call it.
-pub const USAGE: &str = "usage: keyturn-local demo|local|rotate|bench [options]
+pub const USAGE: &str = "usage: keyturn-local demo|local|cloud|rotate|bench [options]
   --functions FOLDER where the binaries of the functions are (default: beside this program)
   --postgres MAJOR   PostgreSQL's major version (default: 18)
   --features LIST    cargo features for the command that `local` prints for rotate-postgres
@@ -19,6 +19,8 @@ pub enum Command {
     Demo,
     /// Keeps the stack up.
     Local,
+    /// Keeps the packaged functions deployed in a local AWS.
+    Cloud,
     /// Asks the stack that is kept up for a rotation.
     Rotate,
     /// Measures.
@@ -48,6 +50,7 @@ impl Arguments {
         let command = match words.next().as_deref() {
             Some("demo") => Command::Demo,
             Some("local") => Command::Local,
+            Some("cloud") => Command::Cloud,
             Some("rotate") => Command::Rotate,
             Some("bench") => Command::Bench,
             Some("help" | "--help" | "-h") => Command::Help,

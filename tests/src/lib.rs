@@ -4,6 +4,7 @@
 pub mod aws;
 mod aws_json;
 pub mod certificates;
+pub mod cloud;
 mod daemon;
 pub mod faults;
 pub mod lambda;

@@ -1,5 +1,7 @@
-//! `make local`: the stacks of all functions stay up, and `cargo lambda watch` runs them. `make rotate` asks for a rotation.
+//! `make local`: the stacks of all functions stay up, and `cargo lambda watch` runs them. `make cloud`: so do the
+//! deployed functions. `make rotate` asks for a rotation.
 
+mod cloud;
 mod folder;
 mod reports;
 mod rotate;
@@ -16,6 +18,7 @@ use keyturn_tests::stack::{ADMIN, Stack};
 use reports::Reports;
 use tokio::time::sleep;
 
+pub use cloud::run as cloud;
 pub use rotate::rotate;
 
 use crate::bench::oncall_now;
@@ -76,7 +79,8 @@ pub async fn run(arguments: &Arguments) -> Result<()> {
     reports::print_rotation(screen, mongo_port);
     print_on_call(screen, sync_port);
     let secrets = [(&stack.aws, secret.as_str(), NAME), (&reports.stack.aws, &reports.secret, reports::NAME)];
-    watch(screen, &secrets, &on_call).await
+    let OnCall { world, shop, people: [ann, dan] } = &on_call;
+    watch(screen, &secrets, || world.members(shop, &[ann, dan])).await
 }
 
 /// The binding `shop`, with ann on call now by the machine's clock, and dan who is not.
@@ -150,8 +154,7 @@ fn print_on_call(screen: Screen, port: u16) {
 }
 
 /// Prints every change of the secrets' labels, and of the group's members.
-async fn watch(screen: Screen, secrets: &[(&Aws, &str, &str)], on_call: &OnCall) -> Result<()> {
-    let OnCall { world, shop, people: [ann, dan] } = on_call;
+async fn watch(screen: Screen, secrets: &[(&Aws, &str, &str)], members: impl Fn() -> Vec<String>) -> Result<()> {
     let (mut shown, mut shown_members) = (BTreeMap::new(), None);
     loop {
         for (aws, secret, name) in secrets {
@@ -163,7 +166,7 @@ async fn watch(screen: Screen, secrets: &[(&Aws, &str, &str)], on_call: &OnCall)
                 shown.insert(*name, labels);
             }
         }
-        let members = world.members(shop, &[ann, dan]);
+        let members = members();
         if shown_members.as_ref() != Some(&members) {
             let line = if members.is_empty() { "nobody".to_owned() } else { members.join(", ") };
             println!("  {} in the group: {}", now(screen), screen.name(&line));

@@ -1,4 +1,4 @@
-//! The local stack at the command line: `make demo`, `make local`, `make rotate`, `make bench`.
+//! The local stack at the command line: `make demo`, `make local`, `make cloud`, `make rotate`, `make bench`.
 
 mod bench;
 mod command_line;
@@ -31,6 +31,7 @@ async fn run() -> Result<()> {
         match arguments.command {
             Command::Demo => demo::run(&arguments).await,
             Command::Local => local::run(&arguments).await,
+            Command::Cloud => local::cloud(&arguments).await,
             Command::Rotate => local::rotate(arguments.secret.as_deref().unwrap_or(local::NAME)).await,
             Command::Bench => bench::run(&arguments).await,
             Command::Help => {
@@ -49,9 +50,9 @@ async fn run() -> Result<()> {
     }
 }
 
-/// A signal is how `local` ends, and an interruption of everything else.
+/// A signal is how `local` and `cloud` end, and an interruption of everything else.
 fn stopped(arguments: &Arguments) -> Result<()> {
-    if arguments.command == Command::Local {
+    if matches!(arguments.command, Command::Local | Command::Cloud) {
         println!("\nstopped: nothing is left running");
         return Ok(());
     }

