@@ -69,6 +69,8 @@ def build(function, architecture, target_folder):
     print(f"building {function} for {architecture}", file=sys.stderr, flush=True)
     environment = dict(os.environ)
     environment["CARGO_ZIGBUILD_ZIG_PATH"] = str(TOOLS / "ziglang/zig")
+    # Before each of OpenSSL's thousand files it would ask this machine's Python first whether that has a zig.
+    environment["CARGO_ZIGBUILD_PYTHON_PATH"] = str(TOOLS / "no-python")
     # Otherwise in the home folder.
     environment["CARGO_ZIGBUILD_CACHE_DIR"] = environment["ZIG_GLOBAL_CACHE_DIR"] = str(target_folder / "zig")
     command = [TOOLS / "bin/cargo-lambda", "lambda", "build", "--quiet", "--release", "--package", function, *FUNCTIONS[function]]

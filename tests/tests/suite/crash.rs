@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// Logs in with AWSCURRENT all the time, past the proxy and its faults.
@@ -23,7 +24,10 @@ impl Watcher {
         let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&logins));
         let task = tokio::spawn(async move {
             let mut lockouts = Vec::new();
+            // A login takes both ends some milliseconds of a processor, which the matrices need as well.
+            let mut pace = tokio::time::interval(Duration::from_millis(100));
             while !stopped.load(Ordering::Relaxed) {
+                pace.tick().await;
                 let version = stack.aws.secrets.version(&secret, "AWSCURRENT").unwrap();
                 let current = stack.value(&secret, "AWSCURRENT").unwrap();
                 let failed = logs_in(&stack, &current, &database).await.err();
