@@ -62,7 +62,7 @@ validate: package servers-for-demo ## Check infra/, and deploy it into a local A
 	@.tools/cloud/run tests/tools/validate.py
 	@.tools/cloud/run tests/tools/examples.py
 	@.tools/cloud/run -m check_jsonschema --builtin-schema vendor.github-workflows --quiet .github/workflows/*.yml
-	$(if $(DARWIN),@echo "the local AWS runs the functions as processes of this machine: Linux only",cargo test $(FEATURES) -p keyturn-tests --test cloud)
+	$(if $(DARWIN),@echo "the local AWS runs the functions as processes of this machine: Linux only",cargo test $(FEATURES) --workspace --test cloud)
 
 cloud: package stack servers-for-demo ## Keep that local AWS up, with the functions deployed into it, until Ctrl-C
 	@$(PYTHON) tests/tools/install.py cloud sam
