@@ -11,7 +11,7 @@ DARWIN := $(filter Darwin,$(shell uname))
 NATIVE := $(if $(DARWIN),yes,$(shell perl -MFindBin -MIPC::Cmd -MFile::Compare -MFile::Copy -e 1 2>/dev/null || echo yes))
 
 # The functions that the demo and the benchmark run: elsewhere the very binaries that `make package` zips.
-FUNCTIONS := $(if $(NATIVE),$(TARGET)/release,target/lambda/bin)
+FUNCTIONS := $(if $(NATIVE),$(TARGET)/release,target/lambda/packaged)
 
 # PostgreSQL major version of the demo, the local stack and the benchmark.
 POSTGRES ?= 18

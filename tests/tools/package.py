@@ -4,7 +4,7 @@
     package.py [arm64|x86_64]   this machine's architecture unless one is named
 
 The zips go to target/lambda/<function>/bootstrap.zip, where infra/template.yaml looks for them; beside them architecture.yaml says
-what they are for, which `make deploy` passes on. The binaries stay in target/lambda/bin. The same binary gives the same zip.
+what they are for, which `make deploy` passes on. The binaries stay in target/lambda/packaged. The same binary gives the same zip.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ def main(arguments):
         build(function, architecture, target_folder)
     print(f"{'function':<17}{'binary':>8}{'zip':>9}   {'for':<8}{'glibc':<10}sha256 of the zip")
     for function in FUNCTIONS:
-        binary = (LAMBDA / "bin" / function).read_bytes()
+        binary = (LAMBDA / "packaged" / function).read_bytes()
         glibc = check(function, binary)
         archive = LAMBDA / function / "bootstrap.zip"
         pack(binary, archive)
@@ -76,11 +76,11 @@ def build(function, architecture, target_folder):
     command = [TOOLS / "bin/cargo-lambda", "lambda", "build", "--quiet", "--release", "--package", function, *FUNCTIONS[function]]
     # The release profile of Cargo.toml says it all; cargo-lambda's own would make a panic abort.
     command += ["--disable-optimizations", "--target", f"{TARGETS[architecture]}.2.{GLIBC}"]
-    (LAMBDA / "bin").mkdir(parents=True, exist_ok=True)
+    (LAMBDA / "packaged").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=LAMBDA) as made:
         if subprocess.run([*command, "--lambda-dir", made], cwd=CHECKOUT, env=environment).returncode != 0:
             raise Problem(f"cargo-lambda could not build {function}")
-        (Path(made) / function / "bootstrap").replace(LAMBDA / "bin" / function)
+        (Path(made) / function / "bootstrap").replace(LAMBDA / "packaged" / function)
 
 
 def check(function, binary):

@@ -5,6 +5,7 @@ pub mod atlas;
 pub mod datadog;
 pub mod okta;
 pub mod pagerduty;
+mod refusal;
 pub mod slack;
 
 use std::collections::BTreeMap;

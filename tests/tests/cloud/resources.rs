@@ -34,6 +34,22 @@ fn deploying_the_same_again_changes_nothing() {
 }
 
 #[test]
+fn a_parameter_that_is_named_no_more_has_its_default_again() {
+    on_the_cloud(async |_| {
+        // SAM keeps the deployed value of a parameter that it is not told; the deployment tells this file first.
+        let told: Value = serde_json::from_str(&source::read("target/infra/parameters.yaml").unwrap()).unwrap();
+        let told = told.as_object().unwrap();
+        let template = source::read("infra/template.yaml").unwrap();
+        assert_eq!(told.keys().cloned().collect::<BTreeSet<_>>(), names_below(&template, "Parameters:"));
+        for (guard, default) in
+            [("AllowAnyUsername", "false"), ("AllowAnyProject", "false"), ("AllowRoles", ""), ("OncallSchedule", "off")]
+        {
+            assert_eq!(told[guard], default, "{guard}");
+        }
+    });
+}
+
+#[test]
 fn each_switch_takes_exactly_its_part_out() {
     on_the_cloud(async |cloud| {
         let other = Other::make(cloud, "switched").await;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what helps a test fails it like the test itself would")]
 
+mod aws_function;
 mod causes;
 mod checks;
 mod clients;
@@ -15,5 +16,6 @@ mod mongo;
 mod oncall;
 mod rotation;
 mod scene;
+mod secrecy;
 mod service;
 mod takeover;

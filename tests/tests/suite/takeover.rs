@@ -1,5 +1,6 @@
 //! AWS's own function before ours, after ours, and in the middle: a team can swap them under a secret, and back.
 
+use crate::aws_function;
 use crate::checks::{STEPS, failure, log, logged, login, password, steps, user};
 use anyhow::{Context as _, Result, ensure};
 use aws_sdk_secretsmanager::Client;
@@ -11,6 +12,9 @@ use postgres_protocol::escape::{escape_identifier, escape_literal};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Value, json};
 use std::fmt;
+
+/// What AWS's function leaves out of passwords by default.
+const EXCLUDED: &str = ":/@\"'\\";
 
 /// A flat JSON object that keeps its members' order, as a Python dict does.
 struct Document(Vec<(String, Value)>);
@@ -75,14 +79,7 @@ impl<'s> Theirs<'s> {
     }
 
     async fn step(&self, secret: &str, token: &str, step: &str) -> Result<()> {
-        let described = self.secrets.describe_secret().secret_id(secret).send().await?;
-        ensure!(described.rotation_enabled != Some(false), "rotation is not enabled");
-        let versions = described.version_ids_to_stages.unwrap_or_default();
-        let labels = versions.get(token).context("the version has no stage")?;
-        if labels.iter().any(|label| label == "AWSCURRENT") {
-            return Ok(());
-        }
-        ensure!(labels.iter().any(|label| label == "AWSPENDING"), "the version is not AWSPENDING");
+        let Some(versions) = aws_function::begin(&self.secrets, secret, token).await? else { return Ok(()) };
         match step {
             "createSecret" => self.create(secret, token).await,
             "setSecret" => self.set(secret, token).await,
@@ -90,13 +87,7 @@ impl<'s> Theirs<'s> {
                 let pending = self.read(secret, "AWSPENDING", Some(token)).await?;
                 self.connect(&pending).await?.batch_execute("SELECT NOW()").await.map_err(Into::into)
             }
-            _ => {
-                let holds = |labels: &Vec<String>| labels.iter().any(|label| label == "AWSCURRENT");
-                let from = versions.iter().find(|(_, labels)| holds(labels)).map(|(id, _)| id.clone());
-                let update = self.secrets.update_secret_version_stage().secret_id(secret).version_stage("AWSCURRENT");
-                update.move_to_version_id(token).set_remove_from_version_id(from).send().await?;
-                Ok(())
-            }
+            _ => aws_function::finish(&self.secrets, secret, token, &versions).await,
         }
     }
 
@@ -107,7 +98,7 @@ impl<'s> Theirs<'s> {
         }
         let next = alternate(value.text("username"));
         value.set("username", &next);
-        value.set("password", &random_password());
+        value.set("password", &aws_function::random_password(EXCLUDED));
         let put = self.secrets.put_secret_value().secret_id(secret).client_request_token(token);
         put.secret_string(value.dumps()).version_stages("AWSPENDING").send().await?;
         Ok(())
@@ -142,9 +133,7 @@ impl<'s> Theirs<'s> {
     }
 
     async fn read(&self, secret: &str, label: &str, version: Option<&str>) -> Result<Document> {
-        let get = self.secrets.get_secret_value().secret_id(secret).version_stage(label);
-        let answer = get.set_version_id(version.map(str::to_owned)).send().await?;
-        Ok(serde_json::from_str(&answer.secret_string.context("no text")?)?)
+        Ok(serde_json::from_str(&aws_function::read(&self.secrets, secret, label, version).await?)?)
     }
 
     async fn connect(&self, value: &Document) -> Result<tokio_postgres::Client> {
@@ -154,12 +143,6 @@ impl<'s> Theirs<'s> {
 
 fn alternate(user: &str) -> String {
     user.strip_suffix("_clone").map_or_else(|| format!("{user}_clone"), str::to_owned)
-}
-
-/// 32 characters of what `GetRandomPassword` draws from, without those that AWS's function excludes by default.
-fn random_password() -> String {
-    let alphabet: Vec<char> = ('!'..='~').filter(|c| !":/@\"'\\".contains(*c)).collect();
-    (0..32).map(|_| alphabet[rand::random_range(0..alphabet.len())]).collect()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use super::access;
 use super::cluster::Wanted;
 use super::oauth;
 use super::paging::{self, check_query, page};
-use super::refusal::{Refused, error};
+use super::refusal::{Refused, error, malformed};
 use super::state::{Endpoint, Holdings, State};
 use super::users::DatabaseUser;
 use crate::vendors::{Call, Reply};
@@ -95,11 +95,11 @@ fn no_such_endpoint(call: &Call) -> Refused {
 fn decoded_path(call: &Call) -> Result<Vec<String>, Refused> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@%/".contains(c);
     if !call.path.chars().all(allowed) {
-        return Err(Refused::malformed("the path holds characters that must be percent-encoded"));
+        return Err(malformed("the path holds characters that must be percent-encoded"));
     }
     let decode = |segment| percent_decode_str(segment).decode_utf8().map(Into::into);
     let segments: Result<_, _> = call.path.split('/').map(decode).collect();
-    segments.map_err(|_| Refused::malformed("the path is not UTF-8"))
+    segments.map_err(|_| malformed("the path is not UTF-8"))
 }
 
 fn media_type(version: &str) -> String {
@@ -111,7 +111,7 @@ fn check_form(state: &State, call: &Call, request: &Request<'_>) -> Result<Strin
     let version = check_version(state, call)?;
     check_query(call, if request.is_list() { &paging::PARAMETERS } else { &[] })?;
     match (request.has_body(), call.body.is_empty()) {
-        (false, false) => return Err(Refused::malformed("a body where none belongs")),
+        (false, false) => return Err(malformed("a body where none belongs")),
         (true, _) if call.header("content-type") != media_type(&version) => {
             return Err(not_acceptable(Some("Content-Type is not the versioned media type")));
         }

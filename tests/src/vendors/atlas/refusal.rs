@@ -2,40 +2,23 @@
 //! codes.
 
 use axum::http::StatusCode;
-use rand::distr::{Alphanumeric, SampleString as _};
 use serde_json::{Value, json};
 
 use crate::vendors::Reply;
+pub(super) use crate::vendors::refusal::{Refused, oauth_error, random};
 
-/// A request that is not answered as its sender wished.
-pub(super) struct Refused {
-    /// What no correct client would have sent; `None` for a no that the best client may hear.
-    pub violation: Option<String>,
-    pub reply: Reply,
+/// A request that is malformed in general.
+pub(super) fn malformed(what: impl Into<String>) -> Refused {
+    let what = what.into();
+    let detail = format!("The request content produced the validation error: {what}.");
+    Refused::violation(what.clone(), error(400, "VALIDATION_ERROR", &detail, &[json!(what)]))
 }
 
-impl Refused {
-    pub fn honest(reply: Reply) -> Self {
-        Self { violation: None, reply }
-    }
-
-    pub fn violation(what: impl Into<String>, reply: Reply) -> Self {
-        Self { violation: Some(what.into()), reply }
-    }
-
-    /// A request that is malformed in general.
-    pub fn malformed(what: impl Into<String>) -> Self {
-        let what = what.into();
-        let detail = format!("The request content produced the validation error: {what}.");
-        Self::violation(what.clone(), error(400, "VALIDATION_ERROR", &detail, &[json!(what)]))
-    }
-
-    /// A member of a body that Atlas does not take, or not like this.
-    pub fn invalid_attribute(name: &str) -> Self {
-        let detail = format!("Invalid attribute {name} specified.");
-        let reply = error(400, "INVALID_ATTRIBUTE", &detail, &[json!(name)]);
-        Self::violation(format!("invalid attribute {name}"), reply)
-    }
+/// A member of a body that Atlas does not take, or not like this.
+pub(super) fn invalid_attribute(name: &str) -> Refused {
+    let detail = format!("Invalid attribute {name} specified.");
+    let reply = error(400, "INVALID_ATTRIBUTE", &detail, &[json!(name)]);
+    Refused::violation(format!("invalid attribute {name}"), reply)
 }
 
 /// The API's error object.
@@ -69,11 +52,6 @@ pub(super) fn dead_token() -> Reply {
 /// The caller's role does not suffice: 403, or 401 in older parts of the API.
 pub(super) fn unauthorized(status: u16) -> Reply {
     error(status, "USER_UNAUTHORIZED", "Current user is not authorized to perform this action.", &[])
-}
-
-/// The token endpoint's error object (RFC 6749).
-pub(super) fn oauth_error(status: u16, error: &str, description: &str) -> Reply {
-    Reply::json(status, &json!({"error": error, "error_description": description}))
 }
 
 /// How a 429 says when to come back.
@@ -116,9 +94,4 @@ pub(super) fn of_status(status: u16) -> Reply {
         429 => too_many("/api/atlas/v2", RateLimit::Header(1)),
         _ => error(status, "UNEXPECTED_ERROR", "Unexpected error.", &[]),
     }
-}
-
-/// Random letters and digits.
-pub(super) fn random(length: usize) -> String {
-    Alphanumeric.sample_string(&mut rand::rng(), length)
 }

@@ -4,7 +4,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use super::cluster::Login;
-use super::refusal::{Refused, error};
+use super::refusal::{Refused, error, invalid_attribute};
 
 /// All that a body may hold. `links` is what the API says itself; sent back, it means nothing.
 const MEMBERS: [&str; 14] = [
@@ -171,7 +171,7 @@ fn check_project(project: &str, body: &Map<String, Value>) -> Result<(), Refused
 
 fn check_shapes(body: &Map<String, Value>) -> Result<(), Refused> {
     let wrong = body.iter().find(|(name, value)| !fits(name, value));
-    wrong.map_or(Ok(()), |(name, _)| Err(Refused::invalid_attribute(name)))
+    wrong.map_or(Ok(()), |(name, _)| Err(invalid_attribute(name)))
 }
 
 fn fits(name: &str, value: &Value) -> bool {
@@ -199,7 +199,7 @@ fn is_scope(scope: &Value) -> bool {
 fn check_password(user: &DatabaseUser, body: &Map<String, Value>) -> Result<(), Refused> {
     let Some(password) = body.get("password").and_then(Value::as_str) else { return Ok(()) };
     if !user.has_password() {
-        return Err(Refused::invalid_attribute("password"));
+        return Err(invalid_attribute("password"));
     }
     if password.chars().count() < SHORTEST_PASSWORD {
         return Err(Refused::honest(error(400, "SHORT_PASSWORD", "The specified password is too short.", &[])));

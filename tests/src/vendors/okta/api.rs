@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::access::Caller;
 use super::paging::{Page, page};
-use super::refusal::{Refused, error, no_permission, still_activating, too_many};
+use super::refusal::{Refused, error, malformed, no_permission, not_found, still_activating, too_many};
 use super::search::Search;
 use super::state::{Group, Permission, State};
 use super::token;
@@ -52,11 +52,11 @@ pub(super) fn answer(state: &mut State, call: &Call, now: DateTime<Utc>) -> Answ
 fn decoded_path(call: &Call) -> Result<Vec<String>, Refused> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@%/".contains(c);
     if !call.path.chars().all(allowed) {
-        return Err(Refused::malformed("the path holds characters that must be percent-encoded"));
+        return Err(malformed("the path holds characters that must be percent-encoded"));
     }
     let decode = |segment| percent_decode_str(segment).decode_utf8().map(Into::into);
     let segments: Result<_, _> = call.path.split('/').map(decode).collect();
-    segments.map_err(|_| Refused::malformed("the path is not UTF-8"))
+    segments.map_err(|_| malformed("the path is not UTF-8"))
 }
 
 fn check_accept(call: &Call) -> Result<(), Refused> {
@@ -73,16 +73,16 @@ fn check_query(call: &Call, allowed: &[&str]) -> Result<(), Refused> {
     let mut names: Vec<&str> = call.query.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
     if names.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err(Refused::malformed("a query parameter comes twice"));
+        return Err(malformed("a query parameter comes twice"));
     }
     match names.iter().find(|name| !allowed.contains(name)) {
-        Some(name) => Err(Refused::malformed(format!("unknown query parameter {name}"))),
+        Some(name) => Err(malformed(format!("unknown query parameter {name}"))),
         None => Ok(()),
     }
 }
 
 fn check_no_body(call: &Call) -> Result<(), Refused> {
-    if call.body.is_empty() { Ok(()) } else { Err(Refused::malformed("a body where none belongs")) }
+    if call.body.is_empty() { Ok(()) } else { Err(malformed("a body where none belongs")) }
 }
 
 /// A proxy in front of the API wants to know a PUT's length even where it has no body.
@@ -97,7 +97,7 @@ fn get_group(state: &State, caller: &Caller, call: &Call, id: &str) -> Answer {
     check_query(call, &[])?;
     check_no_body(call)?;
     caller.need(state, Permission::GroupsRead, call)?;
-    let group = state.groups.get(id).ok_or_else(|| Refused::not_found("UserGroup", id))?;
+    let group = state.groups.get(id).ok_or_else(|| not_found("UserGroup", id))?;
     Ok(Reply::json(200, &group.shown(&state.url)))
 }
 
@@ -106,7 +106,7 @@ fn list_members(state: &mut State, caller: &Caller, call: &Call, id: &str) -> An
     check_no_body(call)?;
     caller.need(state, Permission::GroupsRead, call)?;
     if !state.groups.contains_key(id) {
-        return Err(Refused::not_found("UserGroup", id));
+        return Err(not_found("UserGroup", id));
     }
     let list = |state: &mut State| {
         let listed = state.groups.get_mut(id).map(Group::list).unwrap_or_default();
@@ -145,9 +145,9 @@ fn change_members(
         return Err(Refused::honest(still_activating()));
     }
     let known = state.users.contains_key(user);
-    let changed = state.groups.get_mut(group).ok_or_else(|| Refused::not_found("UserGroup", group))?;
+    let changed = state.groups.get_mut(group).ok_or_else(|| not_found("UserGroup", group))?;
     if !known {
-        return Err(Refused::not_found("User", user));
+        return Err(not_found("User", user));
     }
     match changed.kind.as_str() {
         "OKTA_GROUP" if call.method == "PUT" => changed.add(user, now),
@@ -195,6 +195,6 @@ fn get_user(state: &State, caller: &Caller, call: &Call, name: &str) -> Answer {
         matches.next().filter(|_| matches.next().is_none())
     };
     let user = state.users.get(name).or_else(by_login).or_else(by_short_name);
-    let user = user.ok_or_else(|| Refused::not_found("User", name))?;
+    let user = user.ok_or_else(|| not_found("User", name))?;
     Ok(Reply::json(200, &user.shown(&state.url)))
 }

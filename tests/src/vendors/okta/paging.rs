@@ -2,7 +2,7 @@
 
 use url::form_urlencoded::Serializer;
 
-use super::refusal::{Refused, random};
+use super::refusal::{Refused, malformed, random};
 use super::state::State;
 use crate::vendors::{Call, Reply};
 
@@ -59,7 +59,7 @@ pub(super) fn page(
 ) -> Result<Page, Refused> {
     let limit = call.query("limit").map_or(Ok(default), str::parse);
     let limit = limit.ok().filter(|limit| (1..=200).contains(limit));
-    let size = limit.ok_or_else(|| Refused::malformed("limit is 1 to 200"))?;
+    let size = limit.ok_or_else(|| malformed("limit is 1 to 200"))?;
     let size = state.page_size.map_or(size, |most| size.min(most)).max(1);
     let list = address(call, None, true);
     let mut ids = match call.query("after") {
@@ -75,7 +75,7 @@ pub(super) fn page(
 
 fn going_on(state: &State, after: &str, list: &str) -> Result<Vec<String>, Refused> {
     let cursor = state.cursors.get(after).filter(|cursor| cursor.list == list);
-    cursor.map(|cursor| cursor.rest.clone()).ok_or_else(|| Refused::malformed("a cursor from no Link header"))
+    cursor.map(|cursor| cursor.rest.clone()).ok_or_else(|| malformed("a cursor from no Link header"))
 }
 
 /// The address of the next page.

@@ -2,37 +2,20 @@
 //! error codes.
 
 use chrono::{DateTime, Utc};
-use rand::distr::{Alphanumeric, SampleString as _};
 use serde_json::json;
 
 use crate::vendors::Reply;
+pub(super) use crate::vendors::refusal::{Refused, oauth_error, random};
 
-/// A request that is not answered as its sender wished.
-pub(super) struct Refused {
-    /// What no correct client would have sent; `None` for a no that the best client may hear.
-    pub violation: Option<String>,
-    pub reply: Reply,
+pub(super) fn not_found(kind: &str, id: &str) -> Refused {
+    Refused::honest(error(404, "E0000007", &format!("Not found: Resource not found: {id} ({kind})")))
 }
 
-impl Refused {
-    pub fn honest(reply: Reply) -> Self {
-        Self { violation: None, reply }
-    }
-
-    pub fn violation(what: impl Into<String>, reply: Reply) -> Self {
-        Self { violation: Some(what.into()), reply }
-    }
-
-    pub fn not_found(kind: &str, id: &str) -> Self {
-        Self::honest(error(404, "E0000007", &format!("Not found: Resource not found: {id} ({kind})")))
-    }
-
-    /// A request that is malformed in general.
-    pub fn malformed(what: impl Into<String>) -> Self {
-        let what = what.into();
-        let reply = error(400, "E0000001", &format!("Api validation failed: {what}"));
-        Self::violation(what, reply)
-    }
+/// A request that is malformed in general.
+pub(super) fn malformed(what: impl Into<String>) -> Refused {
+    let what = what.into();
+    let reply = error(400, "E0000001", &format!("Api validation failed: {what}"));
+    Refused::violation(what, reply)
 }
 
 /// The API's error object.
@@ -45,11 +28,6 @@ pub(super) fn error(status: u16, code: &str, summary: &str) -> Reply {
         "errorCauses": [],
     });
     Reply::json(status, &body)
-}
-
-/// The token endpoint's error object (RFC 6749).
-pub(super) fn oauth_error(status: u16, error: &str, description: &str) -> Reply {
-    Reply::json(status, &json!({"error": error, "error_description": description}))
 }
 
 pub(super) fn no_permission() -> Reply {
@@ -84,9 +62,4 @@ pub(super) fn of_status(status: u16, now: DateTime<Utc>) -> Reply {
         500.. => error(status, "E0000009", "Internal Server Error"),
         _ => error(status, "E0000001", "Api validation failed"),
     }
-}
-
-/// Random letters and digits.
-pub(super) fn random(length: usize) -> String {
-    Alphanumeric.sample_string(&mut rand::rng(), length)
 }

@@ -1,6 +1,7 @@
 //! AWS's own functions for MongoDB before ours, after ours, and in the middle: a team can swap them under a secret, and back.
 
 use super::scene::refused;
+use crate::aws_function;
 use anyhow::{Context as _, Result, bail, ensure};
 use aws_sdk_secretsmanager::Client;
 use keyturn_tests::aws::secrets_client;
@@ -10,6 +11,9 @@ use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
 const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecret"];
+
+/// What AWS's function leaves out of passwords by default.
+const EXCLUDED: &str = "/@\"'\\";
 
 /// The role by which a user changes its own password. It is one of `admin`, so it takes the operator's leave.
 const OF_ITSELF: &str = "changes_itself";
@@ -45,14 +49,7 @@ impl<'s> Theirs<'s> {
     }
 
     async fn step(&self, secret: &str, token: &str, step: &str) -> Result<()> {
-        let described = self.secrets.describe_secret().secret_id(secret).send().await?;
-        ensure!(described.rotation_enabled != Some(false), "rotation is not enabled");
-        let versions = described.version_ids_to_stages.unwrap_or_default();
-        let labels = versions.get(token).context("the version has no stage")?;
-        if labels.iter().any(|label| label == "AWSCURRENT") {
-            return Ok(());
-        }
-        ensure!(labels.iter().any(|label| label == "AWSPENDING"), "the version is not AWSPENDING");
+        let Some(versions) = aws_function::begin(&self.secrets, secret, token).await? else { return Ok(()) };
         match step {
             "createSecret" => self.create(secret, token).await,
             "setSecret" => self.set(secret, token).await,
@@ -61,13 +58,7 @@ impl<'s> Theirs<'s> {
                 ensure!(self.logs_in(&pending).await, "unable to log in with the pending secret");
                 Ok(())
             }
-            _ => {
-                let holds = |labels: &Vec<String>| labels.iter().any(|label| label == "AWSCURRENT");
-                let from = versions.iter().find(|(_, labels)| holds(labels)).map(|(id, _)| id.clone());
-                let update = self.secrets.update_secret_version_stage().secret_id(secret).version_stage("AWSCURRENT");
-                update.move_to_version_id(token).set_remove_from_version_id(from).send().await?;
-                Ok(())
-            }
+            _ => aws_function::finish(&self.secrets, secret, token, &versions).await,
         }
     }
 
@@ -77,7 +68,7 @@ impl<'s> Theirs<'s> {
             return Ok(());
         }
         value.insert("username", self.next(text(&value, "username")));
-        value.insert("password", random_password());
+        value.insert("password", aws_function::random_password(EXCLUDED));
         let put = self.secrets.put_secret_value().secret_id(secret).client_request_token(token);
         put.secret_string(dumps(&value)?).version_stages("AWSPENDING").send().await?;
         Ok(())
@@ -136,9 +127,7 @@ impl<'s> Theirs<'s> {
     }
 
     async fn read(&self, secret: &str, label: &str, version: Option<&str>) -> Result<Document> {
-        let get = self.secrets.get_secret_value().secret_id(secret).version_stage(label);
-        let answer = get.set_version_id(version.map(str::to_owned)).send().await?;
-        let value: Document = serde_json::from_str(&answer.secret_string.context("no text")?)?;
+        let value: Document = serde_json::from_str(&aws_function::read(&self.secrets, secret, label, version).await?)?;
         ensure!(text(&value, "engine") == "mongo", "not for MongoDB");
         Ok(value)
     }
@@ -170,12 +159,6 @@ fn dumps(value: &Document) -> Result<String> {
     let member = |(key, value)| Ok(format!("{}: {}", json!(key), serde_json::to_string(value)?));
     let members: Result<Vec<String>> = value.iter().map(member).collect();
     Ok(format!("{{{}}}", members?.join(", ")))
-}
-
-/// 32 characters of what `GetRandomPassword` draws from, without those that AWS's function excludes by default.
-fn random_password() -> String {
-    let alphabet: Vec<char> = ('!'..='~').filter(|c| !"/@\"'\\".contains(*c)).collect();
-    (0..32).map(|_| alphabet[rand::random_range(0..alphabet.len())]).collect()
 }
 
 /// The stack, and the function of ours that a team has set up for its secrets.
