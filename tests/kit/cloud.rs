@@ -1,0 +1,305 @@
+//! The whole of it in a local AWS: the packaged functions, deployed by `sam deploy` from `infra/template.yaml`, with
+//! IAM enforced, on real databases and strict emulators.
+
+mod api;
+mod gate;
+mod ministack;
+pub mod policy;
+
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use chrono::TimeDelta;
+use keyturn::Vars;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+pub use crate::aws_json::{ACCOUNT, REGION};
+pub use api::{ApiError, AwsApi};
+
+use crate::daemon::tools;
+use crate::rotator::Rotator;
+use crate::source::checkout;
+use crate::stacks::mongo::{ENVIRONMENT, MongoApp, MongoStack};
+use crate::stacks::oncall::{Bound, CONFIG_PATH, Engineer, Oncall};
+use crate::stacks::postgres::{App, Stack};
+use gate::Gate;
+use ministack::MiniStack;
+
+/// The functions there are.
+pub const FUNCTIONS: [&str; 3] = ["rotate-postgres", "rotate-mongo", "oncall-sync"];
+/// The deployed stack's name, with which its functions' names begin.
+pub const STACK: &str = "keyturn";
+/// What every secret's and parameter's name begins with: environment and team.
+pub const PREFIX: &str = "/test/platform";
+/// What the functions take for the only addresses of their secrets' keys; nothing here is encrypted with it.
+const KEY_ARN: &str = "arn:aws:kms:eu-west-1:123456789012:key/6b1f0f3c-0000-4000-8000-00000000c0de";
+
+const DEPLOY_LIMIT: Duration = Duration::from_mins(5);
+
+/// A deployment. Dropped, all of it is gone.
+pub struct Cloud {
+    /// Every service's API.
+    pub api: Arc<AwsApi>,
+    /// What rotate-postgres works with. Its own function is the packaged bootstrap on the local Runtime API.
+    pub postgres: Stack,
+    /// What rotate-mongo works with; its own function likewise.
+    pub mongo: MongoStack,
+    /// What oncall-sync works with, on the machine's clock.
+    pub oncall: Oncall,
+    /// The binding `shop`.
+    pub shop: Bound,
+    /// Somebody who is on call for it.
+    pub ann: Engineer,
+    /// Secrets whose names are older than the convention: `old-shop`, and one whose tag is nobody's.
+    pub others: Vec<String>,
+    gate: Gate,
+    ministack: MiniStack,
+}
+
+impl Cloud {
+    /// Starts everything, and deploys the zips that `make package` made, with a PostgreSQL server of this version.
+    pub async fn start(major: u32) -> Result<Self> {
+        ensure!(cfg!(target_os = "linux"), "Linux alone runs what is packaged for Lambda");
+        let gate = Gate::start().await?;
+        let folder = tempfile::Builder::new().prefix("keyturn-cloud-").tempdir()?;
+        let unpacked = folder.path().join("unpacked");
+        let bootstrap = |name: &str| unpacked.join(name).join("bootstrap");
+        unpack(&unpacked).await?;
+        let gate_url = gate.url();
+        let starting = async { tokio::task::spawn_blocking(move || MiniStack::start(folder, &gate_url)).await? };
+        let (ministack, mut postgres, mut mongo, oncall) = tokio::try_join!(
+            starting,
+            Stack::builder(major).bootstrap(bootstrap("rotate-postgres")).start(),
+            MongoStack::builder().bootstrap(bootstrap("rotate-mongo")).start(),
+            Oncall::builder().on_the_machines_clock().start(),
+        )?;
+        let api = Arc::new(AwsApi::new(ministack.url()));
+        gate.open(Arc::clone(&api), &postgres.aws, &mongo.aws);
+
+        postgres.admin_arn = moved(&api, &postgres, "databases/postgres-admin", &postgres.admin_arn).await?;
+        mongo.admin_arn = moved(&api, &mongo, "databases/mongo-admin", &mongo.admin_arn).await?;
+        mongo.atlas_arn = moved(&api, &mongo, "databases/atlas", &mongo.atlas_arn).await?;
+        let (shop, ann) = on_call(&api, &oncall).await?;
+        let mut cloud = Self { api, postgres, mongo, oncall, shop, ann, others: Vec::new(), gate, ministack };
+        for (name, function) in [("old-shop", "rotate-postgres"), ("old-strange", "nobody")] {
+            let secret = cloud.postgres.app(name).await?.secret;
+            let tags = [("keyturn:function", function)];
+            let name = format!("made-before/{name}");
+            cloud.others.push(cloud.attached(&cloud.postgres, &name, &secret, "rotate-postgres", &tags).await?);
+        }
+        cloud.deploy().await?;
+        Ok(cloud)
+    }
+
+    /// Does what `make deploy` does (again), without its question, and gives back what it printed.
+    pub async fn deploy(&self) -> Result<String> {
+        let mut command = Command::new(tool("sam")?);
+        command.args(["tests/tools/deploy.py", "--stack-name", STACK]).current_dir(checkout());
+        command.args(["--no-confirm-changeset", "--no-progressbar"]);
+        command.args(["--parameter-overrides", "file://target/infra/parameters.yaml"]);
+        command.args(self.parameters().map(|(name, value)| format!("{name}={value}")));
+        command.env_clear().env("PATH", Vars::environment().text("PATH").unwrap_or_default());
+        command.env("HOME", self.ministack.folder()).envs(self.api.environment());
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        let output = tokio::time::timeout(DEPLOY_LIMIT, command.output()).await.context("sam deploy hangs")??;
+        let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        ensure!(output.status.success(), "sam deploy ended with {}:\n{said}", output.status);
+        Ok(said)
+    }
+
+    /// What the stack is deployed with: everything is on, and every setting is there.
+    #[must_use]
+    pub fn parameters(&self) -> [(&'static str, String); 26] {
+        let (postgres, mongo, oncall) = (&self.postgres, &self.mongo, &self.oncall);
+        [
+            ("Environment", ENVIRONMENT.to_owned()),
+            ("Team", "platform".to_owned()),
+            // Nothing is in a VPC here, but Lambda is told one and the roles may join it.
+            ("SubnetIds", "subnet-0123456789abcdef0,subnet-0123456789abcdef1".to_owned()),
+            ("SecurityGroupIds", "sg-0123456789abcdef0".to_owned()),
+            ("OncallSyncInVpc", "on".to_owned()),
+            ("OtherSecretArns", self.others.join(",")),
+            ("PostgresAdminSecretArns", postgres.admin_arn.clone()),
+            ("MongoAdminSecretArns", mongo.admin_arn.clone()),
+            ("AtlasSecretArn", mongo.atlas_arn.clone()),
+            ("SecretsKeyArns", KEY_ARN.to_owned()),
+            ("AlarmEmail", "platform@example.com".to_owned()),
+            ("RotationOverdueDays", "7".to_owned()),
+            ("OncallSchedule", "on".to_owned()),
+            ("Datadog", "on".to_owned()),
+            ("Slack", "on".to_owned()),
+            ("OktaOrgUrl", oncall.okta.url()),
+            ("PagerDutyApiUrl", oncall.pagerduty.url()),
+            ("PagerDutyIdentityUrl", oncall.pagerduty.identity_url()),
+            ("DatadogApiUrl", oncall.datadog.url()),
+            ("AtlasProjectIds", mongo.project.id().to_owned()),
+            ("AtlasApiUrl", mongo.atlas.url()),
+            ("SettleSeconds", "2".to_owned()),
+            ("ExcludeCharacters", "x".to_owned()),
+            ("PostgresCaFile", postgres.postgres.certificates().ca_file().display().to_string()),
+            ("MongoCaFile", mongo.mongo.certificates().ca_file().display().to_string()),
+            ("SecretsManagerEndpoint", self.gate.url()),
+        ]
+    }
+
+    /// The endpoint of the Secrets Manager whose rotations are the service's. MiniStack has every other service.
+    #[must_use]
+    pub fn secrets_manager_url(&self) -> String {
+        self.gate.url()
+    }
+
+    /// What a function is called where it is deployed.
+    #[must_use]
+    pub fn deployed(function: &str) -> String {
+        format!("{STACK}-{function}")
+    }
+
+    /// The packaged bootstrap of a function, unpacked.
+    #[must_use]
+    pub fn bootstrap(&self, function: &str) -> PathBuf {
+        self.ministack.folder().join("unpacked").join(function).join("bootstrap")
+    }
+
+    /// Every action that this function was let through with so far.
+    #[must_use]
+    pub fn used(&self, function: &str) -> BTreeSet<String> {
+        self.gate.used(function)
+    }
+
+    /// The documents of the policies of the role with this logical name.
+    pub async fn policies(&self, role: &str) -> Result<Vec<Value>> {
+        gate::policies(&self.api, &self.physical_id(role).await?).await
+    }
+
+    /// What a resource of the stack is called where it is deployed.
+    pub async fn physical_id(&self, resource: &str) -> Result<String> {
+        let which = json!({"StackName": STACK, "LogicalResourceId": resource});
+        let found = self.api.call("cloudformation", "describe_stack_resource", which).await?;
+        let id = found["StackResourceDetail"]["PhysicalResourceId"].as_str();
+        Ok(id.with_context(|| format!("{resource} has no name"))?.to_owned())
+    }
+
+    /// Everything that a deployed function has written to its log.
+    pub async fn log(&self, function: &str) -> Result<Vec<String>> {
+        let group = json!({"logGroupName": format!("/aws/lambda/{}", Self::deployed(function))});
+        let found = self.api.call("logs", "filter_log_events", group).await?;
+        let events = found["events"].as_array().context("no log")?;
+        Ok(events.iter().filter_map(|event| event["message"].as_str().map(str::to_owned)).collect())
+    }
+
+    /// An application whose user takes turns with its clone; its secret is rotated by the deployed rotate-postgres.
+    pub async fn postgres_app(&self, name: &str) -> Result<App> {
+        let app = self.postgres.app(name).await?;
+        let (name, tags) = (format!("{PREFIX}/{name}"), [("keyturn:function", "rotate-postgres")]);
+        let secret = self.attached(&self.postgres, &name, &app.secret, "rotate-postgres", &tags).await?;
+        Ok(App { secret, ..app })
+    }
+
+    /// An application at Atlas; its secret is rotated by the deployed rotate-mongo.
+    pub async fn atlas_app(&self, name: &str) -> Result<MongoApp> {
+        let app = self.mongo.atlas_app(name).await?;
+        let tags = [("keyturn:function", "rotate-mongo"), ("keyturn:engine", "mongodb-atlas")];
+        let secret =
+            self.attached(&self.mongo, &format!("{PREFIX}/{name}"), &app.secret, "rotate-mongo", &tags).await?;
+        Ok(MongoApp { secret, ..app })
+    }
+
+    /// The same on a server of one's own.
+    pub async fn mongo_app(&self, name: &str) -> Result<MongoApp> {
+        let app = self.mongo.own_app(name).await?;
+        let (name, tags) = (format!("{PREFIX}/{name}"), [("keyturn:function", "rotate-mongo")]);
+        let secret = self.attached(&self.mongo, &name, &app.secret, "rotate-mongo", &tags).await?;
+        Ok(MongoApp { secret, ..app })
+    }
+
+    /// A copy of a secret under another name and with these tags, and the rotation by a deployed function attached.
+    async fn attached(
+        &self,
+        rotator: &Rotator,
+        name: &str,
+        secret: &str,
+        function: &str,
+        tags: &[(&str, &str)],
+    ) -> Result<String> {
+        let text = rotator.value(secret, "AWSCURRENT")?.to_string();
+        let arn = secret_of(&self.api, rotator, name, tags, &text).await?;
+        rotator.aws.secrets.set_rotation(&arn, &self.gate.invoke_url(&Self::deployed(function)))?;
+        Ok(arn)
+    }
+}
+
+/// The program that runs this installation's Python with its packages.
+fn tool(name: &str) -> Result<PathBuf> {
+    let program = tools().join(name).join("run");
+    ensure!(program.is_file(), ".tools/{name} is not installed: run make validate, or tests/tools/install.py {name}");
+    Ok(program)
+}
+
+/// Unpacks what is deployed, into a folder for each function.
+async fn unpack(folder: &Path) -> Result<()> {
+    for function in FUNCTIONS {
+        let zip = checkout().join("target/lambda").join(function).join("bootstrap.zip");
+        ensure!(zip.is_file(), "{} is not there: run make package", zip.display());
+        unzip(&zip, &folder.join(function)).await?;
+    }
+    Ok(())
+}
+
+async fn unzip(zip: &Path, to: &Path) -> Result<()> {
+    let output = Command::new(tool("cloud")?).args(["-m", "zipfile", "-e"]).args([zip, to]).output().await?;
+    ensure!(output.status.success(), "{}: {}", zip.display(), String::from_utf8_lossy(&output.stderr));
+    let bootstrap = to.join("bootstrap");
+    fs::set_permissions(&bootstrap, Permissions::from_mode(0o755))
+        .with_context(|| format!("no bootstrap in {}", zip.display()))
+}
+
+/// Makes a secret in MiniStack, where its tags count, and the same in the emulator that answers for it.
+async fn secret_of(api: &AwsApi, rotator: &Rotator, name: &str, tags: &[(&str, &str)], text: &str) -> Result<String> {
+    let arn = secret(api, name, tags, text).await?;
+    let suffix = arn.rsplit('-').next().unwrap_or_default();
+    let same = rotator.aws.secrets.create_as(name, suffix, text)?;
+    ensure!(same == arn, "{same} is not {arn}");
+    for (key, value) in tags {
+        rotator.aws.secrets.tag(&arn, key, value)?;
+    }
+    Ok(arn)
+}
+
+async fn secret(api: &AwsApi, name: &str, tags: &[(&str, &str)], text: &str) -> Result<String> {
+    let tags: Vec<Value> = tags.iter().map(|(key, value)| json!({"Key": key, "Value": value})).collect();
+    let made = json!({"Name": name, "SecretString": text, "Tags": tags});
+    let made = api.call("secretsmanager", "create_secret", made).await?;
+    Ok(made["ARN"].as_str().context("a secret without an ARN")?.to_owned())
+}
+
+/// The same secret under a name that MiniStack knows too.
+async fn moved(api: &AwsApi, rotator: &Rotator, name: &str, secret: &str) -> Result<String> {
+    secret_of(api, rotator, name, &[], &rotator.value(secret, "AWSCURRENT")?.to_string()).await
+}
+
+/// Gives oncall-sync its credentials and a binding, with somebody on call from now on.
+async fn on_call(api: &AwsApi, world: &Oncall) -> Result<(Bound, Engineer)> {
+    let tags = [("keyturn:function", "oncall-sync")];
+    for vendor in ["pagerduty", "okta", "datadog", "slack"] {
+        let Some(text) = world.aws.secrets.value(&format!("keyturn/{vendor}"), "AWSCURRENT")? else {
+            bail!("{vendor} has no credential");
+        };
+        secret(api, &format!("{PREFIX}/oncall-sync/{vendor}"), &tags, &text).await?;
+    }
+    let (shop, ann) = (world.bind("shop", &json!({})), world.engineer("ann")?);
+    let now = keyturn::clock::now();
+    world.pagerduty.shift(&shop.schedule, &ann.pagerduty, now - TimeDelta::hours(1), now + TimeDelta::hours(8));
+    let document = world.aws.parameters.value(&format!("{CONFIG_PATH}/shop")).context("no document")?;
+    let parameter = json!({
+        "Name": format!("{PREFIX}/oncall-sync/bindings/shop"), "Value": document, "Type": "String",
+    });
+    api.call("ssm", "put_parameter", parameter).await?;
+    Ok((shop, ann))
+}

@@ -1,0 +1,192 @@
+//! Servers that are not what a client hopes for: one that wants the password in clear, one that lets anybody in, one
+//! without TLS, and two that are not there at all.
+
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+use crate::certificates::Certificates;
+use crate::postgres::wire::{FirstPacket, Wire, accept_tls, message};
+
+/// How a fake server treats whoever connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// Over TLS, it asks for the password in clear text, and refuses it.
+    AsksForPlainPassword,
+    /// Over TLS, it lets everybody in without a password, and refuses every statement.
+    TrustsEverybody,
+    /// It offers no TLS; to a client that goes on without, it behaves as the first.
+    RefusesTls,
+}
+
+/// What clients did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Connections, whatever came of them.
+    pub connections: usize,
+    /// The users that asked for a session. At a server without TLS these are clients that went on in the clear.
+    pub users: Vec<String>,
+    /// Passwords that were sent.
+    pub passwords: usize,
+    /// Statements that were sent.
+    pub statements: usize,
+}
+
+/// A fake PostgreSQL server.
+pub struct FakePostgres {
+    port: u16,
+    seen: Arc<Mutex<Seen>>,
+    accepting: JoinHandle<()>,
+}
+
+impl FakePostgres {
+    /// Starts one with the stack's server certificate.
+    pub async fn start(manner: Manner, certificates: &Certificates) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("the fake server cannot listen")?;
+        let port = listener.local_addr()?.port();
+        let acceptor = certificates.acceptor()?;
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let record = Record(Arc::clone(&seen));
+        let accepting = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                record.lock().connections += 1;
+                connections.spawn(serve(stream, manner, acceptor.clone(), record.clone()));
+            }
+        });
+        Ok(Self { port, seen, accepting })
+    }
+
+    /// The port it listens on, at 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What clients have done so far.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        Record(Arc::clone(&self.seen)).lock().clone()
+    }
+}
+
+impl Drop for FakePostgres {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+#[derive(Clone)]
+struct Record(Arc<Mutex<Seen>>);
+
+impl Record {
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A client that leaves in the middle, or shakes no hands, is what these servers are for: its errors are not ours.
+async fn serve(stream: TcpStream, manner: Manner, acceptor: TlsAcceptor, record: Record) -> Result<()> {
+    match manner {
+        Manner::AsksForPlainPassword => ask(accept_tls(stream, &acceptor).await?, &record).await,
+        Manner::TrustsEverybody => trust(accept_tls(stream, &acceptor).await?, &record).await,
+        Manner::RefusesTls => ask(Wire::new(stream), &record).await,
+    }
+}
+
+/// The user a client names; a wish for TLS is refused.
+async fn startup<S: AsyncRead + AsyncWrite + Unpin>(client: &mut Wire<S>, record: &Record) -> Result<()> {
+    loop {
+        match client.first_packet().await? {
+            Some(FirstPacket::Tls | FirstPacket::Gss) => client.send(b"N").await?,
+            Some(FirstPacket::Startup(user, _)) => {
+                record.lock().users.push(user);
+                return Ok(());
+            }
+            _ => anyhow::bail!("the client left"),
+        }
+    }
+}
+
+async fn ask<S: AsyncRead + AsyncWrite + Unpin>(mut client: Wire<S>, record: &Record) -> Result<()> {
+    startup(&mut client, record).await?;
+    client.send(&message(b'R', &3_u32.to_be_bytes())).await?;
+    while let Some(message) = client.message().await? {
+        if message.kind() == b'p' {
+            record.lock().passwords += 1;
+            return client.send(&refusal("28P01")).await.map_err(Into::into);
+        }
+    }
+    Ok(())
+}
+
+async fn trust<S: AsyncRead + AsyncWrite + Unpin>(mut client: Wire<S>, record: &Record) -> Result<()> {
+    startup(&mut client, record).await?;
+    client.send(&message(b'R', &0_u32.to_be_bytes())).await?;
+    client.send(&message(b'Z', b"I")).await?;
+    while let Some(sent) = client.message().await? {
+        match sent.kind() {
+            b'p' => record.lock().passwords += 1,
+            b'Q' | b'S' => {
+                record.lock().statements += 1;
+                client.send(&refusal("42501")).await?;
+                client.send(&message(b'Z', b"I")).await?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn refusal(state: &str) -> Vec<u8> {
+    message(b'E', format!("SFATAL\0VFATAL\0C{state}\0Mrefused by the fake server\0\0").as_bytes()).to_vec()
+}
+
+/// An address at which nobody answers.
+pub struct Blackhole {
+    port: u16,
+    _listener: TcpListener,
+    _waiting: Vec<TcpStream>,
+}
+
+impl Blackhole {
+    /// Nobody picks up: connecting itself hangs, as when a firewall drops packets.
+    pub async fn no_accept() -> Result<Self> {
+        let listener = listen(1)?;
+        let address = listener.local_addr()?;
+        // The kernel completes connections until the queue of the listener, which never accepts, is full.
+        let mut waiting = Vec::new();
+        while let Ok(stream) = tokio::time::timeout(Duration::from_millis(250), TcpStream::connect(address)).await {
+            waiting.push(stream.context("the queue cannot be filled")?);
+            ensure!(waiting.len() < 100, "the queue of this system has no end");
+        }
+        Ok(Self { port: address.port(), _listener: listener, _waiting: waiting })
+    }
+
+    /// Somebody picks up and never says a word.
+    pub fn silent() -> Result<Self> {
+        let listener = listen(1024)?; // connections are complete while they wait in the queue
+        Ok(Self { port: listener.local_addr()?.port(), _listener: listener, _waiting: Vec::new() })
+    }
+
+    /// Its port, at 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+fn listen(queue: u32) -> Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    socket.listen(queue).context("the blackhole cannot listen")
+}
+
+#[cfg(test)]
+mod tests;

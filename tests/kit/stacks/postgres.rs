@@ -1,0 +1,174 @@
+//! Everything together: a PostgreSQL server with an admin, Secrets Manager, and the real `rotate-postgres` bootstrap.
+
+use crate::aws::Aws;
+use crate::faults::Faults;
+use crate::lambda::Lambda;
+use crate::postgres::proxy::PostgresProxy;
+use crate::postgres::{self, Postgres};
+use crate::rotator::{Rotator, built, environment};
+use anyhow::Result;
+use postgres_protocol::escape::{escape_identifier, escape_literal};
+use serde_json::{Value, json};
+use std::ops::Deref;
+use std::path::PathBuf;
+
+/// The role that rotates: no superuser, but `CREATEROLE`, as on RDS.
+pub const ADMIN: &str = "rotation_admin";
+
+/// A running stack. Dropped, all of it is gone.
+pub struct Stack {
+    rotator: Rotator,
+    /// The database server.
+    pub postgres: Postgres,
+    /// The ARN of the admin's secret.
+    pub admin_arn: String,
+    /// The admin's password.
+    pub admin_password: String,
+    proxy: Option<PostgresProxy>,
+}
+
+/// A stack to be started.
+#[must_use]
+pub struct Builder {
+    postgres: postgres::Builder,
+    environment: Vec<(String, String)>,
+    bootstrap: Option<PathBuf>,
+    through_proxy: bool,
+}
+
+/// An application: a database of its own, the role that owns it, and the secret its clients read.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// The base role (clone layout) or the owner (owner layout), and the database.
+    pub name: String,
+    /// The secret's ARN.
+    pub secret: String,
+}
+
+impl Deref for Stack {
+    type Target = Rotator;
+
+    fn deref(&self) -> &Rotator {
+        &self.rotator
+    }
+}
+
+impl Stack {
+    /// Starts a stack on this major version of PostgreSQL.
+    pub async fn start(major: u32) -> Result<Self> {
+        Self::builder(major).start().await
+    }
+
+    /// A stack with choices of its own.
+    pub fn builder(major: u32) -> Builder {
+        Builder { postgres: Postgres::builder(major), environment: Vec::new(), bootstrap: None, through_proxy: false }
+    }
+
+    /// The port that secrets name: the proxy's where there is one.
+    #[must_use]
+    pub fn database_port(&self) -> u16 {
+        self.proxy.as_ref().map_or(self.postgres.port(), PostgresProxy::port)
+    }
+
+    /// An application as AWS's function expects it: one login, which owns everything; clone layout.
+    pub async fn app(&self, name: &str) -> Result<App> {
+        let password = self.postgres.make_login(name, "").await?;
+        self.share(name).await?;
+        let secret = self.secret(name, &self.credential(name, name, &password))?;
+        Ok(App { name: name.to_owned(), secret })
+    }
+
+    /// An application in owner layout: `<name>` owns, `<name>_a` and `<name>_b` log in; `_a` exists and is in use.
+    pub async fn owner_app(&self, name: &str) -> Result<App> {
+        let (role, first) = (escape_identifier(name), format!("{name}_a"));
+        self.postgres.execute(&format!("CREATE ROLE {role} NOLOGIN")).await?;
+        self.share(name).await?;
+        let password = self.postgres.make_login(&first, &format!("IN ROLE {role}")).await?;
+        // What README asks for: what the first login makes before its own turn comes must belong to the owner too.
+        self.postgres
+            .execute(&format!("ALTER ROLE {} SET role = {}", escape_identifier(&first), escape_literal(name)))
+            .await?;
+        let mut credential = self.credential(name, &first, &password);
+        credential["usernames"] = json!([first, format!("{name}_b")]);
+        credential["owner"] = json!(name);
+        // From PostgreSQL 16 on, power over a role that somebody else made has to be given.
+        if self.postgres.major() >= 16 {
+            self.postgres.execute(&format!("GRANT {} TO {ADMIN} WITH ADMIN OPTION", escape_identifier(&first))).await?;
+        }
+        let secret = self.secret(name, &credential)?;
+        Ok(App { name: name.to_owned(), secret })
+    }
+
+    /// Gives a role a database that only it may enter, and the admin its power over the role.
+    async fn share(&self, name: &str) -> Result<()> {
+        let role = escape_identifier(name);
+        self.postgres.execute(&format!("CREATE DATABASE {role} OWNER {role}")).await?;
+        self.postgres.execute(&format!("REVOKE CONNECT ON DATABASE {role} FROM PUBLIC")).await?;
+        if self.postgres.major() >= 16 {
+            self.postgres.execute(&format!("GRANT {role} TO {ADMIN} WITH ADMIN OPTION")).await?;
+        }
+        Ok(())
+    }
+
+    /// The JSON of a secret made for AWS's `SecretsManagerRDSPostgreSQLRotationMultiUser`.
+    #[must_use]
+    pub fn credential(&self, database: &str, user: &str, password: &str) -> Value {
+        json!({
+            "engine": "postgres", "host": "localhost", "username": user, "password": password,
+            "dbname": database, "port": self.database_port(), "masterarn": self.admin_arn,
+        })
+    }
+}
+
+impl Builder {
+    /// Sets a variable of the function's environment.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Changes the server before it starts.
+    pub fn postgres(mut self, change: impl FnOnce(postgres::Builder) -> postgres::Builder) -> Self {
+        self.postgres = change(self.postgres);
+        self
+    }
+
+    /// Runs this bootstrap instead of the one built beside the running program.
+    pub fn bootstrap(mut self, path: PathBuf) -> Self {
+        self.bootstrap = Some(path);
+        self
+    }
+
+    /// Lets every connection of the function pass the proxy that records statements and carries out faults.
+    pub fn through_proxy(mut self) -> Self {
+        self.through_proxy = true;
+        self
+    }
+
+    /// Starts it.
+    pub async fn start(self) -> Result<Stack> {
+        let faults = Faults::none();
+        let (postgres, aws) = tokio::try_join!(self.postgres.start(), Aws::start(faults.clone()))?;
+        let proxy = if self.through_proxy {
+            Some(PostgresProxy::start(postgres.port(), postgres.certificates(), faults.clone()).await?)
+        } else {
+            None
+        };
+        let admin_password = postgres.make_admin(ADMIN).await?;
+        let port = proxy.as_ref().map_or(postgres.port(), PostgresProxy::port);
+        let admin = json!({
+            "engine": "postgres", "host": "localhost", "username": ADMIN, "password": admin_password,
+            "dbname": "postgres", "port": port,
+        });
+        let admin_arn = aws.secrets.create("admin", &admin.to_string())?;
+        let bootstrap = match self.bootstrap {
+            Some(path) => path,
+            None => built("rotate-postgres")?,
+        };
+        let ca_file = postgres.certificates().ca_file().display().to_string();
+        let usual = [("AWS_ENDPOINT_URL", aws.url()), ("DATABASE_CA_FILE", ca_file)];
+        let environment = environment(&usual, self.environment);
+        let lambda = Lambda::start("rotate-postgres", bootstrap, environment, faults.clone()).await?;
+        Ok(Stack { rotator: Rotator { lambda, aws, faults }, postgres, admin_arn, admin_password, proxy })
+    }
+}

@@ -1,0 +1,17 @@
+//! Break-glass, end to end: what happens to the people on call.
+
+mod alerts;
+mod by_hand;
+mod config;
+mod cost;
+mod doctor;
+mod examples;
+mod faults;
+mod fuzz;
+mod leaks;
+mod odd_days;
+mod okta;
+mod pagerduty;
+mod people;
+mod plan;
+mod shifts;

@@ -1,0 +1,217 @@
+//! What people are told: each thing once, in words that mention nobody, and never in the way of a change.
+
+use super::shifts::reasons;
+use chrono::TimeDelta;
+use keyturn_tests::faults::{Fault, Moment, Point};
+use keyturn_tests::stacks::oncall::{Bound, Engineer, Oncall};
+use keyturn_tests::vendors::Reply;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Ann is on call until noon; nothing has run yet.
+async fn scene() -> (Oncall, Bound, Engineer) {
+    let world = Oncall::start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let shop = world.bind("shop", &json!({}));
+    world.on_call(&shop, &ann, "08:00", "12:00");
+    (world, shop, ann)
+}
+
+fn event(world: &Oncall, title: &str) -> Value {
+    let found: Vec<Value> = world.datadog.events().into_iter().filter(|event| event["title"] == title).collect();
+    assert_eq!(found.len(), 1, "{title}: {:?}", world.alerts());
+    found[0].clone()
+}
+
+/// The metric's values in everything that was logged.
+fn metric(logs: &str, name: &str) -> Vec<u64> {
+    let lines = logs.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter_map(|line| line[name].as_u64()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_is_an_error_event_of_its_user_and_shift() {
+    let (world, shop, ann) = scene().await;
+    world.tick().await.unwrap();
+    let noon = world.today("12:00").timestamp();
+    assert_eq!(
+        event(&world, "Break-glass granted: shop"),
+        json!({
+            "title": "Break-glass granted: shop",
+            "text": format!(
+                "Okta user {} gets into group break-glass-shop ({}), which carries break-glass rights. Why: on call. \
+                 Until: 2026-03-02T12:00:00Z.",
+                ann.okta, shop.group
+            ),
+            "alert_type": "error",
+            "aggregation_key": format!("shop:{}:{noon}", ann.okta),
+            "tags": ["service:oncall-sync", "binding:shop", format!("group:{}", shop.group), "change:grant"],
+            "date_happened": world.clock.now().timestamp(),
+            "source_type_name": "keyturn",
+            "priority": "normal",
+        })
+    );
+    let text = format!(
+        "ERROR: Break-glass granted: shop\nOkta user {} gets into group break-glass-shop ({}), which carries \
+         break-glass rights. Why: on call. Until: 2026-03-02T12:00:00Z.",
+        ann.okta, shop.group
+    );
+    let message = json!({
+        "text": "ERROR: Break-glass granted: shop",
+        "blocks": [{"type": "section", "text": {"type": "plain_text", "text": text, "emoji": false}}],
+    });
+    assert!(world.slack.messages().contains(&message), "{:?}", world.slack.messages());
+
+    world.at("11:59");
+    world.tick().await.unwrap();
+    world.at("12:00");
+    world.tick().await.unwrap();
+    let left = event(&world, "Break-glass revoked: shop (shift_ended)");
+    assert_eq!(left["alert_type"], "info");
+    assert_eq!(left["aggregation_key"], format!("shop:{}:{noon}", ann.okta));
+    assert!(left["tags"].as_array().unwrap().contains(&json!("reason:shift_ended")), "{left}");
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_mention_nobody_and_format_nothing() {
+    for name in [
+        "<!channel> & <@U024BE7LH>",
+        "@here @all",
+        "%%% \n %%%".replace('\n', " ").as_str(),
+        "*bold* _it_ `code` [x](https://evil.example)",
+        "<https://evil.example|Security>",
+        "\u{202e}reversed\u{200b}",
+    ] {
+        let (world, shop, ann) = scene().await;
+        world.okta.rename_group(&shop.group, name);
+        world.write_binding(&shop, &json!({"group_name": name}));
+        world.tick().await.unwrap();
+        assert_eq!(world.members(&shop, &[&ann]), ["ann"], "{name}");
+        let text = event(&world, "Break-glass granted: shop")["text"].as_str().unwrap().to_owned();
+        let messages = json!(world.slack.messages());
+        for banned in ["@", "%%%", "\u{202e}", "\u{200b}"] {
+            assert!(!text.contains(banned), "{banned:?}: {text}");
+        }
+        for banned in ["@", "<", ">", "mrkdwn", "\u{202e}", "\u{200b}"] {
+            assert!(!messages.to_string().contains(banned), "{banned:?}: {messages}");
+        }
+        assert_eq!(world.violations(), Vec::<String>::new(), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_silent_channel_does_not_silence_the_other_nor_stop_a_grant() {
+    let (world, shop, ann) = scene().await;
+    world.datadog.replace("POST /api/v1/events", 2, Reply::html(500));
+    world.tick().await.unwrap();
+    assert_eq!(world.members(&shop, &[&ann]), ["ann"]);
+    assert_eq!(world.alerts(), Vec::<String>::new());
+    let texts: Vec<Value> = world.slack.messages().iter().map(|message| message["text"].clone()).collect();
+    assert!(texts.contains(&json!("ERROR: Break-glass granted: shop")), "{texts:?}");
+
+    world.slack.replace(1, Reply::html(500));
+    world.at("12:00");
+    world.tick().await.unwrap();
+    assert_eq!(world.alerts(), ["Break-glass revoked: shop (shift_ended)"]);
+    assert_eq!(world.slack.messages().len(), texts.len());
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_datadog_is_down_the_log_and_the_metric_say_so() {
+    let world = Oncall::builder().on_the_machines_clock().start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let shop = world.bind("shop", &json!({}));
+    let hour = TimeDelta::hours(1);
+    world.pagerduty.shift(&shop.schedule, &ann.pagerduty, world.clock.now() - hour, world.clock.now() + hour);
+    world.datadog.replace("POST /api/v1/events", 2, Reply::html(503));
+    let lambda = world.lambda(None).await.unwrap();
+    lambda.invoke(json!({})).await.result.unwrap();
+    assert_eq!(world.members(&shop, &[&ann]), ["ann"]);
+    let logs = lambda.logs().unwrap();
+    assert_eq!(metric(&logs, "AlertFailed"), [2], "{logs}");
+    let line = logs.lines().find(|line| line.contains("\"ALERT_FAILED\"")).unwrap();
+    assert!(line.contains("\"level\":\"ERROR\"") && line.contains("Break-glass"), "{line}");
+    lambda.invoke(json!({})).await.result.unwrap();
+    assert_eq!(metric(&lambda.logs().unwrap(), "AlertFailed"), [2, 0]);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_any_channel_people_come_and_go_all_the_same() {
+    let builder = Oncall::builder().variable("DATADOG_SECRET_ID", "").variable("SLACK_SECRET_ID", "");
+    let world = builder.start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let shop = world.bind("shop", &json!({}));
+    world.on_call(&shop, &ann, "08:00", "12:00");
+    for (time, inside) in [("09:00", vec!["ann"]), ("12:00", vec![])] {
+        world.at(time);
+        world.tick().await.unwrap();
+        assert_eq!(world.members(&shop, &[&ann]), inside, "{time}");
+    }
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoke_waits_for_no_alert() {
+    let (world, shop, ann) = scene().await;
+    world.tick().await.unwrap();
+    world.at("12:00");
+    let posts = world.faults.recorded().iter().filter(|call| call.contains("POST /api/v1/events")).count();
+    let call = format!(" Datadog POST /api/v1/events #{}", posts + 1);
+    world.faults.inject(Point { call, moment: Moment::Before, fault: Fault::Slow(Duration::from_secs(2)) });
+    let mut tick = Box::pin(world.tick());
+    let mut looks = tokio::time::interval(Duration::from_millis(5));
+    while !world.okta.members(&shop.group).is_empty() {
+        tokio::select! {
+            report = &mut tick => panic!("the alert was first: {report:?}"),
+            _ = looks.tick() => {}
+        }
+    }
+    let report = tick.await.unwrap();
+    assert_eq!(reasons(&report), ["shift_ended"]);
+    assert_eq!(world.members(&shop, &[&ann]), Vec::<String>::new());
+    assert_eq!(world.faults.struck().len(), 1);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_is_told_once_while_it_lasts_and_again_when_it_is_back() {
+    let (world, shop, ann) = scene().await;
+    let bob = world.engineer("bob").unwrap();
+    let second = world.pagerduty.schedule("second");
+    world.pagerduty.shift(&second, &bob.pagerduty, world.today("08:00"), world.today("20:00"));
+    let both = json!({"schedules": [shop.schedule, second], "max_members": 1});
+    let told = || world.alerts().iter().filter(|title| title.contains("BRAKE_PULLED")).count();
+    for (more, times) in [(&both, 1), (&both, 1), (&json!({}), 1), (&both, 2), (&both, 2)] {
+        world.write_binding(&shop, more);
+        world.minutes_later(1);
+        world.tick().await.unwrap();
+        assert_eq!(told(), times);
+    }
+    assert_eq!(world.members(&shop, &[&ann, &bob]), ["ann"], "nobody comes in while the brake is pulled");
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_is_tried_again_is_not_told_again() {
+    let (world, shop, ann) = scene().await;
+    let path = format!("/api/v1/groups/{}/users/{}", shop.group, ann.okta);
+    world.okta.replace(&format!("PUT {path}"), 2, Reply::html(500));
+    for _ in 0..3 {
+        world.minutes_later(1);
+        world.tick().await.unwrap();
+    }
+    assert_eq!(world.members(&shop, &[&ann]), ["ann"]);
+    event(&world, "Break-glass granted: shop");
+    world.okta.replace(&format!("DELETE {path}"), 2, Reply::html(500));
+    world.at("12:00");
+    for _ in 0..3 {
+        world.tick().await.unwrap();
+        world.minutes_later(1);
+    }
+    assert!(world.okta.members(&shop.group).is_empty());
+    event(&world, "Break-glass revoked: shop (shift_ended)");
+    assert_eq!(world.violations(), Vec::<String>::new());
+}

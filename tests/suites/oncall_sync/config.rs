@@ -1,0 +1,338 @@
+//! Mistakes in documents, secrets and the environment: said once, and nobody is moved because of them.
+
+use super::shifts::{NOBODY, delete_parameter, pagerduty_is_down};
+use keyturn_tests::aws::secrets_client;
+use keyturn_tests::lambda::Lambda;
+use keyturn_tests::rotator::built;
+use keyturn_tests::stacks::oncall::{Bound, CONFIG_PATH, Engineer, Oncall};
+use serde_json::{Value, json};
+
+/// Stores a secret as somebody with the AWS console would.
+pub(super) async fn put_secret(world: &Oncall, name: &str, value: &Value) {
+    let put = secrets_client(&world.aws.client_url()).put_secret_value().secret_id(name);
+    put.secret_string(value.to_string()).send().await.unwrap();
+}
+
+/// Two bindings, with Ann on call for both all day; nothing has run yet.
+fn shop_and_bank(world: &Oncall) -> (Bound, Bound, Engineer) {
+    let ann = world.engineer("ann").unwrap();
+    let (shop, bank) = (world.bind("shop", &json!({})), world.bind("bank", &json!({})));
+    for bound in [&shop, &bank] {
+        world.on_call(bound, &ann, "08:00", "20:00");
+    }
+    (shop, bank, ann)
+}
+
+/// The texts of all events of this title.
+fn told(world: &Oncall, title: &str) -> Vec<String> {
+    let events = world.datadog.events().into_iter().filter(|event| event["title"] == title);
+    events.map(|event| event["text"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_document_is_told_once_and_moves_nobody() {
+    let world = Oncall::start().await.unwrap();
+    let (shop, bank, ann) = shop_and_bank(&world);
+    let eve = world.engineer("eve").unwrap();
+    world.okta.add(&bank.group, &eve.okta);
+    let good = json!({"schedules": [bank.schedule], "okta_group": bank.group, "group_name": "break-glass-bank"});
+    let with = |key: &str, value: Value| {
+        let mut document = good.clone();
+        document[key] = value;
+        document.to_string()
+    };
+    let without = |key: &str| {
+        let mut document = good.clone();
+        document.as_object_mut().unwrap().remove(key);
+        document.to_string()
+    };
+    let policy = |levels: Value| {
+        let (group, name) = (&good["okta_group"], &good["group_name"]);
+        json!({"escalation_policy": "P1", "levels": levels, "okta_group": group, "group_name": name}).to_string()
+    };
+    let cases = [
+        ("{".to_owned(), "the document: "),
+        ("[]".to_owned(), "the document: "),
+        (format!("{good} {good}"), "there is something after the document"),
+        (with("eligable_group", json!("00g1")), "eligable_group: unknown field"),
+        (without("okta_group"), "missing field `okta_group`"),
+        (without("group_name"), "missing field `group_name`"),
+        (without("schedules"), "either schedules, or escalation_policy"),
+        (with("schedules", json!([])), "schedules: one to ten"),
+        (with("schedules", json!(["../users"])), "schedules[0]: "),
+        (with("escalation_policy", json!("P1")), "either schedules, or escalation_policy"),
+        (policy(json!([0])), "levels: "),
+        (with("okta_group", json!("00g/../x")), "okta_group: "),
+        (with("group_name", json!("")), "group_name: "),
+        (with("max_members", json!(0)), "max_members: 1 to 20"),
+        (with("max_new_per_run", json!(3)), "max_new_per_run: 1 to max_members"),
+        (with("eligible_group", good["okta_group"].clone()), "eligible_group: "),
+        (with("identities", json!({"P1": "http://okta"})), "identities.P1: "),
+        (with("keep", json!(["a b"])), "keep[0]: "),
+        (with("post_shift", json!("20m")), "post_shift: 15m at most"),
+        (with("max_stale", json!("1m")), "max_stale: 5m to 24h"),
+        (with("gap_confirm_runs", json!(0)), "gap_confirm_runs: 1 to 60"),
+        (with("out_of_band", json!("ignore")), "out_of_band: "),
+        (with("adoption", json!("Revoke")), "adoption: "),
+        (policy(json!([])), "levels: "),
+    ];
+    let title = format!("Break-glass: {CONFIG_PATH}/bank is not looked after (BINDING_INVALID)");
+    let mut before = 0;
+    for (document, problem) in &cases {
+        world.write_document("bank", document);
+        for _ in 0..2 {
+            world.minutes_later(1);
+            let report = world.tick().await.unwrap();
+            assert_eq!((&report["refused"], &report["bindings"]), (&json!(1), &json!(1)), "{document}");
+        }
+        assert_eq!(world.members(&shop, &[&ann, &eve]), ["ann"]);
+        assert_eq!(world.members(&bank, &[&ann, &eve]), ["eve"], "{document}");
+        let texts = told(&world, &title);
+        assert_eq!(texts.len(), before + 1, "{document}: {texts:?}");
+        assert!(texts[before].contains(problem), "{document}: {}", texts[before]);
+        before = texts.len();
+    }
+    world.write_document("bank", &good.to_string());
+    let report = world.tick().await.unwrap();
+    assert_eq!(report["refused"], 0);
+    assert_eq!(world.members(&bank, &[&ann, &eve]), ["ann", "eve"]);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_a_document_turns_bad_shifts_still_end_but_nobody_else_comes_or_leaves() {
+    let world = Oncall::start().await.unwrap();
+    let [ann, bob, eve] = ["ann", "bob", "eve"].map(|name| world.engineer(name).unwrap());
+    let shop = world.bind("shop", &json!({}));
+    let bank = world.bind("bank", &json!({}));
+    for (bound, end) in [(&shop, "12:00"), (&bank, "23:00")] {
+        world.on_call(bound, &ann, "08:00", end);
+    }
+    world.on_call(&shop, &bob, "12:00", "20:00");
+    world.tick().await.unwrap();
+    world.okta.add(&bank.group, &eve.okta);
+    // A typo in one; the other is named by somebody else's document.
+    world.write_document("shop", "{}");
+    let thief = json!({"schedules": ["PX"], "okta_group": bank.group, "group_name": "break-glass-bank"});
+    world.write_document("thief", &thief.to_string());
+    for time in ["11:59", "12:00", "16:00"] {
+        world.at(time);
+        let report = world.tick().await.unwrap();
+        assert_eq!(report["refused"], 3, "{report}");
+        let still: &[&str] = if time == "11:59" { &["ann"] } else { &[] };
+        assert_eq!(world.members(&shop, &[&ann, &bob]), still, "{time}");
+        assert_eq!(world.members(&bank, &[&ann, &eve]), ["ann", "eve"], "four hours later, in the middle of a shift");
+    }
+    world.write_binding(&shop, &json!({}));
+    world.minutes_later(1);
+    world.tick().await.unwrap();
+    assert_eq!(world.members(&shop, &[&ann, &bob]), ["bob"]);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_bindings_every_tick_fails() {
+    let world = Oncall::start().await.unwrap();
+    for action in ["sync", "plan", "doctor"] {
+        let error = world.event(&json!({"action": action})).await.unwrap_err();
+        assert_eq!(error.code(), "NO_BINDINGS", "{action}");
+        assert!(error.remedy().contains(CONFIG_PATH), "{error}");
+    }
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_bindings_of_one_group_are_both_refused() {
+    let world = Oncall::start().await.unwrap();
+    let (shop, bank, ann) = shop_and_bank(&world);
+    let same = Bound { id: "twin".to_owned(), ..bank.clone() };
+    world.write_binding(&same, &json!({"group_name": "break-glass-bank"}));
+    let report = world.tick().await.unwrap();
+    assert_eq!(report["refused"], 2);
+    assert_eq!(world.members(&bank, &[&ann]), NOBODY);
+    assert_eq!(world.members(&shop, &[&ann]), ["ann"]);
+    delete_parameter(&world, &format!("{CONFIG_PATH}/twin")).await;
+    world.tick().await.unwrap();
+    assert_eq!(world.members(&bank, &[&ann]), ["ann"]);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_not_the_one_that_was_meant_is_left_alone() {
+    type Break = fn(&Oncall, &mut Bound);
+    let cases: [(&str, Break); 6] = [
+        ("GROUP_NAME_DIFFERS", |world, bank| world.okta.rename_group(&bank.group, "everyone")),
+        ("GROUP_TYPE_REFUSED", |world, bank| bank.group = world.okta.group_of_type("break-glass-bank", "APP_GROUP")),
+        ("GROUP_TYPE_REFUSED", |world, bank| bank.group = world.okta.group_of_type("break-glass-bank", "BUILT_IN")),
+        ("GROUP_FILLED_BY_RULE", |world, bank| world.okta.rule(&bank.group, true)),
+        ("GROUP_NOT_FOUND", |world, bank| world.okta.delete_group(&bank.group)),
+        ("", |world, bank| world.okta.rule(&bank.group, false)),
+    ];
+    for (code, spoil) in cases {
+        let world = Oncall::start().await.unwrap();
+        let (shop, mut bank, ann) = shop_and_bank(&world);
+        let eve = world.engineer("eve").unwrap();
+        spoil(&world, &mut bank);
+        world.write_binding(&bank, &json!({}));
+        world.okta.add(&bank.group, &eve.okta);
+        let before = world.okta.members(&bank.group);
+        for _ in 0..2 {
+            let report = world.tick().await.unwrap();
+            assert_eq!(report["unknown"], usize::from(!code.is_empty()), "{code}: {report}");
+        }
+        assert_eq!(world.members(&shop, &[&ann, &eve]), ["ann"], "{code}");
+        if code.is_empty() {
+            assert_eq!(world.members(&bank, &[&ann, &eve]), ["ann", "eve"]);
+        } else {
+            assert_eq!(world.okta.members(&bank.group), before, "{code}");
+            let texts = told(&world, &format!("Break-glass: bank is not looked after ({code})"));
+            assert_eq!(texts.len(), 1, "{:?}", world.alerts());
+        }
+        assert_eq!(world.violations(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_in_a_group_that_was_renamed_still_leaves_on_time() {
+    let mut world = Oncall::start().await.unwrap();
+    let (ann, bob) = (world.engineer("ann").unwrap(), world.engineer("bob").unwrap());
+    let shop = world.bind("shop", &json!({}));
+    world.on_call(&shop, &ann, "08:00", "10:00");
+    world.on_call(&shop, &bob, "10:00", "20:00");
+    world.tick().await.unwrap();
+    world.okta.rename_group(&shop.group, "break-glass-old");
+    world.recycle().unwrap();
+    world.at("10:00");
+    world.tick().await.unwrap();
+    assert_eq!(world.members(&shop, &[&ann, &bob]), NOBODY);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_environment_is_the_answer_to_every_event() {
+    let world = Oncall::start().await.unwrap();
+    for (variable, value, problem) in [
+        ("CONFIG_PATH", "", "CONFIG_PATH: not set"),
+        ("CONFIG_PATH", "keyturn", "CONFIG_PATH: not a path"),
+        ("LEDGER_PATH", CONFIG_PATH, "LEDGER_PATH: the same as CONFIG_PATH"),
+        ("OKTA_SECRET_ID", "", "OKTA_SECRET_ID: not set"),
+        ("PAGERDUTY_SECRET_ID", "", "PAGERDUTY_SECRET_ID: not set"),
+        ("PAGERDUTY_API_URL", "http://api.pagerduty.com", "PAGERDUTY_API_URL: plain http"),
+        ("OKTA_ORG_URL", "https://corp.okta.com/api", "OKTA_ORG_URL: something after the host"),
+    ] {
+        let mut variables = world.variables().to_vec();
+        variables.retain(|(name, _)| name != variable);
+        variables.push((variable.to_owned(), value.to_owned()));
+        let bootstrap = built("oncall-sync").unwrap();
+        let lambda = Lambda::start("oncall-sync", bootstrap, variables, world.faults.clone()).await.unwrap();
+        for event in [json!({}), json!({"action": "plan"}), json!({"action": "nonsense"})] {
+            let error = lambda.invoke(event).await.result.unwrap_err();
+            assert_eq!(error.error_type, "CONFIGURATION_INVALID", "{error}");
+            assert!(error.error_message.contains(problem), "{error}");
+        }
+    }
+    assert!(world.faults.recorded().is_empty(), "{:?}", world.faults.recorded());
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_secret_is_refused_by_its_key_and_its_value_shown_nowhere() {
+    let okta = |url: &str| json!({"org_url": url, "token": "s3cret"});
+    let cases = [
+        ("keyturn/okta", okta("http://corp.okta.com"), "OKTA_SECRET_INVALID"),
+        ("keyturn/okta", okta("https://corp.okta.com.evil.example"), "OKTA_SECRET_INVALID"),
+        ("keyturn/okta", okta("https://corp-admin.okta.com"), "leave \"-admin\" out"),
+        ("keyturn/okta", json!({"org_url": "https://corp.okta.com"}), "\"token\" is missing"),
+        ("keyturn/okta", json!({"org_url": "https://corp.okta.com", "token": "s3cret", "x": 1}), "\"x\" is not known"),
+        ("keyturn/pagerduty", json!({"token": "s3cret", "url": "http://evil"}), "\"url\" is not a key"),
+        ("keyturn/pagerduty", json!({"token": "s3cret", "region": "mars"}), "\"region\" is neither us nor eu"),
+        ("keyturn/pagerduty", json!("s3cret"), "it is no JSON object"),
+        ("keyturn/datadog", json!({"api_key": "s3cret", "site": "evil.example"}), "\"site\" is none of"),
+        ("keyturn/datadog", json!({"api_key": "s3cret"}), "\"site\" is missing"),
+    ];
+    for (secret, value, problem) in cases {
+        let world = Oncall::start().await.unwrap();
+        let (shop, bank, ann) = shop_and_bank(&world);
+        put_secret(&world, secret, &value).await;
+        world.tick().await.unwrap();
+        let inside = if secret == "keyturn/datadog" { vec!["ann"] } else { vec![] };
+        for bound in [&shop, &bank] {
+            assert_eq!(world.members(bound, &[&ann]), inside, "{value}");
+        }
+        let answer = world.event(&json!({"action": "doctor"})).await.unwrap().to_string();
+        assert!(answer.contains(&json!(problem).to_string().trim_matches('"').to_owned()), "{problem}: {answer}");
+        assert!(!answer.contains("s3cret"), "{answer}");
+        assert_eq!(world.violations(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_secret_is_named() {
+    for (variable, line) in [("OKTA_SECRET_ID", "members"), ("PAGERDUTY_SECRET_ID", "source")] {
+        let world = Oncall::builder().variable(variable, "keyturn/none").start().await.unwrap();
+        let (shop, _, ann) = shop_and_bank(&world);
+        let answer = world.event(&json!({"action": "plan"})).await.unwrap();
+        let said = format!(
+            "  {line}: unknown: The secret keyturn/none does not exist or has no AWSCURRENT value. (CREDENTIAL_MISSING)"
+        );
+        assert!(answer["plan"].as_array().unwrap().contains(&json!(said)), "{answer}");
+        world.tick().await.unwrap();
+        assert_eq!(world.members(&shop, &[&ann]), NOBODY);
+        assert_eq!(world.violations(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_that_was_replaced_is_read_again_when_the_old_one_is_refused() {
+    let world = Oncall::start().await.unwrap();
+    let (ann, bob) = (world.engineer("ann").unwrap(), world.engineer("bob").unwrap());
+    let shop = world.bind("shop", &json!({}));
+    world.on_call(&shop, &ann, "08:00", "09:02");
+    world.on_call(&shop, &bob, "09:02", "20:00");
+    world.tick().await.unwrap();
+
+    let okta = world.okta.service_app(&["okta.groups.manage", "okta.groups.read", "okta.users.read"]).unwrap();
+    let value = json!({"org_url": world.okta.url(), "client_id": okta.client_id, "private_key": okta.jwk});
+    put_secret(&world, "keyturn/okta", &value).await;
+    world.okta.revoke_ssws();
+    let app = world.pagerduty.oauth_app(&["schedules.read", "oncalls.read", "users.read"]);
+    let value = json!({
+        "client_id": app.client_id, "client_secret": app.client_secret, "subdomain": app.subdomain, "region": "us",
+    });
+    put_secret(&world, "keyturn/pagerduty", &value).await;
+    world.pagerduty.revoke_token();
+
+    world.at("09:02");
+    let before = world.faults.recorded().len();
+    let report = world.tick().await.unwrap();
+    assert_eq!(world.members(&shop, &[&ann, &bob]), ["bob"], "{report}");
+    assert_eq!(report["unknown"], 0);
+    let calls = world.faults.recorded().split_off(before);
+    for secret in ["keyturn/okta", "keyturn/pagerduty"] {
+        let reads = calls.iter().filter(|call| call.contains("GetSecretValue") && call.contains("AWSCURRENT")).count();
+        assert_eq!(reads, 2, "one for each vendor, {secret}: {calls:?}");
+    }
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_is_read_again_after_five_minutes_and_not_before() {
+    let world = Oncall::start().await.unwrap();
+    let (shop, ..) = shop_and_bank(&world);
+    world.tick().await.unwrap();
+    let before = world.faults.recorded().len();
+    pagerduty_is_down(&world, &shop, 1);
+    for _ in 0..4 {
+        world.minutes_later(1);
+        world.tick().await.unwrap();
+    }
+    let reads = || {
+        let calls = world.faults.recorded().split_off(before);
+        calls.iter().filter(|call| call.contains("GetSecretValue")).count()
+    };
+    assert_eq!(reads(), 0);
+    world.minutes_later(1);
+    world.tick().await.unwrap();
+    assert_eq!(reads(), 2, "PagerDuty's and Okta's, five minutes old; no alert was sent");
+    assert_eq!(world.violations(), Vec::<String>::new());
+}

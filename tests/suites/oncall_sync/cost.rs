@@ -1,0 +1,186 @@
+//! What a tick costs the vendors: one request for each thing there is to know, and none for people who stay.
+
+use keyturn_tests::faults::{Fault, Moment, Point};
+use keyturn_tests::stacks::oncall::{Bound, Engineer, Oncall};
+use keyturn_tests::vendors::tally;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What the function allows itself at one vendor at a time.
+const AT_ONCE: usize = 8;
+/// PagerDuty's limit for a whole account, and Okta's for most of its endpoints is of that size, too.
+const A_MINUTE: usize = 960;
+
+/// Every request of a tick to PagerDuty and Okta, by name, and the parameters that it stored.
+async fn tick(world: &Oncall) -> (BTreeMap<String, usize>, Vec<String>) {
+    world.faults.reset();
+    slow_tick(world).await
+}
+
+/// The same, with the faults that were injected.
+async fn slow_tick(world: &Oncall) -> (BTreeMap<String, usize>, Vec<String>) {
+    world.forget_requests();
+    let report = world.tick().await.unwrap();
+    assert_eq!((&report["unknown"], &report["unfinished"]), (&json!(0), &json!(0)), "{report}");
+    let stored = world.faults.recorded().into_iter().filter(|call| call.contains("PutParameter")).collect();
+    (tally(&world.requests()), stored)
+}
+
+fn expected(calls: &[String]) -> BTreeMap<String, usize> {
+    calls.iter().map(|call| (call.clone(), 1)).collect()
+}
+
+fn schedule_v2(bound: &Bound) -> String {
+    format!("GET /schedules/{}", bound.schedule)
+}
+
+fn group(id: &str) -> String {
+    format!("GET /api/v1/groups/{id}/users")
+}
+
+async fn settled(more: serde_json::Value) -> (Oncall, Bound, Engineer) {
+    let world = Oncall::start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let shop = world.bind("shop", &more);
+    world.on_call(&shop, &ann, "08:00", "23:00");
+    world.tick().await.unwrap();
+    assert_eq!(world.members(&shop, &[&ann]), ["ann"]);
+    (world, shop, ann)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_nobody_comes_or_leaves_a_tick_is_one_request_per_schedule_and_group_and_none_per_person() {
+    let (world, shop, _) = settled(json!({})).await;
+    for _ in 0..5 {
+        world.minutes_later(1);
+        let (calls, stored) = tick(&world).await;
+        assert_eq!(calls, expected(&[schedule_v2(&shop), group(&shop.group)]));
+        assert_eq!(stored, Vec::<String>::new());
+    }
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn which_api_has_a_schedule_is_remembered_and_an_upgrade_is_noticed_at_the_cost_of_one_request() {
+    let (world, shop, _) = settled(json!({})).await;
+    let v3 = format!("GET /v3/schedules/{}", shop.schedule);
+    world.pagerduty.upgrade(&shop.schedule);
+    let (calls, _) = tick(&world).await;
+    assert_eq!(calls, expected(&[schedule_v2(&shop), v3.clone(), group(&shop.group)]));
+    let (calls, _) = tick(&world).await;
+    assert_eq!(calls, expected(&[v3, group(&shop.group)]));
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_of_several_pages_cost_one_request_per_page() {
+    let (world, shop, _) = settled(json!({"out_of_band": "report", "adoption": "report"})).await;
+    for name in ["bob", "cat", "dan", "eve"] {
+        world.okta.add(&shop.group, &world.engineer(name).unwrap().okta);
+    }
+    world.okta.page_size(2);
+    let policy = world.pagerduty.policy("primary");
+    for name in ["fay", "gus", "hal"] {
+        world.pagerduty.policy_level_user(&policy, 1, &world.engineer(name).unwrap().pagerduty);
+    }
+    world.pagerduty.page_size(2);
+    let team = world.okta.group("break-glass-team");
+    let document = json!({
+        "escalation_policy": policy, "levels": [1], "okta_group": team, "group_name": "break-glass-team", "max_members": 3,
+    });
+    world.write_document("team", &document.to_string());
+    tick(&world).await;
+    assert_eq!(world.okta.members(&team).len(), 3);
+    let (calls, _) = tick(&world).await;
+    let pages = [(schedule_v2(&shop), 1), (group(&shop.group), 3), ("GET /oncalls".to_owned(), 2), (group(&team), 2)];
+    assert_eq!(calls, BTreeMap::from(pages));
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ledger_is_stored_again_only_when_a_quarter_of_max_stale_has_passed() {
+    let (world, shop, _) = settled(json!({"max_stale": "40m"})).await;
+    let mut stored_at = Vec::new();
+    for minute in 1..=30 {
+        world.minutes_later(1);
+        let (_, stored) = tick(&world).await;
+        stored_at.extend(stored.iter().map(|call| (minute, call.contains(&shop.ledger_name()))));
+    }
+    assert_eq!(stored_at, [(10, true), (20, true), (30, true)]);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_bindings_have_in_common_is_read_once() {
+    let world = Oncall::start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let eligible = world.okta.group("dba-eligible");
+    world.okta.add(&eligible, &ann.okta);
+    let shop = world.bind("shop", &json!({"eligible_group": eligible}));
+    world.on_call(&shop, &ann, "08:00", "23:00");
+    let bank = world.bind("bank", &json!({"eligible_group": eligible, "schedules": [shop.schedule]}));
+    let (first, _) = tick(&world).await;
+    // Who ann is, and which rules there are, is asked once for both.
+    for call in [format!("GET /users/{}", ann.pagerduty), "GET /api/v1/groups/rules".to_owned()] {
+        assert_eq!(first.get(&call), Some(&1), "{call} in {first:?}");
+    }
+    assert_eq!(
+        (world.members(&shop, &[&ann]), world.members(&bank, &[&ann])),
+        (vec!["ann".into()], vec!["ann".into()])
+    );
+    let (calls, stored) = tick(&world).await;
+    assert_eq!(calls, expected(&[schedule_v2(&shop), group(&shop.group), group(&bank.group), group(&eligible)]));
+    assert_eq!(stored, Vec::<String>::new());
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+/// Has each vendor take its time for everything that is read of a binding, so that requests pile up if they can.
+fn take_time(world: &Oncall, bound: &Bound) {
+    let Bound { schedule, group, .. } = bound;
+    for call in [
+        format!("PagerDuty GET /schedules/{schedule}"),
+        format!("PagerDuty GET /v3/schedules/{schedule}"),
+        format!("okta GET /api/v1/groups/{group}"),
+        format!("okta GET /api/v1/groups/{group}/users"),
+    ] {
+        let fault = Fault::Slow(Duration::from_millis(5));
+        world.faults.inject(Point { call: format!(" {call} #1"), moment: Moment::Before, fault });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_bindings_stay_far_below_every_limit() {
+    const BINDINGS: usize = 200;
+    let mut world = Oncall::start().await.unwrap();
+    let people: Vec<Engineer> = (0..20).map(|n| world.engineer(&format!("dba{n}")).unwrap()).collect();
+    let bound: Vec<Bound> = (0..BINDINGS).map(|n| world.bind(&format!("b{n}"), &json!({}))).collect();
+    for (n, bound) in bound.iter().enumerate() {
+        world.on_call(bound, &people[n % people.len()], "08:00", "23:00");
+    }
+    for (state, cold) in [("everybody comes in", true), ("warm", false), ("cold", true)] {
+        if cold {
+            world.recycle().unwrap();
+        }
+        world.faults.reset();
+        for bound in &bound {
+            take_time(&world, bound);
+        }
+        slow_tick(&world).await;
+        let (pagerduty, okta) = (world.pagerduty.seen().len(), world.okta.seen().len());
+        let at_once = (world.pagerduty.most_at_once(), world.okta.most_at_once());
+        assert!(at_once.0 <= AT_ONCE && at_once.1 <= AT_ONCE, "{state}: {at_once:?} requests at the same time");
+        match state {
+            "everybody comes in" => {}
+            "warm" => assert_eq!((pagerduty, okta), (BINDINGS, BINDINGS)),
+            // Which API has each schedule, who the people are, and what the groups are called is found out anew.
+            _ => assert_eq!((pagerduty, okta), (2 * BINDINGS + people.len(), 2 * BINDINGS + 1 + people.len())),
+        }
+        assert!(pagerduty < A_MINUTE / 2, "{state}: {pagerduty} requests to PagerDuty");
+        world.minutes_later(1);
+    }
+    for (n, bound) in bound.iter().enumerate() {
+        assert_eq!(world.members(bound, &people.iter().collect::<Vec<_>>()), [format!("dba{}", n % people.len())]);
+    }
+    assert_eq!(world.violations(), Vec::<String>::new());
+}

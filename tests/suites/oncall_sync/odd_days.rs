@@ -1,0 +1,251 @@
+//! Days on which several things go wrong at once, or somebody means harm.
+
+use super::shifts::{NOBODY, delete_parameter, pagerduty_is_down, reasons};
+use keyturn_tests::aws::Refusal;
+use keyturn_tests::faults::{Fault, Moment, Point};
+use keyturn_tests::stacks::oncall::{CONFIG_PATH, Oncall};
+use keyturn_tests::vendors::Reply;
+use serde_json::json;
+use std::time::Duration;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_binding_that_is_renamed_keeps_its_people_and_its_holds() {
+    let world = Oncall::start().await.unwrap();
+    let [ann, bob] = ["ann", "bob"].map(|name| world.engineer(name).unwrap());
+    let shop = world.bind("shop", &json!({}));
+    let second = world.pagerduty.schedule("second");
+    world.write_binding(&shop, &json!({"schedules": [shop.schedule, second]}));
+    world.on_call(&shop, &ann, "08:00", "20:00");
+    world.pagerduty.shift(&second, &bob.pagerduty, world.today("08:00"), world.today("20:00"));
+    world.tick().await.unwrap();
+    assert_eq!(world.members(&shop, &[&ann, &bob]), ["ann", "bob"]);
+    let revoke = json!({"action": "revoke", "binding": "shop", "user": bob.okta, "reason": "left the company"});
+    world.event(&revoke).await.unwrap();
+    let document = world.aws.parameters.value(&format!("{CONFIG_PATH}/shop")).unwrap();
+    delete_parameter(&world, &format!("{CONFIG_PATH}/shop")).await;
+    world.write_document("store", &document);
+    for time in ["09:01", "11:30", "15:00"] {
+        world.at(time);
+        let report = world.tick().await.unwrap();
+        assert_eq!(world.members(&shop, &[&ann, &bob]), ["ann"], "{time} {report}");
+        assert_eq!((&report["bindings"], reasons(&report)), (&json!(1), Vec::new()));
+    }
+    // And back again, with what happened meanwhile.
+    let revoke = json!({"action": "revoke", "binding": "store", "user": ann.okta, "reason": "left the company"});
+    world.event(&revoke).await.unwrap();
+    delete_parameter(&world, &format!("{CONFIG_PATH}/store")).await;
+    world.write_document("shop", &document);
+    for time in ["15:01", "17:00"] {
+        world.at(time);
+        world.tick().await.unwrap();
+        assert_eq!(world.members(&shop, &[&ann, &bob]), NOBODY, "{time}");
+    }
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_makes_themselves_eligible_through_a_binding_of_their_own() {
+    let world = Oncall::start().await.unwrap();
+    let [ann, eve] = ["ann", "eve"].map(|name| world.engineer(name).unwrap());
+    let trusted = world.okta.group("trusted");
+    world.okta.add(&trusted, &ann.okta);
+    let shop = world.bind("shop", &json!({"eligible_group": trusted}));
+    world.on_call(&shop, &eve, "08:00", "20:00");
+    let own = world.pagerduty.schedule("eve's");
+    world.pagerduty.shift(&own, &eve.pagerduty, world.today("08:00"), world.today("20:00"));
+    let document = json!({"schedules": [own], "okta_group": trusted, "group_name": "trusted", "adoption": "revoke"});
+    world.write_document("eve", &document.to_string());
+    for _ in 0..3 {
+        let report = world.tick().await.unwrap();
+        assert_eq!(report["refused"], 1);
+        world.minutes_later(1);
+    }
+    assert!(world.okta.members(&trusted).iter().eq([&ann.okta]));
+    assert_eq!(world.members(&shop, &[&ann, &eve]), NOBODY);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_vanishes_is_no_gap() {
+    let world = Oncall::start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let shop = world.bind("shop", &json!({}));
+    let policy = world.pagerduty.policy("shop");
+    world.pagerduty.policy_level_user(&policy, 1, &ann.pagerduty);
+    let follow = |policy: &str| {
+        let document = json!({
+            "escalation_policy": policy, "levels": [1], "okta_group": shop.group, "group_name": "break-glass-shop",
+        });
+        world.write_document("shop", &document.to_string());
+    };
+    follow(&policy);
+    world.tick().await.unwrap();
+    follow("PGONE01");
+    for _ in 0..5 {
+        world.minutes_later(1);
+        let report = world.tick().await.unwrap();
+        assert_eq!((report["unknown"].as_u64(), world.members(&shop, &[&ann])), (Some(1), vec!["ann".to_owned()]));
+    }
+    world.minutes_later(120);
+    assert_eq!(reasons(&world.tick().await.unwrap()), ["stale"]);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_leave_on_time_while_no_ledger_can_be_written() {
+    let world = Oncall::start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    // More than are written at a time, so that a queue of writes would hold the last ones up.
+    let bound: Vec<_> = (0..20).map(|n| world.bind(&format!("b{n}"), &json!({}))).collect();
+    for bound in &bound {
+        world.on_call(bound, &ann, "08:00", "12:00");
+    }
+    world.tick().await.unwrap();
+    world.at("12:00");
+    for n in 1..40 {
+        for bound in &bound {
+            let call = format!(" PutParameter {} #{}", bound.ledger_name(), n);
+            let fault = Fault::Slow(Duration::from_mins(1));
+            world.faults.inject(Point { call, moment: Moment::Before, fault });
+        }
+    }
+    let report = world.tick().await.unwrap();
+    for bound in &bound {
+        assert_eq!(world.members(bound, &[&ann]), NOBODY, "{report}");
+    }
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_leave_on_time_while_secrets_manager_is_down() {
+    let world = Oncall::start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let shop = world.bind("shop", &json!({}));
+    world.on_call(&shop, &ann, "08:00", "12:00");
+    world.tick().await.unwrap();
+    world.aws.refuse("GetSecretValue", Refusal::InternalError, 1000);
+    world.at("12:00");
+    let report = world.tick().await.unwrap();
+    assert_eq!(reasons(&report), ["shift_ended"], "{report}");
+    assert_eq!(world.members(&shop, &[&ann]), NOBODY);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_shifts_without_a_break_are_one_when_pagerduty_fails_between_them() {
+    let world = Oncall::start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let shop = world.bind("shop", &json!({"max_stale": "8h"}));
+    world.on_call(&shop, &ann, "08:00", "12:00");
+    world.on_call(&shop, &ann, "12:00", "15:00");
+    world.at("11:55");
+    world.tick().await.unwrap();
+    assert_eq!(world.ledger(&shop).unwrap()["rows"][0]["shift_end"], "2026-03-02T15:00:00Z");
+    pagerduty_is_down(&world, &shop, 3);
+    for (time, left) in [("12:00", 0), ("14:59", 0), ("15:00", 1)] {
+        world.at(time);
+        assert_eq!(reasons(&world.tick().await.unwrap()).len(), left, "{time}");
+    }
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_by_hand_that_cannot_be_lengthened_lasts_as_long_as_before() {
+    let world = Oncall::start().await.unwrap();
+    let cal = world.engineer("cal").unwrap();
+    let shop = world.bind("shop", &json!({}));
+    world.tick().await.unwrap();
+    let grant = json!({"action": "grant", "binding": "shop", "user": cal.okta, "minutes": 60, "reason": "INC-42"});
+    world.event(&grant).await.unwrap();
+    world.at("09:50");
+    world.okta.replace(&format!("GET /api/v1/users/{}", cal.okta), 1, user(&cal.okta, &cal.email));
+    world.okta.replace(&format!("GET /api/v1/users/{}", cal.okta), 3, Reply::html(500));
+    assert_eq!(world.event(&grant).await.unwrap_err().code(), "CHANGE_UNFINISHED");
+    for (time, members) in [("09:51", &["cal"][..]), ("09:59", &["cal"]), ("10:00", &[])] {
+        world.at(time);
+        world.tick().await.unwrap();
+        assert_eq!(world.members(&shop, &[&cal]), members, "{time}");
+    }
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+fn user(id: &str, email: &str) -> Reply {
+    Reply::json(200, &json!({"id": id, "status": "ACTIVE", "profile": {"login": email, "email": email}}))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_was_handed_on_at_pagerduty_does_not_let_its_old_owner_in() {
+    let world = Oncall::start().await.unwrap();
+    let [ann, bob, cal] = ["ann", "bob", "cal"].map(|name| world.engineer(name).unwrap());
+    let shop = world.bind("shop", &json!({}));
+    let bank = world.bind("bank", &json!({}));
+    // Seen on call for one binding, so that who he is at Okta is remembered.
+    world.on_call(&shop, &bob, "08:00", "10:00");
+    world.on_call(&shop, &ann, "10:00", "20:00");
+    world.on_call(&bank, &bob, "09:30", "20:00");
+    world.tick().await.unwrap();
+    world.pagerduty.set_email(&bob.pagerduty, &cal.email);
+    world.at("09:30");
+    for _ in 0..2 {
+        world.tick().await.unwrap();
+        world.minutes_later(1);
+    }
+    assert_eq!(world.members(&bank, &[&ann, &bob, &cal]), ["cal"]);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn not_even_while_the_old_owner_moves_from_one_binding_to_another() {
+    let world = Oncall::start().await.unwrap();
+    let [bob, cal] = ["bob", "cal"].map(|name| world.engineer(name).unwrap());
+    let (shop, bank) = (world.bind("shop", &json!({})), world.bind("bank", &json!({})));
+    world.on_call(&shop, &bob, "08:00", "09:40");
+    world.on_call(&bank, &bob, "09:40", "20:00");
+    world.tick().await.unwrap();
+    world.pagerduty.set_email(&bob.pagerduty, &cal.email);
+    world.at("09:40");
+    world.tick().await.unwrap();
+    assert_eq!(world.members(&bank, &[&bob, &cal]), NOBODY);
+    world.minutes_later(1);
+    world.tick().await.unwrap();
+    assert_eq!(world.members(&bank, &[&bob, &cal]), ["cal"]);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_binding_given_up_together_with_its_group_ends_quietly() {
+    let world = Oncall::start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let (shop, bank) = (world.bind("shop", &json!({})), world.bind("bank", &json!({})));
+    for bound in [&shop, &bank] {
+        world.on_call(bound, &ann, "08:00", "12:00");
+    }
+    world.tick().await.unwrap();
+    delete_parameter(&world, &format!("{CONFIG_PATH}/shop")).await;
+    world.okta.delete_group(&shop.group);
+    world.at("12:00");
+    world.tick().await.unwrap();
+    assert_eq!(world.ledger(&shop).unwrap()["rows"], json!([]));
+    world.minutes_later(1);
+    let report = world.tick().await.unwrap();
+    assert_eq!((&report["bindings"], &report["unfinished"]), (&json!(1), &json!(0)), "{report}");
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_lacks_a_permission_is_told_once_and_not_every_minute() {
+    let world = Oncall::start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let shop = world.bind("shop", &json!({}));
+    world.on_call(&shop, &ann, "08:00", "20:00");
+    world.okta.forbid(keyturn_tests::vendors::okta::Permission::MembersManage);
+    for _ in 0..5 {
+        world.tick().await.unwrap();
+        world.minutes_later(1);
+    }
+    let told = world.alerts();
+    let not_granted: Vec<_> = told.iter().filter(|title| title.contains("ON_CALL_NOT_GRANTED")).collect();
+    assert_eq!(not_granted.len(), 1, "{told:?}");
+    assert_eq!(told.iter().filter(|title| title.contains("granted: shop")).count(), 1, "{told:?}");
+    assert_eq!(world.violations(), Vec::<String>::new());
+}

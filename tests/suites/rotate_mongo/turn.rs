@@ -1,0 +1,71 @@
+//! One key turns, and nobody notices: each strategy, at each target.
+
+use super::scene::{refused, rotates, step};
+use keyturn_tests::stacks::mongo::{MongoApp, MongoStack};
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_users_password_turns_at_atlas_and_the_old_one_is_dead() {
+    let stack = MongoStack::builder().clusters(2).start().await.unwrap();
+    turns_fixed(&stack, &stack.atlas_app("shop").await.unwrap()).await;
+    turns_alternating(&stack, &stack.atlas_app("pay").await.unwrap()).await;
+    assert_eq!(stack.atlas.live_tokens(), 0, "every token is given back");
+    assert_eq!(stack.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_users_password_turns_at_atlas_with_an_api_key() {
+    let stack = MongoStack::builder().api_key().start().await.unwrap();
+    turns_fixed(&stack, &stack.atlas_app("shop").await.unwrap()).await;
+    turns_alternating(&stack, &stack.atlas_app("pay").await.unwrap()).await;
+    assert_eq!(stack.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_users_password_turns_on_a_server_of_ones_own() {
+    let stack = MongoStack::start().await.unwrap();
+    turns_fixed(&stack, &stack.own_app("shop").await.unwrap()).await;
+    turns_alternating(&stack, &stack.own_app("pay").await.unwrap()).await;
+    assert_eq!(stack.violations(), Vec::<String>::new());
+}
+
+async fn turns_fixed(stack: &MongoStack, app: &MongoApp) {
+    for _ in 0..2 {
+        let before = stack.value(&app.secret, "AWSCURRENT").unwrap();
+        let mut after = rotates(stack, app).await;
+        assert!(!stack.logs_in(&app.secret, "AWSPREVIOUS").await.unwrap(), "the old password is dead");
+        let password = after["password"].as_str().unwrap();
+        assert!(password.len() == 40 && password.bytes().all(|byte| byte.is_ascii_alphanumeric()), "40 of A-Za-z0-9");
+        after["password"] = before["password"].clone();
+        assert_eq!(after, before, "nothing else has changed");
+    }
+}
+
+async fn turns_alternating(stack: &MongoStack, app: &MongoApp) {
+    stack.tag(&app.secret, "strategy", "alternating").unwrap();
+    let twin = format!("{}_clone", app.user);
+    for expected in [&twin, &app.user, &twin] {
+        let after = rotates(stack, app).await;
+        assert_eq!(after["username"], json!(expected));
+        assert!(stack.logs_in(&app.secret, "AWSPREVIOUS").await.unwrap(), "who has the old value goes on working");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_that_is_saved_without_rotating_is_tested_and_changes_nothing() {
+    let stack = MongoStack::start().await.unwrap();
+    for app in [stack.own_app("shop").await.unwrap(), stack.atlas_app("pay").await.unwrap()] {
+        let before = stack.mongo.users().await.unwrap();
+        let text = stack.aws.secrets.value(&app.secret, "AWSCURRENT").unwrap().unwrap();
+        let token = stack.stage(&app.secret).unwrap();
+        let client = keyturn_tests::aws::secrets_client(&stack.aws.client_url());
+        let put = client.put_secret_value().secret_id(&app.secret).client_request_token(&token);
+        put.secret_string(text).version_stages("AWSPENDING").send().await.unwrap();
+        let report = step(&stack, &app, &token, "testSecret").await.unwrap();
+        assert_eq!(report["outcome"], json!("pending_proven"));
+        // Set or finished it would look rotated, with the password that everybody has.
+        refused(step(&stack, &app, &token, "setSecret").await, "PENDING_IS_CURRENT_PASSWORD", &["was copied"]);
+        assert_eq!(stack.mongo.users().await.unwrap(), before);
+    }
+    assert_eq!(stack.violations(), Vec::<String>::new());
+}

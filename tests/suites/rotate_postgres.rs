@@ -1,0 +1,13 @@
+//! `rotate-postgres`: whole rotations, on every version of PostgreSQL where the version makes a difference.
+
+mod causes;
+mod checks;
+mod clients;
+mod crash;
+mod guards;
+mod input;
+mod leaks;
+mod rotation;
+pub mod scene;
+mod service;
+mod takeover;

@@ -1,0 +1,148 @@
+//! What passes: others at work on the same roles, a server with no connection left or on its way up or down.
+
+use crate::rotate_postgres::scene::{Refusal, Scene, eventually};
+use keyturn_tests::stacks::postgres::Stack;
+use rustix::process::{Pid, Signal, kill_process};
+use std::time::Duration;
+
+#[tokio::test]
+async fn two_rotations_of_one_application_do_not_overlap() {
+    let scene = Scene::start(16).await;
+    scene.login("shared", "").await;
+    let secret = scene.secret_of("shared");
+    let token = scene.stage(&secret).unwrap();
+    scene.step(&secret, &token, "createSecret").await.unwrap();
+
+    scene.sql("SELECT pg_advisory_lock(hashtextextended('shared', 0))").await;
+    scene.lambda.set_timeout(Duration::from_secs(4));
+    let says =
+        ["Another rotation of \"shared\" holds its lock on localhost:", "lets go when its session ends", "pg_locks"];
+    scene.refuses_step(&secret, &token, "setSecret", &Refusal("ROTATION_LOCKED", &says)).await;
+
+    // Once it lets go, the same step goes through, in time.
+    scene.lambda.set_timeout(Duration::from_secs(30));
+    let (step, ()) = tokio::join!(scene.step(&secret, &token, "setSecret"), async {
+        waits_for_the_lock(&scene).await;
+        scene.sql("SELECT pg_advisory_unlock(hashtextextended('shared', 0))").await;
+    });
+    step.unwrap();
+    scene.step(&secret, &token, "testSecret").await.unwrap();
+    scene.ends();
+}
+
+async fn waits_for_the_lock(scene: &Scene) {
+    eventually("the rotation has asked for its lock", async || {
+        scene.ask("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name LIKE 'keyturn%' AND query LIKE '%advisory%')").await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rotation_waits_for_somebody_who_changes_the_same_role_and_goes_on() {
+    let scene = Scene::start(16).await;
+    for (user, others_work, ending) in [
+        // "tuple concurrently updated".
+        ("twofold", "ALTER ROLE twofold_clone CONNECTION LIMIT 7", "COMMIT"),
+        ("undone", "ALTER ROLE undone_clone CONNECTION LIMIT 7", "ROLLBACK"),
+        // A clone that appears meanwhile: 23505 on pg_authid_rolname_index.
+        (
+            "born",
+            "CREATE ROLE born_clone LOGIN IN ROLE born; GRANT born_clone TO rotation_admin WITH ADMIN OPTION",
+            "COMMIT",
+        ),
+    ] {
+        scene.login(user, "").await;
+        if user != "born" {
+            scene.login(&format!("{user}_clone"), &format!("IN ROLE {user}")).await;
+        }
+        let secret = scene.secret_of(user);
+        let other = scene.postgres.admin_client().await.unwrap();
+        other.batch_execute(&format!("BEGIN; {others_work}")).await.unwrap();
+        let (clone, ()) = tokio::join!(scene.rotates(&secret), async {
+            eventually("the rotation waits", async || {
+                scene.ask("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name LIKE 'keyturn%' AND wait_event_type = 'Lock')").await
+            })
+            .await;
+            other.batch_execute(ending).await.unwrap();
+        });
+        assert_eq!(clone, format!("{user}_clone"));
+        let mine: bool = scene.ask(&format!("SELECT pg_has_role('{clone}', '{user}', 'USAGE')")).await;
+        assert!(mine, "{user}");
+    }
+    let log = scene.postgres.server_log().unwrap();
+    assert!(
+        log.contains("tuple concurrently updated") && log.contains("pg_authid_rolname_index"),
+        "nothing has collided"
+    );
+    scene.ends();
+}
+
+#[tokio::test]
+async fn a_lock_that_is_never_let_go_ends_the_step_with_its_cause() {
+    let scene = Scene::start(16).await;
+    scene.login("stuck", "").await;
+    scene.login("stuck_clone", "IN ROLE stuck").await;
+    let secret = scene.secret_of("stuck");
+    let token = scene.pending(&secret, "stuck_clone").await;
+    let other = scene.postgres.admin_client().await.unwrap();
+    other.batch_execute("BEGIN; ALTER ROLE stuck_clone CONNECTION LIMIT 7").await.unwrap();
+
+    scene.lambda.set_timeout(Duration::from_secs(5));
+    let says = [
+        "had not answered when the invocation's time was nearly up (while changing the user)",
+        "wait_event_type = 'Lock'",
+    ];
+    Refusal("DATABASE_UNREACHABLE", &says).is(scene.step(&secret, &token, "setSecret").await, "setSecret");
+    other.batch_execute("ROLLBACK").await.unwrap();
+    scene.lambda.set_timeout(Duration::from_secs(30));
+    scene.step(&secret, &token, "setSecret").await.unwrap();
+    assert!(scene.step(&secret, &token, "testSecret").await.is_ok());
+    scene.ends();
+}
+
+#[tokio::test]
+async fn a_server_without_a_free_connection_is_tried_again_and_then_named() {
+    let scene = Scene::of(Stack::builder(16).postgres(|server| server.setting("max_connections", "8"))).await;
+    scene.login("queued", "").await;
+    let secret = scene.secret_of("queued");
+    // All but the three that are kept for superusers, and this scene's own.
+    let mut crowd = Vec::new();
+    while let Ok(client) = scene.postgres.client("queued", &scene.password, "postgres").await {
+        crowd.push(client);
+        assert!(crowd.len() < 8);
+    }
+    let says = ["has no connection left: ", "Raise max_connections", "SELECT usename, count(*) FROM pg_stat_activity"];
+    scene.refuses(&secret, "queued_clone", Refusal("TOO_MANY_CLIENTS", &says)).await;
+
+    // They go while the function tries.
+    let secret = scene.secret("queued-after", &scene.of_user("queued")).unwrap();
+    let (clone, ()) = tokio::join!(scene.rotates(&secret), async {
+        let refusals =
+            || scene.postgres.server_log().unwrap().matches("remaining connection slots are reserved").count();
+        let before = refusals();
+        eventually("the function is refused", async || refusals() > before).await;
+        crowd.clear();
+    });
+    assert_eq!(clone, "queued_clone");
+    scene.ends();
+}
+
+#[tokio::test]
+async fn a_server_that_shuts_down_is_told_from_one_that_is_not_there() {
+    let scene = Scene::start(16).await;
+    scene.login("late", "").await;
+    let secret = scene.secret_of("late");
+    let before = scene.roles().await;
+    // A smart shutdown waits for sessions to end, and this scene has one.
+    kill_process(Pid::from_raw(i32::try_from(scene.postgres.pid()).unwrap()).unwrap(), Signal::TERM).unwrap();
+    eventually("the server takes no connections", async || scene.postgres.admin_client().await.is_err()).await;
+    let says =
+        ["takes no connections now: the database system is shutting down (SQLSTATE 57P03)", "Try again when it is up"];
+    let token = scene.stage(&secret).unwrap();
+    Refusal("DATABASE_UNAVAILABLE", &says).is(scene.step(&secret, &token, "createSecret").await, "createSecret");
+    assert_eq!(scene.aws.secrets.value(&secret, "AWSPENDING").unwrap(), None);
+    let token = scene.pending(&secret, "late_clone").await;
+    Refusal("DATABASE_UNAVAILABLE", &says).is(scene.step(&secret, &token, "setSecret").await, "setSecret");
+    assert_eq!(scene.roles().await, before);
+    scene.ends();
+}

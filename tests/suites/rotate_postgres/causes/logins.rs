@@ -1,0 +1,252 @@
+//! What servers say to a login.
+
+use crate::rotate_postgres::scene::{Refusal, Scene, eventually};
+use keyturn_tests::postgres::fakes::{FakePostgres, Manner};
+use keyturn_tests::stacks::postgres::Stack;
+use postgres_protocol::password;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_login_that_fails_says_why() {
+    let scene = Scene::of(Stack::builder(16).postgres(|server| {
+        server
+            .hba("hostssl all barred 127.0.0.1/32 reject")
+            .hba("hostssl all trusted 127.0.0.1/32 trust")
+            .hba("hostssl all clear 127.0.0.1/32 password")
+            .hba("hostssl all identified 127.0.0.1/32 ident")
+            .hba("hostssl \"/^(?!unlisted)\" all 127.0.0.1/32 scram-sha-256")
+    }))
+    .await;
+    a_password_that_the_server_refuses(&scene).await;
+    a_password_that_the_server_accepts_and_then_something_else(&scene).await;
+    a_way_of_authentication_that_proves_nothing_or_gives_the_password_away(&scene).await;
+    an_entry_in_pg_hba_conf_that_is_missing_or_rejects(&scene).await;
+    a_certificate_that_is_not_the_hosts(&scene).await;
+    a_real_server_without_tls(&scene).await;
+    scene.ends();
+}
+
+async fn a_password_that_the_server_refuses(scene: &Scene) {
+    // All alike to the server: a wrong password, no such user, no password set, one whose time is over.
+    let past = "VALID UNTIL '2001-01-01'";
+    for (user, sql) in [
+        ("wrong", "ALTER ROLE wrong PASSWORD 'another'"),
+        ("absent", "DROP ROLE absent"),
+        ("bare", "ALTER ROLE bare PASSWORD NULL"),
+        ("expired", &format!("ALTER ROLE expired {past}")),
+    ] {
+        scene.stranger(user, "").await;
+        scene.sql(sql).await;
+        let refused = format!("localhost:{} refused the password of {user:?}", scene.database_port());
+        let says = [&refused, "no such user", "VALID UNTIL is past", "aws secretsmanager put-secret-value"];
+        scene
+            .refuses(&scene.secret_of(user), &format!("{user}_clone"), Refusal("CURRENT_PASSWORD_REFUSED", &says))
+            .await;
+    }
+
+    // In testSecret it is the pending user's.
+    scene.login("untested", "").await;
+    let secret = scene.secret_of("untested");
+    let token = scene.pending(&secret, "untested_clone").await;
+    let says = [
+        "refused the password of \"untested_clone\"",
+        "SELECT rolcanlogin, rolvaliduntil FROM pg_roles WHERE rolname = 'untested_clone'",
+    ];
+    scene.refuses_step(&secret, &token, "testSecret", &Refusal("PASSWORD_REFUSED", &says)).await;
+}
+
+async fn a_password_that_the_server_accepts_and_then_something_else(scene: &Scene) {
+    scene.sql("CREATE DATABASE private").await;
+    scene.sql("REVOKE CONNECT ON DATABASE private FROM PUBLIC").await;
+    for (user, sql, database, code, what, remedy) in [
+        (
+            "limited",
+            "ALTER ROLE limited CONNECTION LIMIT 0",
+            "postgres",
+            "CONNECTION_LIMIT_REACHED",
+            "the user's own connection limit is reached",
+            "ALTER ROLE \"limited\" CONNECTION LIMIT -1",
+        ),
+        (
+            "retired",
+            "ALTER ROLE retired NOLOGIN",
+            "postgres",
+            "ROLE_CANNOT_LOG_IN",
+            "the role may not log in",
+            "ALTER ROLE \"retired\" LOGIN",
+        ),
+        (
+            "lost",
+            "SELECT",
+            "nowhere",
+            "DATABASE_NOT_FOUND",
+            "there is no database \"nowhere\"",
+            "Correct \"dbname\" in the secret",
+        ),
+        (
+            "outside",
+            "SELECT",
+            "private",
+            "CONNECT_DENIED",
+            "it lacks CONNECT on database \"private\"",
+            "GRANT CONNECT ON DATABASE \"private\" TO \"outside\"",
+        ),
+    ] {
+        scene.login(user, "").await;
+        scene.sql(sql).await;
+        let mut value = scene.of_user(user);
+        value["dbname"] = json!(database);
+        let secret = scene.secret(user, &value).unwrap();
+        let valid = format!("The password of {user:?} at localhost:{} is valid, but {what}.", scene.database_port());
+        scene.refuses(&secret, &format!("{user}_clone"), Refusal(code, &[&valid, remedy])).await;
+    }
+}
+
+async fn a_way_of_authentication_that_proves_nothing_or_gives_the_password_away(scene: &Scene) {
+    for (user, code, what, remedy) in [
+        (
+            "trusted",
+            "AUTH_METHOD_REFUSED",
+            "lets this user in without asking for the password",
+            "Have pg_hba.conf ask for scram-sha-256",
+        ),
+        (
+            "clear",
+            "AUTH_METHOD_REFUSED",
+            "asks for the password in clear text. No password was sent.",
+            "REVOKE rds_iam FROM \"clear\"",
+        ),
+        (
+            "identified",
+            "IAM_AUTH_ONLY",
+            "does not take passwords from \"identified\"",
+            "REVOKE rds_iam FROM \"identified\"",
+        ),
+    ] {
+        scene.login(user, "").await;
+        scene.refuses(&scene.secret_of(user), &format!("{user}_clone"), Refusal(code, &[what, remedy])).await;
+    }
+
+    // The same from servers that would note what they are sent.
+    for (n, (manner, what)) in [
+        (Manner::AsksForPlainPassword, "asks for the password in clear text"),
+        (Manner::TrustsEverybody, "lets this user in without asking for the password"),
+        (Manner::RefusesTls, "does not offer TLS"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let fake = FakePostgres::start(manner, scene.postgres.certificates()).await.unwrap();
+        let (secret, place) = scene.secret_at(&format!("fake-{n}"), "localhost", fake.port());
+        let code = if manner == Manner::RefusesTls { "TLS_NOT_OFFERED" } else { "AUTH_METHOD_REFUSED" };
+        scene.refuses(&secret, "app_clone", Refusal(code, &[&place, what])).await;
+        let seen = fake.seen();
+        assert!(seen.connections > 0 && seen.passwords == 0 && seen.statements == 0, "{manner:?}: {seen:?}");
+        assert_eq!(seen.users.is_empty(), manner == Manner::RefusesTls, "a client went on without TLS");
+    }
+}
+
+async fn an_entry_in_pg_hba_conf_that_is_missing_or_rejects(scene: &Scene) {
+    scene.login("barred", "").await;
+    let says = [
+        "lets \"barred\" into \"postgres\" over TLS",
+        "pg_hba.conf rejects connection",
+        "hostssl all all <the function's network> scram-sha-256",
+    ];
+    scene.refuses(&scene.secret_of("barred"), "barred_clone", Refusal("HBA_REFUSED", &says)).await;
+
+    scene.sql("CREATE DATABASE unlisted").await;
+    scene.login("keyless", "").await;
+    let mut value = scene.of_user("keyless");
+    value["dbname"] = json!("unlisted");
+    let secret = scene.secret("keyless", &value).unwrap();
+    let says = ["into \"unlisted\" over TLS", "no pg_hba.conf entry for host", "hostssl all all"];
+    scene.refuses(&secret, "keyless_clone", Refusal("HBA_REFUSED", &says)).await;
+}
+
+async fn a_certificate_that_is_not_the_hosts(scene: &Scene) {
+    scene.login("secure", "").await;
+    // Another spelling of 127.0.0.1, which the certificate does not name.
+    let (secret, place) = scene.secret_at("misnamed", "127.1", scene.database_port());
+    let says = [format!("The TLS handshake with {place} failed"), "DATABASE_CA_FILE".to_owned(), "mismatch".to_owned()];
+    let says: Vec<&str> = says.iter().map(String::as_str).collect();
+    scene.refuses(&secret, "app_clone", Refusal("TLS_UNTRUSTED", &says)).await;
+
+    let stranger = keyturn_tests::certificates::Certificates::new().unwrap();
+    let function = scene
+        .function("with-another-authority", &[("DATABASE_CA_FILE", &stranger.ca_file().display().to_string())])
+        .await;
+    let secret = scene.secret_of("secure");
+    scene.aws.secrets.set_rotation(&secret, &function.invoke_url()).unwrap();
+    let outcome = scene.rotate(&secret).await.unwrap();
+    let error = outcome.error().unwrap().clone();
+    Refusal("TLS_UNTRUSTED", &["unable to get local issuer certificate", "set DATABASE_CA_FILE to its PEM file"])
+        .is(Err(error), "another authority");
+    assert_eq!(scene.aws.secrets.value(&secret, "AWSPENDING").unwrap(), None);
+}
+
+async fn a_real_server_without_tls(scene: &Scene) {
+    scene.login("bygone", "").await;
+    let secret = scene.secret_of("bygone");
+    let reload = async |sql: &str, state: &str| {
+        scene.sql(sql).await;
+        scene.sql("SELECT pg_reload_conf()").await;
+        eventually(state, async || scene.ask::<String>("SHOW ssl").await == state).await;
+    };
+    reload("ALTER SYSTEM SET ssl = off", "off").await;
+    let says = ["does not offer TLS", "ssl = on", "never connects in clear text"];
+    // Other processes of the server may take the change a moment later than this session.
+    let token = scene.stage(&secret).unwrap();
+    eventually("no TLS", async || {
+        scene.step(&secret, &token, "testSecret").await.is_err_and(|e| e.error_type != "TLS_UNTRUSTED")
+    })
+    .await;
+    scene.refuses(&secret, "bygone_clone", Refusal("TLS_NOT_OFFERED", &says)).await;
+    reload("ALTER SYSTEM RESET ssl", "on").await;
+    assert_eq!(scene.rotates(&scene.secret("bygone-after", &scene.of_user("bygone")).unwrap()).await, "bygone_clone");
+}
+
+#[tokio::test]
+async fn md5_hashes_are_replaced_or_refused_as_the_operator_says() {
+    let scene = Scene::of(
+        Stack::builder(18)
+            .postgres(|server| server.setting("password_encryption", "md5").hba("hostssl all all 127.0.0.1/32 md5")),
+    )
+    .await;
+    let hash = |user: &str| format!("SELECT rolpassword FROM pg_authid WHERE rolname = '{user}'");
+    for user in ["ancient", "wary", "keen"] {
+        scene.login(user, "").await;
+        scene.sql(&format!("ALTER ROLE {user} PASSWORD '{}'", password::md5(scene.password.as_bytes(), user))).await;
+    }
+
+    // As the server says, which is md5 here; the clone's hash, too.
+    let secret = scene.secret_of("ancient");
+    assert_eq!(scene.rotates(&secret).await, "ancient_clone");
+    assert!(scene.ask::<String>(&hash("ancient_clone")).await.starts_with("md5"));
+
+    let scram = scene.function("with-scram", &[("PASSWORD_HASH", "scram")]).await;
+    let secret = scene.secret_of("wary");
+    let before = scene.roles().await;
+    let token = scene.stage(&secret).unwrap();
+    let event = json!({"Step": "createSecret", "SecretId": secret, "ClientRequestToken": token});
+    let says = [
+        "\"wary\"",
+        "asks for an MD5 answer",
+        "No password was sent",
+        "give \"wary\" a SCRAM password",
+        "PASSWORD_HASH=auto",
+    ];
+    Refusal("AUTH_METHOD_REFUSED", &says).is(scram.invoke(event).await.result, "an MD5 hash");
+    assert_eq!(scene.roles().await, before);
+
+    // The server's operator turns to SCRAM: the rotation replaces the hashes one by one, and the function may insist on it then.
+    scene.sql("ALTER DATABASE postgres SET password_encryption = 'scram-sha-256'").await;
+    let secret = scene.secret_of("keen");
+    for user in ["keen_clone", "keen"] {
+        assert_eq!(scene.rotates(&secret).await, user);
+        assert!(scene.ask::<String>(&hash(user)).await.starts_with("SCRAM-SHA-256$4096:"));
+    }
+    scene.aws.secrets.set_rotation(&secret, &scram.invoke_url()).unwrap();
+    assert_eq!(scene.rotates(&secret).await, "keen_clone");
+    scene.ends();
+}
