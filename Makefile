@@ -51,16 +51,16 @@ bench: bootstrap stack servers-for-demo ## Measure cold start, memory, size, and
 
 package: ## Build each function's zip for Lambda (ARCHITECTURE=arm64 or x86_64; this machine's unless named)
 	@$(PYTHON) tests/tools/install.py cargo-lambda
-	@$(PYTHON) tests/tools/package.py $(ARCHITECTURE)
+	@$(PYTHON) infra/tools/package.py $(ARCHITECTURE)
 
 deploy: ## Deploy what `make package` built, with the answers in infra/samconfig.toml
 	@$(PYTHON) tests/tools/install.py sam
-	@.tools/sam/run tests/tools/deploy.py $(OPTIONS)
+	@.tools/sam/run infra/tools/deploy.py $(OPTIONS)
 
 validate: package servers-for-demo ## Check infra/, and deploy it into a local AWS where everything has to do its job
 	@$(PYTHON) tests/tools/install.py cloud sam checkov schemas
-	@.tools/cloud/run tests/tools/validate.py
-	@.tools/cloud/run tests/tools/examples.py
+	@.tools/cloud/run infra/tools/validate.py
+	@.tools/cloud/run infra/tools/examples.py
 	@.tools/cloud/run -m check_jsonschema --builtin-schema vendor.github-workflows --quiet .github/workflows/*.yml
 	$(if $(DARWIN),@echo "the local AWS runs the functions as processes of this machine: Linux only",cargo test $(FEATURES) --workspace --test cloud)
 

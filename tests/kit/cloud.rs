@@ -101,7 +101,7 @@ impl Cloud {
     /// Does what `make deploy` does (again), without its question, and gives back what it printed.
     pub async fn deploy(&self) -> Result<String> {
         let mut command = Command::new(tool("sam")?);
-        command.args(["tests/tools/deploy.py", "--stack-name", STACK]).current_dir(checkout());
+        command.args(["infra/tools/deploy.py", "--stack-name", STACK]).current_dir(checkout());
         command.args(["--no-confirm-changeset", "--no-progressbar"]);
         command.args(["--parameter-overrides", "file://target/infra/parameters.yaml"]);
         command.args(self.parameters().map(|(name, value)| format!("{name}={value}")));

@@ -1,4 +1,4 @@
-//! Every service of the local AWS by AWS's own client: `tests/tools/aws.py`, in processes beside this one.
+//! Every service of the local AWS by AWS's own client: `infra/tools/aws.py`, in processes beside this one.
 
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -132,10 +132,10 @@ struct Bridge {
 impl Bridge {
     fn start<const N: usize>(environment: [(&str, String); N]) -> Result<Self> {
         let mut command = Command::new(tool("cloud")?);
-        command.arg(checkout().join("tests/tools/aws.py")).env_clear().envs(environment);
+        command.arg(checkout().join("infra/tools/aws.py")).env_clear().envs(environment);
         command.env("AWS_EC2_METADATA_DISABLED", "true").env("AWS_CONFIG_FILE", "/dev/null");
         let mut process =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("tests/tools/aws.py cannot be run")?;
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("infra/tools/aws.py cannot be run")?;
         let requests = process.stdin.take().context("no input of aws.py")?;
         let answers = BufReader::new(process.stdout.take().context("no output of aws.py")?);
         Ok(Self { process, requests, answers })

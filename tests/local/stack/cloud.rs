@@ -68,7 +68,7 @@ fn print(screen: Screen, cloud: &Cloud, dan: &str) {
     println!("  aws cloudwatch get-dashboard --dashboard-name {STACK} --query DashboardBody --output text");
     screen.title("Without the AWS CLI");
     println!(
-        "  echo '{{\"service\": \"secretsmanager\", \"operation\": \"rotate_secret\", \"parameters\": {{\"SecretId\": \"{PREFIX}/{NAME}\"}}}}' | .tools/cloud/run tests/tools/aws.py"
+        "  echo '{{\"service\": \"secretsmanager\", \"operation\": \"rotate_secret\", \"parameters\": {{\"SecretId\": \"{PREFIX}/{NAME}\"}}}}' | .tools/cloud/run infra/tools/aws.py"
     );
     screen.title("What happens to the secrets, and who is in the group");
 }

@@ -1,6 +1,6 @@
 """Checks infra/template.yaml: lints it, translates it as CloudFormation would, and lints what comes out, for security as well.
 
-    .tools/cloud/run tests/tools/validate.py
+    .tools/cloud/run infra/tools/validate.py
 
 The translation stays in target/infra/template.json.
 """

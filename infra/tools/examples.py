@@ -1,6 +1,6 @@
 """Checks what people copy: infra/examples, and every AWS CLI command in documents, scripts and error messages.
 
-    .tools/cloud/run tests/tools/examples.py [--schemas FOLDER]
+    .tools/cloud/run infra/tools/examples.py [--schemas FOLDER]
 
 FOLDER (.tools/schemas unless told) holds npm packages as they were published, one folder each: the types of Kubernetes and
 of External Secrets Operator, and an engine for CEL, the language of Kyverno's policies. Kyverno itself does not run here:

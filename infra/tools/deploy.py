@@ -1,6 +1,6 @@
 """Deploys what `make package` built: `sam deploy`, with every parameter said.
 
-    .tools/sam/run tests/tools/deploy.py [options of sam deploy]
+    .tools/sam/run infra/tools/deploy.py [options of sam deploy]
 
 SAM keeps the deployed value of a parameter that it is not told. So all are told: the template's defaults, what the zips were built
 for, and after these what infra/samconfig.toml says. A guard that was overridden for a night is on again when its line is gone.
