@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Builds each function for Lambda with cargo-lambda, checks that the bare base image can run it, and zips it.
+"""Builds the functions for Lambda with cargo-lambda, checks what is in each and that the bare base image can run it, and zips it.
 
     package.py [arm64|x86_64]   this machine's architecture unless one is named
 
@@ -23,8 +23,23 @@ LAMBDA = CHECKOUT / "target/lambda"
 TOOLS = CHECKOUT / ".tools/cargo-lambda"
 TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux-gnu"}
 
-# Each alone: built together, each would carry the features that only another asked for.
-FUNCTIONS = {"rotate-postgres": ["--features", "vendored-openssl"], "rotate-mongo": [], "oncall-sync": []}
+# What each function carries of the crates in MARKS, and nothing else of them.
+FUNCTIONS = {
+    "rotate-postgres": {"tokio-postgres", "OpenSSL"},
+    "rotate-mongo": {"mongodb", "reqwest"},
+    "oncall-sync": {"reqwest"},
+}
+FEATURES = "rotate-postgres/vendored-openssl"  # OpenSSL is linked statically
+
+# What a crate or library leaves in each binary that uses it: names of its files, for its messages of panics and errors.
+MARKS = {
+    "AWS-LC": rb"/aws-lc-",
+    "hyper 0.14": rb"/hyper-0\.",
+    "mongodb": rb"/mongodb-\d",
+    "OpenSSL": rb"ssl/statem/",
+    "reqwest": rb"/reqwest-\d",
+    "tokio-postgres": rb"/tokio-postgres-\d",
+}
 
 # What provided.al2023 has: this version of glibc, and of libraries little more than glibc's own.
 GLIBC = 34
@@ -43,8 +58,7 @@ def main(arguments):
     target_folder = target_directory()
     # What is deployed is whole, or there is nothing: zips of two architectures side by side would be half dead.
     (LAMBDA / "architecture.yaml").unlink(missing_ok=True)
-    for function in FUNCTIONS:
-        build(function, architecture, target_folder)
+    build(architecture, target_folder)
     print(f"{'function':<17}{'binary':>8}{'zip':>9}   {'for':<8}{'glibc':<10}sha256 of the zip")
     for function in FUNCTIONS:
         binary = (LAMBDA / "packaged" / function).read_bytes()
@@ -65,22 +79,27 @@ def target_directory():
     return Path(json.loads(done.stdout)["target_directory"])
 
 
-def build(function, architecture, target_folder):
-    print(f"building {function} for {architecture}", file=sys.stderr, flush=True)
+def build(architecture, target_folder):
+    """All functions at once, so that their dependencies are compiled once: with the features that any of the functions asks for,
+    as the tests have them too. What a function does not call is left out when it is linked: `check` looks.
+    """
+    say(f"next: cargo builds {', '.join(FUNCTIONS)} for {architecture} (on 2 cores some 10 minutes at first, then what has changed)")
     environment = dict(os.environ)
     environment["CARGO_ZIGBUILD_ZIG_PATH"] = str(TOOLS / "ziglang/zig")
     # Before each of OpenSSL's thousand files it would ask this machine's Python first whether that has a zig.
     environment["CARGO_ZIGBUILD_PYTHON_PATH"] = str(TOOLS / "no-python")
     # Otherwise in the home folder.
     environment["CARGO_ZIGBUILD_CACHE_DIR"] = environment["ZIG_GLOBAL_CACHE_DIR"] = str(target_folder / "zig")
-    command = [TOOLS / "bin/cargo-lambda", "lambda", "build", "--quiet", "--release", "--package", function, *FUNCTIONS[function]]
+    command = [TOOLS / "bin/cargo-lambda", "lambda", "build", "--release", "--features", FEATURES]
+    command += [argument for function in FUNCTIONS for argument in ("--package", function)]
     # The release profile of Cargo.toml says it all; cargo-lambda's own would make a panic abort.
     command += ["--disable-optimizations", "--target", f"{TARGETS[architecture]}.2.{GLIBC}"]
     (LAMBDA / "packaged").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=LAMBDA) as made:
         if subprocess.run([*command, "--lambda-dir", made], cwd=CHECKOUT, env=environment).returncode != 0:
-            raise Problem(f"cargo-lambda could not build {function}")
-        (Path(made) / function / "bootstrap").replace(LAMBDA / "packaged" / function)
+            raise Problem("cargo-lambda could not build the functions")
+        for function in FUNCTIONS:
+            (Path(made) / function / "bootstrap").replace(LAMBDA / "packaged" / function)
 
 
 def check(function, binary):
@@ -91,6 +110,9 @@ def check(function, binary):
     for name in re.findall(rb"\blib[\w+-]+\.so(?:\.\d+)*(?=\0)", binary):
         if not LIBRARIES.fullmatch(name.decode()):
             raise Problem(f"{function} needs {name.decode()}, which Lambda has not: link it statically")
+    carried = {crate for crate, mark in MARKS.items() if re.search(mark, binary)}
+    if carried != FUNCTIONS[function]:
+        raise Problem(f"{function} carries {sorted(carried)}, and should carry {sorted(FUNCTIONS[function])}")
     return glibc
 
 
@@ -104,6 +126,10 @@ def pack(binary, archive):
     with zipfile.ZipFile(unfinished, "w") as made:
         made.writestr(entry, binary, compresslevel=9)
     unfinished.replace(archive)
+
+
+def say(line):
+    print(f"package: {line}", file=sys.stderr, flush=True)
 
 
 def megabytes(data):
