@@ -10,7 +10,7 @@ DARWIN := $(filter Darwin,$(shell uname))
 # Not empty where Lambda's binaries cannot run (macOS), or cannot be built (OpenSSL's sources take perl).
 NATIVE := $(if $(DARWIN),yes,$(shell perl -MFindBin -MIPC::Cmd -MFile::Compare -MFile::Copy -e 1 2>/dev/null || echo yes))
 
-# The functions that the demo and the benchmark run: elsewhere the very binaries that `make package` zips.
+# The functions that the benchmark runs: elsewhere the very binaries that `make package` zips.
 FUNCTIONS := $(if $(NATIVE),$(TARGET)/release,target/lambda/packaged)
 
 # PostgreSQL major version of the demo, the local stack and the benchmark.
@@ -20,18 +20,23 @@ POSTGRES ?= 18
 # macOS brings its own TLS.
 FEATURES := $(shell [ -n "$(DARWIN)" ] || [ -n "$$OPENSSL_DIR" ] || pkg-config --exists openssl 2>/dev/null || echo --features rotate-postgres/vendored-openssl)
 
+# Nothing is built twice: whatever is built has the features that the tests have. --examples makes cargo count those that only unit
+# tests ask for as well; there are no examples.
+BUILD := cargo build $(FEATURES) --workspace --bins --examples
+
 DENY := .tools/cargo-deny/bin/cargo-deny --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help demo local rotate test lint deny advisories bench package deploy validate cloud tools clean-tools bootstrap stack servers-for-demo
+.PHONY: help demo local rotate test prove lint deny advisories bench package deploy validate cloud tools clean-tools release stack servers-for-demo
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
-demo: bootstrap stack servers-for-demo ## Rotate live applications' passwords again and again, play a day on call, and show what happens
-	@$(LOCAL) demo --functions $(FUNCTIONS) --postgres $(POSTGRES)
+demo: servers-for-demo stack ## Rotate live applications' passwords again and again, play a day on call, and show what happens
+	@echo "next: the demo, some 2 minutes"
+	@$(LOCAL) demo --postgres $(POSTGRES)
 
-local: stack servers-for-demo ## Keep the functions' local stacks up for cargo lambda watch / invoke, until Ctrl-C
+local: servers-for-demo stack ## Keep the functions' local stacks up for cargo lambda watch / invoke, until Ctrl-C
 	@$(PYTHON) tests/tools/install.py cargo-lambda
 	@$(LOCAL) local --postgres $(POSTGRES) $(FEATURES)
 
@@ -39,9 +44,15 @@ rotate: ## Ask the stack of `make local` for a rotation, as Secrets Manager does
 	@$(LOCAL) rotate $(if $(SECRET),--secret $(SECRET))
 
 test: tools ## Run every suite, end to end, on PostgreSQL 13 to 18 where there is a database
-	@echo "building the suites and the functions they run"
+	@echo "next: cargo builds the functions and the suites (on 2 cores some 7 minutes at first, then what has changed)"
 	@cargo build $(FEATURES) --workspace --bins --tests
+	@echo "next: the suites (on 2 cores some 5 minutes)"
 	cargo test $(FEATURES) --workspace
+
+prove: tools ## Run every suite in its long form: crash matrices with every call instead of one of each kind
+	@echo "next: cargo builds the functions and the suites (on 2 cores some 7 minutes at first, then what has changed), and runs them"
+	@cargo build $(FEATURES) --workspace --bins --tests
+	KEYTURN_PROVE=1 cargo test $(FEATURES) --workspace
 
 lint: deny ## Check formatting, clippy, licences and dependencies; warnings are errors
 	cargo fmt --all --check
@@ -59,7 +70,7 @@ advisories: ## Check the dependencies for known vulnerabilities (fetches RustSec
 	@$(PYTHON) tests/tools/install.py cargo-deny
 	$(DENY) check advisories
 
-bench: bootstrap stack servers-for-demo ## Measure cold start, memory, size, and what each step and each tick costs
+bench: servers-for-demo release stack ## Measure cold start, memory, size, and what each step and each tick costs
 	@$(LOCAL) bench --functions $(FUNCTIONS) --postgres $(POSTGRES)
 
 package: ## Build each function's zip for Lambda (ARCHITECTURE=arm64 or x86_64; this machine's unless named)
@@ -70,14 +81,14 @@ deploy: ## Deploy what `make package` built, with the answers in infra/samconfig
 	@$(PYTHON) tests/tools/install.py sam
 	@.tools/sam/run infra/tools/deploy.py $(OPTIONS)
 
-validate: package servers-for-demo ## Check infra/, and deploy it into a local AWS where everything has to do its job
+validate: servers-for-demo package ## Check infra/, and deploy it into a local AWS where everything has to do its job
 	@$(PYTHON) tests/tools/install.py cloud sam checkov schemas
 	@.tools/cloud/run infra/tools/validate.py
 	@.tools/cloud/run infra/tools/examples.py
 	@.tools/cloud/run -m check_jsonschema --builtin-schema vendor.github-workflows --quiet .github/workflows/*.yml
 	$(if $(DARWIN),@echo "the local AWS runs the functions as processes of this machine: Linux only",cargo test $(FEATURES) --workspace --test cloud)
 
-cloud: package stack servers-for-demo ## Keep that local AWS up, with the functions deployed into it, until Ctrl-C
+cloud: servers-for-demo package stack ## Keep that local AWS up, with the functions deployed into it, until Ctrl-C
 	@$(PYTHON) tests/tools/install.py cloud sam
 	@$(LOCAL) cloud --postgres $(POSTGRES)
 
@@ -87,17 +98,18 @@ tools: ## Install the servers that the suites run: PostgreSQL 13 to 18, and one 
 clean-tools: ## Remove everything that was installed into .tools
 	rm -rf .tools
 
+# The functions as `bench` measures them.
 ifneq ($(NATIVE),)
-bootstrap:
+release:
 	@echo "next: cargo builds the functions for release (on 2 cores some 10 minutes at first, then what has changed)"
 	cargo build --release -p rotate-postgres -p rotate-mongo -p oncall-sync
 else
-bootstrap: package
+release: package
 endif
 
 stack:
-	@echo "building the local stack"
-	@cargo build $(FEATURES) -p keyturn-tests --bin keyturn-local
+	@echo "next: cargo builds the functions and the local stack (on 2 cores some 5 minutes at first, then what has changed)"
+	@$(BUILD)
 
 servers-for-demo:
 	@$(PYTHON) tests/tools/install.py postgres $(POSTGRES)

@@ -8,7 +8,6 @@ mod judge;
 mod mongo;
 mod secrecy;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
@@ -19,12 +18,11 @@ use keyturn_tests::stacks::postgres::{App, Stack};
 use secrecy::{Credentials, Sampler};
 use tokio::time::sleep;
 
-use crate::bench::{self, Measured, cold_starts, print_budgets};
+use crate::bench;
 use crate::command_line::Arguments;
-use crate::screen::{Screen, grouped, megabytes, milliseconds};
+use crate::screen::{Screen, grouped, milliseconds};
 
 const ROTATIONS: usize = 4;
-const COLD_STARTS: usize = 9;
 /// How long clients work between two rotations, at least.
 const PERIOD: Duration = Duration::from_millis(600);
 
@@ -49,10 +47,9 @@ pub async fn run(arguments: &Arguments) -> Result<()> {
     let stack = Stack::builder(arguments.postgres).bootstrap(bootstrap.clone()).start().await?;
     screen.title("Keyturn: database passwords turn while the application works");
     screen.note(&format!(
-        "PostgreSQL {} with TLS, Secrets Manager (local), rotate-postgres ({} build, {}); up in {:.1} s",
+        "PostgreSQL {} with TLS, Secrets Manager (local), rotate-postgres ({} build); up in {:.1} s",
         application::version(&stack).await?,
         bench::profile(&bootstrap),
-        megabytes(std::fs::metadata(&bootstrap)?.len()),
         starting.elapsed().as_secs_f64(),
     ));
     screen.note("Six clients: three log in for each request, one pools, one makes tables, one never logs in again.");
@@ -81,7 +78,6 @@ pub async fn run(arguments: &Arguments) -> Result<()> {
     let real = break_glass::real(screen, arguments.function("oncall-sync")?).await?;
     demo.broken.extend(day.broken());
     demo.broken.extend(day.search(&real));
-    demo.measure(&shop, bootstrap, &[&mongo.measured, &real.measured]).await?;
     demo.conclude(&[mongo.line(), day.line()])
 }
 
@@ -217,13 +213,6 @@ impl Demo {
             None => self.broken.push("the server log does not show how the password was set".to_owned()),
         }
         Ok(())
-    }
-
-    async fn measure(&self, app: &App, bootstrap: PathBuf, others: &[&Measured]) -> Result<()> {
-        let peak = self.stack.lambda.peak_memory();
-        let starts = cold_starts(&self.stack, &app.secret, COLD_STARTS).await?;
-        let rotate = Measured { name: "rotate-postgres", starts, peak, bootstrap };
-        print_budgets(self.screen, &[&[&rotate], others].concat())
     }
 
     fn conclude(mut self, others: &[String]) -> Result<()> {

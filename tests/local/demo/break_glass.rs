@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::day::{Act, BEGINS, ENDS, PEOPLE, RIGHTS, SHIFTS, STORY, Scene, Time, shown};
 use super::judge::{Changes, Judge, LIMIT};
 use super::secrecy::Credentials;
-use crate::bench::{Measured, cold_ticks, oncall_now};
+use crate::bench::oncall_now;
 use crate::screen::{Screen, grouped};
 
 /// EventBridge's minute does not begin with ours.
@@ -23,7 +23,6 @@ const TICK_AFTER: Time = 20;
 const MINUTE: Time = 60;
 /// More than PagerDuty is asked while it fails.
 const FAILING_REPLIES: usize = 500;
-const COLD_STARTS: usize = 9;
 
 /// A day that was played.
 pub struct Played {
@@ -304,15 +303,13 @@ impl Played {
 pub struct Real {
     world: Oncall,
     log: String,
-    /// What a start and its memory cost.
-    pub measured: Measured,
 }
 
 /// Starts the real bootstrap on the machine's clock, and has it grant somebody.
 pub async fn real(screen: Screen, bootstrap: PathBuf) -> Result<Real> {
     let world = Oncall::builder().on_the_machines_clock().start().await?;
     let (shop, ann) = oncall_now(&world, "shop", "ann")?;
-    let lambda: Lambda = world.lambda(Some(bootstrap.clone())).await?;
+    let lambda: Lambda = world.lambda(Some(bootstrap)).await?;
     let tick = lambda.invoke(json!({"source": "aws.events", "detail-type": "Scheduled Event"})).await;
     tick.result.map_err(anyhow::Error::msg).context("the real oncall-sync")?;
     ensure!(world.members(&shop, &[&ann]) == ["ann"], "the real oncall-sync did not let ann in");
@@ -321,9 +318,7 @@ pub async fn real(screen: Screen, bootstrap: PathBuf) -> Result<Real> {
         "bootstrap",
         screen.name("ann")
     );
-    let starts = cold_ticks(&lambda, COLD_STARTS).await?;
-    let measured = Measured { name: "oncall-sync", starts, peak: lambda.peak_memory(), bootstrap };
     let log = lambda.logs()?;
     ensure!(world.violations().is_empty(), "no client sends {:?}", world.violations());
-    Ok(Real { world, log, measured })
+    Ok(Real { world, log })
 }
