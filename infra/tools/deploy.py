@@ -20,7 +20,7 @@ PARAMETERS = CHECKOUT / "target/infra/parameters.yaml"
 def main(options):
     built_for = CHECKOUT / "target/lambda/architecture.yaml"
     if not built_for.exists():
-        return "deploy: nothing to deploy: run make package, or unpack a release (README, Upgrade and roll back)"
+        return "deploy: nothing to deploy: run make package, or unpack a release (infra/README.md)"
     template = yaml_parse((CHECKOUT / "infra/template.yaml").read_text())
     parameters = {name: str(parameter["Default"]) for name, parameter in template["Parameters"].items()}
     parameters.update(yaml_parse(built_for.read_text()))

@@ -310,7 +310,7 @@ OWN = {
 
 def command_files():
     yield ROOT / "README.md"
-    for folder, kinds in ((INFRA, ("md", "sh", "yaml")), (ROOT / "functions", ["rs"]), (ROOT / "shared", ["rs"])):
+    for folder, kinds in ((INFRA, ("md", "sh", "yaml")), (ROOT / "functions", ("md", "rs")), (ROOT / "shared", ("md", "rs"))):
         yield from sorted(path for kind in kinds for path in folder.rglob(f"*.{kind}"))
 
 
