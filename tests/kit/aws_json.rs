@@ -40,14 +40,12 @@ impl Service {
     }
 }
 
-/// One well-formed request.
 pub(crate) struct Request {
     pub(crate) service: Service,
     pub(crate) action: String,
     pub(crate) body: Value,
 }
 
-/// An error reply.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) status: u16,
@@ -130,7 +128,6 @@ fn check_signature(headers: &HeaderMap, service: Service) -> Result<(), Failure>
     Err(Failure::violation("IncompleteSignatureException", message))
 }
 
-/// A reply on the wire.
 pub(crate) fn respond(reply: &Result<Value, Failure>) -> Response {
     let request_id = uuid();
     match reply {

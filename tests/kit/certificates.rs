@@ -48,7 +48,6 @@ impl Certificates {
         })))
     }
 
-    /// The authority's certificate.
     #[must_use]
     pub fn ca_pem(&self) -> &str {
         &self.0.ca_pem
@@ -65,13 +64,11 @@ impl Certificates {
         self.0.folder.path()
     }
 
-    /// The servers' certificate.
     #[must_use]
     pub fn server_certificate_pem(&self) -> &str {
         &self.0.certificate_pem
     }
 
-    /// The servers' private key.
     #[must_use]
     pub fn server_key_pem(&self) -> String {
         self.0.key.serialize_pem()

@@ -32,7 +32,6 @@ use crate::stacks::postgres::{App, Stack};
 use gate::Gate;
 use ministack::MiniStack;
 
-/// The functions there are.
 pub const FUNCTIONS: [&str; 3] = ["rotate-postgres", "rotate-mongo", "oncall-sync"];
 /// The deployed stack's name, with which its functions' names begin.
 pub const STACK: &str = "keyturn";
@@ -45,7 +44,6 @@ const DEPLOY_LIMIT: Duration = Duration::from_mins(5);
 
 /// A deployment. Dropped, all of it is gone.
 pub struct Cloud {
-    /// Every service's API.
     pub api: Arc<AwsApi>,
     /// What rotate-postgres works with. Its own function is the packaged bootstrap on the local Runtime API.
     pub postgres: Stack,

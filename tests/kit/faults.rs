@@ -18,7 +18,6 @@ pub enum Moment {
     After,
 }
 
-/// What happens there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The function's process is killed (SIGKILL), as when Lambda takes an execution environment away.
@@ -33,14 +32,12 @@ pub enum Fault {
     Garbage,
 }
 
-/// One fault to inject, once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {
     /// The call's whole name, as recorded.
     pub call: String,
     /// Before or after its effect.
     pub moment: Moment,
-    /// What happens.
     pub fault: Fault,
 }
 
@@ -87,7 +84,6 @@ impl Faults {
         self.state().kill = Some(Arc::new(kill));
     }
 
-    /// Adds one fault.
     pub fn inject(&self, point: Point) {
         self.state().points.push_back(point);
     }

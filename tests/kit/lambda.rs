@@ -34,7 +34,6 @@ use environment::{End, Environment, Job, Processes};
 pub struct FunctionError {
     /// The function's stable error code, or Lambda's own (`Runtime.ExitError`, `Sandbox.Timedout`).
     pub error_type: String,
-    /// What happened.
     pub error_message: String,
 }
 
@@ -47,7 +46,6 @@ impl fmt::Display for FunctionError {
 /// One invocation, as it went.
 #[derive(Clone, Debug)]
 pub struct Invocation {
-    /// What the function answered.
     pub result: Result<Value, FunctionError>,
     /// From request to answer, a cold start included.
     pub duration: Duration,
@@ -110,13 +108,11 @@ impl Lambda {
         self.server.url()
     }
 
-    /// The URL that invokes this function.
     #[must_use]
     pub fn invoke_url(&self) -> String {
         format!("{}/2015-03-31/functions/{}/invocations", self.url(), self.function.name)
     }
 
-    /// Invokes the function.
     pub async fn invoke(&self, payload: Value) -> Invocation {
         let started = Instant::now();
         let answer = self.function.invoke(Bytes::from(payload.to_string())).await;

@@ -1,6 +1,8 @@
 //! The local stack: real PostgreSQL servers, strict emulators of what AWS only runs itself, Lambda's Runtime API around
 //! the real bootstrap, and one plan of faults for all of them.
 
+#![allow(missing_docs, reason = "not published: what needs no words gets none")]
+
 pub mod aws;
 mod aws_json;
 pub mod certificates;
@@ -16,4 +18,5 @@ mod server;
 pub mod source;
 pub mod ssm;
 pub mod stacks;
+mod tcp;
 pub mod vendors;

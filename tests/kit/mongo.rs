@@ -11,7 +11,6 @@ mod template;
 
 use std::collections::BTreeSet;
 use std::error::Error as _;
-use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +22,8 @@ use mongodb::options::{ClientOptions, Credential, ServerAddress, Tls, TlsOptions
 use rand::distr::{Alphanumeric, SampleString};
 
 use crate::certificates::Certificates;
-use server::{Plan, REPLICA_SET, ROOT, Server};
+use crate::daemon::Instance;
+use server::{REPLICA_SET, ROOT};
 
 const SELECTION_LIMIT: Duration = Duration::from_secs(5);
 
@@ -36,7 +36,8 @@ pub struct Mongo {
     certificates: Certificates,
     /// Where users have been made: the server lists those of one database only.
     databases: Mutex<BTreeSet<String>>,
-    server: Server,
+    root_password: String,
+    server: Instance,
 }
 
 impl Mongo {
@@ -68,7 +69,6 @@ impl Mongo {
         (!self.standalone).then_some(REPLICA_SET)
     }
 
-    /// The process id of the server.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.server.pid()
@@ -83,13 +83,12 @@ impl Mongo {
     /// The user that may do everything, of `admin`, and its password.
     #[must_use]
     pub fn root(&self) -> (&str, &str) {
-        (ROOT, self.server.root_password())
+        (ROOT, &self.root_password)
     }
 
     /// Everything the server has written so far: warnings, and refused TLS handshakes.
     pub fn log(&self) -> Result<String> {
-        let log = fs::read(self.server.log()).context("the server log cannot be read")?;
-        Ok(String::from_utf8_lossy(&log).into_owned())
+        self.server.log()
     }
 
     /// Makes a user of this database with these roles: (role, database).
@@ -176,7 +175,6 @@ impl Mongo {
     }
 }
 
-/// A server to be started.
 #[must_use]
 pub struct Builder {
     standalone: bool,
@@ -196,12 +194,12 @@ impl Builder {
         self
     }
 
-    /// Starts it.
     pub async fn start(self) -> Result<Mongo> {
         let certificates = self.certificates.map_or_else(Certificates::new, Ok)?;
-        let plan = Plan { standalone: self.standalone, certificates: certificates.clone() };
-        let server = tokio::task::spawn_blocking(move || Server::start(&plan)).await??;
-        Ok(Mongo { standalone: self.standalone, certificates, databases: Mutex::default(), server })
+        let (standalone, theirs) = (self.standalone, certificates.clone());
+        let starting = tokio::task::spawn_blocking(move || server::start(standalone, &theirs));
+        let (server, root_password) = starting.await??;
+        Ok(Mongo { standalone, certificates, databases: Mutex::default(), root_password, server })
     }
 }
 

@@ -8,7 +8,6 @@ mod template;
 mod wire;
 
 use std::fmt::Write as _;
-use std::fs;
 
 use anyhow::{Context, Result};
 use postgres_native_tls::MakeTlsConnector;
@@ -17,7 +16,8 @@ use rand::distr::{Alphanumeric, SampleString};
 use tokio_postgres::{Client, Config};
 
 use crate::certificates::Certificates;
-use server::{Plan, Server};
+use crate::daemon::Instance;
+use server::Plan;
 
 /// What every server is configured with before its own settings: TLS, SCRAM, a log of every statement, and nothing that
 /// makes data survive a power cut.
@@ -62,7 +62,7 @@ pub struct Postgres {
     major: u32,
     superuser_password: String,
     certificates: Certificates,
-    server: Server,
+    server: Instance,
 }
 
 impl Postgres {
@@ -76,19 +76,16 @@ impl Postgres {
         Builder { major, settings: Vec::new(), hba: Vec::new(), certificates: None }
     }
 
-    /// The host it listens on.
     #[must_use]
     pub fn host(&self) -> &'static str {
         "127.0.0.1"
     }
 
-    /// The port it listens on.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.server.port
     }
 
-    /// Its major version.
     #[must_use]
     pub fn major(&self) -> u32 {
         self.major
@@ -114,8 +111,7 @@ impl Postgres {
 
     /// Everything the server has logged so far, every statement included.
     pub fn server_log(&self) -> Result<String> {
-        let log = fs::read(self.server.log()).context("the server log cannot be read")?;
-        Ok(String::from_utf8_lossy(&log).into_owned())
+        self.server.log()
     }
 
     /// Logs in to `postgres` as the superuser.
@@ -152,7 +148,6 @@ impl Postgres {
     }
 }
 
-/// A server to be started.
 #[must_use]
 pub struct Builder {
     major: u32,
@@ -180,7 +175,6 @@ impl Builder {
         self
     }
 
-    /// Starts it.
     pub async fn start(self) -> Result<Postgres> {
         let certificates = self.certificates.as_ref().map_or_else(Certificates::new, |given| Ok(given.clone()))?;
         let plan = Plan {
@@ -189,9 +183,9 @@ impl Builder {
             hba: self.hba_lines(),
             certificates: certificates.clone(),
         };
-        let server = tokio::task::spawn_blocking(move || Server::start(&plan)).await??;
+        let (server, first_password) = tokio::task::spawn_blocking(move || server::start(&plan)).await??;
         let superuser_password = new_password();
-        let first = connect(&certificates, server.port, "postgres", server.first_password(), "postgres").await?;
+        let first = connect(&certificates, server.port, "postgres", &first_password, "postgres").await?;
         first.batch_execute(&format!("ALTER ROLE postgres {}", clause(&superuser_password))).await?;
         Ok(Postgres { major: self.major, superuser_password, certificates, server })
     }

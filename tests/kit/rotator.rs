@@ -13,11 +13,8 @@ use crate::secrets_manager::RotationOutcome;
 
 /// The function, and the service that calls it.
 pub struct Rotator {
-    /// The function under test.
     pub lambda: Lambda,
-    /// Secrets Manager and Parameter Store.
     pub aws: Aws,
-    /// What goes wrong.
     pub faults: Faults,
 }
 
@@ -34,7 +31,6 @@ impl Rotator {
         Ok(arn)
     }
 
-    /// The credential under a label.
     pub fn value(&self, secret: &str, label: &str) -> Result<Value> {
         let text = self.aws.secrets.value(secret, label)?.with_context(|| format!("{secret} has no {label} value"))?;
         Ok(serde_json::from_str(&text)?)
@@ -52,7 +48,6 @@ impl Rotator {
         Ok(token)
     }
 
-    /// Invokes the function for one step.
     pub async fn step(&self, secret: &str, token: &str, step: &str) -> Result<Value, FunctionError> {
         self.lambda.invoke(json!({"Step": step, "SecretId": secret, "ClientRequestToken": token})).await.result
     }

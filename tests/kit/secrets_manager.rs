@@ -92,7 +92,6 @@ impl SecretsManager {
         self.with(secret, |secret| secret.stage_pending(token, None))?.map_err(|failure| refused(&failure))
     }
 
-    /// Puts a tag on a secret.
     pub fn tag(&self, secret: &str, key: &str, value: &str) -> anyhow::Result<()> {
         self.with(secret, |secret| secret.tags.insert(key.to_owned(), value.to_owned())).map(drop)
     }

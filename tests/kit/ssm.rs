@@ -65,7 +65,6 @@ impl ParameterStore {
         self.parameters().get(name).map(|parameter| parameter.value.clone())
     }
 
-    /// Does what a request asks for.
     pub(crate) fn answer(&self, request: Request) -> Reply {
         let parameters = &mut *self.parameters();
         match request.action.as_str() {

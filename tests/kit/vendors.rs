@@ -6,9 +6,11 @@ pub mod datadog;
 pub mod okta;
 pub mod pagerduty;
 mod refusal;
+mod request;
 pub mod slack;
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
@@ -34,13 +36,11 @@ impl TestClock {
         Self(Arc::new(Mutex::new(parse(instant))))
     }
 
-    /// What it shows.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         *lock(&self.0)
     }
 
-    /// Turns it on.
     pub fn advance(&self, by: Duration) {
         *lock(&self.0) += by;
     }
@@ -70,13 +70,10 @@ pub struct Call {
     pub method: Method,
     /// The request target as it was sent: the path and, after a `?`, the query, both still percent-encoded.
     pub target: String,
-    /// The path, still percent-encoded.
     pub path: String,
     /// The query, decoded, in order.
     pub query: Vec<(String, String)>,
-    /// The headers.
     pub headers: HeaderMap,
-    /// The body.
     pub body: Bytes,
 }
 
@@ -103,16 +100,13 @@ impl Call {
 /// One reply on its way out.
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
-    /// The HTTP status.
     pub status: u16,
     /// Headers; several of one name are allowed.
     pub headers: Vec<(String, String)>,
-    /// The body.
     pub body: String,
 }
 
 impl Reply {
-    /// A JSON reply.
     #[must_use]
     pub fn json(status: u16, body: &Value) -> Self {
         Self { status, body: body.to_string(), ..Self::default() }.with("content-type", "application/json")
@@ -131,7 +125,6 @@ impl Reply {
         Self { status, body, ..Self::default() }.with("content-type", "text/html")
     }
 
-    /// Adds a header.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
@@ -169,6 +162,11 @@ struct Shared<V> {
     vendor: V,
     clock: Clock,
     faults: Faults,
+    record: Arc<Record>,
+}
+
+#[derive(Default)]
+struct Record {
     seen: Mutex<Vec<Call>>,
     violations: Mutex<Vec<String>>,
     replaced: Mutex<Vec<Replaced>>,
@@ -206,67 +204,79 @@ struct Replaced {
     reply: Reply,
 }
 
+/// A loopback listener, what has come in there, and what is answered instead of the vendor's own answer.
+pub struct Requests {
+    record: Arc<Record>,
+    server: Server,
+}
+
+impl Requests {
+    /// `http://127.0.0.1:port`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    #[must_use]
+    pub fn seen(&self) -> Vec<Call> {
+        lock(&self.record.seen).clone()
+    }
+
+    pub fn forget(&self) {
+        lock(&self.record.seen).clear();
+        lock(&self.record.crowd).most = 0;
+    }
+
+    /// How many requests were under way at the same time, at most, since they were forgotten.
+    #[must_use]
+    pub fn most_at_once(&self) -> usize {
+        lock(&self.record.crowd).most
+    }
+
+    /// What no correct client would have sent.
+    #[must_use]
+    pub fn violations(&self) -> Vec<String> {
+        lock(&self.record.violations).clone()
+    }
+
+    /// Answers the next `times` requests of this name (`GET /schedules/P1`, no query) with `reply` instead; nothing else
+    /// happens.
+    pub fn replace(&self, call: &str, times: usize, reply: Reply) {
+        lock(&self.record.replaced).push(Replaced { call: call.to_owned(), times, reply });
+    }
+}
+
 /// A vendor behind a loopback listener.
 pub(crate) struct Front<V> {
     shared: Arc<Shared<V>>,
-    server: Server,
+    requests: Requests,
 }
 
 impl<V: Vendor> Front<V> {
     /// Starts it on a free port.
     pub(crate) async fn start(vendor: V, clock: Clock, faults: Faults) -> anyhow::Result<Self> {
-        let shared = Arc::new(Shared {
-            vendor,
-            clock,
-            faults,
-            seen: Mutex::default(),
-            violations: Mutex::default(),
-            replaced: Mutex::default(),
-            crowd: Mutex::default(),
-        });
+        let record = Arc::<Record>::default();
+        let shared = Arc::new(Shared { vendor, clock, faults, record: Arc::clone(&record) });
         let server = Server::start(Router::new().fallback(handle::<V>).with_state(Arc::clone(&shared))).await?;
-        Ok(Self { shared, server })
+        Ok(Self { shared, requests: Requests { record, server } })
     }
 
     pub(crate) fn vendor(&self) -> &V {
         &self.shared.vendor
     }
+}
 
-    /// `http://127.0.0.1:port`.
-    pub(crate) fn url(&self) -> String {
-        self.server.url()
-    }
+impl<V> Deref for Front<V> {
+    type Target = Requests;
 
-    /// Every request so far.
-    pub(crate) fn seen(&self) -> Vec<Call> {
-        lock(&self.shared.seen).clone()
-    }
-
-    /// Forgets the requests so far.
-    pub(crate) fn forget(&self) {
-        lock(&self.shared.seen).clear();
-        lock(&self.shared.crowd).most = 0;
-    }
-
-    /// How many requests were under way at the same time, at most, since they were forgotten.
-    pub(crate) fn most_at_once(&self) -> usize {
-        lock(&self.shared.crowd).most
-    }
-
-    /// What no correct client would have sent.
-    pub(crate) fn violations(&self) -> Vec<String> {
-        lock(&self.shared.violations).clone()
-    }
-
-    /// Answers the next `times` requests of this name (`GET /schedules/P1`) with `reply` instead; nothing else happens.
-    pub(crate) fn replace(&self, call: &str, times: usize, reply: Reply) {
-        lock(&self.shared.replaced).push(Replaced { call: call.to_owned(), times, reply });
+    fn deref(&self) -> &Requests {
+        &self.requests
     }
 }
 
 impl<V: Vendor> Shared<V> {
     fn replacement(&self, name: &str) -> Option<Reply> {
-        let mut replaced = lock(&self.replaced);
+        let mut replaced = lock(&self.record.replaced);
         let next = replaced.iter_mut().find(|next| next.call == name && next.times > 0)?;
         next.times -= 1;
         Some(next.reply.clone())
@@ -275,7 +285,7 @@ impl<V: Vendor> Shared<V> {
     fn reply(&self, call: &Call) -> Reply {
         self.replacement(&call.name()).unwrap_or_else(|| {
             self.vendor.answer(call).unwrap_or_else(|(violation, reply)| {
-                lock(&self.violations).push(format!("{}: {}: {violation}", V::NAME, call.name()));
+                lock(&self.record.violations).push(format!("{}: {}: {violation}", V::NAME, call.name()));
                 reply
             })
         })
@@ -297,11 +307,11 @@ async fn handle<V: Vendor>(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let _present = Present::enter(&shared.crowd);
+    let _present = Present::enter(&shared.record.crowd);
     let query = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     let query = query.map(|(key, value)| (key.into_owned(), value.into_owned())).collect();
     let call = Call { method, target: uri.to_string(), path: uri.path().to_owned(), query, headers, body };
-    lock(&shared.seen).push(call.clone());
+    lock(&shared.record.seen).push(call.clone());
     let name = shared.faults.begin(&format!("{} {}", V::NAME, call.name()));
     let reply = if let Some(fault) = shared.faults.at(&name, Moment::Before).await {
         shared.carry_out(&fault)

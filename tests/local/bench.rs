@@ -15,20 +15,20 @@ use keyturn_tests::stacks::postgres::Stack;
 use serde_json::json;
 use steps::Table;
 
-pub use ticks::oncall_now;
+pub(crate) use ticks::oncall_now;
 
 use crate::command_line::Arguments;
 use crate::screen::{Screen, megabytes, milliseconds};
 
 /// From the process's start to its first request for work.
-pub const COLD_START: Duration = Duration::from_millis(20);
+pub(crate) const COLD_START: Duration = Duration::from_millis(20);
 /// The most memory a process may have needed, in bytes.
-pub const PEAK_MEMORY: u64 = 20_000_000;
+pub(crate) const PEAK_MEMORY: u64 = 20_000_000;
 
 const COLD_STARTS: usize = 20;
 
 /// Measures, and prints the tables.
-pub async fn run(arguments: &Arguments) -> Result<()> {
+pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let screen = Screen::stdout();
     let (rotate, sync) = (arguments.function("rotate-postgres")?, arguments.function("oncall-sync")?);
     let rotate_mongo = arguments.function("rotate-mongo")?;
@@ -75,7 +75,7 @@ async fn one_binding(bootstrap: PathBuf) -> Result<Measured> {
 }
 
 /// Starts a rotation function this often on an idle machine, and gives back how long each start took, shortest first.
-pub async fn cold_starts(rotator: &Rotator, secret: &str, times: usize) -> Result<Vec<Duration>> {
+pub(crate) async fn cold_starts(rotator: &Rotator, secret: &str, times: usize) -> Result<Vec<Duration>> {
     let current = rotator.aws.secrets.version(secret, "AWSCURRENT")?.context("no current version")?;
     let before = rotator.lambda.cold_starts().len();
     for _ in 0..times {
@@ -87,7 +87,7 @@ pub async fn cold_starts(rotator: &Rotator, secret: &str, times: usize) -> Resul
 }
 
 /// Starts oncall-sync this often, each time for a tick, and gives back the same.
-pub async fn cold_ticks(lambda: &Lambda, times: usize) -> Result<Vec<Duration>> {
+pub(crate) async fn cold_ticks(lambda: &Lambda, times: usize) -> Result<Vec<Duration>> {
     let before = lambda.cold_starts().len();
     for _ in 0..times {
         lambda.recycle();
@@ -103,19 +103,17 @@ fn sorted(mut starts: Vec<Duration>, times: usize) -> Result<Vec<Duration>> {
 }
 
 /// What was measured of one function.
-pub struct Measured {
-    /// Its name.
+pub(crate) struct Measured {
     pub name: &'static str,
     /// How long each cold start took, shortest first.
     pub starts: Vec<Duration>,
     /// The most resident memory it needed, in bytes; none where that cannot be measured.
     pub peak: Option<u64>,
-    /// Its binary.
     pub bootstrap: PathBuf,
 }
 
 /// Prints start and memory of each function beside their budgets, and what its binary weighs.
-pub fn print_budgets(screen: Screen, functions: &[&Measured]) -> Result<()> {
+pub(crate) fn print_budgets(screen: Screen, functions: &[&Measured]) -> Result<()> {
     screen.title("Budgets: 20 ms from start to first poll, 20 MB resident at the most");
     let heads =
         format!("  {:<17}{:>11}{:>9}{:>9}{:>14}{:>17}", "", "cold start", "", "slowest", "peak memory", "binary");
@@ -142,12 +140,12 @@ pub fn print_budgets(screen: Screen, functions: &[&Measured]) -> Result<()> {
 }
 
 /// The one in the middle of sorted durations.
-pub fn median(sorted: &[Duration]) -> Duration {
+pub(crate) fn median(sorted: &[Duration]) -> Duration {
     sorted.get(sorted.len() / 2).copied().unwrap_or_default()
 }
 
 /// What kind of build a binary is, by the folder cargo put it in.
-pub fn profile(bootstrap: &Path) -> &str {
+pub(crate) fn profile(bootstrap: &Path) -> &str {
     let folder = bootstrap.parent().and_then(Path::file_name).and_then(|name| name.to_str());
     folder.unwrap_or("some build")
 }

@@ -5,38 +5,31 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use keyturn_tests::rotator::built;
 
-/// How to call it.
-pub const USAGE: &str = "usage: keyturn-local demo|local|cloud|rotate|bench [options]
+pub(crate) const USAGE: &str = "usage: keyturn-local demo|local|cloud|rotate|bench [options]
   --functions FOLDER where the binaries of the functions are (default: beside this program)
   --postgres MAJOR   PostgreSQL's major version (default: 18)
   --features LIST    cargo features for the command that `local` prints for rotate-postgres
   --secret NAME      what `rotate` rotates: shop, at PostgreSQL (default), or reports, at Atlas";
 
-/// The subcommands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
+pub(crate) enum Command {
     /// Rotates under load, plays a day of break-glass, and shows both.
     Demo,
-    /// Keeps the stack up.
     Local,
     /// Keeps the packaged functions deployed in a local AWS.
     Cloud,
     /// Asks the stack that is kept up for a rotation.
     Rotate,
-    /// Measures.
     Bench,
     /// Says how to call it.
     Help,
 }
 
-/// A subcommand and its options.
 #[derive(Debug)]
-pub struct Arguments {
-    /// What to do.
+pub(crate) struct Arguments {
     pub command: Command,
     /// The folder of the functions' binaries, unless it is this program's.
     pub functions: Option<PathBuf>,
-    /// PostgreSQL's major version.
     pub postgres: u32,
     /// Cargo features that building rotate-postgres takes here.
     pub features: Option<String>,
@@ -46,7 +39,7 @@ pub struct Arguments {
 
 impl Arguments {
     /// Reads the words that follow the program's name.
-    pub fn read(mut words: impl Iterator<Item = String>) -> Result<Self> {
+    pub(crate) fn read(mut words: impl Iterator<Item = String>) -> Result<Self> {
         let command = match words.next().as_deref() {
             Some("demo") => Command::Demo,
             Some("local") => Command::Local,
@@ -74,7 +67,7 @@ impl Arguments {
     }
 
     /// The binary of the function of this name.
-    pub fn function(&self, name: &str) -> Result<PathBuf> {
+    pub(crate) fn function(&self, name: &str) -> Result<PathBuf> {
         self.functions.as_ref().map_or_else(|| built(name), |folder| Ok(folder.join(name)))
     }
 }

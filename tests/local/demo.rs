@@ -39,7 +39,7 @@ struct Demo {
 }
 
 /// Shows it, and fails if a promise is broken.
-pub async fn run(arguments: &Arguments) -> Result<()> {
+pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let screen = Screen::stdout();
     let bootstrap = arguments.function("rotate-postgres")?;
     eprintln!("starting PostgreSQL {}, Secrets Manager, and the function", arguments.postgres);

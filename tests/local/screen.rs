@@ -7,54 +7,48 @@ use keyturn::Vars;
 
 /// Where to print. Colour only on a terminal, and not where `NO_COLOR` is set.
 #[derive(Clone, Copy)]
-pub struct Screen {
+pub(crate) struct Screen {
     colour: bool,
 }
 
 impl Screen {
-    /// Standard output.
-    pub fn stdout() -> Self {
+    pub(crate) fn stdout() -> Self {
         Self { colour: std::io::stdout().is_terminal() && Vars::environment().text("NO_COLOR").is_none() }
     }
 
-    /// A headline.
-    pub fn title(self, text: &str) {
+    pub(crate) fn title(self, text: &str) {
         println!("\n{}", self.painted("1", text));
     }
 
-    /// A line that explains.
-    pub fn note(self, text: &str) {
+    pub(crate) fn note(self, text: &str) {
         println!("{}", self.dim(text));
     }
 
-    /// Less important.
-    pub fn dim(self, text: &str) -> String {
+    pub(crate) fn dim(self, text: &str) -> String {
         self.painted("2", text)
     }
 
-    /// As it should be.
-    pub fn good(self, text: &str) -> String {
+    pub(crate) fn good(self, text: &str) -> String {
         self.painted("32", text)
     }
 
     /// Not as it should be.
-    pub fn bad(self, text: &str) -> String {
+    pub(crate) fn bad(self, text: &str) -> String {
         self.painted("1;31", text)
     }
 
-    /// Worth a look.
-    pub fn name(self, text: &str) -> String {
+    pub(crate) fn name(self, text: &str) -> String {
         self.painted("36", text)
     }
 
     /// A number that has to be zero.
-    pub fn zero(self, number: u64, width: usize) -> String {
+    pub(crate) fn zero(self, number: u64, width: usize) -> String {
         let text = format!("{number:>width$}");
         if number == 0 { self.good(&text) } else { self.bad(&text) }
     }
 
     /// A measurement beside its budget.
-    pub fn budget(self, kept: bool) -> String {
+    pub(crate) fn budget(self, kept: bool) -> String {
         if kept { self.good("within") } else { self.bad("OVER") }
     }
 
@@ -64,21 +58,21 @@ impl Screen {
 }
 
 /// `1,234,567`
-pub fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|group| str::from_utf8(group).ok()).collect();
     groups.join(",")
 }
 
 /// `8.1 ms`, `147 ms`
-pub fn milliseconds(duration: Duration) -> String {
+pub(crate) fn milliseconds(duration: Duration) -> String {
     let milliseconds = duration.as_secs_f64() * 1000.0;
     if milliseconds < 9.95 { format!("{milliseconds:.1} ms") } else { format!("{milliseconds:.0} ms") }
 }
 
 /// `11.2 MB`, in megabytes of a million bytes: as strict as it gets.
 #[expect(clippy::cast_precision_loss, reason = "one decimal of a few megabytes")]
-pub fn megabytes(bytes: u64) -> String {
+pub(crate) fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }
 

@@ -18,15 +18,15 @@ use keyturn_tests::stacks::postgres::{ADMIN, Stack};
 use reports::Reports;
 use tokio::time::sleep;
 
-pub use cloud::run as cloud;
-pub use rotate::rotate;
+pub(crate) use cloud::run as cloud;
+pub(crate) use rotate::rotate;
 
 use crate::bench::oncall_now;
 use crate::command_line::Arguments;
 use crate::screen::Screen;
 
 /// The secret that `events/rotate-postgres-*` name.
-pub const NAME: &str = "shop";
+pub(crate) const NAME: &str = "shop";
 /// What the ARN of each secret that `events/` name ends in.
 const SUFFIX: &str = "AbCdEf";
 /// The version that `events/` rotates to.
@@ -48,7 +48,7 @@ struct OnCall {
 }
 
 /// Keeps the stacks up until a signal ends the program.
-pub async fn run(arguments: &Arguments) -> Result<()> {
+pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let screen = Screen::stdout();
     eprintln!(
         "starting PostgreSQL {}, MongoDB, Secrets Manager, Atlas, PagerDuty, Okta, Datadog and Slack",
@@ -176,7 +176,6 @@ async fn watch(screen: Screen, secrets: &[(&Aws, &str, &str)], members: impl Fn(
     }
 }
 
-/// The time of day.
 fn now(screen: Screen) -> String {
     screen.dim(&keyturn::clock::now().format("%H:%M:%S").to_string())
 }

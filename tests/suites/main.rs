@@ -4,7 +4,11 @@
 
 mod aws_function;
 mod documents;
+mod matrix;
 mod oncall_sync;
+mod polling;
+mod prove;
+mod refusal;
 mod rotate_mongo;
 mod rotate_postgres;
 mod secrecy;

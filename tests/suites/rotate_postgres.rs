@@ -8,6 +8,6 @@ mod guards;
 mod input;
 mod leaks;
 mod rotation;
-pub mod scene;
+mod scene;
 mod service;
 mod takeover;

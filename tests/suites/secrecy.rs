@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 /// Texts that somebody wrote, each with the place it was found in.
-pub type Written = Vec<(&'static str, String)>;
+pub(crate) type Written = Vec<(&'static str, String)>;
 
 /// Everywhere one of the secrets, or the mark of one (in lower case), is found.
-pub fn leaks(secrets: &BTreeSet<String>, marks: &[&str], written: &Written) -> Vec<String> {
+pub(crate) fn leaks(secrets: &BTreeSet<String>, marks: &[&str], written: &Written) -> Vec<String> {
     let mut found = Vec::new();
     for (place, text) in written {
         let lower = text.to_lowercase();

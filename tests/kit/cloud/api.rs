@@ -19,9 +19,7 @@ pub(super) const ADMINISTRATOR: &str = "local";
 /// Why the local AWS did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
-    /// AWS's code for it.
     pub code: String,
-    /// What happened.
     pub message: String,
 }
 
@@ -86,7 +84,6 @@ impl AwsApi {
         Ok(self.call("sts", "assume_role", session).await?["Credentials"].take())
     }
 
-    /// Invokes a deployed function.
     pub async fn invoke(&self, function: &str, event: &Value) -> Result<Value, FunctionError> {
         let failed = |error_message: String| FunctionError { error_type: "InvokeFailed".to_owned(), error_message };
         let parameters = json!({"FunctionName": function, "Payload": event.to_string()});

@@ -39,16 +39,6 @@ async fn until(what: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn a_function_answers_and_stays_warm() {
-    let lambda = start(Faults::none(), &[]).await;
-    let first = succeed(&lambda, json!({"n": 1})).await;
-    let second = succeed(&lambda, json!({"n": 2})).await;
-    assert_eq!(second["event"], json!({"n": 2}));
-    assert_eq!(first["pid"], second["pid"]);
-    assert_eq!(lambda.cold_starts().len(), 1);
-}
-
-#[tokio::test]
 async fn a_process_gets_lambdas_environment_and_nothing_of_ours() {
     let lambda = start(Faults::none(), &[("CUSTOM", "yes")]).await;
     let answer = succeed(&lambda, json!({})).await;
@@ -71,30 +61,6 @@ async fn an_invocation_carries_its_id_deadline_and_arn() {
     let deadline: i64 = headers["lambda-runtime-deadline-ms"].as_str().unwrap().parse().unwrap();
     let left = deadline - keyturn::clock::now().timestamp_millis();
     assert!((20_000..=30_000).contains(&left), "{left}");
-}
-
-#[tokio::test]
-async fn an_error_keeps_its_type_and_the_environment() {
-    let lambda = start(Faults::none(), &[]).await;
-    let error = fail(&lambda, json!({"fail": "no such user"})).await;
-    assert_eq!(error, ("CODE".to_owned(), "no such user".to_owned()));
-    succeed(&lambda, json!({})).await;
-    assert_eq!(lambda.cold_starts().len(), 1);
-}
-
-#[tokio::test]
-async fn concurrent_invocations_get_environments_of_their_own() {
-    let lambda = start(Faults::none(), &[]).await;
-    let folder = tempfile::tempdir().unwrap();
-    let go = folder.path().join("go");
-    let both =
-        async { tokio::join!(succeed(&lambda, json!({"wait_for": go})), succeed(&lambda, json!({"wait_for": go}))) };
-    let started = async {
-        until(|| lambda.cold_starts().len() == 2).await;
-        std::fs::write(&go, "").unwrap();
-    };
-    let ((one, other), ()) = tokio::join!(both, started);
-    assert_ne!(one["pid"], other["pid"]);
 }
 
 #[tokio::test]
@@ -130,34 +96,6 @@ async fn a_function_that_takes_too_long_is_killed() {
 async fn a_failed_start_reports_its_own_error() {
     let lambda = start(Faults::none(), &[("FAIL_INIT", "1")]).await;
     assert_eq!(fail(&lambda, json!({})).await, ("CONFIG".to_owned(), "no database".to_owned()));
-}
-
-#[tokio::test]
-async fn everything_written_is_in_the_logs() {
-    let lambda = start(Faults::none(), &[]).await;
-    succeed(&lambda, json!({"print": "first"})).await;
-    lambda.recycle();
-    succeed(&lambda, json!({"print": "second"})).await;
-    assert_eq!(lambda.logs().unwrap(), "first\nfirst on stderr\nsecond\nsecond on stderr\n");
-}
-
-#[tokio::test]
-async fn recycling_makes_the_next_start_cold() {
-    let lambda = start(Faults::none(), &[]).await;
-    let first = succeed(&lambda, json!({})).await;
-    lambda.recycle();
-    assert!(!alive(&first["pid"]));
-    succeed(&lambda, json!({})).await;
-    assert_eq!(lambda.cold_starts().len(), 2);
-}
-
-#[tokio::test]
-async fn memory_is_measured_where_the_system_tells() {
-    let lambda = start(Faults::none(), &[]).await;
-    assert_eq!(lambda.peak_memory(), None);
-    succeed(&lambda, json!({})).await;
-    let linux = cfg!(target_os = "linux");
-    assert_eq!(lambda.peak_memory().is_some_and(|bytes| bytes > 1_000_000), linux);
 }
 
 #[tokio::test]

@@ -27,7 +27,6 @@ from secantus.cli import main
 sys.exit(main())
 "#;
 
-/// The installed server.
 pub(super) struct Install {
     pub(super) version: &'static str,
     folder: PathBuf,

@@ -10,13 +10,11 @@ mod session;
 mod wire;
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use mongodb::bson::{Document, doc};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::net::TcpStream;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
@@ -26,39 +24,33 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client};
 use crate::certificates::Certificates;
 use crate::faults::Faults;
 use crate::mongo::{AUTHENTICATION_FAILED, Mongo};
+use crate::tcp::{Bound, Serving, dial};
 use session::Session;
 use wire::Wire;
 
 /// A running proxy. Dropped, it cuts every connection.
 pub struct MongoProxy {
-    port: u16,
     shared: Arc<Shared>,
-    accepting: JoinHandle<()>,
+    _serving: Serving,
 }
 
 impl MongoProxy {
     /// Starts a proxy in front of this server, with the server's certificates.
     pub async fn start(upstream: &Mongo, faults: Faults) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("the proxy cannot listen")?;
-        let port = listener.local_addr()?.port();
+        let bound = Bound::free().await?;
         let acceptor = upstream.certificates().acceptor()?;
         let connector = connector(upstream.certificates())?;
-        let shared = Arc::new(Shared { port, upstream: upstream.port(), connector, faults, tricks: Mutex::default() });
-        let serving = Arc::clone(&shared);
-        let accepting = tokio::spawn(async move {
-            let mut connections = JoinSet::new(); // goes with this task, and takes the connections along
-            while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, acceptor.clone(), Arc::clone(&serving)));
-                while connections.try_join_next().is_some() {}
-            }
-        });
-        Ok(Self { port, shared, accepting })
+        let (port, upstream) = (bound.port, upstream.port());
+        let shared = Arc::new(Shared { port, upstream, connector, faults, tricks: Mutex::default() });
+        let relayed = Arc::clone(&shared);
+        let serve = move |stream| relay(stream, acceptor.clone(), Arc::clone(&relayed));
+        Ok(Self { shared, _serving: bound.serve("mongo proxy", serve) })
     }
 
     /// The port it listens on, of 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.shared.port
     }
 
     /// `localhost:PORT`.
@@ -106,12 +98,6 @@ impl MongoProxy {
     }
 }
 
-impl Drop for MongoProxy {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
 struct Shared {
     port: u16,
     upstream: u16,
@@ -145,8 +131,7 @@ impl Shared {
     }
 
     async fn dial(&self) -> Result<Wire<client::TlsStream<TcpStream>>> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.upstream)).await?;
-        stream.set_nodelay(true)?;
+        let stream = dial(self.upstream).await?;
         Ok(Wire::new(self.connector.connect(ServerName::try_from("localhost")?, stream).await?))
     }
 
@@ -193,21 +178,12 @@ fn connector(certificates: &Certificates) -> Result<TlsConnector> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) {
-    // A client or server that is killed, or distrusts the certificate, is nothing new to a test: its own error tells.
-    if let Err(error) = relay(stream, &acceptor, &shared).await
-        && error.downcast_ref::<std::io::Error>().is_none()
-    {
-        eprintln!("mongo proxy: {error:#}");
-    }
-}
-
 /// A connection from its first message to its end; returning cuts both sides.
-async fn relay(stream: TcpStream, acceptor: &TlsAcceptor, shared: &Shared) -> Result<()> {
+async fn relay(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) -> Result<()> {
     stream.set_nodelay(true)?;
     let client = Wire::new(acceptor.accept(stream).await?);
     let server = shared.dial().await?;
-    Session::new(client, server, shared).run().await
+    Session::new(client, server, &shared).run().await
 }
 
 #[cfg(test)]

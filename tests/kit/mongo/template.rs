@@ -1,9 +1,7 @@
-//! A data directory with its first user, made once for each version and copied for every server.
-//!
-//! The first user can be made only while the server asks nobody to log in.
+//! A data directory with its first user, who can be made only while the server asks nobody to log in.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use mongodb::Client;
@@ -11,28 +9,12 @@ use mongodb::bson::doc;
 use rustix::process::Signal;
 use tokio::runtime::Handle;
 
-use super::install::{Install, home};
+use super::install::Install;
 use super::server::{ROOT, is_ready};
-use crate::daemon::{Daemon, Recipe, copy_tree, made_once, memory, write_private};
+use crate::daemon::{Daemon, Recipe, copy_tree, memory, write_private};
 
-/// A data directory to copy, and the password that its first user has in every copy.
-pub(super) struct Template {
-    pub(super) data: PathBuf,
-    pub(super) root_password: String,
-}
-
-impl Template {
-    /// The template of this installation, made now if it is missing. Blocks, inside a runtime.
-    pub(super) fn of(install: &Install) -> Result<Self> {
-        let name = format!("{}-template-{}", install.version, rustix::process::geteuid().as_raw());
-        let folder = made_once(&home(), &name, |target| make(install, target))
-            .with_context(|| format!("no template made for secantusdb {}", install.version))?;
-        let root_password = fs::read_to_string(folder.join("password")).context("the template has no password")?;
-        Ok(Self { data: folder.join("data"), root_password })
-    }
-}
-
-fn make(install: &Install, target: &Path) -> Result<()> {
+/// Makes a template's folder. Blocks, inside a runtime.
+pub(super) fn make(install: &Install, target: &Path) -> Result<()> {
     let scratch = memory().unwrap_or_else(std::env::temp_dir);
     let work = tempfile::Builder::new().prefix("keyturn-mongo-first-").tempdir_in(scratch)?;
     let (data, log) = (work.path().join("data"), work.path().join("log"));

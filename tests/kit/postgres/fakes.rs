@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::certificates::Certificates;
 use crate::postgres::wire::{FirstPacket, Wire, accept_tls, message};
+use crate::tcp::{Bound, Serving};
 
 /// How a fake server treats whoever connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,64 +25,52 @@ pub enum Manner {
     RefusesTls,
 }
 
-/// What clients did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// Connections, whatever came of them.
     pub connections: usize,
     /// The users that asked for a session. At a server without TLS these are clients that went on in the clear.
     pub users: Vec<String>,
-    /// Passwords that were sent.
     pub passwords: usize,
-    /// Statements that were sent.
     pub statements: usize,
 }
 
-/// A fake PostgreSQL server.
 pub struct FakePostgres {
-    port: u16,
-    seen: Arc<Mutex<Seen>>,
-    accepting: JoinHandle<()>,
+    record: Record,
+    serving: Serving,
 }
 
 impl FakePostgres {
     /// Starts one with the stack's server certificate.
     pub async fn start(manner: Manner, certificates: &Certificates) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("the fake server cannot listen")?;
-        let port = listener.local_addr()?.port();
         let acceptor = certificates.acceptor()?;
-        let seen = Arc::new(Mutex::new(Seen::default()));
-        let record = Record(Arc::clone(&seen));
-        let accepting = tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                record.lock().connections += 1;
-                connections.spawn(serve(stream, manner, acceptor.clone(), record.clone()));
+        let record = Record::default();
+        let recording = record.clone();
+        let serving = Bound::free().await?.serve("fake PostgreSQL", move |stream| {
+            recording.lock().connections += 1;
+            let (acceptor, record) = (acceptor.clone(), recording.clone());
+            async move {
+                let _ = serve(stream, manner, acceptor, record).await;
+                Ok(())
             }
         });
-        Ok(Self { port, seen, accepting })
+        Ok(Self { record, serving })
     }
 
     /// The port it listens on, at 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.serving.port
     }
 
     /// What clients have done so far.
     #[must_use]
     pub fn seen(&self) -> Seen {
-        Record(Arc::clone(&self.seen)).lock().clone()
+        self.record.lock().clone()
     }
 }
 
-impl Drop for FakePostgres {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Record(Arc<Mutex<Seen>>);
 
 impl Record {

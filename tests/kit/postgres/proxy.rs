@@ -4,75 +4,41 @@
 //! plan: before it nothing has reached the server, after it the server has answered and the client has seen nothing.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use bytes::BytesMut;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinHandle, JoinSet};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use crate::certificates::Certificates;
-use crate::faults::{Fault, Faults, Moment};
+use crate::faults::{Faults, Moment};
 use crate::postgres::wire::{FirstPacket, Message, Wire, accept_tls};
-
-/// No message of the protocol begins like this.
-const GARBAGE: [u8; 64] = [0xff; 64];
+use crate::tcp::{Bound, Serving, dial, strike};
 
 const LONGEST_NAME: usize = 40;
 
 /// A running proxy. Dropped, it cuts every connection.
-pub struct PostgresProxy {
-    port: u16,
-    accepting: JoinHandle<()>,
-}
+pub struct PostgresProxy(Serving);
 
 impl PostgresProxy {
     /// Starts a proxy in front of the server on this port of the loopback interface.
     pub async fn start(upstream_port: u16, certificates: &Certificates, faults: Faults) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("the proxy cannot listen")?;
-        let port = listener.local_addr()?.port();
         let acceptor = certificates.acceptor()?;
-        let accepting = tokio::spawn(async move {
-            let mut connections = JoinSet::new(); // goes with this task, and takes the connections along
-            while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, upstream_port, acceptor.clone(), faults.clone()));
-                while connections.try_join_next().is_some() {}
-            }
-        });
-        Ok(Self { port, accepting })
+        let serve = move |stream| {
+            let (acceptor, faults) = (acceptor.clone(), faults.clone());
+            async move { relay(accept_tls(stream, &acceptor).await?, upstream_port, &faults).await }
+        };
+        Ok(Self(Bound::free().await?.serve("postgres proxy", serve)))
     }
 
-    /// The host it listens on.
     #[must_use]
     pub fn host(&self) -> &'static str {
         "127.0.0.1"
     }
 
-    /// The port it listens on.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
-    }
-}
-
-impl Drop for PostgresProxy {
-    fn drop(&mut self) {
-        self.accepting.abort();
-    }
-}
-
-async fn serve(stream: TcpStream, upstream_port: u16, acceptor: TlsAcceptor, faults: Faults) {
-    let cut = match accept_tls(stream, &acceptor).await {
-        Ok(client) => relay(client, upstream_port, &faults).await,
-        Err(error) => Err(error),
-    };
-    // A client that is killed, or that distrusts the certificate, is nothing new to a test: its own error tells.
-    if let Err(error) = cut
-        && error.downcast_ref::<std::io::Error>().is_none()
-    {
-        eprintln!("postgres proxy: {error:#}");
+        self.0.port
     }
 }
 
@@ -80,34 +46,24 @@ async fn serve(stream: TcpStream, upstream_port: u16, acceptor: TlsAcceptor, fau
 async fn relay(mut client: Wire<TlsStream<TcpStream>>, upstream_port: u16, faults: &Faults) -> Result<()> {
     let (user, startup) = match client.first_packet().await? {
         Some(FirstPacket::Startup(user, packet)) => (user, packet),
-        Some(FirstPacket::Cancel(packet)) => return dial(upstream_port).await?.send(&packet).await.map_err(Into::into),
+        Some(FirstPacket::Cancel(packet)) => {
+            return Wire::new(dial(upstream_port).await?).send(&packet).await.map_err(Into::into);
+        }
         _ => return Ok(()),
     };
     let call = faults.begin(&format!("connect {user}"));
-    if let Some(fault) = faults.at(&call, Moment::Before).await {
-        return strike(&mut client, &fault).await;
+    if let Some(last) = strike(faults, &call, Moment::Before).await {
+        return client.send(last).await.map_err(Into::into);
     }
-    let mut session = Session { client, server: dial(upstream_port).await?, faults, statements: HashMap::new() };
+    let mut session =
+        Session { client, server: Wire::new(dial(upstream_port).await?), faults, statements: HashMap::new() };
     session.server.send(&startup).await?;
     let Some(verdict) = session.log_in().await? else { return Ok(()) };
-    if let Some(fault) = faults.at(&call, Moment::After).await {
-        return strike(&mut session.client, &fault).await;
+    if let Some(last) = strike(faults, &call, Moment::After).await {
+        return session.client.send(last).await.map_err(Into::into);
     }
     session.client.send(&verdict).await?;
     session.run().await
-}
-
-async fn dial(port: u16) -> Result<Wire<TcpStream>> {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-    stream.set_nodelay(true)?;
-    Ok(Wire::new(stream))
-}
-
-async fn strike(client: &mut Wire<TlsStream<TcpStream>>, fault: &Fault) -> Result<()> {
-    if *fault == Fault::Garbage {
-        client.send(&GARBAGE).await?;
-    }
-    Ok(())
 }
 
 struct Session<'a> {
@@ -199,8 +155,8 @@ impl Session<'_> {
 
     async fn strikes(&mut self, call: Option<&str>, moment: Moment) -> Result<bool> {
         let Some(call) = call else { return Ok(false) };
-        let Some(fault) = self.faults.at(call, moment).await else { return Ok(false) };
-        strike(&mut self.client, &fault).await?;
+        let Some(last) = strike(self.faults, call, moment).await else { return Ok(false) };
+        self.client.send(last).await?;
         Ok(true)
     }
 }

@@ -1,4 +1,4 @@
-//! One running server process and its folder.
+//! How a server process is started.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,12 +8,11 @@ use anyhow::Result;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::install::Install;
-use super::template::Template;
+use super::install::{Install, home};
+use super::template;
 use crate::certificates::Certificates;
-use crate::daemon::{Daemon, Recipe, copy_tree, give, write_private};
+use crate::daemon::{Daemon, Instance, LOG, Recipe, Template, copy_tree, give, write_private};
 
-/// What a server is started with.
 pub(super) struct Plan {
     pub(super) major: u32,
     pub(super) settings: String,
@@ -21,42 +20,11 @@ pub(super) struct Plan {
     pub(super) certificates: Certificates,
 }
 
-/// A server that takes connections. Dropped, it is stopped and its folder removed.
-pub(super) struct Server {
-    pub(super) port: u16,
-    // Dropped in this order: a running server would write into the folder while it is removed.
-    daemon: Daemon,
-    home: Home,
-}
-
-impl Server {
-    /// Starts a server. Blocks for a second or so.
-    pub(super) fn start(plan: &Plan) -> Result<Self> {
-        let home = Home::prepare(plan)?;
-        let (port, daemon) =
-            Daemon::on_a_free_port(&home.recipe(), |port| home.command(port), || is_ready(&home.data()))?;
-        Ok(Self { port, daemon, home })
-    }
-
-    /// The process that was started, the parent of all others of this server.
-    pub(super) fn pid(&self) -> u32 {
-        self.daemon.pid()
-    }
-
-    /// The password that its superuser has to begin with.
-    pub(super) fn first_password(&self) -> &str {
-        &self.home.first_password
-    }
-
-    #[cfg(test)]
-    pub(super) fn folder(&self) -> &Path {
-        self.home.folder.path()
-    }
-
-    /// The file that it logs to.
-    pub(super) fn log(&self) -> PathBuf {
-        self.home.log()
-    }
+/// Starts a server, and gives back the password that its superuser has to begin with. Blocks for a second or so.
+pub(super) fn start(plan: &Plan) -> Result<(Instance, String)> {
+    let home = Home::prepare(plan)?;
+    let started = Daemon::on_a_free_port(&home.recipe(), |port| home.command(port), || is_ready(&home.data()))?;
+    Ok((Instance::new(started, home.folder), home.first_password))
 }
 
 /// A folder that a server can be run in.
@@ -70,7 +38,7 @@ pub(super) struct Home {
 impl Home {
     pub(super) fn prepare(plan: &Plan) -> Result<Self> {
         let install = Install::find(plan.major)?;
-        let template = Template::of(&install)?;
+        let template = Template::of(&home(), install.version, |target| template::make(&install, target))?;
         let folder = tempfile::Builder::new().prefix("keyturn-postgres-").tempdir_in(&install.scratch)?;
         give(folder.path(), install.account)?;
         let certificates = plan.certificates.clone();
@@ -91,7 +59,7 @@ impl Home {
     /// leave them to notice by themselves.
     pub(super) fn recipe(&self) -> Recipe<'_> {
         let folders = vec![self.folder.path(), self.certificates.folder()];
-        Recipe { name: "PostgreSQL", log: self.log(), stop: Signal::QUIT, folders }
+        Recipe { name: "PostgreSQL", log: self.folder.path().join(LOG), stop: Signal::QUIT, folders }
     }
 
     pub(super) fn command(&self, port: u16) -> Command {
@@ -102,10 +70,6 @@ impl Home {
 
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
-    }
-
-    fn log(&self) -> PathBuf {
-        self.folder.path().join("log")
     }
 }
 

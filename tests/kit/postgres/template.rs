@@ -1,31 +1,14 @@
-//! A data directory made by `initdb` once for each version, and copied for every server: initdb takes a second or two.
+//! A data directory made by `initdb`, which takes a second or two.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::install::{Install, home, run};
-use crate::daemon::{copy_tree, give, made_once};
+use super::install::{Install, run};
+use crate::daemon::{copy_tree, give};
 
-/// A data directory to copy, and the password that its superuser has in every copy until it is changed.
-pub(super) struct Template {
-    pub(super) data: PathBuf,
-    pub(super) password: String,
-}
-
-impl Template {
-    /// The template of this installation, made now if it is missing.
-    pub(super) fn of(install: &Install) -> Result<Self> {
-        let name = format!("{}-template-{}", install.version, rustix::process::geteuid().as_raw());
-        let folder = made_once(&home(), &name, |target| make(install, target))
-            .with_context(|| format!("no template made for {}", install.version))?;
-        let password = fs::read_to_string(folder.join("password")).context("the template has no password")?;
-        Ok(Self { data: folder.join("data"), password })
-    }
-}
-
-fn make(install: &Install, target: &Path) -> Result<()> {
+pub(super) fn make(install: &Install, target: &Path) -> Result<()> {
     let work = tempfile::Builder::new().prefix("keyturn-initdb-").tempdir_in(&install.scratch)?;
     let (data, password) = (work.path().join("data"), work.path().join("password"));
     fs::create_dir(&data)?;

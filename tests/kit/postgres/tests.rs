@@ -1,10 +1,11 @@
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tokio_postgres::error::SqlState;
 
-use super::server::Home;
+use super::server::{self, Home};
 use super::*;
 use crate::daemon::Daemon;
 
@@ -29,7 +30,9 @@ fn is_running(pid: u32) -> bool {
     Command::new("kill").args(["-0", &pid.to_string()]).stderr(Stdio::null()).status().unwrap().success()
 }
 
-async fn starts_serves_and_goes(major: u32) {
+#[tokio::test]
+async fn a_server_starts_serves_and_goes() {
+    let major = 18;
     let started = Instant::now();
     let server = Postgres::start(major).await.unwrap();
     println!("PostgreSQL {major} started in {} ms", started.elapsed().as_millis());
@@ -69,68 +72,6 @@ async fn starts_serves_and_goes(major: u32) {
 }
 
 #[tokio::test]
-async fn a_server_13_starts_serves_and_goes() {
-    starts_serves_and_goes(13).await;
-}
-
-#[tokio::test]
-async fn a_server_14_starts_serves_and_goes() {
-    starts_serves_and_goes(14).await;
-}
-
-#[tokio::test]
-async fn a_server_15_starts_serves_and_goes() {
-    starts_serves_and_goes(15).await;
-}
-
-#[tokio::test]
-async fn a_server_16_starts_serves_and_goes() {
-    starts_serves_and_goes(16).await;
-}
-
-#[tokio::test]
-async fn a_server_17_starts_serves_and_goes() {
-    starts_serves_and_goes(17).await;
-}
-
-#[tokio::test]
-async fn a_server_18_starts_serves_and_goes() {
-    starts_serves_and_goes(18).await;
-}
-
-#[tokio::test]
-async fn two_servers_at_once_know_nothing_of_each_other() {
-    let (one, two) = tokio::try_join!(Postgres::start(16), Postgres::start(16)).unwrap();
-    assert_ne!(one.port(), two.port());
-    assert_ne!(one.superuser_password(), two.superuser_password());
-    one.execute("CREATE DATABASE here").await.unwrap();
-    one.execute_in("here", "CREATE TABLE t ()").await.unwrap();
-    assert!(two.execute_in("here", "SELECT 1").await.is_err());
-    // Not the authority of the other: its server is refused by a client of this one.
-    let stranger = connect(one.certificates(), two.port(), "postgres", two.superuser_password(), "postgres").await;
-    assert!(stranger.is_err());
-}
-
-#[tokio::test]
-async fn settings_and_access_rules_can_be_chosen() {
-    let certificates = Certificates::new().unwrap();
-    let server = Postgres::builder(17)
-        .setting("password_encryption", "md5")
-        .setting("search_path", "\"it's\", public")
-        .hba("hostssl all all 127.0.0.1/32 reject")
-        .certificates(&certificates)
-        .start()
-        .await
-        .unwrap();
-    assert_eq!(server.certificates().ca_file(), certificates.ca_file());
-    let admin = server.admin_client().await.unwrap();
-    let shown = admin.query_one("SHOW password_encryption", &[]).await.unwrap();
-    assert_eq!(shown.get::<_, String>(0), "md5");
-    let password = server.make_admin("admin").await.unwrap();
-    assert!(server.client("admin", &password, "postgres").await.is_err());
-}
-
-#[tokio::test]
 async fn an_administrator_makes_roles_and_is_no_superuser() {
     let server = Postgres::start(18).await.unwrap();
     let password = server.make_admin("some \"admin\"").await.unwrap();
@@ -147,7 +88,7 @@ fn a_port_that_somebody_else_took_is_told_from_a_failure() {
     let command = home.command(taken.local_addr().unwrap().port());
     assert!(Daemon::run(&home.recipe(), command, || false).unwrap().is_none());
     drop(taken);
-    Server::start(&plan(15)).unwrap();
+    server::start(&plan(15)).unwrap();
 }
 
 #[tokio::test]

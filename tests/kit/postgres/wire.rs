@@ -88,9 +88,7 @@ impl Message {
 
 /// What a client says first.
 pub(crate) enum FirstPacket {
-    /// It wants TLS.
     Tls,
-    /// It wants Kerberos encryption.
     Gss,
     /// It wants a statement of another connection cancelled.
     Cancel(Bytes),
@@ -119,7 +117,6 @@ fn texts(bytes: &[u8]) -> impl Iterator<Item = String> {
     bytes.split(|byte| *byte == 0).map(|text| String::from_utf8_lossy(text).into_owned())
 }
 
-/// Builds a message.
 pub(crate) fn message(kind: u8, body: &[u8]) -> BytesMut {
     let mut message = BytesMut::new();
     message.put_u8(kind);

@@ -19,7 +19,6 @@ pub(crate) enum Asker {
 type Reply = Result<Value, Failure>;
 
 impl SecretsManager {
-    /// Does what a request asks for.
     pub(crate) fn answer(&self, request: Request, asker: Asker) -> Reply {
         let state = &mut *self.state();
         match request.action.as_str() {

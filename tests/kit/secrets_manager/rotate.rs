@@ -28,7 +28,6 @@ pub struct StepRun {
 /// One pass through the steps, up to the first that failed.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    /// The steps that ran.
     pub steps: Vec<StepRun>,
 }
 
@@ -43,7 +42,6 @@ impl Attempt {
 /// A rotation that came to its end, good or bad.
 #[derive(Clone, Debug)]
 pub struct RotationOutcome {
-    /// The secret's ARN.
     pub arn: String,
     /// The version that was to become AWSCURRENT.
     pub token: String,

@@ -156,7 +156,6 @@ pub(super) fn token_in_use(token: &str, arn: &str) -> Failure {
     Failure::new("ResourceExistsException", message)
 }
 
-/// The whole service.
 pub(super) struct State {
     pub(super) secrets: Vec<Secret>,
     /// Where the functions are that may be invoked: the invoke URL by the function's ARN.

@@ -16,17 +16,6 @@ fn code<T, E: ProvideErrorMetadata, R>(sent: Result<T, SdkError<E, R>>) -> Strin
 }
 
 #[tokio::test]
-async fn a_parameter_that_was_put_can_be_read() {
-    let (aws, client) = stack().await;
-    let put = client.put_parameter().name("/keyturn/config").value("one").r#type(ParameterType::String);
-    assert_eq!(put.send().await.unwrap().version(), 1);
-    let parameter = client.get_parameter().name("/keyturn/config").send().await.unwrap().parameter.unwrap();
-    assert_eq!((parameter.value(), parameter.version()), (Some("one"), 1));
-    assert_eq!(parameter.arn(), Some("arn:aws:ssm:eu-west-1:123456789012:parameter/keyturn/config"));
-    assert_eq!(aws.violations(), Vec::<String>::new());
-}
-
-#[tokio::test]
 async fn a_missing_parameter_is_not_found() {
     let (_aws, client) = stack().await;
     assert_eq!(code(client.get_parameter().name("/none").send().await), "ParameterNotFound");
@@ -74,45 +63,6 @@ async fn a_secure_string_is_clear_only_when_decryption_is_asked_for() {
     };
     assert_eq!(get(true).await, "clear");
     assert_ne!(get(false).await, "clear");
-}
-
-#[tokio::test]
-async fn several_parameters_come_with_the_names_that_are_unknown() {
-    let (aws, client) = stack().await;
-    aws.parameters.put("/a", "1");
-    let found = client.get_parameters().names("/a").names("/b").send().await.unwrap();
-    assert_eq!(found.parameters().len(), 1);
-    assert_eq!(found.invalid_parameters(), ["/b"]);
-    let too_many = client.get_parameters().set_names(Some(vec!["/a".to_owned(); 11]));
-    assert_eq!(code(too_many.send().await), "ValidationException");
-}
-
-#[tokio::test]
-async fn a_folder_is_read_page_by_page() {
-    let (aws, client) = stack().await;
-    (0..23).for_each(|n| aws.parameters.put(&format!("/folder/{n:02}"), "x"));
-    aws.parameters.put("/folder/deep/er", "x");
-    aws.parameters.put("/folderol", "x");
-    let mut names = Vec::new();
-    let mut pages = client.get_parameters_by_path().path("/folder").max_results(10).into_paginator().send();
-    let mut sizes = Vec::new();
-    while let Some(page) = pages.next().await {
-        let page = page.unwrap();
-        sizes.push(page.parameters().len());
-        names.extend(page.parameters().iter().filter_map(|found| found.name().map(str::to_owned)));
-    }
-    assert_eq!(sizes, [10, 10, 3]);
-    assert_eq!((names.first().map(String::as_str), names.len()), (Some("/folder/00"), 23));
-}
-
-#[tokio::test]
-async fn a_folder_is_read_with_its_folders_only_when_recursive() {
-    let (aws, client) = stack().await;
-    aws.parameters.put("/folder/a", "x");
-    aws.parameters.put("/folder/deep/b", "x");
-    let get = || client.get_parameters_by_path().path("/folder/");
-    assert_eq!(get().send().await.unwrap().parameters().len(), 1);
-    assert_eq!(get().recursive(true).send().await.unwrap().parameters().len(), 2);
 }
 
 #[tokio::test]

@@ -34,15 +34,12 @@ pub struct MongoStack {
     rotator: Rotator,
     /// The server of one's own.
     pub mongo: Arc<Mongo>,
-    /// Atlas, with one project.
     pub atlas: Atlas,
-    /// That project.
     pub project: Project,
     /// The servers behind its clusters, which are called `cluster0`, `cluster1` ...; the first one is `mongo`.
     pub clusters: Vec<Arc<Mongo>>,
     /// The ARN of the admin's secret.
     pub admin_arn: String,
-    /// The admin's password.
     pub admin_password: String,
     /// The ARN of the secret with Atlas's credential.
     pub atlas_arn: String,
@@ -66,13 +63,11 @@ pub struct Builder {
 /// An application: a user with `readWrite` on a database of its own, and the secret its clients read.
 #[derive(Clone, Debug)]
 pub struct MongoApp {
-    /// Its database.
     pub database: String,
     /// Its (base) user: `<database>_test_rw`.
     pub user: String,
     /// The password it began with.
     pub password: String,
-    /// The secret's ARN.
     pub secret: String,
 }
 
@@ -251,7 +246,6 @@ impl Builder {
         self
     }
 
-    /// Starts it.
     pub async fn start(self) -> Result<MongoStack> {
         let faults = Faults::none();
         let first = if self.through_proxy { Mongo::builder().standalone() } else { Mongo::builder() };

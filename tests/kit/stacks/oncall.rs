@@ -22,9 +22,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// Where bindings are.
 pub const CONFIG_PATH: &str = "/keyturn/test/oncall";
-/// Where ledgers are.
 pub const LEDGER_PATH: &str = "/keyturn/test/oncall-ledger";
 /// What Lambda gives an invocation of this function (the SAM template says so), less the second to report in.
 pub const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(50);
@@ -32,7 +30,6 @@ pub const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(50);
 /// How the function proves to Okta who it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OktaAccess {
-    /// With an API token.
     #[default]
     Token,
     /// As a service app: `private_key_jwt` and DPoP.
@@ -42,7 +39,6 @@ pub enum OktaAccess {
 /// How it proves to PagerDuty who it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PagerDutyAccess {
-    /// With an API token.
     #[default]
     Token,
     /// As a scoped OAuth app.
@@ -51,17 +47,12 @@ pub enum PagerDutyAccess {
 
 /// A running stack. Dropped, all of it is gone.
 pub struct Oncall {
-    /// Secrets Manager and Parameter Store.
     pub aws: Aws,
-    /// Who is on call.
     pub pagerduty: PagerDuty,
     /// Who is in which group.
     pub okta: Okta,
-    /// Where alerts go.
     pub datadog: Datadog,
-    /// Where alerts go, too.
     pub slack: Slack,
-    /// What goes wrong.
     pub faults: Faults,
     /// The clock of everything in this process.
     pub clock: TestClock,
@@ -74,20 +65,15 @@ pub struct Oncall {
 pub struct Engineer {
     /// Their email address, and Okta login.
     pub email: String,
-    /// Their id at PagerDuty.
     pub pagerduty: String,
-    /// Their id at Okta.
     pub okta: String,
 }
 
 /// A schedule, a group, and the document that binds them.
 #[derive(Clone, Debug)]
 pub struct Bound {
-    /// The binding's id.
     pub id: String,
-    /// The schedule's.
     pub schedule: String,
-    /// The group's.
     pub group: String,
 }
 
@@ -119,7 +105,6 @@ impl Oncall {
         Builder { okta: OktaAccess::Token, pagerduty: PagerDutyAccess::Token, clock: None, variables: Vec::new() }
     }
 
-    /// Somebody new.
     pub fn engineer(&self, name: &str) -> Result<Engineer> {
         let email = format!("{name}@corp.example");
         Ok(Engineer { pagerduty: self.pagerduty.user(name, &email), okta: self.okta.user(&email, &email)?, email })
@@ -185,7 +170,6 @@ impl Oncall {
         Ok(json!(report))
     }
 
-    /// A tick.
     pub async fn tick(&self) -> keyturn::Result<Value> {
         self.event(&json!({"action": "sync"})).await
     }
@@ -233,7 +217,6 @@ impl Oncall {
         calls
     }
 
-    /// Forgets the requests so far.
     pub fn forget_requests(&self) {
         self.pagerduty.forget();
         self.okta.forget();
@@ -292,7 +275,6 @@ impl Builder {
         self
     }
 
-    /// Starts it.
     pub async fn start(self) -> Result<Oncall> {
         let faults = Faults::none();
         let hands = TestClock::at("2026-03-02T09:00:00Z");

@@ -18,11 +18,9 @@ pub const ADMIN: &str = "rotation_admin";
 /// A running stack. Dropped, all of it is gone.
 pub struct Stack {
     rotator: Rotator,
-    /// The database server.
     pub postgres: Postgres,
     /// The ARN of the admin's secret.
     pub admin_arn: String,
-    /// The admin's password.
     pub admin_password: String,
     proxy: Option<PostgresProxy>,
 }
@@ -41,7 +39,6 @@ pub struct Builder {
 pub struct App {
     /// The base role (clone layout) or the owner (owner layout), and the database.
     pub name: String,
-    /// The secret's ARN.
     pub secret: String,
 }
 
@@ -145,7 +142,6 @@ impl Builder {
         self
     }
 
-    /// Starts it.
     pub async fn start(self) -> Result<Stack> {
         let faults = Faults::none();
         let (postgres, aws) = tokio::try_join!(self.postgres.start(), Aws::start(faults.clone()))?;

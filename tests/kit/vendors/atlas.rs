@@ -14,6 +14,7 @@ mod tests;
 mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -29,7 +30,8 @@ use self::refusal::random;
 pub use self::state::Endpoint;
 use self::state::{Credential, Holdings, Principal, State};
 use self::users::DatabaseUser;
-use super::{Call, Front, Reply, Vendor, lock};
+use super::refusal::answer as refused;
+use super::{Call, Front, Reply, Requests, Vendor, lock};
 use crate::aws_json::uuid;
 use crate::faults::Faults;
 use crate::mongo::Mongo;
@@ -43,11 +45,7 @@ impl Vendor for Organisation {
     const NAME: &'static str = "atlas";
 
     fn answer(&self, call: &Call) -> Result<Reply, (String, Reply)> {
-        let answer = api::answer(&mut lock(&self.state), call, self.clock.now());
-        answer.or_else(|refused| match refused.violation {
-            None => Ok(refused.reply),
-            Some(violation) => Err((violation, refused.reply)),
-        })
+        api::answer(&mut lock(&self.state), call, self.clock.now()).or_else(refused)
     }
 
     fn refusal(&self, status: u16) -> Reply {
@@ -75,6 +73,14 @@ pub struct Atlas {
     workers: Mutex<JoinSet<()>>,
 }
 
+impl Deref for Atlas {
+    type Target = Requests;
+
+    fn deref(&self) -> &Requests {
+        &self.front
+    }
+}
+
 impl Atlas {
     /// Starts an empty organisation that lives by this clock, on a free port. Only tokens expire by the clock: changes
     /// take real time.
@@ -85,29 +91,6 @@ impl Atlas {
         Ok(Self { front, workers: Mutex::default() })
     }
 
-    /// The base of the API's addresses, `http://127.0.0.1:port`.
-    #[must_use]
-    pub fn url(&self) -> String {
-        self.front.url()
-    }
-
-    /// Every request so far.
-    #[must_use]
-    pub fn seen(&self) -> Vec<Call> {
-        self.front.seen()
-    }
-
-    /// Forgets the requests so far.
-    pub fn forget(&self) {
-        self.front.forget();
-    }
-
-    /// How many requests were under way at the same time, at most, since they were forgotten.
-    #[must_use]
-    pub fn most_at_once(&self) -> usize {
-        self.front.most_at_once()
-    }
-
     /// What no correct client would have sent, and changes that a server refused.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
@@ -115,11 +98,6 @@ impl Atlas {
         let clusters = state.projects.values().flat_map(|project| &project.clusters);
         let failures = clusters.flat_map(|cluster| cluster.failures());
         self.front.violations().into_iter().chain(failures).collect()
-    }
-
-    /// Answers the next `times` requests of this name (`GET /api/atlas/v2/groups/...`, no query) with `reply` instead.
-    pub fn replace(&self, call: &str, times: usize, reply: Reply) {
-        self.front.replace(call, times, reply);
     }
 
     /// The next `times` requests of this name hear 429 instead.
@@ -136,7 +114,6 @@ impl Atlas {
         self.front.vendor().clock.now()
     }
 
-    /// Makes an empty project.
     #[must_use]
     pub fn project(&self) -> Project {
         let mut state = self.state();

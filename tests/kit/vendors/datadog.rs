@@ -1,12 +1,13 @@
 //! Datadog, as far as a sender of alerts sees it: v1 events, and the check of an API key.
 
+use std::ops::Deref;
 use std::sync::Mutex;
 
 use chrono::{DateTime, TimeDelta};
 use keyturn::clock::Clock;
 use serde_json::{Map, Value, json};
 
-use super::{Call, Front, Reply, Vendor, lock};
+use super::{Call, Front, Reply, Requests, Vendor, lock};
 use crate::aws_json::uuid;
 use crate::faults::Faults;
 
@@ -16,7 +17,6 @@ const ALERT_TYPES: [&str; 7] = ["error", "warning", "info", "success", "user_upd
 /// Events are refused when older than this.
 const OLDEST: TimeDelta = TimeDelta::hours(18);
 
-/// The emulator.
 pub struct Datadog(Front<Events>);
 
 impl Datadog {
@@ -24,12 +24,6 @@ impl Datadog {
     pub async fn start(clock: Clock, faults: Faults) -> anyhow::Result<Self> {
         let vendor = Events { api_key: uuid().replace('-', ""), clock: clock.clone(), accepted: Mutex::default() };
         Ok(Self(Front::start(vendor, clock, faults).await?))
-    }
-
-    /// `http://127.0.0.1:port`.
-    #[must_use]
-    pub fn url(&self) -> String {
-        self.0.url()
     }
 
     /// The one good API key.
@@ -43,27 +37,13 @@ impl Datadog {
     pub fn events(&self) -> Vec<Value> {
         lock(&self.0.vendor().accepted).clone()
     }
+}
 
-    /// Every request so far.
-    #[must_use]
-    pub fn seen(&self) -> Vec<Call> {
-        self.0.seen()
-    }
+impl Deref for Datadog {
+    type Target = Requests;
 
-    /// Forgets the requests so far.
-    pub fn forget(&self) {
-        self.0.forget();
-    }
-
-    /// What no correct client would have sent.
-    #[must_use]
-    pub fn violations(&self) -> Vec<String> {
-        self.0.violations()
-    }
-
-    /// Answers the next `times` requests of this name (`POST /api/v1/events`) with `reply` instead.
-    pub fn replace(&self, call: &str, times: usize, reply: Reply) {
-        self.0.replace(call, times, reply);
+    fn deref(&self) -> &Requests {
+        &self.0
     }
 }
 
@@ -192,20 +172,6 @@ mod tests {
         let mut event = json!({"title": "Left", "text": "Ana left the group"});
         event[name] = value;
         event
-    }
-
-    #[tokio::test]
-    async fn a_whole_event_is_accepted() {
-        let datadog = datadog().await;
-        let event = json!({
-            "title": "t".repeat(100), "text": "x".repeat(4000), "alert_type": "error", "priority": "normal",
-            "aggregation_key": "db:ana:1", "tags": ["binding:db"], "date_happened": 1_780_315_200, "host": "lambda",
-            "source_type_name": "keyturn",
-        });
-        let (status, reply) = post(&datadog, &datadog.api_key(), &event).await;
-        assert_eq!((status, &reply["status"], &reply["event"]["title"]), (202, &json!("ok"), &event["title"]));
-        assert_eq!(datadog.events(), [event]);
-        assert_eq!(datadog.violations(), Vec::<String>::new());
     }
 
     #[tokio::test]

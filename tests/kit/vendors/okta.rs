@@ -15,6 +15,7 @@ mod token;
 mod token_tests;
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard};
 
 use anyhow::Context as _;
@@ -31,7 +32,8 @@ pub use self::paging::LinkStyle;
 use self::refusal::random;
 pub use self::state::Permission;
 use self::state::{App, Group, Rule, State, User};
-use super::{Call, Front, Reply, Vendor, lock};
+use super::refusal::answer as refused;
+use super::{Call, Front, Reply, Requests, Vendor, lock};
 use crate::faults::Faults;
 
 struct Org {
@@ -43,13 +45,8 @@ impl Vendor for Org {
     const NAME: &'static str = "okta";
 
     fn answer(&self, call: &Call) -> Result<Reply, (String, Reply)> {
-        match api::answer(&mut lock(&self.state), call, self.clock.now()) {
-            Ok(reply) => Ok(stamped(reply)),
-            Err(refused) => match refused.violation {
-                None => Ok(stamped(refused.reply)),
-                Some(violation) => Err((violation, stamped(refused.reply))),
-            },
-        }
+        let answer = api::answer(&mut lock(&self.state), call, self.clock.now()).or_else(refused);
+        answer.map(stamped).map_err(|(violation, reply)| (violation, stamped(reply)))
     }
 
     fn refusal(&self, status: u16) -> Reply {
@@ -78,6 +75,14 @@ pub struct ServiceApp {
 /// An Okta org behind a loopback listener.
 pub struct Okta(Front<Org>);
 
+impl Deref for Okta {
+    type Target = Requests;
+
+    fn deref(&self) -> &Requests {
+        &self.0
+    }
+}
+
 impl Okta {
     /// Starts an empty org that lives by this clock, on a free port.
     pub async fn start(clock: Clock, faults: Faults) -> anyhow::Result<Self> {
@@ -85,40 +90,6 @@ impl Okta {
         let front = Front::start(org, clock, faults).await?;
         lock(&front.vendor().state).url = front.url();
         Ok(Self(front))
-    }
-
-    /// The org's URL, `http://127.0.0.1:port`.
-    #[must_use]
-    pub fn url(&self) -> String {
-        self.0.url()
-    }
-
-    /// Every request so far.
-    #[must_use]
-    pub fn seen(&self) -> Vec<Call> {
-        self.0.seen()
-    }
-
-    /// Forgets the requests so far.
-    pub fn forget(&self) {
-        self.0.forget();
-    }
-
-    /// How many requests were under way at the same time, at most, since they were forgotten.
-    #[must_use]
-    pub fn most_at_once(&self) -> usize {
-        self.0.most_at_once()
-    }
-
-    /// What no correct client would have sent.
-    #[must_use]
-    pub fn violations(&self) -> Vec<String> {
-        self.0.violations()
-    }
-
-    /// Answers the next `times` requests of this name (`GET /api/v1/groups/00g1`, no query) with `reply` instead.
-    pub fn replace(&self, call: &str, times: usize, reply: Reply) {
-        self.0.replace(call, times, reply);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -245,7 +216,6 @@ impl Okta {
         self.change_group(id, |group| name.clone_into(&mut group.name));
     }
 
-    /// Deletes a group.
     pub fn delete_group(&self, id: &str) {
         self.state().groups.remove(id);
     }
@@ -293,7 +263,6 @@ impl Okta {
         self.state().forbidden.insert(permission);
     }
 
-    /// Gives it back.
     pub fn permit(&self, permission: Permission) {
         self.state().forbidden.remove(&permission);
     }

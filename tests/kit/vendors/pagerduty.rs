@@ -35,9 +35,7 @@ use crate::faults::Faults;
 /// What an app gets a token with.
 #[derive(Clone)]
 pub struct OauthApp {
-    /// The app's id.
     pub client_id: String,
-    /// Its secret.
     pub client_secret: String,
     /// The account's name; its region is `us`.
     pub subdomain: String,
@@ -80,7 +78,6 @@ impl PagerDuty {
         [self.api.seen(), self.identity.seen()].concat()
     }
 
-    /// Forgets the requests so far.
     pub fn forget(&self) {
         self.api.forget();
         self.identity.forget();
@@ -159,7 +156,6 @@ impl PagerDuty {
         id
     }
 
-    /// Changes a user's email.
     pub fn set_email(&self, user: &str, email: &str) {
         self.edit_user(user, |user| user.email = Some(email.to_owned()));
     }

@@ -13,12 +13,20 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    pub fn honest(reply: Reply) -> Self {
+    pub(super) fn honest(reply: Reply) -> Self {
         Self { violation: None, reply }
     }
 
-    pub fn violation(what: impl Into<String>, reply: Reply) -> Self {
+    pub(super) fn violation(what: impl Into<String>, reply: Reply) -> Self {
         Self { violation: Some(what.into()), reply }
+    }
+}
+
+/// The emulator's answer to a refused request, as [`super::Vendor::answer`] gives it.
+pub(super) fn answer(refused: Refused) -> Result<Reply, (String, Reply)> {
+    match refused.violation {
+        None => Ok(refused.reply),
+        Some(violation) => Err((violation, refused.reply)),
     }
 }
 
@@ -27,7 +35,6 @@ pub(super) fn oauth_error(status: u16, error: &str, description: &str) -> Reply 
     Reply::json(status, &json!({"error": error, "error_description": description}))
 }
 
-/// Random letters and digits.
 pub(super) fn random(length: usize) -> String {
     Alphanumeric.sample_string(&mut rand::rng(), length)
 }

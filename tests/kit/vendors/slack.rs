@@ -1,12 +1,13 @@
 //! Slack, as far as a sender of alerts sees it: one incoming webhook.
 
+use std::ops::Deref;
 use std::sync::{Mutex, OnceLock};
 
 use keyturn::clock::Clock;
 use rand::distr::{Alphanumeric, SampleString as _};
 use serde_json::{Map, Value};
 
-use super::{Call, Front, Reply, Vendor, lock};
+use super::{Call, Front, Reply, Requests, Vendor, lock};
 use crate::faults::Faults;
 
 /// A webhook's team and channel; the secret follows.
@@ -18,7 +19,6 @@ fn secret() -> &'static str {
     SECRET.get_or_init(|| Alphanumeric.sample_string(&mut rand::rng(), 24))
 }
 
-/// The emulator.
 pub struct Slack(Front<Webhook>);
 
 impl Slack {
@@ -40,27 +40,18 @@ impl Slack {
         lock(&self.0.vendor().posted).clone()
     }
 
-    /// Every request so far.
-    #[must_use]
-    pub fn seen(&self) -> Vec<Call> {
-        self.0.seen()
-    }
-
-    /// Forgets the requests so far.
-    pub fn forget(&self) {
-        self.0.forget();
-    }
-
-    /// What no correct client would have sent.
-    #[must_use]
-    pub fn violations(&self) -> Vec<String> {
-        self.0.violations()
-    }
-
     /// Answers the next `times` posts to the webhook with `reply` instead.
     pub fn replace(&self, times: usize, reply: Reply) {
         let [team, channel] = PLACE;
         self.0.replace(&format!("POST /services/{team}/{channel}/{}", secret()), times, reply);
+    }
+}
+
+impl Deref for Slack {
+    type Target = Requests;
+
+    fn deref(&self) -> &Requests {
+        &self.0
     }
 }
 
@@ -170,15 +161,6 @@ mod tests {
 
     fn said(status: u16, word: &str) -> (u16, String) {
         (status, word.to_owned())
-    }
-
-    #[tokio::test]
-    async fn a_message_is_posted() {
-        let slack = slack().await;
-        let message = json!({"text": "Ana &lt;ana@example.com&gt; left", "blocks": [{"type": "divider"}]});
-        assert_eq!(post(&slack.webhook_url(), &message).await, said(200, "ok"));
-        assert_eq!(slack.messages(), [message]);
-        assert_eq!(slack.violations(), Vec::<String>::new());
     }
 
     #[tokio::test]

@@ -49,14 +49,14 @@ impl Way {
 }
 
 /// The function's start, memory and size, and how long the steps of each way took.
-pub struct Rotations {
+pub(super) struct Rotations {
     /// For the table of budgets.
     pub measured: Measured,
     durations: Vec<Durations>,
 }
 
 /// Measures the real bootstrap, with nothing between it and the server.
-pub async fn measure(bootstrap: PathBuf) -> Result<Rotations> {
+pub(super) async fn measure(bootstrap: PathBuf) -> Result<Rotations> {
     let stack = MongoStack::builder().bootstrap(bootstrap.clone()).start().await?;
     let mut durations = Vec::new();
     let mut secret = String::new();
@@ -71,7 +71,7 @@ pub async fn measure(bootstrap: PathBuf) -> Result<Rotations> {
 }
 
 /// Prints a table for each way. The calls are counted on a stack of its own: a proxy costs time.
-pub async fn print(screen: Screen, rotations: &Rotations) -> Result<()> {
+pub(super) async fn print(screen: Screen, rotations: &Rotations) -> Result<()> {
     let bootstrap = rotations.measured.bootstrap.clone();
     let stack = MongoStack::builder().bootstrap(bootstrap).through_proxy().start().await?;
     let proxy = stack.proxy.as_ref().context("a stack without its proxy")?;

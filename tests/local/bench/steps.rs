@@ -14,10 +14,10 @@ const WARM_ROTATIONS: usize = 9;
 const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecret"];
 
 /// How long each step took, shortest first.
-pub type Durations = BTreeMap<&'static str, Vec<Duration>>;
+pub(super) type Durations = BTreeMap<&'static str, Vec<Duration>>;
 
 /// The durations of each step over some rotations in which the function is warm and every user exists.
-pub async fn warm_rotations(rotator: &Rotator, secret: &str) -> Result<Durations> {
+pub(super) async fn warm_rotations(rotator: &Rotator, secret: &str) -> Result<Durations> {
     let mut durations = Durations::new();
     rotate(rotator, secret).await?; // makes the twin, where there is to be one
     for _ in 0..WARM_ROTATIONS {
@@ -32,7 +32,7 @@ pub async fn warm_rotations(rotator: &Rotator, secret: &str) -> Result<Durations
 }
 
 /// The names of all external calls of a rotation in which the function is warm and every user exists.
-pub async fn recorded_rotation(rotator: &Rotator, secret: &str) -> Result<Vec<String>> {
+pub(super) async fn recorded_rotation(rotator: &Rotator, secret: &str) -> Result<Vec<String>> {
     rotate(rotator, secret).await?;
     rotate(rotator, secret).await?;
     rotator.faults.reset();
@@ -46,8 +46,7 @@ async fn rotate(rotator: &Rotator, secret: &str) -> Result<RotationOutcome> {
 }
 
 /// The table of a rotation: its heads, and in which column a call is counted, by the words after the step's name.
-pub struct Table {
-    /// What is counted.
+pub(super) struct Table {
     pub heads: &'static [&'static str],
     /// The column of a call.
     pub column: fn(&str) -> usize,
@@ -55,7 +54,7 @@ pub struct Table {
 
 impl Table {
     /// Prints a row for each step, and one for all of them.
-    pub fn print(&self, durations: &Durations, recorded: &[String]) {
+    pub(super) fn print(&self, durations: &Durations, recorded: &[String]) {
         let heads: Vec<String> = self.heads.iter().map(|head| format!("{head:>14}")).collect();
         println!("  {:<14}{:>9}{}", "step", "median", heads.concat());
         let mut time = Duration::ZERO;

@@ -25,7 +25,7 @@ struct Tick {
 }
 
 /// Measures the real bootstrap, and prints the table.
-pub async fn print(screen: Screen, bootstrap: PathBuf) -> Result<()> {
+pub(super) async fn print(screen: Screen, bootstrap: PathBuf) -> Result<()> {
     screen.title("A tick: requests, and the whole invocation (no network in between; emulators as built here)");
     println!(
         "  {:>8}   {:<34}{:>10}{:>7}{:>7}{:>10}{:>14}",
@@ -97,7 +97,7 @@ fn print_row(bindings: usize, what: &str, tick: &Tick, lambda: &Lambda) {
 }
 
 /// A binding, and somebody who is on call for it now and for the next hours, by the machine's clock.
-pub fn oncall_now(world: &Oncall, binding: &str, name: &str) -> Result<(Bound, Engineer)> {
+pub(crate) fn oncall_now(world: &Oncall, binding: &str, name: &str) -> Result<(Bound, Engineer)> {
     let engineer = world.engineer(name)?;
     let bound = world.bind(binding, &json!({}));
     let now = keyturn::clock::now();

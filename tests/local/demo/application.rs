@@ -7,10 +7,9 @@ use keyturn_tests::stacks::postgres::{App, Stack};
 use postgres_protocol::escape::escape_identifier;
 
 /// The tables at the end.
-pub struct Objects {
+pub(super) struct Objects {
     /// How many each user made.
     pub made: BTreeMap<String, u64>,
-    /// How many there are.
     pub tables: u64,
     /// How many of them belong to the role that is meant to own everything.
     pub of_owner: u64,
@@ -19,14 +18,14 @@ pub struct Objects {
 }
 
 /// One login owns everything; its clone comes with the first rotation.
-pub async fn in_clone_layout(stack: &Stack, name: &str) -> Result<App> {
+pub(super) async fn in_clone_layout(stack: &Stack, name: &str) -> Result<App> {
     let app = stack.app(name).await?;
     schema(stack, name).await?;
     Ok(app)
 }
 
 /// A role that cannot log in owns everything; two logins act as that role.
-pub async fn in_owner_layout(stack: &Stack, name: &str) -> Result<App> {
+pub(super) async fn in_owner_layout(stack: &Stack, name: &str) -> Result<App> {
     let app = stack.owner_app(name).await?;
     let (owner, first) = (escape_identifier(name), escape_identifier(&format!("{name}_a")));
     // What a rotation gives every login that it prepares, the first one has from its administrator.
@@ -49,14 +48,13 @@ async fn schema(stack: &Stack, name: &str) -> Result<()> {
     stack.postgres.execute_in(name, &sql).await
 }
 
-/// The server's version.
-pub async fn version(stack: &Stack) -> Result<String> {
+pub(super) async fn version(stack: &Stack) -> Result<String> {
     let version: String = stack.postgres.admin_client().await?.query_one("SHOW server_version", &[]).await?.get(0);
     Ok(version.split(' ').next().unwrap_or_default().to_owned())
 }
 
 /// How many tables the application has besides its first, and how many of them belong to `app.name`.
-pub async fn tables(stack: &Stack, app: &App) -> Result<(u64, u64)> {
+pub(super) async fn tables(stack: &Stack, app: &App) -> Result<(u64, u64)> {
     let superuser = stack.postgres.client("postgres", stack.postgres.superuser_password(), &app.name).await?;
     let sql = "SELECT count(*), count(*) FILTER (WHERE pg_get_userbyid(relowner) = $1)
                FROM pg_class

@@ -25,7 +25,7 @@ const MINUTE: Time = 60;
 const FAILING_REPLIES: usize = 500;
 
 /// A day that was played.
-pub struct Played {
+pub(super) struct Played {
     screen: Screen,
     world: Oncall,
     shop: Bound,
@@ -42,7 +42,7 @@ pub struct Played {
 }
 
 /// Plays the day, and prints it.
-pub async fn play(screen: Screen) -> Result<Played> {
+pub(super) async fn play(screen: Screen) -> Result<Played> {
     let metrics: Arc<Mutex<Vec<Value>>> = Arc::default();
     let taken = Arc::clone(&metrics);
     keyturn::metrics::hand_to(move |line| taken.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone()));
@@ -255,7 +255,7 @@ impl Played {
     }
 
     /// What was promised and not kept.
-    pub fn broken(&self) -> Vec<String> {
+    pub(super) fn broken(&self) -> Vec<String> {
         let mut broken: Vec<String> = self.judge.broken.iter().cloned().collect();
         let counted = (self.metric("Grants").sum::<u64>(), self.metric("Revokes").sum::<u64>());
         if counted != (self.judge.arrivals as u64, self.judge.departures as u64) {
@@ -266,7 +266,7 @@ impl Played {
     }
 
     /// The day in one line.
-    pub fn line(&self) -> String {
+    pub(super) fn line(&self) -> String {
         let Judge { arrivals, departures, longest_overstay, .. } = &self.judge;
         format!(
             "A day on call: {arrivals} granted, {departures} revoked, nobody in for more than {longest_overstay} s too long."
@@ -274,7 +274,7 @@ impl Played {
     }
 
     /// Looks for every token wherever one could have been written down. Gives back what was found.
-    pub fn search(&self, real: &Real) -> Vec<String> {
+    pub(super) fn search(&self, real: &Real) -> Vec<String> {
         let mut tokens = Credentials::default();
         tokens.remember_tokens(&self.world);
         tokens.remember_tokens(&real.world);
@@ -300,13 +300,13 @@ impl Played {
 }
 
 /// The real bootstrap, after it granted somebody who is on call now.
-pub struct Real {
+pub(super) struct Real {
     world: Oncall,
     log: String,
 }
 
 /// Starts the real bootstrap on the machine's clock, and has it grant somebody.
-pub async fn real(screen: Screen, bootstrap: PathBuf) -> Result<Real> {
+pub(super) async fn real(screen: Screen, bootstrap: PathBuf) -> Result<Real> {
     let world = Oncall::builder().on_the_machines_clock().start().await?;
     let (shop, ann) = oncall_now(&world, "shop", "ann")?;
     let lambda: Lambda = world.lambda(Some(bootstrap)).await?;

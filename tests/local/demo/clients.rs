@@ -30,12 +30,9 @@ const PAUSE: Duration = Duration::from_millis(15);
 /// For a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the clients saw.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
-    /// Requests that were served.
+pub(super) struct Tally {
     pub requests: u64,
-    /// Logins that the server accepted.
     pub logins: u64,
     /// Logins that failed, for whatever reason.
     pub failed_logins: u64,
@@ -43,7 +40,6 @@ pub struct Tally {
     pub permission_errors: u64,
     /// Everything else that went wrong.
     pub other_errors: u64,
-    /// The first error's text.
     pub example: Option<String>,
     /// The user of the connection that is never replaced.
     pub first_user: String,
@@ -55,7 +51,7 @@ pub struct Tally {
 
 impl Tally {
     /// What was added after an earlier look.
-    pub fn since(&self, before: &Self) -> Self {
+    pub(super) fn since(&self, before: &Self) -> Self {
         Self {
             requests: self.requests - before.requests,
             logins: self.logins - before.logins,
@@ -65,7 +61,7 @@ impl Tally {
     }
 
     /// Adds the requests and logins of another crowd.
-    pub fn add(&mut self, other: &Self) {
+    pub(super) fn add(&mut self, other: &Self) {
         self.requests += other.requests;
         self.logins += other.logins;
     }
@@ -76,7 +72,7 @@ impl Tally {
 }
 
 /// All clients of one application. Dropped, they are gone.
-pub struct Crowd {
+pub(super) struct Crowd {
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
 }
@@ -96,7 +92,7 @@ struct Shared {
 
 impl Crowd {
     /// Sets the clients of an application to work.
-    pub fn start(stack: &Stack, app: &App) -> Self {
+    pub(super) fn start(stack: &Stack, app: &App) -> Self {
         let shared = Arc::new(Shared {
             secrets: secrets_client(&stack.aws.client_url()),
             secret: app.secret.clone(),
@@ -118,12 +114,12 @@ impl Crowd {
     }
 
     /// What has been seen so far.
-    pub fn tally(&self) -> Tally {
+    pub(super) fn tally(&self) -> Tally {
         lock(&self.shared.tally).clone()
     }
 
     /// Waits until every client that logs in again has read the secret after this moment.
-    pub async fn caught_up(&self) -> Result<()> {
+    pub(super) async fn caught_up(&self) -> Result<()> {
         let moment = self.shared.moments.fetch_add(1, Ordering::SeqCst) + 1;
         let readers = lock(&self.shared.readers).clone();
         let all_have_read = async {
@@ -135,7 +131,7 @@ impl Crowd {
     }
 
     /// Sends the clients home, and looks at what they leave behind.
-    pub async fn finish(mut self, stack: &Stack, app: &App) -> Result<(Tally, Objects)> {
+    pub(super) async fn finish(mut self, stack: &Stack, app: &App) -> Result<(Tally, Objects)> {
         self.shared.going_home.store(true, Ordering::SeqCst);
         while let Some(ended) = timeout(PATIENCE, self.tasks.join_next()).await.context("a client hangs")? {
             ended.context("a client")?;

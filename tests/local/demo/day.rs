@@ -4,61 +4,49 @@
 //! can judge them.
 
 /// A time of the day, in seconds since its midnight.
-pub type Time = i64;
+pub(super) type Time = i64;
 
-/// When the story begins.
-pub const BEGINS: Time = at(9, 0, 0);
+pub(super) const BEGINS: Time = at(9, 0, 0);
 /// When the last tick is due.
-pub const ENDS: Time = at(20, 5, 0);
+pub(super) const ENDS: Time = at(20, 5, 0);
 
-/// Everybody who occurs.
-pub const PEOPLE: [&str; 5] = ["ann", "bob", "cem", "dan", "eve"];
+pub(super) const PEOPLE: [&str; 5] = ["ann", "bob", "cem", "dan", "eve"];
 
 /// Who is on the schedule from the beginning.
-pub const SHIFTS: [(&str, Time, Time); 4] = [
+pub(super) const SHIFTS: [(&str, Time, Time); 4] = [
     ("ann", at(9, 0, 0), at(12, 0, 0)),
     ("bob", at(12, 0, 0), at(16, 0, 0)),
     ("cem", at(16, 0, 0), at(20, 0, 0)),
     ("ann", at(20, 0, 0), at(24, 0, 0)),
 ];
 
-/// Something that happens.
-pub enum Act {
+pub(super) enum Act {
     /// Time passes: the schedule says the rest.
     Passes,
     /// Somebody takes over on the schedule from now on.
     TakesOver {
-        /// Who.
         who: &'static str,
-        /// Until when.
         until: Time,
     },
     /// PagerDuty answers nothing but errors.
     PagerDutyFails,
-    /// PagerDuty answers again.
     PagerDutyAnswers,
     /// Somebody puts a person into the group at Okta.
     AddedAtOkta(&'static str),
     /// A grant by hand, for this many minutes.
     Grant(&'static str, u32),
-    /// A revoke by hand.
     Revoke(&'static str),
 }
 
 /// One scene of the day.
-pub struct Scene {
-    /// When it begins.
+pub(super) struct Scene {
     pub at: Time,
-    /// What people call it.
     pub title: &'static str,
-    /// What happens.
     pub act: Act,
-    /// What to look at.
     pub note: &'static str,
 }
 
-/// The story, in order.
-pub const STORY: [Scene; 13] = [
+pub(super) const STORY: [Scene; 13] = [
     scene(at(9, 0, 0), "the first tick", Act::Passes, "whoever is on call comes in"),
     scene(at(12, 0, 0), "shift change", Act::Passes, ""),
     scene(at(13, 30, 0), "override", Act::TakesOver { who: "cem", until: at(14, 30, 0) }, "cem takes an hour"),
@@ -75,17 +63,15 @@ pub const STORY: [Scene; 13] = [
 ];
 
 /// Somebody has to be in the group in this time.
-pub struct Right {
-    /// Who.
+pub(super) struct Right {
     pub who: &'static str,
-    /// From this moment on.
     pub from: Time,
     /// And from this moment on not any more.
     pub until: Time,
 }
 
 /// All there are. Whoever is in without one has to leave.
-pub const RIGHTS: [Right; 7] = [
+pub(super) const RIGHTS: [Right; 7] = [
     right("ann", at(9, 0, 0), at(12, 0, 0)),
     right("bob", at(12, 0, 0), at(13, 30, 0)),
     right("cem", at(13, 30, 0), at(14, 30, 0)),
@@ -96,12 +82,12 @@ pub const RIGHTS: [Right; 7] = [
 ];
 
 /// A time of the day.
-pub const fn at(hours: i64, minutes: i64, seconds: i64) -> Time {
+pub(super) const fn at(hours: i64, minutes: i64, seconds: i64) -> Time {
     (hours * 60 + minutes) * 60 + seconds
 }
 
 /// `17:10`
-pub fn shown(time: Time) -> String {
+pub(super) fn shown(time: Time) -> String {
     format!("{:02}:{:02}", time / 3600, time / 60 % 60)
 }
 

@@ -5,16 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::day::{Right, Time, shown};
 
 /// The longest that anybody may be in without a right, or out with one, in seconds.
-pub const LIMIT: Time = 60;
+pub(super) const LIMIT: Time = 60;
 
 /// Looks at the group again and again.
-pub struct Judge<'a> {
+pub(super) struct Judge<'a> {
     rights: &'a [Right],
     /// Who was there at the last look, and since when.
     present: BTreeMap<String, Time>,
-    /// People who came.
     pub arrivals: usize,
-    /// People who left.
     pub departures: usize,
     /// The longest that anybody was in without a right.
     pub longest_overstay: Time,
@@ -26,16 +24,14 @@ pub struct Judge<'a> {
 
 /// Who came and left since the last look.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// Who came.
+pub(super) struct Changes {
     pub came: Vec<String>,
-    /// Who left.
     pub left: Vec<String>,
 }
 
 impl<'a> Judge<'a> {
     /// Nobody has been seen yet.
-    pub fn new(rights: &'a [Right]) -> Self {
+    pub(super) fn new(rights: &'a [Right]) -> Self {
         Self {
             rights,
             present: BTreeMap::new(),
@@ -48,7 +44,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Looks, at this time. `outsider` was put in by somebody else just now, which is nobody's fault yet.
-    pub fn look(&mut self, now: Time, members: &[String], outsider: Option<&str>) -> Changes {
+    pub(super) fn look(&mut self, now: Time, members: &[String], outsider: Option<&str>) -> Changes {
         let came: Vec<String> = members.iter().filter(|who| !self.present.contains_key(*who)).cloned().collect();
         for who in &came {
             if !self.may_be_in(who, now) && outsider != Some(who.as_str()) {

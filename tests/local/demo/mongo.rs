@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecret"];
 
 /// The act, when it is over.
-pub struct Played {
+pub(super) struct Played {
     /// Promises that were not kept.
     pub broken: Vec<String>,
     /// The longest of the times from a first refused login to a last one, with one user.
@@ -56,7 +56,7 @@ struct Act {
 }
 
 /// Plays the act, and prints it.
-pub async fn play(screen: Screen, bootstrap: PathBuf) -> Result<Played> {
+pub(super) async fn play(screen: Screen, bootstrap: PathBuf) -> Result<Played> {
     let starting = Instant::now();
     let stack = MongoStack::builder()
         .bootstrap(bootstrap.clone())
@@ -106,7 +106,6 @@ impl Act {
         Ok(app.secret)
     }
 
-    /// Two users.
     async fn alternating(&mut self) -> Result<()> {
         let screen = self.screen;
         let app = self.stack.atlas_app("payments").await?;
@@ -308,7 +307,7 @@ impl Act {
 
 impl Played {
     /// The act in one line.
-    pub fn line(&self) -> String {
+    pub(super) fn line(&self) -> String {
         format!(
             "MongoDB: logins refused for {} while one user's password turned; {ALTERNATING_ROTATIONS} rotations with two users, {} logins, 0 of them refused.",
             milliseconds(self.window),

@@ -21,16 +21,16 @@ const SCRAM: &str = "SCRAM-SHA-256$";
 
 /// Every password, or token, that was in use.
 #[derive(Default)]
-pub struct Credentials(BTreeSet<String>);
+pub(super) struct Credentials(BTreeSet<String>);
 
 impl Credentials {
     /// Begins with those of the administrators.
-    pub fn of_the_stack(stack: &Stack) -> Self {
+    pub(super) fn of_the_stack(stack: &Stack) -> Self {
         Self([stack.admin_password.as_str(), stack.postgres.superuser_password()].map(str::to_owned).into())
     }
 
     /// Begins with those of the administrators, and with the keys to Atlas.
-    pub fn of_the_mongo_stack(stack: &MongoStack) -> Result<Self> {
+    pub(super) fn of_the_mongo_stack(stack: &MongoStack) -> Result<Self> {
         let atlas = stack.value(&stack.atlas_arn, "AWSCURRENT")?;
         let roots = stack.clusters.iter().map(|server| server.root().1.to_owned());
         let mut all: BTreeSet<String> = roots.collect();
@@ -40,30 +40,28 @@ impl Credentials {
     }
 
     /// Adds the one in this credential.
-    pub fn remember(&mut self, credential: &Value) {
+    pub(super) fn remember(&mut self, credential: &Value) {
         self.0.extend(credential["password"].as_str().map(str::to_owned));
     }
 
-    /// Adds these.
-    pub fn remember_each(&mut self, secrets: Vec<String>) {
+    pub(super) fn remember_each(&mut self, secrets: Vec<String>) {
         self.0.extend(secrets);
     }
 
     /// Adds what the function was given for the four vendors.
-    pub fn remember_tokens(&mut self, world: &Oncall) {
+    pub(super) fn remember_tokens(&mut self, world: &Oncall) {
         let webhook = world.slack.webhook_url();
         // The host of a webhook is no secret.
         let path = webhook.splitn(4, '/').last().unwrap_or_default().to_owned();
         self.0.extend([world.pagerduty.token(), world.okta.ssws_token(), world.datadog.api_key(), path]);
     }
 
-    /// How many there are.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.0.len()
     }
 
     /// How many of them are in this text: as they are, or as SQL, JSON or a URL writes them.
-    pub fn hits(&self, text: &str) -> u64 {
+    pub(super) fn hits(&self, text: &str) -> u64 {
         self.0.iter().filter(|password| spellings(password).iter().any(|spelling| text.contains(spelling))).count()
             as u64
     }
@@ -84,14 +82,13 @@ fn spellings(password: &str) -> [String; 4] {
 }
 
 /// Looks at what the server says it is doing, all the time.
-pub struct Sampler {
+pub(super) struct Sampler {
     seen: Arc<Mutex<BTreeSet<String>>>,
     sampling: JoinHandle<Result<()>>,
 }
 
 impl Sampler {
-    /// Begins to look.
-    pub async fn start(stack: &Stack) -> Result<Self> {
+    pub(super) async fn start(stack: &Stack) -> Result<Self> {
         let superuser = stack.postgres.admin_client().await?;
         let seen: Arc<Mutex<BTreeSet<String>>> = Arc::default();
         let noted = Arc::clone(&seen);
@@ -110,7 +107,7 @@ impl Sampler {
     }
 
     /// Stops, and gives back every different line that was seen.
-    pub async fn finish(self) -> Result<String> {
+    pub(super) async fn finish(self) -> Result<String> {
         self.sampling.abort();
         match (&mut { self.sampling }).await {
             Ok(ended) => ended.context("sampling pg_stat_activity")?,
@@ -123,7 +120,7 @@ impl Sampler {
 }
 
 /// How the function set a password, from the server's log, the verifier shortened.
-pub fn statement_with_verifier(server_log: &str) -> Option<String> {
+pub(super) fn statement_with_verifier(server_log: &str) -> Option<String> {
     let line = server_log.lines().rfind(|line| line.contains(&format!("{ADMIN}@")) && line.contains(SCRAM))?;
     let statement =
         line.split_once("statement: ").or(line.split_once("execute ")).map_or(line, |(_, statement)| statement);

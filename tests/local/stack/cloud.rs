@@ -11,7 +11,7 @@ use crate::screen::Screen;
 const ENVIRONMENT: &str = "aws-cloud.env";
 
 /// Deploys, and keeps it up until a signal ends the program.
-pub async fn run(arguments: &Arguments) -> Result<()> {
+pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let screen = Screen::stdout();
     eprintln!(
         "starting PostgreSQL {}, MongoDB, the vendors and a local AWS, and deploying with sam deploy",

@@ -8,21 +8,21 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 /// The folder, with the names of the files that were written. Dropped, it removes them.
-pub struct Folder {
+pub(super) struct Folder {
     path: PathBuf,
     written: RefCell<Vec<String>>,
 }
 
 impl Folder {
     /// Makes it, unless it is there.
-    pub fn make() -> Result<Self> {
+    pub(super) fn make() -> Result<Self> {
         let path = path();
         fs::create_dir_all(&path).with_context(|| format!("{} not made", path.display()))?;
         Ok(Self { path, written: RefCell::default() })
     }
 
     /// Writes an environment file, with what every AWS client has to know added.
-    pub fn write(&self, name: &str, settings: &[(&str, &str)]) -> Result<()> {
+    pub(super) fn write(&self, name: &str, settings: &[(&str, &str)]) -> Result<()> {
         let access = [
             ("AWS_REGION", "eu-west-1"),
             ("AWS_DEFAULT_REGION", "eu-west-1"),
@@ -47,18 +47,17 @@ impl Drop for Folder {
     }
 }
 
-/// Where it is.
 fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name(".local")
 }
 
 /// The file for clients of the Secrets Manager that has this secret: each stack has its own.
-pub fn client_environment(secret: &str) -> String {
+pub(super) fn client_environment(secret: &str) -> String {
     format!("aws-{secret}.env")
 }
 
 /// The address of that Secrets Manager.
-pub fn endpoint(secret: &str) -> Result<String> {
+pub(super) fn endpoint(secret: &str) -> Result<String> {
     let path = path().join(client_environment(secret));
     let settings = fs::read_to_string(&path)
         .with_context(|| format!("no local stack is up that has the secret {secret}: start it with make local"))?;

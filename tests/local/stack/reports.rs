@@ -11,21 +11,20 @@ use super::{SUFFIX, TOKEN};
 use crate::screen::Screen;
 
 /// The secret that `events/rotate-mongo-*` name.
-pub const NAME: &str = "reports";
+pub(super) const NAME: &str = "reports";
 const FUNCTION_ENVIRONMENT: &str = "rotate-mongo.env";
 /// Whatever the application chose, long ago.
 const FIRST_PASSWORD: &str = "chosen-by-a-person-long-ago";
 
 /// The application, with a rotation of its secret begun.
-pub struct Reports {
+pub(super) struct Reports {
     /// Its servers, Secrets Manager, and Atlas.
     pub stack: MongoStack,
-    /// The secret's ARN.
     pub secret: String,
 }
 
 /// Starts it. `bootstrap` is for whoever invokes the stack's own function.
-pub async fn start(bootstrap: PathBuf) -> Result<Reports> {
+pub(super) async fn start(bootstrap: PathBuf) -> Result<Reports> {
     let stack = MongoStack::builder().bootstrap(bootstrap).start().await?;
     let user = format!("{NAME}_{ENVIRONMENT}_rw");
     let roles = json!([{"roleName": "readWrite", "databaseName": NAME}]);
@@ -40,13 +39,13 @@ pub async fn start(bootstrap: PathBuf) -> Result<Reports> {
 
 impl Reports {
     /// Has Secrets Manager invoke the function that listens on this port.
-    pub fn invoke_at(&self, port: u16) -> Result<()> {
+    pub(super) fn invoke_at(&self, port: u16) -> Result<()> {
         let url = format!("http://127.0.0.1:{port}/2015-03-31/functions/rotate-mongo/invocations");
         self.stack.aws.secrets.set_rotation(&self.secret, &url)
     }
 
     /// Writes what the function and clients of Secrets Manager have to know.
-    pub fn write(&self, folder: &Folder) -> Result<()> {
+    pub(super) fn write(&self, folder: &Folder) -> Result<()> {
         let stack = &self.stack;
         let ca_file = stack.mongo.certificates().ca_file().display().to_string();
         let settings = [
@@ -61,8 +60,7 @@ impl Reports {
         folder.write(&client_environment(NAME), &[("AWS_ENDPOINT_URL", &stack.aws.client_url())])
     }
 
-    /// Where its servers are.
-    pub fn print_stack(&self) {
+    pub(super) fn print_stack(&self) {
         let stack = &self.stack;
         println!("  MongoDB (SecantusDB) on 127.0.0.1:{}, behind Atlas at {}", stack.mongo.port(), stack.atlas.url());
         println!("  Secrets Manager with {NAME} at {}", stack.aws.client_url());
@@ -70,7 +68,7 @@ impl Reports {
 }
 
 /// The commands that run and invoke the function.
-pub fn print_rotation(screen: Screen, port: u16) {
+pub(super) fn print_rotation(screen: Screen, port: u16) {
     let at = format!("--invoke-address 127.0.0.1 --invoke-port {port}");
     screen.title("rotate-mongo in another terminal");
     println!("  cargo lambda watch {at} --env-file .local/{FUNCTION_ENVIRONMENT} -p rotate-mongo");

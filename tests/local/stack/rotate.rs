@@ -11,7 +11,7 @@ use super::{POLL, folder, held_by};
 const ROTATION_LIMIT: Duration = Duration::from_mins(2);
 
 /// Asks the running stack for a rotation of this secret, and waits for its end.
-pub async fn rotate(secret: &str) -> Result<()> {
+pub(crate) async fn rotate(secret: &str) -> Result<()> {
     let secrets = secrets_client(&folder::endpoint(secret)?);
     let before = current(&secrets, secret).await?;
     match secrets.rotate_secret().secret_id(secret).send().await {

@@ -1,10 +1,10 @@
 //! Whatever goes wrong in a tick, the next one mends it, tells nothing twice, and nobody stays because an alert is slow.
 
+use crate::prove::{long_form, tell};
 use keyturn_tests::faults::{Fault, Moment, Point};
 use keyturn_tests::stacks::oncall::{Bound, Engineer, Oncall};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
@@ -115,11 +115,15 @@ impl Clean {
         clean
     }
 
+    /// Every fault before and after every call; in the short form one, of each kind in turn.
     fn points(&self, faults: &[Fault]) -> Vec<Point> {
         let moments = [Moment::Before, Moment::After];
-        let all = self.calls.iter().flat_map(|call| faults.iter().map(move |fault| (call, fault)));
-        let all = all.flat_map(|(call, fault)| moments.map(|moment| (call.clone(), fault.clone(), moment)));
-        all.map(|(call, fault, moment)| Point { call, moment, fault }).filter(|point| !is_a_lie(point)).collect()
+        let places = self.calls.iter().flat_map(|call| moments.map(|moment| (call, moment)));
+        let all = places.enumerate().flat_map(|(nth, (call, moment))| {
+            let faults = faults.iter().cycle().skip(nth).take(if long_form() { faults.len() } else { 1 });
+            faults.map(move |fault| Point { call: call.clone(), moment, fault: fault.clone() })
+        });
+        all.filter(|point| !is_a_lie(point)).collect()
     }
 
     /// What is wrong after a tick with this fault, and one without.
@@ -174,11 +178,6 @@ fn untold_or_twice(
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
-}
-
-/// Past the test runner's capture: the count is part of what `make test` tells.
-fn tell(line: &str) {
-    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 fn the_next_tick_mends_everything(faults: &[Fault], cold_next: bool, name: &str) {

@@ -109,7 +109,6 @@ fn remove(value: &mut Value, key: &str) {
     value.as_object_mut().unwrap().remove(key);
 }
 
-/// The final schedule of an answer.
 fn last(answer: &mut Value) -> &mut Value {
     &mut answer["schedule"]["final_schedule"]
 }

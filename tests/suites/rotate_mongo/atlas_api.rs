@@ -2,7 +2,8 @@
 //! behind; mended, the rotation goes through.
 
 use super::scene::{created, finishes, password, patches, put_current, refused, rotates, sets, step, user_path};
-use crate::rotate_postgres::scene::{Refusal, eventually};
+use crate::polling::eventually;
+use crate::refusal::Refusal;
 use keyturn_tests::lambda::Lambda;
 use keyturn_tests::stacks::mongo::{MongoApp, MongoStack};
 use keyturn_tests::vendors::atlas::{Endpoint, RateLimit};

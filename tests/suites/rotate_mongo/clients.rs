@@ -1,7 +1,8 @@
 //! An application's clients at work while the key is turned: they read AWSCURRENT, log in, write and read, all the time.
 
 use super::scene::step;
-use crate::rotate_postgres::scene::eventually;
+use crate::polling::eventually;
+use crate::prove::tell;
 use aws_sdk_secretsmanager::Client as Secrets;
 use keyturn_tests::aws::secrets_client;
 use keyturn_tests::mongo::Mongo;
@@ -9,13 +10,14 @@ use keyturn_tests::stacks::mongo::{MongoApp, MongoStack};
 use mongodb::Client;
 use mongodb::bson::{Document, doc};
 use serde_json::Value;
-use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 const TURNS: usize = 6;
+/// Between one round of work and the next: the servers and the function need the processor as well.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// How a client treats what it has read.
 #[derive(Clone, Copy, PartialEq)]
@@ -28,7 +30,6 @@ enum Habit {
     Keeper,
 }
 
-/// Running clients.
 struct Clients {
     tasks: JoinSet<()>,
     shared: Arc<Shared>,
@@ -47,7 +48,6 @@ struct Shared {
     failures: Mutex<Vec<Failure>>,
 }
 
-/// Something was refused.
 #[derive(Clone, Debug)]
 struct Failure {
     /// When the credential had been read.
@@ -130,6 +130,7 @@ async fn live(shared: Arc<Shared>, number: usize, habit: Habit) {
             shared.failures.lock().unwrap().push(failure);
         }
         shared.rounds[number].fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -158,11 +159,6 @@ impl Shared {
         }
         Ok(())
     }
-}
-
-/// Past the test runner's capture: the numbers are part of what `make test` tells.
-fn tell(line: &str) {
-    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,17 +1,16 @@
 //! The crash matrix: the function is stopped before and after every external call of a rotation, and the service tries again.
 
-use crate::rotate_postgres::scene::eventually;
+use crate::matrix::{Watcher, points};
+use crate::polling::eventually;
+use crate::prove::tell;
 use keyturn_tests::aws::secrets_client;
 use keyturn_tests::faults::{Fault, Moment, Point};
 use keyturn_tests::stacks::mongo::{Builder, MongoApp, MongoStack};
 use mongodb::bson::doc;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::task::JoinHandle;
 
 /// How often a point is tried that a rotation did not come by: how often it is asked whether a change has arrived depends
 /// on the machine.
@@ -46,13 +45,6 @@ struct Matrix {
     start: Start,
     /// What the secret held at first.
     first: Value,
-}
-
-/// Looks all the time, past the proxy and its faults, which password is good.
-struct Watcher {
-    stop: Arc<AtomicBool>,
-    looks: Arc<AtomicUsize>,
-    task: JoinHandle<Vec<String>>,
 }
 
 impl At {
@@ -99,30 +91,15 @@ async fn store(stack: &MongoStack, secret: &str, value: &Value) {
     client.put_secret_value().secret_id(secret).secret_string(value.to_string()).send().await.unwrap();
 }
 
-impl Watcher {
-    fn start(matrix: &Matrix) -> Self {
-        let (stop, looks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&looks));
-        let (stack, app, start) = (Arc::clone(&matrix.stack), matrix.app.clone(), matrix.start);
-        let task = tokio::spawn(async move {
-            let (mut found, mut values) = (Vec::new(), BTreeMap::new());
-            let mut pace = tokio::time::interval(Duration::from_millis(200));
-            while !stopped.load(Ordering::Relaxed) {
-                pace.tick().await;
-                found.extend(second_value(&stack, &app, &mut values));
-                found.extend(lockout(&stack, &app, start).await);
-                counted.fetch_add(1, Ordering::Relaxed);
-            }
-            found
-        });
-        Self { stop, looks, task }
-    }
-
-    async fn stop(self) -> (usize, Vec<String>) {
-        self.stop.store(true, Ordering::Relaxed);
-        let found = self.task.await.unwrap();
-        (self.looks.load(Ordering::Relaxed), found)
-    }
+/// Looks all the time, past the proxy and its faults, which password is good.
+fn watch(matrix: &Matrix) -> Watcher {
+    let (stack, app, start) = (Arc::clone(&matrix.stack), matrix.app.clone(), matrix.start);
+    let mut values = BTreeMap::new();
+    Watcher::start(Duration::from_millis(200), move || {
+        let second = second_value(&stack, &app, &mut values);
+        let (stack, app) = (Arc::clone(&stack), app.clone());
+        async move { second.into_iter().chain(lockout(&stack, &app, start).await).collect() }
+    })
 }
 
 /// A version that has another value than it had.
@@ -215,27 +192,18 @@ impl Matrix {
     }
 }
 
-/// Past the test runner's capture: the count is part of what `make test` tells.
-fn tell(line: &str) {
-    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
-}
-
-async fn every_point_converges(at: At, start: Start, fault: Fault, name: &str) {
+async fn every_point_converges(at: At, start: Start, fault: Fault, turn: usize, name: &str) {
     let matrix = Matrix::new(at, start).await;
     // Twice: what is asked only sometimes, while a change is under way, is no point.
     let calls: BTreeSet<String> = matrix.calls().await.intersection(&matrix.calls().await).cloned().collect();
     matrix.prepare().await;
-    let watcher = Watcher::start(&matrix);
-    let mut points = 0;
-    for call in &calls {
-        for moment in [Moment::Before, Moment::After] {
-            let point = Point { call: call.clone(), moment, fault: fault.clone() };
-            let mut tries = 1;
-            while !matrix.converges(&point).await {
-                assert!(tries < TRIES, "never came by: {point}\n{}", matrix.stack.lambda.logs().unwrap());
-                tries += 1;
-            }
-            points += 1;
+    let watcher = watch(&matrix);
+    let points = points(calls.clone(), &fault, turn);
+    for point in &points {
+        let mut tries = 1;
+        while !matrix.converges(point).await {
+            assert!(tries < TRIES, "never came by: {point}\n{}", matrix.stack.lambda.logs().unwrap());
+            tries += 1;
         }
     }
     all_slow(&matrix, &calls).await;
@@ -244,7 +212,8 @@ async fn every_point_converges(at: At, start: Start, fault: Fault, name: &str) {
     assert_eq!(matrix.stack.violations(), Vec::<String>::new());
     let promise = if start == Start::Fixed { "AWSCURRENT or AWSPENDING" } else { "AWSCURRENT" };
     tell(&format!(
-        "crash matrix of mongo, {name}: {points} points converge; {promise} logged in {looks} of {looks} times meanwhile"
+        "crash matrix of mongo, {name}: {} points converge; {promise} logged in {looks} of {looks} times meanwhile",
+        points.len()
     ));
 }
 
@@ -262,42 +231,42 @@ async fn all_slow(matrix: &Matrix, calls: &BTreeSet<String>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_anywhere_while_an_admin_sets_the_password_it_converges_and_no_third_password_is_in_force() {
-    every_point_converges(At::Own, Start::Fixed, Fault::Kill, "killed, one user on a server").await;
+    every_point_converges(At::Own, Start::Fixed, Fault::Kill, 0, "killed, one user on a server").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_off_anywhere_while_a_user_sets_its_own_password_it_converges_and_no_third_password_is_in_force() {
-    every_point_converges(At::Itself, Start::Fixed, Fault::Cut, "cut off, a user changes itself").await;
+    every_point_converges(At::Itself, Start::Fixed, Fault::Cut, 1, "cut off, a user changes itself").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_anywhere_while_the_twin_is_made_on_a_server_nobody_is_locked_out() {
-    every_point_converges(At::Own, Start::NoTwin, Fault::Kill, "killed, twin is made on a server").await;
+    every_point_converges(At::Own, Start::NoTwin, Fault::Kill, 2, "killed, twin is made on a server").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_off_anywhere_while_the_twin_is_set_on_a_server_nobody_is_locked_out() {
-    every_point_converges(At::Own, Start::Twin, Fault::Cut, "cut off, twin is set on a server").await;
+    every_point_converges(At::Own, Start::Twin, Fault::Cut, 3, "cut off, twin is set on a server").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_anywhere_while_atlas_sets_the_password_it_converges_and_no_third_password_is_in_force() {
-    every_point_converges(At::Atlas, Start::Fixed, Fault::Kill, "killed, one user at Atlas").await;
+    every_point_converges(At::Atlas, Start::Fixed, Fault::Kill, 4, "killed, one user at Atlas").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_off_anywhere_while_atlas_sets_the_password_by_an_api_key_it_converges_and_no_third_password_is_in_force() {
-    every_point_converges(At::AtlasWithKey, Start::Fixed, Fault::Cut, "cut off, one user at Atlas by API key").await;
+    every_point_converges(At::AtlasWithKey, Start::Fixed, Fault::Cut, 5, "cut off, one user at Atlas by API key").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_anywhere_while_the_twin_is_made_at_atlas_nobody_is_locked_out() {
-    every_point_converges(At::Atlas, Start::NoTwin, Fault::Kill, "killed, twin is made at Atlas").await;
+    every_point_converges(At::Atlas, Start::NoTwin, Fault::Kill, 6, "killed, twin is made at Atlas").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_anywhere_while_the_twin_is_set_at_atlas_nobody_is_locked_out() {
-    every_point_converges(At::Atlas, Start::Twin, Fault::Kill, "killed, twin is set at Atlas").await;
+    every_point_converges(At::Atlas, Start::Twin, Fault::Kill, 7, "killed, twin is set at Atlas").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

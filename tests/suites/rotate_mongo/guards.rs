@@ -98,7 +98,6 @@ struct Scene {
     secrets: AtomicUsize,
 }
 
-/// Everything about every user.
 type World = (Vec<Document>, Vec<Value>, Vec<Value>);
 
 impl Scene {

@@ -147,7 +147,6 @@ fn verifiers(user: &Document) -> Vec<String> {
     parts.filter_map(|(_, value)| value.as_str()).map(str::to_owned).collect()
 }
 
-/// Everything that goes well.
 async fn rotate_all(scene: &mut Scene) {
     for app in scene.apps.clone() {
         for _ in 0..2 {

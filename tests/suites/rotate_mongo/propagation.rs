@@ -1,7 +1,7 @@
 //! A change at Atlas arrives later than it is said, or never: a password is current only once every cluster accepts it.
 
 use super::scene::{created, finishes, password, patches, put_current, refused, rotates, sets, step, user_path};
-use crate::rotate_postgres::scene::eventually;
+use crate::polling::eventually;
 use keyturn_tests::faults::{Fault, Moment, Point};
 use keyturn_tests::stacks::mongo::{MongoApp, MongoStack};
 use keyturn_tests::vendors::atlas::Endpoint;

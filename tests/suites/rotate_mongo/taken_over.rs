@@ -1,7 +1,7 @@
 //! AWS's own functions for MongoDB before ours, after ours, and in the middle: a team can swap them under a secret, and back.
 
 use super::scene::refused;
-use crate::aws_function;
+use crate::aws_function::{self, Function};
 use anyhow::{Context as _, Result, bail, ensure};
 use aws_sdk_secretsmanager::Client;
 use keyturn_tests::aws::secrets_client;
@@ -167,21 +167,6 @@ struct Scene {
     /// By whom ours changes passwords: an admin, or (without one) the user itself.
     ours: Lambda,
     scheme: Scheme,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Function {
-    Ours,
-    Theirs,
-}
-
-impl Function {
-    fn other(self) -> Self {
-        match self {
-            Self::Ours => Self::Theirs,
-            Self::Theirs => Self::Ours,
-        }
-    }
 }
 
 impl Scene {

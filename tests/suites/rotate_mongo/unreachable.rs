@@ -2,7 +2,7 @@
 //! a refusal is said to be one.
 
 use super::scene::{created, finishes, password, patches, pending, put_current, refused, rotates, step};
-use crate::rotate_postgres::scene::Refusal;
+use crate::refusal::Refusal;
 use futures_util::StreamExt as _;
 use keyturn_tests::certificates::Certificates;
 use keyturn_tests::faults::{Fault, Moment, Point};

@@ -1,7 +1,7 @@
 //! What goes over the wire to a server of one's own, command by command, and what its answers come to.
 
 use super::scene::{refused, rotates, step};
-use crate::rotate_postgres::scene::eventually;
+use crate::polling::eventually;
 use keyturn_tests::faults::{Fault, Moment, Point};
 use keyturn_tests::mongo::proxy::MongoProxy;
 use keyturn_tests::stacks::mongo::{ADMIN, MongoApp, MongoStack};

@@ -8,15 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// Running clients.
-pub struct Clients {
+pub(super) struct Clients {
     tasks: JoinSet<()>,
     shared: Arc<Shared>,
 }
 
 /// What clients have lived through.
 #[derive(Debug)]
-pub struct Seen {
+pub(super) struct Seen {
     pub logins: usize,
     pub failures: Vec<String>,
 }
@@ -28,7 +27,7 @@ struct Shared {
 }
 
 impl Clients {
-    pub fn start(stack: &Stack, app: &App, n: usize) -> Self {
+    pub(super) fn start(stack: &Stack, app: &App, n: usize) -> Self {
         let shared =
             Arc::new(Shared { stop: AtomicBool::new(false), logins: AtomicUsize::new(0), failures: Mutex::default() });
         let mut tasks = JoinSet::new();
@@ -49,7 +48,7 @@ impl Clients {
     }
 
     /// Waits until there have been this many more logins.
-    pub async fn after_more_logins(&self, more: usize) {
+    pub(super) async fn after_more_logins(&self, more: usize) {
         let goal = self.shared.logins.load(Ordering::Relaxed) + more;
         let reached = async {
             while self.shared.logins.load(Ordering::Relaxed) < goal {
@@ -61,7 +60,7 @@ impl Clients {
             .unwrap_or_else(|_| panic!("the clients are stuck"));
     }
 
-    pub async fn stop(mut self) -> Seen {
+    pub(super) async fn stop(mut self) -> Seen {
         self.shared.stop.store(true, Ordering::Relaxed);
         while let Some(ended) = self.tasks.join_next().await {
             ended.unwrap();

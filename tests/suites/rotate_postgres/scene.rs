@@ -1,33 +1,15 @@
 //! One server on which many stories are played one after the other, each with role names and secrets of its own.
 
+use crate::refusal::Refusal;
 use keyturn_tests::aws::secrets_client;
-use keyturn_tests::lambda::{FunctionError, Lambda};
+use keyturn_tests::lambda::Lambda;
 use keyturn_tests::stacks::postgres::{ADMIN, Builder, Stack};
 use serde_json::{Value, json};
 use std::ops::Deref;
-use std::time::{Duration, Instant};
 use tokio_postgres::Client;
 
-/// The code an error must have, and what its message must hold: what happened, and the remedy.
-pub struct Refusal<'a>(pub &'a str, pub &'a [&'a str]);
-
-impl Refusal<'_> {
-    #[track_caller]
-    pub fn is(&self, result: Result<Value, FunctionError>, story: &str) {
-        let Self(code, says) = self;
-        let error = match result {
-            Ok(report) => panic!("{story}: not refused with {code}: {report}"),
-            Err(error) => error,
-        };
-        assert_eq!(error.error_type, *code, "{story}: {error}");
-        for part in *says {
-            assert!(error.error_message.contains(part), "{story}: no {part:?} in: {error}");
-        }
-    }
-}
-
 /// A stack with a superuser's session, and one password for every role of its stories.
-pub struct Scene {
+pub(super) struct Scene {
     pub stack: Stack,
     pub superuser: Client,
     pub password: String,
@@ -43,11 +25,11 @@ impl Deref for Scene {
 }
 
 impl Scene {
-    pub async fn start(major: u32) -> Self {
+    pub(super) async fn start(major: u32) -> Self {
         Self::of(Stack::builder(major)).await
     }
 
-    pub async fn of(builder: Builder) -> Self {
+    pub(super) async fn of(builder: Builder) -> Self {
         let stack = builder.start().await.unwrap();
         // What fails here shall fail at once, not three times.
         stack.aws.secrets.set_attempts(1);
@@ -57,47 +39,47 @@ impl Scene {
         Self { stack, superuser, password, verifier }
     }
 
-    pub fn is_16_or_later(&self) -> bool {
+    pub(super) fn is_16_or_later(&self) -> bool {
         self.postgres.major() >= 16
     }
 
     /// Runs SQL as the superuser.
     #[track_caller]
-    pub fn sql(&self, sql: &str) -> impl Future<Output = ()> {
+    pub(super) fn sql(&self, sql: &str) -> impl Future<Output = ()> {
         let caller = std::panic::Location::caller();
         async move { self.superuser.batch_execute(sql).await.unwrap_or_else(|e| panic!("{caller}: {sql}: {e:?}")) }
     }
 
     /// Makes a role that the admin has power over, and that logs in with the scene's password.
-    pub async fn login(&self, name: &str, options: &str) {
+    pub(super) async fn login(&self, name: &str, options: &str) {
         self.stranger(name, options).await;
         self.admit(ADMIN, name).await;
     }
 
     /// Makes a role that logs in with the scene's password, and that somebody else than the admin made.
-    pub async fn stranger(&self, name: &str, options: &str) {
+    pub(super) async fn stranger(&self, name: &str, options: &str) {
         self.sql(&format!("CREATE ROLE \"{name}\" LOGIN {options} PASSWORD '{}'", self.verifier)).await;
     }
 
     /// Gives an admin what it needs to have from PostgreSQL 16 on.
-    pub async fn admit(&self, admin: &str, role: &str) {
+    pub(super) async fn admit(&self, admin: &str, role: &str) {
         if self.is_16_or_later() {
             self.sql(&format!("GRANT \"{role}\" TO \"{admin}\" WITH ADMIN OPTION")).await;
         }
     }
 
     /// What is stored for a user, in clone layout.
-    pub fn of_user(&self, user: &str) -> Value {
+    pub(super) fn of_user(&self, user: &str) -> Value {
         self.credential("postgres", user, &self.password)
     }
 
     /// The same in a secret of the user's name.
-    pub fn secret_of(&self, user: &str) -> String {
+    pub(super) fn secret_of(&self, user: &str) -> String {
         self.secret(user, &self.of_user(user)).unwrap()
     }
 
     /// A secret and its admin's, both of a database somewhere else. Gives back the ARN, and the place as messages name it.
-    pub fn secret_at(&self, name: &str, host: &str, port: u16) -> (String, String) {
+    pub(super) fn secret_at(&self, name: &str, host: &str, port: u16) -> (String, String) {
         let mut value = self.of_user("app");
         (value["host"], value["port"]) = (json!(host), json!(port));
         let mut admin = value.clone();
@@ -107,7 +89,7 @@ impl Scene {
     }
 
     /// Another admin, with a secret of its own. Gives back the secret's ARN.
-    pub async fn admin(&self, name: &str, options: &str) -> String {
+    pub(super) async fn admin(&self, name: &str, options: &str) -> String {
         self.stranger(name, options).await;
         let mut credential = self.of_user(name);
         credential.as_object_mut().unwrap().remove("masterarn");
@@ -115,7 +97,7 @@ impl Scene {
     }
 
     /// The same function with another environment, besides what every function here has.
-    pub async fn function(&self, name: &str, variables: &[(&str, &str)]) -> Lambda {
+    pub(super) async fn function(&self, name: &str, variables: &[(&str, &str)]) -> Lambda {
         let usual = [
             ("AWS_ENDPOINT_URL", self.aws.url()),
             ("DATABASE_CA_FILE", self.postgres.certificates().ca_file().display().to_string()),
@@ -128,14 +110,14 @@ impl Scene {
     }
 
     /// Puts the pending value of a rotation, as AWS's function, an attacker or a careless hand may do.
-    pub async fn put_pending(&self, secret: &str, token: &str, value: &Value) {
+    pub(super) async fn put_pending(&self, secret: &str, token: &str, value: &Value) {
         let client = secrets_client(&self.aws.client_url());
         let put = client.put_secret_value().secret_id(secret).client_request_token(token);
         put.secret_string(value.to_string()).version_stages("AWSPENDING").send().await.unwrap();
     }
 
     /// A rotation of `secret` that has come to its pending value: `user`, with a password that the server does not know.
-    pub async fn pending(&self, secret: &str, user: &str) -> String {
+    pub(super) async fn pending(&self, secret: &str, user: &str) -> String {
         let mut value = self.value(secret, "AWSCURRENT").unwrap();
         value["username"] = json!(user);
         value["password"] = json!(format!("new-{}", self.password));
@@ -146,12 +128,12 @@ impl Scene {
 
     /// createSecret is refused and stores nothing; setSecret, where a pending value for `user` is there all the same, is
     /// refused and leaves every role as it was.
-    pub async fn refuses(&self, secret: &str, user: &str, expected: Refusal<'_>) {
+    pub(super) async fn refuses(&self, secret: &str, user: &str, expected: Refusal<'_>) {
         self.refuses_to_create(secret, &expected).await;
         self.refuses_to_set(secret, user, &expected).await;
     }
 
-    pub async fn refuses_to_create(&self, secret: &str, expected: &Refusal<'_>) {
+    pub(super) async fn refuses_to_create(&self, secret: &str, expected: &Refusal<'_>) {
         let before = self.roles().await;
         let token = self.stage(secret).unwrap();
         expected.is(self.step(secret, &token, "createSecret").await, &format!("createSecret {secret}"));
@@ -159,19 +141,19 @@ impl Scene {
         self.unchanged_since(&before, secret).await;
     }
 
-    pub async fn refuses_to_set(&self, secret: &str, user: &str, expected: &Refusal<'_>) {
+    pub(super) async fn refuses_to_set(&self, secret: &str, user: &str, expected: &Refusal<'_>) {
         let token = self.pending(secret, user).await;
         self.refuses_step(secret, &token, "setSecret", expected).await;
     }
 
-    pub async fn refuses_step(&self, secret: &str, token: &str, step: &str, expected: &Refusal<'_>) {
+    pub(super) async fn refuses_step(&self, secret: &str, token: &str, step: &str, expected: &Refusal<'_>) {
         let before = self.roles().await;
         expected.is(self.step(secret, token, step).await, &format!("{step} {secret}"));
         self.unchanged_since(&before, secret).await;
     }
 
     /// Rotates as the service does, and says who is current then. The new credential has logged in.
-    pub async fn rotates(&self, secret: &str) -> String {
+    pub(super) async fn rotates(&self, secret: &str) -> String {
         let outcome = self.rotate(secret).await.unwrap();
         assert!(outcome.succeeded(), "{secret}: {outcome}");
         let current = self.value(secret, "AWSCURRENT").unwrap();
@@ -187,7 +169,7 @@ impl Scene {
     }
 
     /// Everything about every role: attributes, password hashes, memberships, settings.
-    pub async fn roles(&self) -> String {
+    pub(super) async fn roles(&self) -> String {
         const ALL: &str = "SELECT string_agg(line, E'\\n' ORDER BY line) FROM (
             SELECT a::text FROM pg_authid a UNION ALL SELECT m::text FROM pg_auth_members m
             UNION ALL SELECT s::text FROM pg_db_role_setting s) AS everything (line)";
@@ -195,26 +177,17 @@ impl Scene {
     }
 
     /// How often this user has been let in so far, by the server's log.
-    pub fn logins_of(&self, user: &str) -> usize {
+    pub(super) fn logins_of(&self, user: &str) -> usize {
         self.postgres.server_log().unwrap().matches(&format!("connection authorized: user={user} ")).count()
     }
 
     /// One value, asked for by the superuser.
-    pub async fn ask<T: for<'r> tokio_postgres::types::FromSql<'r>>(&self, sql: &str) -> T {
+    pub(super) async fn ask<T: for<'r> tokio_postgres::types::FromSql<'r>>(&self, sql: &str) -> T {
         self.superuser.query_one(sql, &[]).await.unwrap().get(0)
     }
 
     /// At the end of all stories.
-    pub fn ends(&self) {
+    pub(super) fn ends(&self) {
         assert_eq!(self.aws.violations(), Vec::<String>::new());
-    }
-}
-
-/// Waits until it is so, for at most ten seconds.
-pub async fn eventually(what: &str, mut so: impl AsyncFnMut() -> bool) {
-    let started = Instant::now();
-    while !so().await {
-        assert!(started.elapsed() < Duration::from_secs(10), "never: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

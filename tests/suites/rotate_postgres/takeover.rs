@@ -1,6 +1,6 @@
 //! AWS's own function before ours, after ours, and in the middle: a team can swap them under a secret, and back.
 
-use crate::aws_function;
+use crate::aws_function::{self, Function};
 use crate::rotate_postgres::checks::{STEPS, failure, log, logged, login, password, steps, user};
 use anyhow::{Context as _, Result, ensure};
 use aws_sdk_secretsmanager::Client;
@@ -145,20 +145,7 @@ fn alternate(user: &str) -> String {
     user.strip_suffix("_clone").map_or_else(|| format!("{user}_clone"), str::to_owned)
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Function {
-    Ours,
-    Theirs,
-}
-
 impl Function {
-    fn other(self) -> Self {
-        match self {
-            Self::Ours => Self::Theirs,
-            Self::Theirs => Self::Ours,
-        }
-    }
-
     async fn run(self, stack: &Stack, app: &App, token: &str, steps: &[&str]) {
         for step in steps {
             self.step(stack, app, token, step).await.unwrap_or_else(|error| panic!("{self:?} {step}: {error}"));

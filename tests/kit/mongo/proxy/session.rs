@@ -8,14 +8,12 @@ use tokio_rustls::{client, server};
 
 use super::Shared;
 use super::wire::{Message, Wire};
-use crate::faults::{Fault, Moment};
+use crate::faults::Moment;
 use crate::mongo::AUTHENTICATION_FAILED;
+use crate::tcp::strike;
 
 type Client = Wire<server::TlsStream<TcpStream>>;
 type Server = Wire<client::TlsStream<TcpStream>>;
-
-/// No message of the protocol begins like this.
-const GARBAGE: [u8; 64] = [0xff; 64];
 
 /// A client's connection, and the one to the server that was made for it.
 pub(super) struct Session<'a> {
@@ -145,10 +143,8 @@ impl<'a> Session<'a> {
     }
 
     async fn strikes(&mut self, call: &str, moment: Moment) -> Result<bool> {
-        let Some(fault) = self.shared.faults.at(call, moment).await else { return Ok(false) };
-        if fault == Fault::Garbage {
-            self.client.send(&GARBAGE).await?;
-        }
+        let Some(last) = strike(&self.shared.faults, call, moment).await else { return Ok(false) };
+        self.client.send(last).await?;
         Ok(true)
     }
 }

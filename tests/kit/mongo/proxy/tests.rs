@@ -4,7 +4,6 @@ use mongodb::Client;
 use mongodb::bson::Bson;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::error::{Error, ErrorKind};
-use mongodb::options::{ClientOptions, Credential, ServerAddress, Tls, TlsOptions};
 
 use super::session::user;
 use super::*;
@@ -60,41 +59,6 @@ fn change(password: &str) -> Document {
 }
 
 #[tokio::test]
-async fn everything_passes_and_commands_are_recorded() {
-    let stack = Stack::new().await;
-    stack.faults.enter_step("setSecret");
-    let client = stack.client("first");
-    client.database("admin").run_command(doc! { "ping": 1 }).await.unwrap();
-    client.database("admin").run_command(change("second")).await.unwrap();
-    stack.log_in("second").await.unwrap();
-    assert!(stack.password_is("second").await);
-
-    let commands = stack.proxy.commands();
-    let [update, status] = &commands[..] else { panic!("{commands:?}") };
-    for (key, value) in change("second") {
-        assert_eq!(update.get(&key), Some(&value));
-    }
-    assert_eq!(update.get_str("$db").unwrap(), "admin");
-    assert!(status.contains_key("connectionStatus"));
-    let calls = ["login app #1", "ping #1", "updateUser #1", "login app #2", "connectionStatus #1"];
-    assert_eq!(stack.faults.recorded(), calls.map(|call| format!("setSecret mongo {call}")));
-    stack.proxy.forget();
-    assert!(stack.proxy.commands().is_empty());
-}
-
-#[tokio::test]
-async fn documents_sent_beside_a_command_are_recorded_with_it() {
-    let stack = Stack::new().await;
-    stack.server.set_roles("admin", "app", &[("readWrite", "shop")]).await.unwrap();
-    let orders = stack.client("first").database("shop").collection::<Document>("orders");
-    orders.insert_many([doc! { "_id": 1 }, doc! { "_id": 2 }]).await.unwrap();
-    assert_eq!(orders.count_documents(doc! {}).await.unwrap(), 2);
-    let insert = stack.proxy.commands().remove(0);
-    let documents = [doc! { "_id": 1 }, doc! { "_id": 2 }].map(Bson::from);
-    assert_eq!(insert.get_array("documents").unwrap(), &documents);
-}
-
-#[tokio::test]
 async fn a_refused_login_is_code_18_and_on_atlas_8000() {
     let stack = Stack::new().await;
     let status = doc! { "connectionStatus": 1 };
@@ -137,31 +101,6 @@ async fn a_prepared_answer_comes_as_often_as_said_and_nothing_else_happens() {
     }
     stack.run("first", change("second")).await.unwrap();
     assert!(stack.password_is("second").await);
-}
-
-#[tokio::test]
-async fn a_replica_set_is_found_behind_the_proxy_and_a_mongos_is_pretended() {
-    let stack = Stack::before(Mongo::start().await.unwrap()).await;
-    let discovering = |replica_set: Option<&str>| {
-        let host = ServerAddress::Tcp { host: "localhost".to_owned(), port: Some(stack.proxy.port()) };
-        let ca = stack.server.certificates().ca_file().to_owned();
-        let mut options = ClientOptions::builder().hosts(vec![host]).build();
-        options.credential =
-            Some(Credential::builder().username("app".to_owned()).password("first".to_owned()).build());
-        options.tls = Some(Tls::Enabled(TlsOptions::builder().ca_file_path(ca).build()));
-        options.repl_set_name = replica_set.map(str::to_owned);
-        options.server_selection_timeout = Some(Duration::from_secs(5));
-        Client::with_options(options).unwrap()
-    };
-    let hello = || doc! { "hello": 1 };
-    let member = discovering(stack.server.replica_set()).database("admin").run_command(change("first")).await;
-    member.unwrap();
-    assert_eq!(stack.proxy.commands().len(), 1, "the driver went around the proxy");
-
-    stack.proxy.pretend_mongos();
-    let router = discovering(None).database("admin").run_command(hello()).await.unwrap();
-    assert_eq!(router.get_str("msg").unwrap(), "isdbgrid");
-    assert!(!router.contains_key("setName") && !router.contains_key("hosts"));
 }
 
 #[tokio::test]

@@ -48,7 +48,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 }
 
-/// A whole message.
 pub(super) struct Message(Bytes);
 
 impl Message {
@@ -161,7 +160,6 @@ fn take<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8]> {
     Ok(taken)
 }
 
-/// A zero-terminated text.
 fn text(rest: &mut &[u8]) -> Result<String> {
     let length = rest.iter().position(|byte| *byte == 0).context("a text without an end")?;
     let text = take(rest, length + 1)?;

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use postgres_native_tls::MakeTlsConnector;
 use tokio_postgres::config::{ChannelBinding, SslMode};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config, Error, NoTls};
+use tokio_postgres::{Client, Config, Error};
 
 use super::*;
-use crate::faults::Point;
+use crate::faults::{Fault, Point};
 use crate::postgres::Postgres;
 
 struct Stack {
@@ -135,18 +135,6 @@ async fn a_prepared_statement_is_cut_like_any_other() {
 }
 
 #[tokio::test]
-async fn an_open_transaction_is_rolled_back_when_its_connection_is_cut() {
-    let stack = Stack::new().await;
-    stack.inject(" sql COMMIT #1", Moment::Before, Fault::Cut);
-    let client = stack.connect().await.unwrap();
-    client.batch_execute("BEGIN").await.unwrap();
-    client.batch_execute("CREATE ROLE \"never\"").await.unwrap();
-    client.batch_execute("COMMIT").await.unwrap_err();
-    stack.wait_until_alone().await;
-    assert!(!stack.role_exists("never").await);
-}
-
-#[tokio::test]
 async fn garbage_is_no_answer_and_slow_is_one() {
     let stack = Stack::new().await;
     stack.inject(" connect app #1", Moment::After, Fault::Garbage);
@@ -171,26 +159,6 @@ async fn a_kill_strikes_before_the_connection_is_cut() {
     let client = stack.connect().await.unwrap();
     assert!(client.batch_execute("SELECT 1").await.is_err());
     assert!(killed.load(Ordering::SeqCst));
-}
-
-#[tokio::test]
-async fn refusals_of_the_server_pass_through() {
-    let mut stack = Stack::new().await;
-    stack.server.execute("CREATE ROLE asleep NOLOGIN").await.unwrap();
-    let tls = || MakeTlsConnector::new(stack.server.certificates().connector());
-    let nowhere = stack.config().dbname("nowhere").connect(tls()).await.err().unwrap();
-    assert_eq!(nowhere.code(), Some(&SqlState::INVALID_CATALOG_NAME));
-    let wrong = stack.config().password("wrong").connect(tls()).await.err().unwrap();
-    assert_eq!(wrong.code(), Some(&SqlState::INVALID_PASSWORD));
-    let plain = stack.config().ssl_mode(SslMode::Disable).connect(NoTls).await.err().unwrap();
-    assert!(plain.code().is_none(), "the proxy took a connection without TLS");
-
-    // A server that goes away says so to whoever is connected.
-    let client = stack.connect().await.unwrap();
-    stack.server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'").await.unwrap();
-    assert!(client.batch_execute("SELECT 1").await.is_err());
-    stack.password.clear();
-    assert!(stack.connect().await.is_err());
 }
 
 #[tokio::test]

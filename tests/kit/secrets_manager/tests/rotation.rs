@@ -8,7 +8,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{OTHER, TOKEN, current, labels, refusal, stack};
+use super::{OTHER, TOKEN, labels, refusal, stack};
 use crate::aws::Aws;
 use crate::secrets_manager::RotationOutcome;
 use crate::server::Server;
@@ -102,25 +102,6 @@ fn error_type(outcome: &RotationOutcome) -> &str {
 }
 
 #[tokio::test]
-async fn a_rotation_takes_the_four_steps_and_ends_without_awspending() {
-    let (aws, client, rotator) = rotated_by(Flaw::None).await;
-    let before = current(&aws);
-    let outcome = aws.secrets.rotate("app").await.unwrap();
-    assert!(outcome.succeeded() && !outcome.reattempted, "{outcome}");
-    assert_eq!(rotator.steps(), ["createSecret", "setSecret", "testSecret", "finishSecret"]);
-    let event = rotator.events.lock().unwrap()[0].clone();
-    let expected = json!({"Step": "createSecret", "SecretId": outcome.arn, "ClientRequestToken": outcome.token});
-    assert_eq!(event, expected);
-    assert_eq!(aws.secrets.value("app", "AWSCURRENT").unwrap().as_deref(), Some("rotated"));
-    assert_eq!((labels(&aws, &outcome.token).as_str(), labels(&aws, &before).as_str()), ("AWSCURRENT", "AWSPREVIOUS"));
-    let described = client.describe_secret().secret_id("app").send().await.unwrap();
-    assert_eq!(described.rotation_enabled(), Some(true));
-    assert_eq!(described.rotation_lambda_arn(), Some("arn:aws:lambda:eu-west-1:123456789012:function:rotate"));
-    assert!(described.last_rotated_date().is_some());
-    assert_eq!(aws.violations(), Vec::<String>::new());
-}
-
-#[tokio::test]
 async fn a_failing_rotation_is_tried_again_as_a_whole() {
     let (aws, _client, rotator) = rotated_by(Flaw::Fails("setSecret", 2)).await;
     let outcome = aws.secrets.rotate("app").await.unwrap();
@@ -140,14 +121,6 @@ async fn a_rotation_that_keeps_failing_stays_pending_and_is_taken_up_again() {
     let again = aws.secrets.rotate("app").await.unwrap();
     assert!(again.succeeded() && again.reattempted, "{again}");
     assert_eq!(again.token, failed.token);
-}
-
-#[tokio::test]
-async fn as_many_attempts_are_made_as_were_set() {
-    let (aws, _client, rotator) = rotated_by(Flaw::Fails("createSecret", 9)).await;
-    aws.secrets.set_attempts(1);
-    assert_eq!(error_type(&aws.secrets.rotate("app").await.unwrap()), "BROKEN");
-    assert_eq!(rotator.steps(), ["createSecret"]);
 }
 
 #[tokio::test]
@@ -192,14 +165,6 @@ async fn across_accounts_the_put_has_to_show_the_rotation_token() {
 }
 
 #[tokio::test]
-async fn rotate_secret_answers_at_once_and_rotates_in_the_background() {
-    let (aws, client, _rotator) = rotated_by(Flaw::None).await;
-    let sent = client.rotate_secret().secret_id("app").client_request_token(TOKEN).send().await.unwrap();
-    assert_eq!(sent.version_id(), Some(TOKEN));
-    until(&aws, "AWSCURRENT").await;
-}
-
-#[tokio::test]
 async fn a_new_rotation_is_refused_while_one_is_unfinished_which_is_taken_up_again() {
     let (aws, client, _rotator) = rotated_by(Flaw::None).await;
     aws.secrets.stage_pending("app", TOKEN).unwrap();
@@ -208,15 +173,6 @@ async fn a_new_rotation_is_refused_while_one_is_unfinished_which_is_taken_up_aga
     assert_eq!(refused, ("InvalidRequestException".to_owned(), message.to_owned()));
     until(&aws, "AWSCURRENT").await;
     assert_eq!(labels(&aws, OTHER), "");
-}
-
-#[tokio::test]
-async fn awspending_beside_awscurrent_does_not_stop_a_rotation() {
-    let (aws, client, _rotator) = rotated_by(Flaw::None).await;
-    let (before, update) = (current(&aws), client.update_secret_version_stage().secret_id("app"));
-    update.version_stage("AWSPENDING").move_to_version_id(&before).send().await.unwrap();
-    let outcome = aws.secrets.rotate("app").await.unwrap();
-    assert!(outcome.succeeded() && !outcome.reattempted, "{outcome}");
 }
 
 #[tokio::test]

@@ -1,5 +1,4 @@
 use aws_sdk_secretsmanager::primitives::Blob;
-use aws_sdk_secretsmanager::types::Tag;
 
 use super::{OTHER, TOKEN, current, labels, refusal, stack};
 
@@ -17,34 +16,6 @@ async fn a_secret_answers_to_name_arn_and_arn_without_suffix() {
 }
 
 #[tokio::test]
-async fn a_created_secret_can_be_described_and_read() {
-    let (aws, client) = stack().await;
-    let tag = Tag::builder().key("team").value("core").build();
-    let create = || client.create_secret().name("new").description("d").tags(tag.clone()).secret_string("v");
-    let created = create().send().await.unwrap();
-    let described = client.describe_secret().secret_id("new").send().await.unwrap();
-    assert_eq!(described.tags(), std::slice::from_ref(&tag));
-    assert_eq!((described.description(), described.rotation_enabled()), (Some("d"), None));
-    assert!(described.created_date().is_some());
-    let version = created.version_id().unwrap();
-    assert_eq!(described.version_ids_to_stages().unwrap()[version], ["AWSCURRENT"]);
-    let read = client.get_secret_value().secret_id("new").send().await.unwrap();
-    assert_eq!((read.secret_string(), read.version_id()), (Some("v"), Some(version)));
-    assert_eq!(refusal(create().send().await).0, "ResourceExistsException");
-    assert_eq!(aws.violations(), Vec::<String>::new());
-}
-
-#[tokio::test]
-async fn tags_come_and_go() {
-    let (aws, client) = stack().await;
-    let tag = Tag::builder().key("a").value("1").build();
-    aws.secrets.tag("app", "b", "2").unwrap();
-    client.tag_resource().secret_id("app").tags(tag.clone()).send().await.unwrap();
-    client.untag_resource().secret_id("app").tag_keys("b").send().await.unwrap();
-    assert_eq!(client.describe_secret().secret_id("app").send().await.unwrap().tags(), [tag]);
-}
-
-#[tokio::test]
 async fn a_deleted_secret_can_be_described_and_not_read() {
     let (_aws, client) = stack().await;
     client.delete_secret().secret_id("app").send().await.unwrap();
@@ -52,27 +23,6 @@ async fn a_deleted_secret_can_be_described_and_not_read() {
     let read = refusal(client.get_secret_value().secret_id("app").send().await);
     assert_eq!(read.0, "InvalidRequestException");
     assert!(read.1.contains("marked for deletion"), "{}", read.1);
-}
-
-#[tokio::test]
-async fn a_secret_deleted_by_force_is_gone() {
-    let (_aws, client) = stack().await;
-    client.delete_secret().secret_id("app").force_delete_without_recovery(true).send().await.unwrap();
-    assert_eq!(refusal(client.describe_secret().secret_id("app").send().await).0, "ResourceNotFoundException");
-}
-
-#[tokio::test]
-async fn a_staged_version_is_listed_and_has_no_value() {
-    let (aws, client) = stack().await;
-    aws.secrets.stage_pending("app", TOKEN).unwrap();
-    let described = client.describe_secret().secret_id("app").send().await.unwrap();
-    assert_eq!(described.version_ids_to_stages().unwrap()[TOKEN], ["AWSPENDING"]);
-    let by_label = client.get_secret_value().secret_id("app").version_stage("AWSPENDING").send().await;
-    let missing = "Secrets Manager can't find the specified secret value for";
-    let expected = |what: &str| ("ResourceNotFoundException".to_owned(), format!("{missing} {what}"));
-    assert_eq!(refusal(by_label), expected("staging label: AWSPENDING"));
-    let by_id = client.get_secret_value().secret_id("app").version_id(TOKEN).send().await;
-    assert_eq!(refusal(by_id), expected(&format!("VersionId: {TOKEN}")));
 }
 
 #[tokio::test]
@@ -91,14 +41,6 @@ async fn a_put_with_labels_fills_the_staged_version_and_moves_nothing_else() {
     put.version_stages("AWSPENDING").send().await.unwrap();
     assert_eq!(aws.secrets.value("app", "AWSPENDING").unwrap().as_deref(), Some("new"));
     assert_eq!((current(&aws), labels(&aws, TOKEN).as_str()), (before, "AWSPENDING"));
-}
-
-#[tokio::test]
-async fn a_put_without_labels_moves_awscurrent() {
-    let (aws, client) = stack().await;
-    let before = current(&aws);
-    client.put_secret_value().secret_id("app").client_request_token(TOKEN).secret_string("new").send().await.unwrap();
-    assert_eq!((labels(&aws, TOKEN).as_str(), labels(&aws, &before).as_str()), ("AWSCURRENT", "AWSPREVIOUS"));
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! The Admin API's endpoints, each as strict as its documentation, or stricter.
 
 use chrono::{DateTime, Utc};
-use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
 use super::access;
@@ -11,6 +10,7 @@ use super::paging::{self, check_query, page};
 use super::refusal::{Refused, error, malformed};
 use super::state::{Endpoint, Holdings, State};
 use super::users::DatabaseUser;
+use crate::vendors::request::decoded_path;
 use crate::vendors::{Call, Reply};
 
 /// More a project does not hold, unless support has raised the limit ("Create One Database User").
@@ -61,14 +61,13 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Answers a request.
 pub(super) fn answer(state: &mut State, call: &Call, now: DateTime<Utc>) -> Answer {
     match (call.method.as_str(), call.path.as_str()) {
         ("POST", oauth::TOKEN) => return oauth::issue(state, call, now),
         ("POST", oauth::REVOKE) => return oauth::revoke(state, call),
         _ => {}
     }
-    let path = decoded_path(call)?;
+    let path = decoded_path(call).map_err(malformed)?;
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     let (project, request) = Request::read(call.method.as_str(), &path).ok_or_else(|| no_such_endpoint(call))?;
     let version = check_form(state, call, &request)?;
@@ -89,17 +88,6 @@ pub(super) fn answer(state: &mut State, call: &Call, now: DateTime<Utc>) -> Answ
 fn no_such_endpoint(call: &Call) -> Refused {
     let detail = format!("Cannot find resource {}.", call.path);
     Refused::violation("no such endpoint", error(404, "RESOURCE_NOT_FOUND", &detail, &[json!(call.path)]))
-}
-
-/// The path's segments, decoded; the first one is empty.
-fn decoded_path(call: &Call) -> Result<Vec<String>, Refused> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@%/".contains(c);
-    if !call.path.chars().all(allowed) {
-        return Err(malformed("the path holds characters that must be percent-encoded"));
-    }
-    let decode = |segment| percent_decode_str(segment).decode_utf8().map(Into::into);
-    let segments: Result<_, _> = call.path.split('/').map(decode).collect();
-    segments.map_err(|_| malformed("the path is not UTF-8"))
 }
 
 fn media_type(version: &str) -> String {

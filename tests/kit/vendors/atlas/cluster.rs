@@ -74,7 +74,7 @@ pub(super) struct Cluster {
 
 impl Cluster {
     /// Without a server, changes are marked and nothing else happens.
-    pub fn new(project: &str, name: &str, server: Option<Arc<Mongo>>) -> Self {
+    pub(super) fn new(project: &str, name: &str, server: Option<Arc<Mongo>>) -> Self {
         let changes = Changes {
             queue: VecDeque::new(),
             delay: DELAY,
@@ -93,21 +93,21 @@ impl Cluster {
         }
     }
 
-    pub fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    pub fn server(&self) -> Option<&Arc<Mongo>> {
+    pub(super) fn server(&self) -> Option<&Arc<Mongo>> {
         self.server.as_ref()
     }
 
     /// As the API shows it.
-    pub fn shown(&self) -> Value {
+    pub(super) fn shown(&self) -> Value {
         Value::Object(lock(&self.shown).clone())
     }
 
     /// Changes what the API shows: members replace those of the same name, and those of `connectionStrings` one by one.
-    pub fn describe(&self, members: &Value) {
+    pub(super) fn describe(&self, members: &Value) {
         let mut shown = lock(&self.shown);
         for (name, value) in members.as_object().into_iter().flatten() {
             match (shown.get_mut(name).and_then(Value::as_object_mut), value.as_object()) {
@@ -118,7 +118,7 @@ impl Cluster {
     }
 
     /// Sends a change on its way.
-    pub fn change(&self, login: Login, wanted: Wanted) {
+    pub(super) fn change(&self, login: Login, wanted: Wanted) {
         self.changes.send_modify(|changes| {
             let due = Instant::now() + changes.delay;
             let ignored = std::mem::take(&mut changes.ignore_next);
@@ -128,7 +128,7 @@ impl Cluster {
     }
 
     /// What the API says of the changes.
-    pub fn status(&self) -> &'static str {
+    pub(super) fn status(&self) -> &'static str {
         let mut status = "APPLIED";
         self.changes.send_modify(|changes| {
             if changes.stale_left > 0 {
@@ -141,7 +141,7 @@ impl Cluster {
     }
 
     /// Applies changes as they come. Never ends by itself.
-    pub async fn work(self: Arc<Self>) {
+    pub(super) async fn work(self: Arc<Self>) {
         let mut watch = self.changes.subscribe();
         loop {
             let waiting = watch.wait_for(|changes| !changes.queue.is_empty()).await;
@@ -180,24 +180,24 @@ impl Cluster {
     }
 
     /// Makes a user on the server at once.
-    pub async fn make(&self, login: &Login) -> anyhow::Result<()> {
+    pub(super) async fn make(&self, login: &Login) -> anyhow::Result<()> {
         let Some(server) = &self.server else { return Ok(()) };
         server.make_user(&login.database, &login.name, &login.password, &login.roles()).await
     }
 
-    pub fn set_delay(&self, delay: Duration) {
+    pub(super) fn set_delay(&self, delay: Duration) {
         self.changes.send_modify(|changes| changes.delay = delay);
     }
 
-    pub fn hold(&self, held: bool) {
+    pub(super) fn hold(&self, held: bool) {
         self.changes.send_modify(|changes| changes.held = held);
     }
 
-    pub fn ignore_next(&self) {
+    pub(super) fn ignore_next(&self) {
         self.changes.send_modify(|changes| changes.ignore_next = true);
     }
 
-    pub fn set_stale(&self, calls: usize) {
+    pub(super) fn set_stale(&self, calls: usize) {
         self.changes.send_modify(|changes| {
             changes.stale = calls;
             changes.stale_left = 0;
@@ -205,18 +205,18 @@ impl Cluster {
     }
 
     /// What could not be applied.
-    pub fn failures(&self) -> Vec<String> {
+    pub(super) fn failures(&self) -> Vec<String> {
         self.changes.borrow().failures.clone()
     }
 
     /// Waits until nobody applies changes any more.
     #[cfg(test)]
-    pub async fn abandoned(&self) {
+    pub(super) async fn abandoned(&self) {
         self.changes.closed().await;
     }
 
     /// Waits until this many changes are through in all, and none is on its way.
-    pub async fn applied(&self, times: usize) -> anyhow::Result<()> {
+    pub(super) async fn applied(&self, times: usize) -> anyhow::Result<()> {
         let mut watch = self.changes.subscribe();
         let done = |changes: &Changes| changes.queue.is_empty() && changes.finished >= times;
         let waited = timeout(PATIENCE, watch.wait_for(done)).await.map(|outcome| outcome.map(drop));

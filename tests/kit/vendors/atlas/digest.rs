@@ -29,14 +29,14 @@ struct Nonce {
 
 impl Nonces {
     /// A `WWW-Authenticate` header with a new nonce.
-    pub fn challenge(&mut self, stale: bool) -> String {
+    pub(super) fn challenge(&mut self, stale: bool) -> String {
         let nonce = random(32);
         self.issued.insert(nonce.clone(), Nonce::default());
         format!(r#"Digest realm="{REALM}", domain="", nonce="{nonce}", algorithm=MD5, qop="auth", stale={stale}"#)
     }
 
     /// Makes all of them stale.
-    pub fn expire(&mut self) {
+    pub(super) fn expire(&mut self) {
         self.issued.values_mut().for_each(|nonce| nonce.stale = true);
     }
 }

@@ -12,7 +12,6 @@ use super::refusal::{Refused, oauth_error, random};
 use super::state::{Credential, State, Token};
 use crate::vendors::{Call, Reply};
 
-/// Where tokens come from.
 pub(super) const TOKEN: &str = "/api/oauth/token";
 /// Where they are given back.
 pub(super) const REVOKE: &str = "/api/oauth/revoke";

@@ -5,6 +5,7 @@ use url::form_urlencoded::Serializer;
 
 use super::refusal::{Refused, error};
 use crate::vendors::Call;
+use crate::vendors::request::wrong_parameter;
 
 /// What a list's query may hold.
 pub(super) const PARAMETERS: [&str; 3] = ["includeCount", "itemsPerPage", "pageNum"];
@@ -50,9 +51,5 @@ fn address(url: &str, call: &Call, nth: usize) -> String {
 
 /// Each parameter is one of the endpoint's and comes once.
 pub(super) fn check_query(call: &Call, allowed: &[&str]) -> Result<(), Refused> {
-    let mut names: Vec<&str> = call.query.iter().map(|(name, _)| name.as_str()).collect();
-    names.sort_unstable();
-    let twice = names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
-    let unknown = names.iter().find(|name| !allowed.contains(name)).copied();
-    twice.or(unknown).map_or(Ok(()), |name| Err(wrong(name)))
+    wrong_parameter(call, allowed).map_or(Ok(()), |name| Err(wrong(name)))
 }

@@ -21,7 +21,6 @@ pub(super) fn invalid_attribute(name: &str) -> Refused {
     Refused::violation(format!("invalid attribute {name}"), reply)
 }
 
-/// The API's error object.
 pub(super) fn error(status: u16, code: &str, detail: &str, parameters: &[Value]) -> Reply {
     let body = json!({
         "detail": detail,

@@ -18,15 +18,12 @@ pub(super) const FIRST_VERSION: &str = "2023-01-01";
 pub enum Endpoint {
     /// Reading and changing database users.
     DatabaseUsers,
-    /// The list of clusters.
     Clusters,
-    /// A cluster's change status.
     ClusterStatus,
 }
 
 /// What a caller proves who they are with.
 pub(super) enum Credential {
-    /// A service account's secret.
     ServiceAccount(String),
     /// An API key's private half.
     ApiKey(String),
@@ -53,15 +50,15 @@ pub(super) struct Holdings {
 }
 
 impl Holdings {
-    pub fn user(&self, database: &str, name: &str) -> Option<&DatabaseUser> {
+    pub(super) fn user(&self, database: &str, name: &str) -> Option<&DatabaseUser> {
         self.users.iter().find(|user| user.database() == database && user.name() == name)
     }
 
-    pub fn user_mut(&mut self, database: &str, name: &str) -> Option<&mut DatabaseUser> {
+    pub(super) fn user_mut(&mut self, database: &str, name: &str) -> Option<&mut DatabaseUser> {
         self.users.iter_mut().find(|user| user.database() == database && user.name() == name)
     }
 
-    pub fn cluster(&self, name: &str) -> Option<&Arc<Cluster>> {
+    pub(super) fn cluster(&self, name: &str) -> Option<&Arc<Cluster>> {
         self.clusters.iter().find(|cluster| cluster.name() == name)
     }
 }
@@ -85,16 +82,16 @@ pub(super) struct State {
 }
 
 impl State {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { versions: HashSet::from([FIRST_VERSION.to_owned()]), ..Self::default() }
     }
 
     /// How many tokens of this account are good.
-    pub fn live_tokens(&self, account: &str, now: DateTime<Utc>) -> usize {
+    pub(super) fn live_tokens(&self, account: &str, now: DateTime<Utc>) -> usize {
         self.tokens.values().filter(|token| token.account == account && now < token.expires).count()
     }
 
-    pub fn cluster(&self, name: &str) -> Option<&Arc<Cluster>> {
+    pub(super) fn cluster(&self, name: &str) -> Option<&Arc<Cluster>> {
         self.projects.values().find_map(|project| project.cluster(name))
     }
 }

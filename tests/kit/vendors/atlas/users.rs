@@ -44,7 +44,7 @@ pub(super) struct DatabaseUser {
 
 impl DatabaseUser {
     /// A user with this body's members, and what is usual for the rest.
-    pub fn new(project: &str, body: &Map<String, Value>) -> Result<Self, Refused> {
+    pub(super) fn new(project: &str, body: &Map<String, Value>) -> Result<Self, Refused> {
         let shown = json!({
             "awsIAMType": "NONE", "databaseName": "admin", "groupId": project, "labels": [], "ldapAuthType": "NONE",
             "oidcAuthType": "NONE", "roles": [], "scopes": [], "x509Type": "NONE",
@@ -58,7 +58,7 @@ impl DatabaseUser {
     }
 
     /// A body for a new user: it must have what Atlas requires.
-    pub fn requested(project: &str, body: &Map<String, Value>) -> Result<Self, Refused> {
+    pub(super) fn requested(project: &str, body: &Map<String, Value>) -> Result<Self, Refused> {
         for required in ["databaseName", "groupId", "roles", "username"] {
             if !body.contains_key(required) {
                 return Err(missing(required));
@@ -73,7 +73,7 @@ impl DatabaseUser {
     }
 
     /// Replaces what the body names: a member that is sent replaces the old one as a whole.
-    pub fn patch(&mut self, body: &Map<String, Value>) -> Result<(), Refused> {
+    pub(super) fn patch(&mut self, body: &Map<String, Value>) -> Result<(), Refused> {
         check_shapes(body)?;
         let project = self.text("groupId").to_owned();
         check_project(&project, body)?;
@@ -108,27 +108,27 @@ impl DatabaseUser {
         self.shown.get(name).and_then(Value::as_str).unwrap_or_default()
     }
 
-    pub fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         self.text("username")
     }
 
-    pub fn database(&self) -> &str {
+    pub(super) fn database(&self) -> &str {
         self.text("databaseName")
     }
 
     /// Whether the user proves themselves by a password, and so exists on the servers.
-    pub fn has_password(&self) -> bool {
+    pub(super) fn has_password(&self) -> bool {
         AUTH_TYPES.iter().all(|name| self.text(name) == "NONE")
     }
 
     /// Whether the user may use this cluster: no scopes are all of them.
-    pub fn covers(&self, cluster: &str) -> bool {
+    pub(super) fn covers(&self, cluster: &str) -> bool {
         let scopes = self.shown.get("scopes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         scopes.is_empty() || scopes.iter().any(|scope| scope["type"] == "CLUSTER" && scope["name"] == cluster)
     }
 
     /// What the servers know of the user.
-    pub fn login(&self) -> Login {
+    pub(super) fn login(&self) -> Login {
         let roles = self.shown.get("roles").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let text = |role: &Value, name: &str| role[name].as_str().unwrap_or_default().to_owned();
         Login {
@@ -140,7 +140,7 @@ impl DatabaseUser {
     }
 
     /// As the API shows it.
-    pub fn shown(&self, url: &str) -> Value {
+    pub(super) fn shown(&self, url: &str) -> Value {
         let encode = |text| utf8_percent_encode(text, SEGMENT).to_string();
         let (project, database, name) = (self.text("groupId"), encode(self.database()), encode(self.name()));
         let own = format!("{url}/api/atlas/v2/groups/{project}/databaseUsers/{database}/{name}");

@@ -9,7 +9,6 @@ use super::refusal::{Refused, invalid_token, no_permission};
 use super::state::{Permission, State};
 use crate::vendors::{Call, Reply};
 
-/// Who calls.
 pub(super) enum Caller {
     /// An API token: it may do whatever its admin may.
     Ssws,
@@ -30,7 +29,7 @@ impl Permission {
 
 impl Caller {
     /// Finds out who calls. `path` is decoded: Okta compares a proof's `htu` with the decoded address.
-    pub fn of(state: &mut State, call: &Call, path: &str, now: DateTime<Utc>) -> Result<Self, Refused> {
+    pub(super) fn of(state: &mut State, call: &Call, path: &str, now: DateTime<Utc>) -> Result<Self, Refused> {
         match call.header("authorization").split_once(' ') {
             Some(("SSWS", token)) if state.ssws.as_deref() == Some(token) => Ok(Self::Ssws),
             Some(("SSWS", _)) => Err(Refused::honest(invalid_token())),
@@ -59,7 +58,7 @@ impl Caller {
     }
 
     /// Refuses a caller whose token or admin role lacks this permission.
-    pub fn need(&self, state: &State, permission: Permission, call: &Call) -> Result<(), Refused> {
+    pub(super) fn need(&self, state: &State, permission: Permission, call: &Call) -> Result<(), Refused> {
         let scopes = permission.scopes();
         let in_scope = match self {
             Self::Ssws => true,

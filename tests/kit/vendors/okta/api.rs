@@ -1,7 +1,6 @@
 //! The Management API's endpoints, each as strict as its documentation.
 
 use chrono::{DateTime, Utc};
-use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::access::Caller;
@@ -10,13 +9,13 @@ use super::refusal::{Refused, error, malformed, no_permission, not_found, still_
 use super::search::Search;
 use super::state::{Group, Permission, State};
 use super::token;
+use crate::vendors::request::{decoded_path, wrong_parameter};
 use crate::vendors::{Call, Reply};
 
 type Answer = Result<Reply, Refused>;
 
-/// Answers a request.
 pub(super) fn answer(state: &mut State, call: &Call, now: DateTime<Utc>) -> Answer {
-    let path = decoded_path(call)?;
+    let path = decoded_path(call).map_err(malformed)?;
     check_accept(call)?;
     if state.limited > 0 {
         state.limited -= 1;
@@ -48,17 +47,6 @@ pub(super) fn answer(state: &mut State, call: &Call, now: DateTime<Utc>) -> Answ
     }
 }
 
-/// The path's segments, decoded; the first one is empty.
-fn decoded_path(call: &Call) -> Result<Vec<String>, Refused> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@%/".contains(c);
-    if !call.path.chars().all(allowed) {
-        return Err(malformed("the path holds characters that must be percent-encoded"));
-    }
-    let decode = |segment| percent_decode_str(segment).decode_utf8().map(Into::into);
-    let segments: Result<_, _> = call.path.split('/').map(decode).collect();
-    segments.map_err(|_| malformed("the path is not UTF-8"))
-}
-
 fn check_accept(call: &Call) -> Result<(), Refused> {
     if call.header("accept") == "application/json" {
         return Ok(());
@@ -70,15 +58,7 @@ fn check_accept(call: &Call) -> Result<(), Refused> {
 
 /// Each parameter is one of the endpoint's and comes once.
 fn check_query(call: &Call, allowed: &[&str]) -> Result<(), Refused> {
-    let mut names: Vec<&str> = call.query.iter().map(|(name, _)| name.as_str()).collect();
-    names.sort_unstable();
-    if names.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err(malformed("a query parameter comes twice"));
-    }
-    match names.iter().find(|name| !allowed.contains(name)) {
-        Some(name) => Err(malformed(format!("unknown query parameter {name}"))),
-        None => Ok(()),
-    }
+    wrong_parameter(call, allowed).map_or(Ok(()), |name| Err(malformed(format!("invalid query parameter {name}"))))
 }
 
 fn check_no_body(call: &Call) -> Result<(), Refused> {

@@ -44,7 +44,7 @@ pub(super) struct Page {
 
 impl Page {
     /// Adds the `Link` headers.
-    pub fn link(self, reply: Reply) -> Reply {
+    pub(super) fn link(self, reply: Reply) -> Reply {
         self.links.into_iter().fold(reply, |reply, link| reply.with("link", link))
     }
 }

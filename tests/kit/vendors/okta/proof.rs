@@ -28,7 +28,6 @@ impl Bad {
     }
 }
 
-/// A proof that holds.
 pub(super) struct Proof {
     /// Of the key it is signed with (RFC 7638).
     pub thumbprint: String,

@@ -18,7 +18,6 @@ pub(super) fn malformed(what: impl Into<String>) -> Refused {
     Refused::violation(what, reply)
 }
 
-/// The API's error object.
 pub(super) fn error(status: u16, code: &str, summary: &str) -> Reply {
     let body = json!({
         "errorCode": code,

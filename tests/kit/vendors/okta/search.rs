@@ -9,7 +9,7 @@ pub(super) enum Search {
 
 impl Search {
     /// Reads an expression; `None` for any other one.
-    pub fn parse(expression: &str) -> Option<Self> {
+    pub(super) fn parse(expression: &str) -> Option<Self> {
         let (attribute, rest) = expression.split_once(" eq \"")?;
         let text = quoted(rest)?;
         match attribute {

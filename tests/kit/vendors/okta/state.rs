@@ -29,7 +29,7 @@ pub(super) struct User {
 }
 
 impl User {
-    pub fn shown(&self, url: &str) -> Value {
+    pub(super) fn shown(&self, url: &str) -> Value {
         json!({
             "id": self.id,
             "status": self.status,
@@ -67,7 +67,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    pub fn shown(&self, url: &str) -> Value {
+    pub(super) fn shown(&self, url: &str) -> Value {
         json!({
             "id": self.id,
             "created": stamp(self.created),
@@ -80,24 +80,24 @@ impl Group {
         })
     }
 
-    pub fn members(&self) -> &BTreeSet<String> {
+    pub(super) fn members(&self) -> &BTreeSet<String> {
         &self.members
     }
 
     /// Every change from now on is hidden from this many member lists.
-    pub fn set_lag(&mut self, lists: usize) {
+    pub(super) fn set_lag(&mut self, lists: usize) {
         self.lag = lists;
         self.stale = None;
     }
 
-    pub fn add(&mut self, user: &str, now: DateTime<Utc>) {
+    pub(super) fn add(&mut self, user: &str, now: DateTime<Utc>) {
         if !self.members.contains(user) {
             self.before_change(now);
             self.members.insert(user.to_owned());
         }
     }
 
-    pub fn remove(&mut self, user: &str, now: DateTime<Utc>) {
+    pub(super) fn remove(&mut self, user: &str, now: DateTime<Utc>) {
         if self.members.contains(user) {
             self.before_change(now);
             self.members.remove(user);
@@ -110,7 +110,7 @@ impl Group {
     }
 
     /// The members as the next list shows them.
-    pub fn list(&mut self) -> Vec<String> {
+    pub(super) fn list(&mut self) -> Vec<String> {
         match &mut self.stale {
             Some((before, lists)) if *lists > 0 => {
                 *lists -= 1;
@@ -127,7 +127,7 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    pub fn shown(&self, id: &str) -> Value {
+    pub(super) fn shown(&self, id: &str) -> Value {
         json!({
             "id": id,
             "type": "group_rule",
@@ -176,17 +176,23 @@ pub(super) struct State {
 }
 
 impl State {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { ssws: Some(format!("00{}", random(40))), nonce: random(32), ..Self::default() }
     }
 
     /// Twenty characters, in the order in which they were asked for.
-    pub fn id(&mut self, prefix: &str) -> String {
+    pub(super) fn id(&mut self, prefix: &str) -> String {
         self.ids += 1;
         format!("{prefix}{:017}", self.ids)
     }
 
-    pub fn add_user(&mut self, login: &str, email: &str, status: &str, now: DateTime<Utc>) -> anyhow::Result<String> {
+    pub(super) fn add_user(
+        &mut self,
+        login: &str,
+        email: &str,
+        status: &str,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<String> {
         let taken = self.users.values().any(|user| user.login.eq_ignore_ascii_case(login));
         anyhow::ensure!(!taken, "a second user with the login {login}");
         let id = self.id("00u");
@@ -201,7 +207,7 @@ impl State {
         Ok(id)
     }
 
-    pub fn add_group(&mut self, name: &str, kind: &str, now: DateTime<Utc>) -> String {
+    pub(super) fn add_group(&mut self, name: &str, kind: &str, now: DateTime<Utc>) -> String {
         let id = self.id("00g");
         let group = Group {
             id: id.clone(),
@@ -217,7 +223,7 @@ impl State {
         id
     }
 
-    pub fn delete_user(&mut self, id: &str, now: DateTime<Utc>) {
+    pub(super) fn delete_user(&mut self, id: &str, now: DateTime<Utc>) {
         self.users.remove(id);
         for group in self.groups.values_mut() {
             group.remove(id, now);

@@ -12,7 +12,6 @@ use super::refusal::{Refused, oauth_error, random};
 use super::state::{State, Token};
 use crate::vendors::{Call, Reply};
 
-/// Where tokens come from.
 pub(super) const PATH: &str = "/oauth2/v1/token";
 
 /// How long a token is good for, in seconds.

@@ -3,7 +3,6 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::Duration;
-use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -151,41 +150,6 @@ fn sign_raw(header: &Value, claims: &Value, pem: &str) -> String {
     let key = EncodingKey::from_ec_pem(pem.as_bytes()).unwrap();
     let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::ES256).unwrap();
     format!("{message}.{signature}")
-}
-
-#[tokio::test]
-async fn a_proven_client_gets_a_bound_token_and_calls_with_it() {
-    let scene = Scene::new().await;
-    let answer = scene.ask(None, None, None).await;
-    let body = answer.json();
-    assert_eq!((answer.status, &body["token_type"], &body["expires_in"]), (200, &json!("DPoP"), &json!(3600)));
-    assert_eq!(body["scope"], "okta.groups.manage okta.users.read");
-    let token = body["access_token"].as_str().unwrap();
-    assert_eq!(scene.okta.access_tokens(), [token]);
-    assert_eq!(scene.read(token, None).await.json()["id"], scene.group.as_str());
-    let ann = scene.okta.user("ann@corp.example", "ann@corp.example").unwrap();
-    // Okta compares `htu` with the address as decoded, without the query.
-    let url = format!("{}/api/v1/users/ann@corp.example", scene.okta.url());
-    let proof = scene.proof("GET", &url, Some(token), None);
-    assert_eq!(scene.call("DPoP", token, "/api/v1/users/ann%40corp.example", &proof).await.json()["id"], ann);
-    scene.assert_proper();
-    let proof = scene.proof("GET", &url.replace('@', "%40"), Some(token), None);
-    assert_eq!(scene.call("DPoP", token, "/api/v1/users/ann%40corp.example", &proof).await.status, 400);
-    scene.assert_violation("htu");
-}
-
-#[tokio::test]
-async fn members_are_changed_with_a_token() {
-    let scene = Scene::new().await;
-    let ann = scene.okta.user("ann@corp.example", "ann@corp.example").unwrap();
-    let token = scene.token().await;
-    let url = format!("{}/api/v1/groups/{}/users/{ann}", scene.okta.url(), scene.group);
-    let request = client().put(&url).header("accept", "application/json").header("content-length", "0");
-    let request = request.header("dpop", scene.proof("PUT", &url, Some(&token), None));
-    let answer = Answer::of(request.header("authorization", format!("DPoP {token}"))).await;
-    assert_eq!(answer.status, 204);
-    assert!(scene.okta.members(&scene.group).contains(&ann));
-    scene.assert_proper();
 }
 
 #[tokio::test]
@@ -370,15 +334,4 @@ async fn a_token_is_good_with_its_own_key_and_scheme_only() {
     scene.proof_key = new_key("other").unwrap();
     assert_eq!(scene.read(&token, None).await.status, 400);
     assert!(scene.okta.violations()[2].contains("another key"), "{:?}", scene.okta.violations());
-}
-
-#[tokio::test]
-async fn an_apps_key_is_the_same_in_both_forms() {
-    let scene = Scene::new().await;
-    let public_of_pem =
-        Jwk::from_encoding_key(&EncodingKey::from_ec_pem(scene.app.pem.as_bytes()).unwrap(), Algorithm::ES256).unwrap();
-    let public_of_pem = serde_json::to_value(public_of_pem).unwrap();
-    assert_eq!(public(&public_of_pem), public(&scene.app.jwk));
-    assert_eq!((&scene.app.jwk["crv"], &scene.app.jwk["kid"]), (&json!("P-256"), &json!(scene.app.kid)));
-    assert_eq!(URL_SAFE_NO_PAD.decode(scene.app.jwk["d"].as_str().unwrap()).unwrap().len(), 32);
 }

@@ -19,7 +19,6 @@ pub(super) const ZONES: [Zone; 4] = [
     Zone { name: "UTC", seconds_east: 0 },
 ];
 
-/// A time zone.
 #[derive(Clone, Copy)]
 pub(super) struct Zone {
     pub(super) name: &'static str,
@@ -68,7 +67,6 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// Shifts and overrides merged.
     pub(super) fn merged(&self) -> Vec<Slot> {
         match self.kind {
             Kind::Layers => stacked(&self.shifts, &self.overrides),
@@ -111,7 +109,6 @@ pub(super) struct Issued {
     pub(super) scopes: Vec<String>,
 }
 
-/// Everything in one account.
 pub(super) struct Account {
     pub(super) token: Option<String>,
     pub(super) apps: Vec<App>,

@@ -97,7 +97,6 @@ fn rotation(schedule: &str) -> String {
     format!("{schedule:R>26}")
 }
 
-/// What both kinds show.
 fn common(account: &Account, id: &str, schedule: &Schedule, kind: &str) -> Value {
     let mut shown = reference(kind, id, &schedule.name, &schedule.path(id));
     shown["name"] = json!(schedule.name);

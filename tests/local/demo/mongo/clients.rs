@@ -32,10 +32,8 @@ const LULL: Duration = Duration::from_millis(100);
 /// For a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the clients saw.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
-    /// Requests that were served.
+pub(super) struct Tally {
     pub requests: u64,
     /// Logins that a cluster accepted.
     pub logins: u64,
@@ -50,7 +48,7 @@ pub struct Tally {
 }
 
 /// All clients of one application. Dropped, they are gone.
-pub struct Crowd {
+pub(super) struct Crowd {
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
 }
@@ -60,7 +58,6 @@ struct Shared {
     secrets: aws_sdk_secretsmanager::Client,
     secret: String,
     database: String,
-    /// The port of each cluster's server.
     clusters: Vec<u16>,
     ca_file: PathBuf,
     tally: Mutex<Tally>,
@@ -69,7 +66,7 @@ struct Shared {
 
 impl Crowd {
     /// Sets the clients of an application to work, at every cluster.
-    pub fn start(stack: &MongoStack, app: &MongoApp) -> Self {
+    pub(super) fn start(stack: &MongoStack, app: &MongoApp) -> Self {
         let seats: Vec<Seat> = (0..stack.clusters.len()).flat_map(seats).collect();
         let shared = Arc::new(Shared {
             secrets: secrets_client(&stack.aws.client_url()),
@@ -92,12 +89,12 @@ impl Crowd {
     }
 
     /// What has been seen so far.
-    pub fn tally(&self) -> Tally {
+    pub(super) fn tally(&self) -> Tally {
         self.shared.tally().clone()
     }
 
     /// Waits until every client has worked with this version of the secret.
-    pub async fn all_use(&self, version: &str) -> Result<()> {
+    pub(super) async fn all_use(&self, version: &str) -> Result<()> {
         let all_do = async {
             while self.shared.tally().versions.iter().any(|used| used != version) {
                 sleep(Duration::from_millis(5)).await;
@@ -106,8 +103,7 @@ impl Crowd {
         timeout(PATIENCE, all_do).await.context("a client does not work with the new value")
     }
 
-    /// Sends the clients home.
-    pub async fn finish(mut self) -> Result<Tally> {
+    pub(super) async fn finish(mut self) -> Result<Tally> {
         self.shared.going_home.store(true, Ordering::SeqCst);
         while let Some(ended) = timeout(PATIENCE, self.tasks.join_next()).await.context("a client hangs")? {
             ended.context("a client")?;

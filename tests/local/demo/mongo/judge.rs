@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How a client works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub(super) enum Kind {
     /// Reads AWSCURRENT and logs in for every request.
     Visitor,
     /// Keeps its connections, and reads AWSCURRENT again when it is refused.
@@ -14,8 +13,7 @@ pub enum Kind {
 
 /// A kind of client at a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Seat {
-    /// How it works.
+pub(super) struct Seat {
     pub kind: Kind,
     /// The number of its cluster.
     pub cluster: usize,
@@ -23,21 +21,16 @@ pub struct Seat {
 
 /// A login that a cluster refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Whose.
+pub(super) struct Refusal {
     pub seat: Seat,
     /// The version of the secret that it was tried with: AWSCURRENT, when it was read.
     pub version: String,
-    /// When.
     pub at: Instant,
 }
 
-/// One rotation's versions.
 #[derive(Clone, Copy, Debug)]
-pub struct Turn<'a> {
-    /// AWSCURRENT before.
+pub(super) struct Turn<'a> {
     pub old: &'a str,
-    /// AWSCURRENT after.
     pub new: &'a str,
     /// Whether another user takes over, so that nobody is to be refused at all.
     pub alternates: bool,
@@ -45,7 +38,7 @@ pub struct Turn<'a> {
 
 impl Turn<'_> {
     /// The promises that these refusals break, all of them from during this rotation.
-    pub fn broken(&self, refusals: &[Refusal]) -> Vec<String> {
+    pub(super) fn broken(&self, refusals: &[Refusal]) -> Vec<String> {
         if self.alternates {
             let what = format!("{} logins refused though two users alternate", refusals.len());
             return if refusals.is_empty() { Vec::new() } else { vec![what] };
@@ -68,7 +61,7 @@ impl Turn<'_> {
 }
 
 /// For each seat, the time from its first refused login to the last.
-pub fn windows(refusals: &[Refusal]) -> BTreeMap<Seat, Duration> {
+pub(super) fn windows(refusals: &[Refusal]) -> BTreeMap<Seat, Duration> {
     let mut spans: BTreeMap<Seat, (Instant, Instant)> = BTreeMap::new();
     for Refusal { seat, at, .. } in refusals {
         let (first, last) = spans.entry(*seat).or_insert((*at, *at));

@@ -140,7 +140,6 @@ async fn kinds_of_users(scene: &Scene) -> Vec<Case> {
     cases
 }
 
-/// Projects at Atlas.
 async fn projects(scene: &Scene) -> Vec<Case> {
     let other = scene.other.id();
     let of_other = |value: &mut Value| value["groupId"] = json!(other);
@@ -184,7 +183,6 @@ async fn clusters(scene: &Scene) -> Vec<Case> {
     cases
 }
 
-/// Whose power is used.
 async fn admins(scene: &Scene) -> Vec<Case> {
     let stack = &scene.stack;
     let admin = |user: &str| json!({"host": "localhost", "port": stack.database_port(), "username": user, "password": PASSWORD});

@@ -1,6 +1,8 @@
 //! What passes: others at work on the same roles, a server with no connection left or on its way up or down.
 
-use crate::rotate_postgres::scene::{Refusal, Scene, eventually};
+use crate::polling::eventually;
+use crate::refusal::Refusal;
+use crate::rotate_postgres::scene::Scene;
 use keyturn_tests::stacks::postgres::Stack;
 use rustix::process::{Pid, Signal, kill_process};
 use std::time::Duration;

@@ -1,6 +1,8 @@
 //! What servers say to a login.
 
-use crate::rotate_postgres::scene::{Refusal, Scene, eventually};
+use crate::polling::eventually;
+use crate::refusal::Refusal;
+use crate::rotate_postgres::scene::Scene;
 use keyturn_tests::postgres::fakes::{FakePostgres, Manner};
 use keyturn_tests::stacks::postgres::Stack;
 use postgres_protocol::password;

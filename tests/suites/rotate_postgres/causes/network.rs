@@ -1,6 +1,7 @@
 //! Networks: no name, no host, no answer. A Lambda function that is not in the database's VPC meets these first.
 
-use crate::rotate_postgres::scene::{Refusal, Scene};
+use crate::refusal::Refusal;
+use crate::rotate_postgres::scene::Scene;
 use keyturn_tests::postgres::fakes::Blackhole;
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};

@@ -1,6 +1,7 @@
 //! testSecret: what it proves before clients get the new credential.
 
-use crate::rotate_postgres::scene::{Refusal, Scene};
+use crate::refusal::Refusal;
+use crate::rotate_postgres::scene::Scene;
 use serde_json::json;
 
 #[tokio::test]

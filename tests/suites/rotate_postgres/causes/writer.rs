@@ -1,6 +1,8 @@
 //! Servers that take no changes.
 
-use crate::rotate_postgres::scene::{Refusal, Scene, eventually};
+use crate::polling::eventually;
+use crate::refusal::Refusal;
+use crate::rotate_postgres::scene::Scene;
 use keyturn_tests::stacks::postgres::{ADMIN, Stack};
 use tokio_postgres::error::SqlState;
 

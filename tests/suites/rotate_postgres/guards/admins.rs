@@ -1,10 +1,11 @@
 //! The admin: which secret it comes from, and what it must be allowed to do.
 
-use crate::rotate_postgres::scene::{Refusal, Scene};
+use crate::refusal::Refusal;
+use crate::rotate_postgres::scene::Scene;
 use keyturn_tests::stacks::postgres::ADMIN;
 use serde_json::{Value, json};
 
-pub async fn stories(scene: &Scene) {
+pub(super) async fn stories(scene: &Scene) {
     an_admin_secret_that_is_none_is_refused(scene).await;
     a_secret_that_names_itself_as_its_admin_is_refused(scene).await;
     only_the_admins_an_operator_lists_are_used(scene).await;

@@ -1,10 +1,11 @@
 //! Names: which two users belong together.
 
-use crate::rotate_postgres::scene::{Refusal, Scene};
+use crate::refusal::Refusal;
+use crate::rotate_postgres::scene::Scene;
 use keyturn_tests::stacks::postgres::ADMIN;
 use serde_json::json;
 
-pub async fn stories(scene: &Scene) {
+pub(super) async fn stories(scene: &Scene) {
     a_name_whose_clone_the_server_would_cut_off_is_refused(scene).await;
     the_longest_name_that_leaves_room_rotates_to_its_clone_and_back(scene).await;
     the_admin_is_never_one_of_the_two(scene).await;
@@ -138,7 +139,7 @@ async fn the_user_in_use_is_never_the_pending_one(scene: &Scene) {
 }
 
 /// The command that an operator is told to run.
-pub fn clear_pending(secret: &str, token: &str) -> String {
+pub(super) fn clear_pending(secret: &str, token: &str) -> String {
     format!(
         "aws secretsmanager update-secret-version-stage --secret-id {secret} --version-stage AWSPENDING --remove-from-version-id {token}"
     )

@@ -1,11 +1,12 @@
 //! Places: current, pending and admin must mean the same server, and the current user must prove itself first.
 
 use super::names::clear_pending;
-use crate::rotate_postgres::scene::{Refusal, Scene};
+use crate::refusal::Refusal;
+use crate::rotate_postgres::scene::Scene;
 use keyturn_tests::stacks::postgres::ADMIN;
 use serde_json::{Value, json};
 
-pub async fn stories(scene: &Scene) {
+pub(super) async fn stories(scene: &Scene) {
     a_pending_value_for_another_place_is_refused(scene).await;
     an_admin_of_another_server_is_refused(scene).await;
     the_same_host_spelled_differently_is_the_same(scene).await;

@@ -1,10 +1,11 @@
 //! The twin: a role that exists already is taken over only when it is this application's, and no stronger.
 
-use crate::rotate_postgres::scene::{Refusal, Scene};
+use crate::refusal::Refusal;
+use crate::rotate_postgres::scene::Scene;
 use keyturn_tests::stacks::postgres::ADMIN;
 use serde_json::{Value, json};
 
-pub async fn stories(scene: &Scene) {
+pub(super) async fn stories(scene: &Scene) {
     for role in ["rds_superuser", "rds_password", "rds_iam"] {
         scene.sql(&format!("CREATE ROLE {role} NOLOGIN")).await;
     }

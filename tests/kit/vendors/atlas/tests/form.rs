@@ -12,20 +12,6 @@ fn versioned(date: &str) -> String {
     format!("application/vnd.atlas.{date}+json")
 }
 
-#[tokio::test]
-async fn answers_say_their_version() {
-    let scene = Scene::new().await;
-    scene.atlas.know_version("2024-08-05");
-    for date in ["2023-01-01", "2024-08-05"] {
-        let answer = accepting(&scene, &versioned(date)).await;
-        assert_eq!(
-            (answer.status, answer.header("content-type")),
-            (200, &*format!("{};charset=utf-8", versioned(date)))
-        );
-    }
-    scene.assert_proper();
-}
-
 async fn accepting(scene: &Scene, accept: &str) -> Answer {
     let url = format!("{}{}", scene.atlas.url(), scene.target("/clusters"));
     Answer::of(super::client().get(url).bearer_auth(&scene.token).header("accept", accept)).await

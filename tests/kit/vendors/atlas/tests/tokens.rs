@@ -14,20 +14,6 @@ async fn revoke(scene: &Scene, token: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn a_token_is_good_for_an_hour() {
-    let scene = Scene::new().await;
-    let answer = Answer::of(scene.token_request(&scene.account)).await.json();
-    assert_eq!((&answer["expires_in"], &answer["token_type"]), (&3600.into(), &"Bearer".into()));
-    assert_eq!(scene.get("/clusters").await.status, 200);
-    scene.clock.advance(Duration::seconds(3599));
-    assert_eq!((scene.get("/clusters").await.status, scene.atlas.live_tokens()), (200, 2));
-    scene.clock.advance(Duration::seconds(1));
-    assert_eq!(scene.get("/clusters").await.refusal(), no(401, "UNAUTHORIZED"));
-    assert_eq!((scene.atlas.live_tokens(), scene.atlas.access_tokens().len()), (0, 2));
-    scene.assert_proper();
-}
-
-#[tokio::test]
 async fn expired_and_revoked_tokens_are_refused() {
     let mut scene = Scene::new().await;
     assert!(scene.account.0.starts_with("mdb_sa_id_") && scene.account.1.starts_with("mdb_sa_sk_"));

@@ -1,11 +1,8 @@
 //! Credentials: API keys, apps and their tokens, regions.
 
-use chrono::TimeDelta;
 use serde_json::{Value, json};
 
-use super::{NOON, client, get, pagerduty, request};
-use crate::faults::Faults;
-use crate::vendors::TestClock;
+use super::{client, get, pagerduty, request};
 use crate::vendors::pagerduty::{OauthApp, PagerDuty};
 
 const WANTED: &str = "as_account-us.acme schedules.read oncalls.read users.read";
@@ -28,21 +25,6 @@ async fn post(pagerduty: &PagerDuty, form: String) -> (u16, Value) {
 async fn status(pagerduty: &PagerDuty, token: &Value, path: &str) -> u16 {
     let bearer = format!("Bearer {}", token["access_token"].as_str().unwrap());
     request(pagerduty, path).header("authorization", bearer).send().await.unwrap().status().as_u16()
-}
-
-#[tokio::test]
-async fn an_app_gets_a_token_for_a_day() {
-    let clock = TestClock::at(NOON);
-    let pagerduty = PagerDuty::start(clock.clock(), Faults::none()).await.unwrap();
-    let app = pagerduty.oauth_app(&["schedules.read", "oncalls.read", "users.read", "incidents.read"]);
-    let (code, reply) = token(&pagerduty, &app, WANTED).await;
-    let shape = (&reply["token_type"], &reply["expires_in"], &reply["scope"]);
-    assert_eq!((code, shape), (200, (&json!("bearer"), &json!(86400), &json!(WANTED))));
-    clock.advance(TimeDelta::seconds(86399));
-    assert_eq!(status(&pagerduty, &reply, "/oncalls").await, 200);
-    clock.advance(TimeDelta::seconds(1));
-    assert_eq!(status(&pagerduty, &reply, "/oncalls").await, 401);
-    assert_eq!(pagerduty.violations(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -77,58 +77,6 @@ async fn only_overflow_tells_a_shifts_true_ends() {
 }
 
 #[tokio::test]
-async fn without_a_window_nobody_is_shown_and_no_coverage() {
-    let pagerduty = pagerduty().await;
-    let ana = pagerduty.user("Ana", "ana@example.com");
-    let id = pagerduty.schedule("db");
-    pagerduty.shift(&id, &ana, hour(8), hour(16));
-    assert_eq!(layers(&pagerduty, &id, "overflow=true").await, (vec![], Value::Null));
-}
-
-#[tokio::test]
-async fn times_carry_the_schedules_offset() {
-    let pagerduty = pagerduty().await;
-    let ana = pagerduty.user("Ana", "ana@example.com");
-    let mut starts = Vec::new();
-    for _ in 0..4 {
-        let id = pagerduty.schedule("db");
-        pagerduty.shift(&id, &ana, hour(8), hour(16));
-        let (_, body) = get(&pagerduty, &format!("/schedules/{id}?overflow=true&{}", hours(9, 10))).await;
-        starts.push(body["schedule"]["final_schedule"]["rendered_schedule_entries"][0]["start"].clone());
-    }
-    let expected =
-        ["2026-06-01T10:00:00+02:00", "2026-06-01T01:00:00-07:00", "2026-06-01T13:30:00+05:30", "2026-06-01T08:00:00Z"];
-    assert_eq!(starts, expected);
-}
-
-#[tokio::test]
-async fn shift_based_schedules_have_several_people_and_empty_shifts() {
-    let pagerduty = pagerduty().await;
-    let (ana, ben) = (pagerduty.user("Ana", "ana@example.com"), pagerduty.user("Ben", "ben@example.com"));
-    let id = pagerduty.schedule_v3("db");
-    pagerduty.shift(&id, &ana, hour(8), hour(12));
-    pagerduty.shift(&id, &ben, hour(9), hour(13));
-    pagerduty.empty_shift(&id, hour(13), hour(18));
-    let (assignments, coverage) = shifts(&pagerduty, &id, &hours(8, 18)).await;
-    let expected =
-        [format!("08-12 user_member {ana}"), format!("09-13 user_member {ben}"), "13-18 empty_member null".to_owned()];
-    assert_eq!((assignments, coverage), (expected.to_vec(), json!(50.0)));
-    pagerduty.override_shift(&id, &ana, hour(10), hour(11));
-    let (assignments, _) = shifts(&pagerduty, &id, &hours(10, 11)).await;
-    assert_eq!(assignments, [format!("10-11 user_member {ana}")]);
-}
-
-#[tokio::test]
-async fn an_empty_shift_is_no_entry_in_layers() {
-    let pagerduty = pagerduty().await;
-    let ana = pagerduty.user("Ana", "ana@example.com");
-    let id = pagerduty.schedule("db");
-    pagerduty.shift(&id, &ana, hour(8), hour(12));
-    pagerduty.empty_shift(&id, hour(10), hour(14));
-    assert_eq!(layers(&pagerduty, &id, &hours(8, 16)).await, (vec!["08-10 Ana".to_owned()], json!(25.0)));
-}
-
-#[tokio::test]
 async fn each_kind_is_read_at_its_own_path_and_keeps_its_id_when_upgraded() {
     let pagerduty = pagerduty().await;
     let ana = pagerduty.user("Ana", "ana@example.com");

@@ -1,0 +1,25 @@
+//! What Okta and Atlas check alike in a request's address.
+
+use percent_encoding::percent_decode_str;
+
+use super::Call;
+
+/// The path's segments, decoded; the first one is empty. `Err`: what is malformed.
+pub(super) fn decoded_path(call: &Call) -> Result<Vec<String>, &'static str> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=:@%/".contains(c);
+    if !call.path.chars().all(allowed) {
+        return Err("the path holds characters that must be percent-encoded");
+    }
+    let decode = |segment| percent_decode_str(segment).decode_utf8().map(Into::into);
+    let segments: Result<_, _> = call.path.split('/').map(decode).collect();
+    segments.map_err(|_| "the path is not UTF-8")
+}
+
+/// The first query parameter that comes twice, or that is not one of the endpoint's.
+pub(super) fn wrong_parameter<'c>(call: &'c Call, allowed: &[&str]) -> Option<&'c str> {
+    let mut names: Vec<&str> = call.query.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    let twice = names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
+    let unknown = || names.iter().find(|name| !allowed.contains(name)).copied();
+    twice.or_else(unknown)
+}
