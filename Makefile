@@ -27,13 +27,13 @@ BUILD := cargo build $(FEATURES) --workspace --bins --examples
 DENY := .tools/cargo-deny/bin/cargo-deny --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help demo local rotate test prove lint deny advisories bench package deploy validate cloud tools clean-tools release stack servers-for-demo
+.PHONY: help demo local rotate test prove lint deny advisories docs bench package deploy validate cloud tools clean-tools release stack servers-for-demo
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
 demo: servers-for-demo stack ## Rotate live applications' passwords again and again, play a day on call, and show what happens
-	@echo "next: the demo, some 2 minutes"
+	@echo "next: the demo, about a minute"
 	@$(LOCAL) demo --postgres $(POSTGRES)
 
 local: servers-for-demo stack ## Keep the functions' local stacks up for cargo lambda watch / invoke, until Ctrl-C
@@ -46,7 +46,7 @@ rotate: ## Ask the stack of `make local` for a rotation, as Secrets Manager does
 test: tools ## Run every suite, end to end, on PostgreSQL 13 to 18 where there is a database
 	@echo "next: cargo builds the functions and the suites (on 2 cores some 7 minutes at first, then what has changed)"
 	@cargo build $(FEATURES) --workspace --bins --tests
-	@echo "next: the suites (on 2 cores some 5 minutes)"
+	@echo "next: the suites (on 2 cores some 12 minutes)"
 	cargo test $(FEATURES) --workspace
 
 prove: tools ## Run every suite in its long form: crash matrices with every call instead of one of each kind
@@ -69,6 +69,9 @@ deny:
 advisories: ## Check the dependencies for known vulnerabilities (fetches RustSec's advisories from GitHub)
 	@$(PYTHON) tests/tools/install.py cargo-deny
 	$(DENY) check advisories
+
+docs: ## Write anew what is generated from the code: infra/runbooks/errors.md, the tables of settings in the manuals
+	UPDATE_DOCS=1 cargo test $(FEATURES) --workspace --test suites documents::generated
 
 bench: servers-for-demo release stack ## Measure cold start, memory, size, and what each step and each tick costs
 	@$(LOCAL) bench --functions $(FUNCTIONS) --postgres $(POSTGRES)
@@ -102,7 +105,7 @@ clean-tools: ## Remove everything that was installed into .tools
 ifneq ($(NATIVE),)
 release:
 	@echo "next: cargo builds the functions for release (on 2 cores some 10 minutes at first, then what has changed)"
-	cargo build --release -p rotate-postgres -p rotate-mongo -p oncall-sync
+	cargo build --release --workspace --exclude keyturn-tests
 else
 release: package
 endif

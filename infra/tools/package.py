@@ -23,14 +23,6 @@ LAMBDA = CHECKOUT / "target/lambda"
 TOOLS = CHECKOUT / ".tools/cargo-lambda"
 TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux-gnu"}
 
-# What each function carries of the crates in MARKS, and nothing else of them.
-FUNCTIONS = {
-    "rotate-postgres": {"tokio-postgres", "OpenSSL"},
-    "rotate-mongo": {"mongodb", "reqwest"},
-    "oncall-sync": {"reqwest"},
-}
-FEATURES = "rotate-postgres/vendored-openssl"  # OpenSSL is linked statically
-
 # What a crate or library leaves in each binary that uses it: names of its files, for its messages of panics and errors.
 MARKS = {
     "AWS-LC": rb"/aws-lc-",
@@ -55,14 +47,14 @@ def main(arguments):
     architecture = (arguments or [here])[0]
     if architecture not in TARGETS or len(arguments) > 1:
         raise Problem(__doc__.strip())
-    target_folder = target_directory()
+    target_folder, functions = workspace()
     # What is deployed is whole, or there is nothing: zips of two architectures side by side would be half dead.
     (LAMBDA / "architecture.yaml").unlink(missing_ok=True)
-    build(architecture, target_folder)
+    build(functions, architecture, target_folder)
     print(f"{'function':<17}{'binary':>8}{'zip':>9}   {'for':<8}{'glibc':<10}sha256 of the zip")
-    for function in FUNCTIONS:
+    for function, settings in functions.items():
         binary = (LAMBDA / "packaged" / function).read_bytes()
-        glibc = check(function, binary)
+        glibc = check(function, binary, set(settings["carries"]))
         archive = LAMBDA / function / "bootstrap.zip"
         pack(binary, archive)
         zipped = archive.read_bytes()
@@ -71,38 +63,42 @@ def main(arguments):
     (LAMBDA / "architecture.yaml").write_text(f"Architecture: {architecture}\n")
 
 
-def target_directory():
+def workspace():
+    """The folder that cargo builds into, and the functions: each crate with a table [package.metadata.lambda-binary]."""
     command = ["cargo", "metadata", "--format-version", "1", "--no-deps", "--offline"]
     done = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         raise Problem("cargo metadata failed: is Rust installed?")
-    return Path(json.loads(done.stdout)["target_directory"])
+    told = json.loads(done.stdout)
+    tables = {package["name"]: (package["metadata"] or {}).get("lambda-binary") for package in told["packages"]}
+    return Path(told["target_directory"]), {name: table for name, table in sorted(tables.items()) if table}
 
 
-def build(architecture, target_folder):
+def build(functions, architecture, target_folder):
     """All functions at once, so that their dependencies are compiled once: with the features that any of the functions asks for,
     as the tests have them too. What a function does not call is left out when it is linked: `check` looks.
     """
-    say(f"next: cargo builds {', '.join(FUNCTIONS)} for {architecture} (on 2 cores some 10 minutes at first, then what has changed)")
+    say(f"next: cargo builds {', '.join(functions)} for {architecture} (on 2 cores some 10 minutes at first, then what has changed)")
     environment = dict(os.environ)
     environment["CARGO_ZIGBUILD_ZIG_PATH"] = str(TOOLS / "ziglang/zig")
     # Before each of OpenSSL's thousand files it would ask this machine's Python first whether that has a zig.
     environment["CARGO_ZIGBUILD_PYTHON_PATH"] = str(TOOLS / "no-python")
     # Otherwise in the home folder.
     environment["CARGO_ZIGBUILD_CACHE_DIR"] = environment["ZIG_GLOBAL_CACHE_DIR"] = str(target_folder / "zig")
-    command = [TOOLS / "bin/cargo-lambda", "lambda", "build", "--release", "--features", FEATURES]
-    command += [argument for function in FUNCTIONS for argument in ("--package", function)]
+    features = [f"{function}/{feature}" for function, table in functions.items() for feature in table.get("features", [])]
+    command = [TOOLS / "bin/cargo-lambda", "lambda", "build", "--release", "--features", ",".join(features)]
+    command += [argument for function in functions for argument in ("--package", function)]
     # The release profile of Cargo.toml says it all; cargo-lambda's own would make a panic abort.
     command += ["--disable-optimizations", "--target", f"{TARGETS[architecture]}.2.{GLIBC}"]
     (LAMBDA / "packaged").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=LAMBDA) as made:
         if subprocess.run([*command, "--lambda-dir", made], cwd=CHECKOUT, env=environment).returncode != 0:
             raise Problem("cargo-lambda could not build the functions")
-        for function in FUNCTIONS:
+        for function in functions:
             (Path(made) / function / "bootstrap").replace(LAMBDA / "packaged" / function)
 
 
-def check(function, binary):
+def check(function, binary, wanted):
     """The newest version of glibc that is asked for. Whatever looks like a name of a version or library counts as asked for."""
     glibc = max((int(minor) for minor in re.findall(rb"GLIBC_2\.(\d+)", binary)), default=0)
     if glibc > GLIBC:
@@ -111,8 +107,8 @@ def check(function, binary):
         if not LIBRARIES.fullmatch(name.decode()):
             raise Problem(f"{function} needs {name.decode()}, which Lambda has not: link it statically")
     carried = {crate for crate, mark in MARKS.items() if re.search(mark, binary)}
-    if carried != FUNCTIONS[function]:
-        raise Problem(f"{function} carries {sorted(carried)}, and should carry {sorted(FUNCTIONS[function])}")
+    if carried != wanted:
+        raise Problem(f"{function} carries {sorted(carried)}, and should carry {sorted(wanted)}")
     return glibc
 
 

@@ -1,6 +1,9 @@
-//! Which admin secrets a rotation may use: whoever writes a secret names its admin, so the operator has the last word.
+//! The admin secret: reading it, and vetting which one a rotation may use. The writer of a secret's value
+//! names its admin, so that the operator's list has the last word.
 
-use crate::{Error, Result};
+use crate::codes::Code;
+use crate::secrets::{CURRENT, Secrets, Stored};
+use crate::{Deadline, Error, Result};
 
 /// Reads `ADMIN_SECRET_ARNS`.
 ///
@@ -14,27 +17,57 @@ pub fn secret_arns(value: &str) -> std::result::Result<Vec<String>, String> {
     }
 }
 
-/// The admin secret `admin` must be another secret than the rotated one, and one that this function may use. Both are
-/// full ARNs. `allowed` is `None` where the operator leaves the choice to each secret.
+/// Reads the admin secret `named` for the rotation of `rotated` (an ARN), if it may be used. `allowed` is `None` where the
+/// operator leaves the choice to each secret.
 ///
 /// # Errors
-/// `ADMIN_IS_ROTATED_SECRET`, `ADMIN_NOT_ALLOWED`.
-pub fn may_be_used(allowed: Option<&[String]>, rotated: &str, admin: &str) -> Result<()> {
+/// `ADMIN_SECRET_MISSING`, `ADMIN_IS_ROTATED_SECRET`, `ADMIN_NOT_ALLOWED`, and what reading a secret can say.
+pub async fn read(
+    secrets: &Secrets,
+    named: &str,
+    allowed: Option<&[String]>,
+    rotated: &str,
+    deadline: Deadline,
+) -> Result<Stored> {
+    let stored = secrets.read(named, CURRENT, None, deadline).await?.ok_or_else(|| {
+        Error::new(
+            Code::AdminSecretMissing,
+            format!("The admin secret {named} does not exist or has no AWSCURRENT value."),
+            "Correct masterarn, or store the admin's credential there. Where the secret has no masterarn, correct ADMIN_SECRET_ARNS.",
+        )
+    })?;
+    // By the ARN it was found under: masterarn may be a name, or an ARN without its six random characters.
+    vet(allowed, rotated, &stored.arn)?;
+    Ok(stored)
+}
+
+/// The admin secret `admin` must be another secret than the rotated one, and one that this function may use.
+fn vet(allowed: Option<&[String]>, rotated: &str, admin: &str) -> Result<()> {
     if rotated == admin {
         return Err(Error::new(
-            "ADMIN_IS_ROTATED_SECRET",
+            Code::AdminIsRotatedSecret,
             format!("masterarn of {rotated} names that secret itself."),
             "Let it name the secret of an admin user, which has a rotation of its own.",
         ));
     }
     match allowed {
         Some(allowed) if !allowed.iter().any(|arn| arn == admin) => Err(Error::new(
-            "ADMIN_NOT_ALLOWED",
+            Code::AdminNotAllowed,
             format!("masterarn of {rotated} names {admin}, which is not among ADMIN_SECRET_ARNS."),
             "Correct masterarn, or add the ARN (with its six random characters) to the function's ADMIN_SECRET_ARNS.",
         )),
         _ => Ok(()),
     }
+}
+
+/// The credential in the admin secret `arn` does not log in; `why` is the server's word.
+#[must_use]
+pub fn password_refused(arn: &str, why: &str) -> Error {
+    Error::new(
+        Code::AdminPasswordRefused,
+        format!("The admin credential in {arn} does not log in: {}.", why.trim_end_matches('.')),
+        format!("Put the admin's working credential into {arn}, and see to it that its own rotation works."),
+    )
 }
 
 #[cfg(test)]
@@ -45,7 +78,7 @@ mod tests {
     fn a_list_of_admins_is_all_there_is() {
         let refusal = |allowed: Option<&[&str]>, admin: &str| {
             let allowed = allowed.map(|arns| arns.iter().map(|arn| (*arn).to_owned()).collect::<Vec<_>>());
-            may_be_used(allowed.as_deref(), "arn:app", admin).err().map(|error| error.code())
+            vet(allowed.as_deref(), "arn:app", admin).err().map(|error| error.code())
         };
         assert_eq!(refusal(None, "arn:admin"), None);
         assert_eq!(refusal(Some(&["arn:other", "arn:admin"]), "arn:admin"), None);

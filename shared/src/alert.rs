@@ -12,36 +12,33 @@ pub use datadog::Datadog;
 pub use slack::Slack;
 
 use crate::Error;
+use crate::codes::Code;
 use chrono::{DateTime, Utc};
 use std::fmt;
 
-/// What people should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {
-    /// What happened, in one line.
     pub title: String,
     /// What it means and what to do.
     pub text: String,
-    /// How bad it is.
     pub severity: Severity,
     /// What it is about: alerts of one key belong together.
     pub key: String,
     /// Name and value, to search by.
     pub tags: Vec<(&'static str, String)>,
-    /// When it happened.
     pub at: DateTime<Utc>,
 }
 
 /// How bad it is; the words are those of Datadog's `alert_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// Somebody has to act.
+    /// A person has to act.
     Error,
-    /// Somebody should look.
+    /// A person should look.
     Warning,
     /// Good to know.
     Info,
-    /// What was wrong is right again.
+    /// An earlier alert has cleared.
     Success,
 }
 
@@ -82,7 +79,7 @@ fn cut(text: &str, most: usize) -> &str {
 
 fn failed(channel: &str, why: impl fmt::Display) -> Error {
     Error::new(
-        "ALERT_FAILED",
+        Code::AlertFailed,
         format!("An alert to {channel} was not taken: {why}."),
         "The log line and the metric still raise the CloudWatch alarm. Invoke the function with {\"action\":\"doctor\"} to try the channel.",
     )

@@ -1,5 +1,6 @@
 //! What all calls to AWS have in common: the deadline, and errors that name the action, the thing, and what to change.
 
+use crate::codes::Code;
 use crate::{Deadline, Error};
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
@@ -13,7 +14,7 @@ pub(crate) struct Call<'a> {
     on: &'a str,
     /// The service, as people name it.
     whose: &'static str,
-    /// Who calls again by himself.
+    /// Says who makes the call again.
     again: &'static str,
 }
 
@@ -34,7 +35,7 @@ impl<'a> Call<'a> {
     fn unreachable(&self, why: &str) -> Error {
         let Self { service, action, on, .. } = self;
         Error::new(
-            "AWS_UNREACHABLE",
+            Code::AwsUnreachable,
             format!("{service}:{action} on {on} got no answer: {why}."),
             format!(
                 "In a VPC, the function needs an interface endpoint for com.amazonaws.<region>.{service} (or a NAT gateway) and a security group that allows HTTPS to it; behind a private CA, set AWS_CA_BUNDLE."
@@ -73,7 +74,7 @@ impl<E: ProvideErrorMetadata + std::error::Error + 'static> Failed<E> {
             Self::Late => return call.unreachable("it had not answered when the invocation's time was nearly up"),
             Self::NoTimeLeft => {
                 return Error::new(
-                    "OUT_OF_TIME",
+                    Code::OutOfTime,
                     format!("The invocation's time was nearly up before {service}:{action} on {on} could be called."),
                     format!("Give the function a timeout of 30 s or more; {again}."),
                 );
@@ -90,30 +91,30 @@ impl<E: ProvideErrorMetadata + std::error::Error + 'static> Failed<E> {
         let what = format!("{service}:{action} on {on} failed: {code}: {said}.");
         if said.contains("KMS") || matches!(code, "DecryptionFailure" | "EncryptionFailure") {
             let remedy = "Allow the function's role kms:Decrypt and kms:GenerateDataKey on the secret's KMS key (in its IAM policy and in the key's policy), and check that the key is enabled.";
-            return Error::new("KMS_DENIED", what, remedy);
+            return Error::new(Code::KmsDenied, what, remedy);
         }
         match code {
             "AccessDeniedException" | "AccessDenied" => Error::new(
-                "AWS_ACCESS_DENIED",
+                Code::AwsAccessDenied,
                 what,
                 format!(
                     "Allow the function's role \"{service}:{action}\" on \"{on}\" (for another account's secret, in the secret's resource policy too)."
                 ),
             ),
             "ResourceNotFoundException" => Error::new(
-                "SECRET_NOT_FOUND",
+                Code::SecretNotFound,
                 what,
                 format!(
                     "Check that it exists in this account and region: aws secretsmanager describe-secret --secret-id {on}"
                 ),
             ),
             "ThrottlingException" | "Throttling" | "TooManyRequestsException" => Error::new(
-                "AWS_THROTTLED",
+                Code::AwsThrottled,
                 what,
                 format!("Nothing to do now: {again}. If it keeps happening, spread the schedules."),
             ),
             _ => Error::new(
-                "AWS_CALL_FAILED",
+                Code::AwsCallFailed,
                 what,
                 format!("If it is an internal error, {again}; otherwise the text before says what to change."),
             ),

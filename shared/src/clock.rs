@@ -4,7 +4,6 @@ use chrono::{DateTime, Utc};
 use std::fmt;
 use std::sync::Arc;
 
-/// This instant.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
 pub fn now() -> DateTime<Utc> {
@@ -16,7 +15,6 @@ pub fn now() -> DateTime<Utc> {
 pub struct Clock(Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>);
 
 impl Clock {
-    /// The machine's.
     #[must_use]
     pub fn system() -> Self {
         Self::of(now)
@@ -27,7 +25,6 @@ impl Clock {
         Self(Arc::new(read))
     }
 
-    /// What it shows.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         (self.0)()

@@ -41,7 +41,6 @@ impl Deadline {
         Self(self.0.min(Instant::now() + limit))
     }
 
-    /// What is left.
     #[must_use]
     pub fn remaining(self) -> Duration {
         self.0.saturating_duration_since(Instant::now())

@@ -1,5 +1,6 @@
-//! The one error type: a stable code, what happened, and what to do about it.
+//! The one error type: a declared code, what happened, and what to do about it.
 
+use crate::codes::DeclaredCode;
 use std::fmt;
 
 /// An error a person can act on. `Display` is the message and the remedy; neither ever holds a secret.
@@ -14,28 +15,37 @@ pub struct Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// An error with its stable `code` (upper snake case, listed in README), `message` (one sentence, what happened) and
-    /// `remedy` (the command, grant or setting that mends it).
-    pub fn new(code: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { code, message: message.into(), remedy: remedy.into() }
+    /// `message` is one sentence that says what happened; `remedy` the command, grant or setting that mends it.
+    pub fn new(code: impl DeclaredCode, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { code: code.name(), message: message.into(), remedy: remedy.into() }
     }
 
-    /// The stable code, which is also the `errorType` Lambda reports.
+    /// The code's name, which is also the `errorType` that Lambda reports.
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.code
     }
 
-    /// What happened.
+    /// Whether the error has this code.
+    #[must_use]
+    pub fn is(&self, code: impl DeclaredCode) -> bool {
+        self.code == code.name()
+    }
+
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// What to do about it.
     #[must_use]
     pub fn remedy(&self) -> &str {
         &self.remedy
+    }
+
+    /// The same error with another remedy, for a caller who knows more.
+    #[must_use]
+    pub fn with_remedy(self, remedy: impl Into<String>) -> Self {
+        Self { remedy: remedy.into(), ..self }
     }
 }
 

@@ -10,11 +10,12 @@ pub use reqwest::header;
 pub use reqwest::{Client, Method, StatusCode};
 
 use crate::clock::Clock;
+use crate::codes::{Code, DeclaredCode as _};
 use crate::{Deadline, Error, Result};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use bytes::{Bytes, BytesMut};
 use chrono::DateTime;
-use header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
+use header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use rustls::{ClientConfig, RootCertStore};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -58,7 +59,7 @@ impl RateLimit {
     }
 }
 
-/// What is wrong with a call that brought no usable answer.
+/// A call that brought no usable answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// Nothing came back, and nothing can have happened: no connection was made.
@@ -92,7 +93,6 @@ impl fmt::Display for Failure {
 pub struct Answer {
     /// Its status; anything but a redirect.
     pub status: StatusCode,
-    /// Its headers.
     pub headers: HeaderMap,
     body: Bytes,
 }
@@ -178,26 +178,22 @@ impl Request {
         Self::new(Method::GET, path, Body::Absent)
     }
 
-    /// A PUT without a body.
     #[must_use]
     pub fn put(path: impl Into<String>) -> Self {
         Self::new(Method::PUT, path, Body::Empty)
     }
 
-    /// A DELETE.
     #[must_use]
     pub fn delete(path: impl Into<String>) -> Self {
         Self::new(Method::DELETE, path, Body::Absent)
     }
 
-    /// A POST of JSON.
     #[must_use]
     pub fn post_json(path: impl Into<String>, body: &serde_json::Value) -> Self {
         let body = Body::Text("application/json".into(), body.to_string().into());
         Self::new(Method::POST, path, body)
     }
 
-    /// A POST of a form.
     #[must_use]
     pub fn post_form(path: impl Into<String>, fields: &[(&str, &str)]) -> Self {
         let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
@@ -225,7 +221,6 @@ impl Request {
         self
     }
 
-    /// The method.
     #[must_use]
     pub fn method(&self) -> &Method {
         &self.method
@@ -271,7 +266,6 @@ impl Http {
         Self { base, client: client.clone(), limit, clock }
     }
 
-    /// Where it calls.
     #[must_use]
     pub fn base(&self) -> &Base {
         &self.base
@@ -351,7 +345,7 @@ impl Http {
             Ok(answer) => answer.status.as_u16().to_string(),
             Err(failure) => failure.to_string(),
         };
-        tracing::debug!(code = "HTTP_CALL", method = %request.method, url = request.shown.unwrap_or(&bare), outcome = outcome_text, duration_ms, "A vendor was called.");
+        tracing::debug!(code = Code::HttpCall.name(), method = %request.method, url = request.shown.unwrap_or(&bare), outcome = outcome_text, duration_ms, "A vendor was called.");
         outcome
     }
 }
@@ -382,6 +376,17 @@ fn unanswered(error: &reqwest::Error) -> Failure {
     if error.is_connect() { Failure::NotSent(words) } else { Failure::NoAnswer(words) }
 }
 
+/// A header value that no log shows, for credentials.
+///
+/// # Errors
+/// What is wrong with the text, which is not quoted: HTTP takes no such characters in a header.
+pub fn sensitive(text: impl AsRef<str>) -> std::result::Result<HeaderValue, String> {
+    let mut value =
+        HeaderValue::from_str(text.as_ref()).map_err(|_| "it has characters that no HTTP header takes".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
 /// The connections behind every [`Http`]: TLS by rustls with ring, Mozilla's roots as compiled in, HTTP/1.1, no proxy.
 ///
 /// # Errors
@@ -389,7 +394,7 @@ fn unanswered(error: &reqwest::Error) -> Failure {
 pub fn client() -> Result<reqwest::Client> {
     let broken = |error: String| {
         Error::new(
-            "TLS_SETUP_FAILED",
+            Code::TlsSetupFailed,
             format!("The HTTPS client cannot be set up: {error}."),
             "Report it as a defect of Keyturn.",
         )

@@ -1,6 +1,10 @@
 //! Start-up of a function: logging, the AWS SDK, and the loop that hands events to a handler.
 
-use crate::{Deadline, Error, Result, Vars, clock, log, metrics};
+#[cfg(feature = "parameters")]
+use crate::parameters::Parameters;
+use crate::secrets::Secrets;
+use crate::settings::{Setting, Vars};
+use crate::{Deadline, Error, Result, clock, defect, log, metrics};
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -29,32 +33,89 @@ impl From<Error> for Diagnostic {
     }
 }
 
-/// Starts logging at `LOG_LEVEL` (default `info`), and names the metrics after the deployed function.
-pub fn start_logging(vars: &mut Vars) {
-    if let Some(name) = vars.text("AWS_LAMBDA_FUNCTION_NAME") {
+/// What a function is built from: its settings, and the clients of AWS.
+pub struct Start {
+    pub vars: Vars,
+    aws: SdkConfig,
+}
+
+impl Start {
+    /// Secrets Manager. `SECRETS_MANAGER_ENDPOINT`, which AWS's own rotation functions read, is honoured after the SDK's
+    /// `AWS_ENDPOINT_URL_SECRETS_MANAGER`.
+    #[must_use]
+    pub fn secrets(&self) -> Secrets {
+        let mut config = aws_sdk_secretsmanager::config::Builder::from(&self.aws);
+        if self.vars.text(Setting::AwsEndpointUrlSecretsManager).is_none()
+            && let Some(url) = self.vars.text(Setting::SecretsManagerEndpoint)
+        {
+            config = config.endpoint_url(url);
+        }
+        Secrets::new(aws_sdk_secretsmanager::Client::from_conf(config.build()))
+    }
+
+    /// Parameter Store.
+    #[cfg(feature = "parameters")]
+    #[must_use]
+    pub fn parameters(&self) -> Parameters {
+        Parameters::new(aws_sdk_ssm::Client::new(&self.aws))
+    }
+}
+
+/// Runs a function until Lambda ends the process: logging and the SDK first, then `build`, then each event to what was
+/// built, with the invocation's deadline. Where `build` refuses the settings, each event is answered with that refusal.
+///
+/// # Errors
+/// When Lambda's Runtime API cannot be spoken to.
+pub fn run<H, R>(build: impl FnOnce(Start) -> Result<H>) -> std::result::Result<(), lambda_runtime::Error>
+where
+    H: AsyncFn(&Value, Deadline) -> Result<R>,
+    R: Serialize,
+{
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let mut vars = Vars::environment();
+        start_logging(&mut vars);
+        let aws = aws(&mut vars).await;
+        let handler = build(Start { vars, aws }).inspect_err(|error| {
+            tracing::error!(code = error.code(), remedy = error.remedy(), "{}", error.message());
+        });
+        let handler = &handler;
+        lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| async move {
+            let deadline = Deadline::of_invocation(event.context.deadline(), clock::now().into());
+            match handler {
+                Ok(handler) => handler(&event.payload, deadline).await,
+                Err(error) => Err(error.clone()),
+            }
+        }))
+        .await
+    })
+}
+
+/// Starts logging at `LOG_LEVEL`, and names the metrics after the deployed function.
+fn start_logging(vars: &mut Vars) {
+    if let Some(name) = vars.text(Setting::AwsLambdaFunctionName) {
         metrics::deployed_as(name);
     }
-    let level = vars
-        .parsed("LOG_LEVEL", "info", |v| v.parse().map_err(|_| "not one of trace, debug, info, warn, error".into()));
+    let level = vars.parsed(Setting::LogLevel, |value| {
+        value.parse().map_err(|_| "not one of trace, debug, info, warn, error".to_owned())
+    });
     log::start(level.unwrap_or(Level::INFO));
-    // The default hook prints the payload, which may hold anything.
-    std::panic::set_hook(Box::new(|panic| {
-        let at = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(code = "PANIC", at, "The function panicked; this is a defect of Keyturn.");
-    }));
+    defect::hook();
 }
 
 /// The AWS SDK's configuration: credentials and region as every SDK finds them, standard retries, and an HTTPS client that
 /// trusts Amazon's roots, or those in `AWS_CA_BUNDLE` (path of a PEM file) instead.
 ///
 /// Mistakes in the endpoint variables and the bundle are noted in `vars`.
-pub async fn aws(vars: &mut Vars) -> SdkConfig {
-    for name in
-        ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL_SSM", "SECRETS_MANAGER_ENDPOINT"]
-    {
-        vars.parsed(name, "https://vpce-0123.secretsmanager.eu-west-1.vpce.amazonaws.com", check_endpoint);
+async fn aws(vars: &mut Vars) -> SdkConfig {
+    for endpoint in [
+        Setting::AwsEndpointUrl,
+        Setting::AwsEndpointUrlSecretsManager,
+        Setting::AwsEndpointUrlSsm,
+        Setting::SecretsManagerEndpoint,
+    ] {
+        vars.parsed(endpoint, check_endpoint);
     }
-    let bundle = vars.parsed("AWS_CA_BUNDLE", "/opt/ca.pem", read_bundle);
+    let bundle = vars.parsed(Setting::AwsCaBundle, read_bundle);
     let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(https_client(bundle.as_deref().unwrap_or(AMAZON_ROOTS)))
         .retry_config(RetryConfig::standard().with_max_attempts(4))
@@ -87,26 +148,6 @@ fn https_client(roots: &[u8]) -> SharedHttpClient {
     client.pool_idle_timeout(IDLE_CONNECTION).build_https()
 }
 
-/// Secrets Manager's client. `SECRETS_MANAGER_ENDPOINT`, which AWS's own rotation functions read, is honoured after the
-/// SDK's `AWS_ENDPOINT_URL_SECRETS_MANAGER`.
-#[must_use]
-pub fn secrets_manager(vars: &Vars, aws: &SdkConfig) -> aws_sdk_secretsmanager::Client {
-    let mut config = aws_sdk_secretsmanager::config::Builder::from(aws);
-    if vars.text("AWS_ENDPOINT_URL_SECRETS_MANAGER").is_none()
-        && let Some(url) = vars.text("SECRETS_MANAGER_ENDPOINT")
-    {
-        config = config.endpoint_url(url);
-    }
-    aws_sdk_secretsmanager::Client::from_conf(config.build())
-}
-
-/// Parameter Store's client.
-#[cfg(feature = "parameters")]
-#[must_use]
-pub fn parameter_store(aws: &SdkConfig) -> aws_sdk_ssm::Client {
-    aws_sdk_ssm::Client::new(aws)
-}
-
 /// Plain HTTP is for this machine only: tests and the local stack.
 fn check_endpoint(url: &str) -> std::result::Result<(), String> {
     let rest = match url.split_once("://") {
@@ -125,24 +166,10 @@ fn check_endpoint(url: &str) -> std::result::Result<(), String> {
     }
 }
 
-/// Hands every event to `handler`, with the invocation's deadline, until Lambda ends the process.
-///
-/// # Errors
-/// When Lambda's Runtime API cannot be spoken to.
-pub async fn serve<R: Serialize>(
-    handler: impl AsyncFn(&Value, Deadline) -> Result<R>,
-) -> std::result::Result<(), lambda_runtime::Error> {
-    let handler = &handler;
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| async move {
-        let deadline = Deadline::of_invocation(event.context.deadline(), clock::now().into());
-        handler(&event.payload, deadline).await
-    }))
-    .await
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codes::Code;
 
     #[test]
     fn plain_http_is_for_this_machine_only() {
@@ -177,8 +204,8 @@ mod tests {
 
     #[test]
     fn an_error_reaches_lambda_under_its_code_with_its_remedy() {
-        let diagnostic = Diagnostic::from(Error::new("SOME_CODE", "It broke.", "Mend it."));
-        assert_eq!(diagnostic.error_type, "SOME_CODE");
+        let diagnostic = Diagnostic::from(Error::new(Code::InternalDefect, "It broke.", "Mend it."));
+        assert_eq!(diagnostic.error_type, "INTERNAL_DEFECT");
         assert_eq!(diagnostic.error_message, "It broke. Mend it.");
     }
 }

@@ -1,16 +1,20 @@
-//! The core of Keyturn: secret rotation as AWS Secrets Manager drives it, apart from any database.
-//!
-//! A function brings a [`rotation::Target`]; everything else about a rotation is here.
+//! The core of Keyturn: secret rotation as AWS Secrets Manager drives it, apart from any database, and what every function
+//! needs beside it. A rotation function brings a [`rotation::Target`].
 
+pub mod address;
 pub mod admin;
 #[cfg(feature = "alert")]
 pub mod alert;
-pub mod audit;
+pub mod alternation;
 mod aws_call;
 pub mod clock;
+pub mod codes;
 pub mod credential;
 mod deadline;
+pub mod defect;
+pub mod diagnosis;
 mod error;
+pub mod failure;
 #[cfg(feature = "http")]
 pub mod fields;
 #[cfg(feature = "http")]
@@ -18,13 +22,15 @@ pub mod http;
 pub mod lambda;
 mod log;
 pub mod metrics;
+#[cfg(feature = "http")]
+pub mod oauth;
 #[cfg(feature = "parameters")]
 pub mod parameters;
 pub mod password;
 pub mod rotation;
 pub mod secrets;
-mod vars;
+pub mod settings;
 
 pub use deadline::{Deadline, Elapsed};
 pub use error::{Error, Result};
-pub use vars::Vars;
+pub use settings::Vars;

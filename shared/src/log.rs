@@ -19,7 +19,7 @@ const OURS: [&str; 3] = ["keyturn", "rotate_", "oncall_"];
 const SAID_ALREADY: &str = "lambda_runtime::layers::panic";
 
 /// Sends this process's logs to standard output from now on. `level` is `trace`, `debug`, `info`, `warn` or `error`.
-pub fn start(level: Level) {
+pub(crate) fn start(level: Level) {
     let subscriber = Registry::default().with(JsonLines::new(level, |line| println!("{line}")));
     // A second start (two tests in one process) keeps the first.
     let _ = tracing::subscriber::set_global_default(subscriber);

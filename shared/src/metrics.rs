@@ -56,12 +56,12 @@ metrics! {
     AlertFailed: "Count",
 }
 
-/// Who takes the lines instead of standard output.
+/// Takes the lines instead of standard output.
 type Taker = Box<dyn Fn(&Value) + Send + Sync>;
 
 static TAKER: OnceLock<Taker> = OnceLock::new();
 
-/// What the function is called where it is deployed.
+/// The function's name where it is deployed.
 static DEPLOYED: OnceLock<String> = OnceLock::new();
 
 /// Names the function in every line as Lambda calls it, so that two deployments in one account do not add up. The first

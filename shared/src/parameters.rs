@@ -8,9 +8,7 @@ use aws_sdk_ssm::types::{ParameterTier, ParameterType};
 /// A parameter as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
-    /// Its whole name.
     pub name: String,
-    /// Its value, in clear.
     pub value: String,
 }
 
@@ -21,7 +19,6 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// With this SDK client.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client }

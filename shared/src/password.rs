@@ -5,7 +5,10 @@ use rand::rngs::SysRng;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use crate::{Error, Result, Vars};
+use crate::codes::Code;
+use crate::settings::{DeclaredSetting, Vars};
+use crate::{Error, Result};
+use strum::{EnumIter, EnumMessage, EnumProperty, IntoStaticStr};
 
 /// What Secrets Manager's `GetRandomPassword` calls punctuation (its API reference).
 const AWS_PUNCTUATION: &str = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
@@ -15,6 +18,37 @@ const NUMBERS: &str = "0123456789";
 
 /// The API's own limit.
 const MAX_LENGTH: usize = 4096;
+
+/// The settings of a new password: those that AWS's own rotation functions have, so that a function can be swapped under an
+/// existing secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumMessage, EnumProperty, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+pub enum Setting {
+    /// 1 to 4096 characters
+    #[strum(props(default = "32; rotate-mongo: 40", example = "32"))]
+    PasswordLength,
+    /// not set: passwords are of `A-Za-z0-9-_.~` (rotate-mongo: `A-Za-z0-9`), safe in URLs, shells, YAML and JDBC; set, even
+    /// to nothing: of all printable ASCII but these characters (and no space)
+    #[strum(props(default = "not set", example = ":/@\"'\\"))]
+    ExcludeCharacters,
+    /// leave digits out
+    #[strum(props(default = "false", example = "true"))]
+    ExcludeNumbers,
+    /// leave punctuation out
+    #[strum(props(default = "false", example = "true"))]
+    ExcludePunctuation,
+    /// leave capital letters out
+    #[strum(props(default = "false", example = "true"))]
+    ExcludeUppercase,
+    /// leave small letters out
+    #[strum(props(default = "false", example = "true"))]
+    ExcludeLowercase,
+    /// at least one character of each kind that is not left out
+    #[strum(props(default = "true"))]
+    RequireEachIncludedType,
+}
+
+impl DeclaredSetting for Setting {}
 
 /// What passwords look like where the settings say nothing.
 #[derive(Clone, Copy, Debug)]
@@ -48,66 +82,34 @@ impl From<Preset> for PasswordPolicy {
 }
 
 impl PasswordPolicy {
-    /// Reads the policy; `vars` looks one setting up by name. Every mistake is reported, each as "NAME: problem".
-    ///
-    /// - `EXCLUDE_CHARACTERS`: set, even to nothing, it switches from the preset's alphabet to that of
-    ///   `GetRandomPassword` (letters, digits, all ASCII punctuation) without these characters.
-    /// - `EXCLUDE_UPPERCASE`, `EXCLUDE_LOWERCASE`, `EXCLUDE_NUMBERS`, `EXCLUDE_PUNCTUATION`: leave a type out.
-    /// - `REQUIRE_EACH_INCLUDED_TYPE`: at least one character of each type that is left (default true).
-    /// - `PASSWORD_LENGTH`: in characters, 1 to 4096 (default: the preset's).
+    /// Reads the policy; mistakes are noted in `vars`, which then does not [`finish`](Vars::finish).
     ///
     /// Apart from `EXCLUDE_CHARACTERS`, a setting that is empty counts as not set. For true AWS's functions accept `true`,
     /// `1`, `y`, `yes` in any letter case.
-    pub fn from_vars(
-        preset: &Preset,
-        vars: &impl Fn(&str) -> Option<String>,
-    ) -> std::result::Result<Self, Vec<String>> {
-        let mut mistakes = Vec::new();
-        let set = |name: &str| vars(name).filter(|value| !value.is_empty());
-        let mut flag = |name: &str, default: bool| {
-            let value = set(name).map_or(Ok(default), |value| boolean(name, &value));
-            value.unwrap_or_else(|mistake| {
-                mistakes.push(mistake);
-                default
-            })
-        };
-        let left_out = [
-            flag("EXCLUDE_UPPERCASE", false),
-            flag("EXCLUDE_LOWERCASE", false),
-            flag("EXCLUDE_NUMBERS", false),
-            flag("EXCLUDE_PUNCTUATION", false),
-        ];
-        let require_each = flag("REQUIRE_EACH_INCLUDED_TYPE", true);
-        let length = set("PASSWORD_LENGTH").map_or(Ok(preset.length), |value| length(&value));
-
-        let classes = classes(left_out, vars("EXCLUDE_CHARACTERS"), preset);
-
-        if classes.is_empty() {
-            mistakes.push(
-                "EXCLUDE_CHARACTERS: with the other EXCLUDE_ settings, no character is left for a password, \
-                 for example EXCLUDE_CHARACTERS=:/@\"'\\"
-                    .to_owned(),
-            );
-        }
-        match length {
-            Ok(length) if require_each && length < classes.len() => mistakes.push(format!(
-                "PASSWORD_LENGTH: {length} is too short for one character of each of {} types, for example PASSWORD_LENGTH=32",
-                classes.len()
-            )),
-            Ok(length) if mistakes.is_empty() => return Ok(Self { length, classes, require_each }),
-            Ok(_) => {}
-            Err(mistake) => mistakes.push(mistake),
-        }
-        Err(mistakes)
-    }
-
-    /// The same from a function's settings; mistakes are noted there.
     pub fn read(preset: Preset, vars: &mut Vars) -> Self {
-        let policy = Self::from_vars(&preset, &|name| vars.raw(name));
-        policy.unwrap_or_else(|mistakes| {
-            vars.note(mistakes);
-            preset.into()
-        })
+        let mut flag = |setting, default| vars.parsed(setting, boolean).unwrap_or(default);
+        let left_out = [
+            flag(Setting::ExcludeUppercase, false),
+            flag(Setting::ExcludeLowercase, false),
+            flag(Setting::ExcludeNumbers, false),
+            flag(Setting::ExcludePunctuation, false),
+        ];
+        let require_each = flag(Setting::RequireEachIncludedType, true);
+        let length = vars.parsed(Setting::PasswordLength, length).unwrap_or(preset.length);
+        let classes = classes(left_out, vars.raw(Setting::ExcludeCharacters), &preset);
+        if classes.is_empty() {
+            vars.mistake(
+                Setting::ExcludeCharacters,
+                "with the other EXCLUDE_ settings, no character is left for a password",
+            );
+        } else if require_each && length < classes.len() {
+            let types = classes.len();
+            let problem = format!("{length} is too short for one character of each of {types} types");
+            vars.mistake(Setting::PasswordLength, &problem);
+        } else {
+            return Self { length, classes, require_each };
+        }
+        preset.into()
     }
 
     /// A new password. Every password the policy allows is equally likely.
@@ -132,7 +134,7 @@ impl PasswordPolicy {
         while password.len() < self.length {
             SysRng.try_fill_bytes(random.as_mut()).map_err(|error| {
                 Error::new(
-                    "RANDOMNESS_UNAVAILABLE",
+                    Code::RandomnessUnavailable,
                     format!("The operating system gave no randomness for a new password: {error}."),
                     "Run the rotation again.",
                 )
@@ -161,16 +163,16 @@ fn classes(left_out: [bool; 4], excluded: Option<String>, preset: &Preset) -> Ve
 fn length(value: &str) -> std::result::Result<usize, String> {
     match value.trim().parse() {
         Ok(length) if (1..=MAX_LENGTH).contains(&length) => Ok(length),
-        _ => Err(format!("PASSWORD_LENGTH: not a whole number from 1 to {MAX_LENGTH}, for example PASSWORD_LENGTH=32")),
+        _ => Err(format!("not a whole number from 1 to {MAX_LENGTH}")),
     }
 }
 
 /// AWS's functions read every other word as false, even "on": better refused than guessed.
-fn boolean(name: &str, value: &str) -> std::result::Result<bool, String> {
+fn boolean(value: &str) -> std::result::Result<bool, String> {
     match value.to_lowercase().as_str() {
         "true" | "1" | "y" | "yes" => Ok(true),
         "false" | "0" | "n" | "no" => Ok(false),
-        _ => Err(format!("{name}: neither true nor false, for example {name}=true")),
+        _ => Err("neither true nor false".to_owned()),
     }
 }
 
@@ -183,10 +185,11 @@ mod tests {
 
     use super::*;
 
-    fn policy(settings: &[(&str, &str)]) -> std::result::Result<PasswordPolicy, Vec<String>> {
-        PasswordPolicy::from_vars(&Preset::SAFE, &|name: &str| {
-            settings.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
-        })
+    fn policy(settings: &[(&str, &str)]) -> Result<PasswordPolicy> {
+        let pairs = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut vars = Vars::from_pairs(pairs);
+        let policy = PasswordPolicy::read(Preset::SAFE, &mut vars);
+        vars.finish().map(|()| policy)
     }
 
     fn alphabet(settings: &[(&str, &str)]) -> BTreeSet<char> {
@@ -250,28 +253,27 @@ mod tests {
 
     #[test]
     fn reports_every_mistake_with_an_example() {
-        let mistakes = policy(&[
+        let refused = |settings: &[(&str, &str)]| policy(settings).unwrap_err().message().to_owned();
+        let mistakes = refused(&[
             ("PASSWORD_LENGTH", "4097"),
             ("EXCLUDE_NUMBERS", "on"),
             ("REQUIRE_EACH_INCLUDED_TYPE", "t"),
             ("EXCLUDE_CHARACTERS", "x"),
-        ])
-        .unwrap_err();
-        assert_eq!(
-            mistakes,
-            [
-                "EXCLUDE_NUMBERS: neither true nor false, for example EXCLUDE_NUMBERS=true",
-                "REQUIRE_EACH_INCLUDED_TYPE: neither true nor false, for example REQUIRE_EACH_INCLUDED_TYPE=true",
-                "PASSWORD_LENGTH: not a whole number from 1 to 4096, for example PASSWORD_LENGTH=32",
-            ]
-        );
+        ]);
+        for mistake in [
+            "EXCLUDE_NUMBERS: neither true nor false, for example EXCLUDE_NUMBERS=true",
+            "REQUIRE_EACH_INCLUDED_TYPE: neither true nor false, for example REQUIRE_EACH_INCLUDED_TYPE=true",
+            "PASSWORD_LENGTH: not a whole number from 1 to 4096, for example PASSWORD_LENGTH=32",
+        ] {
+            assert!(mistakes.contains(mistake), "{mistakes}");
+        }
         for length in ["0", "3", "-1", "32.0", "x"] {
-            let mistakes = policy(&[("PASSWORD_LENGTH", length)]).unwrap_err();
-            assert!(mistakes.len() == 1 && mistakes[0].starts_with("PASSWORD_LENGTH: "), "{mistakes:?}");
+            let mistakes = refused(&[("PASSWORD_LENGTH", length)]);
+            assert!(mistakes.contains("has 1 bad setting(s): PASSWORD_LENGTH: "), "{mistakes}");
         }
         let everything: String = printable_without("").into_iter().collect();
-        let mistakes = policy(&[("EXCLUDE_CHARACTERS", &everything)]).unwrap_err();
-        assert!(mistakes.len() == 1 && mistakes[0].starts_with("EXCLUDE_CHARACTERS: with the other"), "{mistakes:?}");
+        let mistakes = refused(&[("EXCLUDE_CHARACTERS", &everything)]);
+        assert!(mistakes.contains("has 1 bad setting(s): EXCLUDE_CHARACTERS: with the other"), "{mistakes}");
     }
 
     #[test]
@@ -318,13 +320,11 @@ mod tests {
             excluded in proptest::option::of("[ -~]{0,60}"), length in 1_usize..200, left_out in any::<[bool; 4]>(), require in any::<bool>(),
         ) {
             let names = ["EXCLUDE_UPPERCASE", "EXCLUDE_LOWERCASE", "EXCLUDE_NUMBERS", "EXCLUDE_PUNCTUATION"];
-            let vars = |name: &str| match name {
-                "EXCLUDE_CHARACTERS" => excluded.clone(),
-                "PASSWORD_LENGTH" => Some(length.to_string()),
-                "REQUIRE_EACH_INCLUDED_TYPE" => Some(require.to_string()),
-                _ => names.iter().position(|known| *known == name).map(|at| left_out[at].to_string()),
-            };
-            let Ok(policy) = PasswordPolicy::from_vars(&Preset::SAFE, &vars) else { return Ok(()) };
+            let length_text = length.to_string();
+            let mut settings = vec![("PASSWORD_LENGTH", length_text.as_str()), ("REQUIRE_EACH_INCLUDED_TYPE", if require { "true" } else { "false" })];
+            settings.extend(excluded.as_deref().map(|excluded| ("EXCLUDE_CHARACTERS", excluded)));
+            settings.extend(names.into_iter().zip(left_out).map(|(name, out)| (name, if out { "true" } else { "false" })));
+            let Ok(policy) = policy(&settings) else { return Ok(()) };
             let password = policy.generate().unwrap();
             let password = password.expose_secret();
             prop_assert_eq!(password.len(), length);

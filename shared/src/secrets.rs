@@ -1,6 +1,7 @@
 //! Secrets Manager: read by label and token, put the pending value, move the label. What is inside a secret is not known here.
 
 use crate::aws_call::{Call, Failed, within};
+use crate::codes::Code;
 use crate::{Deadline, Error, Result};
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata as _;
@@ -19,7 +20,6 @@ pub const PREVIOUS: &str = "AWSPREVIOUS";
 /// What `DescribeSecret` says of a secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Description {
-    /// Its full ARN.
     pub arn: String,
     /// Whether rotation is on; absent where it never was configured.
     pub rotation_enabled: Option<bool>,
@@ -34,14 +34,12 @@ pub struct Description {
 pub struct Stored {
     /// The full ARN of the secret it was read from, whatever name was asked for.
     pub arn: String,
-    /// Its text.
     pub text: SecretString,
 }
 
 /// How putting the pending value ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
-    /// It is stored.
     Stored,
     /// The version holds another value already: someone else was first.
     Taken,
@@ -63,7 +61,6 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// With this SDK client.
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client }
@@ -115,7 +112,7 @@ impl Secrets {
         let arn = answer.arn.unwrap_or_else(|| secret.to_owned());
         let Some(text) = answer.secret_string else {
             return Err(Error::new(
-                "SECRET_IS_BINARY",
+                Code::SecretIsBinary,
                 format!("The {label} value of {secret} is binary (SecretBinary)."),
                 format!(
                     "Store it as text: aws secretsmanager put-secret-value --secret-id {secret} --secret-string file://secret.json"

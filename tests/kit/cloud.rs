@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use chrono::TimeDelta;
-use keyturn::Vars;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -25,14 +24,13 @@ pub use api::{ApiError, AwsApi};
 
 use crate::daemon::tools;
 use crate::rotator::Rotator;
-use crate::source::checkout;
+use crate::source::{checkout, functions};
 use crate::stacks::mongo::{ENVIRONMENT, MongoApp, MongoStack};
 use crate::stacks::oncall::{Bound, CONFIG_PATH, Engineer, Oncall};
 use crate::stacks::postgres::{App, Stack};
 use gate::Gate;
 use ministack::MiniStack;
 
-pub const FUNCTIONS: [&str; 3] = ["rotate-postgres", "rotate-mongo", "oncall-sync"];
 /// The deployed stack's name, with which its functions' names begin.
 pub const STACK: &str = "keyturn";
 /// What every secret's and parameter's name begins with: environment and team.
@@ -103,7 +101,7 @@ impl Cloud {
         command.args(["--no-confirm-changeset", "--no-progressbar"]);
         command.args(["--parameter-overrides", "file://target/infra/parameters.yaml"]);
         command.args(self.parameters().map(|(name, value)| format!("{name}={value}")));
-        command.env_clear().env("PATH", Vars::environment().text("PATH").unwrap_or_default());
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.ministack.folder()).envs(self.api.environment());
         command.stdin(Stdio::null()).kill_on_drop(true);
         let output = tokio::time::timeout(DEPLOY_LIMIT, command.output()).await.context("sam deploy hangs")??;
@@ -242,8 +240,8 @@ fn tool(name: &str) -> Result<PathBuf> {
 
 /// Unpacks what is deployed, into a folder for each function.
 async fn unpack(folder: &Path) -> Result<()> {
-    for function in FUNCTIONS {
-        let zip = checkout().join("target/lambda").join(function).join("bootstrap.zip");
+    for function in functions()? {
+        let zip = checkout().join("target/lambda").join(&function).join("bootstrap.zip");
         ensure!(zip.is_file(), "{} is not there: run make package", zip.display());
         unzip(&zip, &folder.join(function)).await?;
     }

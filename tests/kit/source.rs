@@ -15,6 +15,15 @@ pub fn read(path: &str) -> Result<String> {
     fs::read_to_string(checkout().join(path)).with_context(|| format!("{path} cannot be read"))
 }
 
+/// The names of the functions: each has a folder.
+pub fn functions() -> Result<Vec<String>> {
+    let folders = fs::read_dir(checkout().join("functions"))?;
+    let mut names: Vec<String> =
+        folders.map(|folder| Ok(folder?.file_name().to_string_lossy().into_owned())).collect::<Result<_>>()?;
+    names.sort();
+    Ok(names)
+}
+
 /// The source of what is shipped in a folder of the checkout, without its unit tests.
 pub fn shipped(folder: &str) -> Result<String> {
     of_folder(&checkout().join(folder))

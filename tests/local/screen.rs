@@ -3,8 +3,6 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use keyturn::Vars;
-
 /// Where to print. Colour only on a terminal, and not where `NO_COLOR` is set.
 #[derive(Clone, Copy)]
 pub(crate) struct Screen {
@@ -13,7 +11,9 @@ pub(crate) struct Screen {
 
 impl Screen {
     pub(crate) fn stdout() -> Self {
-        Self { colour: std::io::stdout().is_terminal() && Vars::environment().text("NO_COLOR").is_none() }
+        Self {
+            colour: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
+        }
     }
 
     pub(crate) fn title(self, text: &str) {

@@ -1,3 +1,4 @@
-//! The documents say what the code does.
+//! The documents say what the code does, and what they point at is there.
 
-mod readme;
+mod generated;
+mod links;

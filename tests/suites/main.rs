@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what helps a test fails it like the test itself would")]
 
 mod aws_function;
+mod defects;
 mod documents;
 mod matrix;
 mod oncall_sync;
@@ -12,3 +13,39 @@ mod refusal;
 mod rotate_mongo;
 mod rotate_postgres;
 mod secrecy;
+
+use keyturn::codes::{self, DeclaredCode};
+use keyturn::settings::{self, DeclaredSetting};
+use std::fmt::Debug;
+use strum::{EnumMessage, IntoEnumIterator};
+
+/// A function, for the tests that look at all of them.
+struct Function {
+    name: &'static str,
+    draws_passwords: bool,
+    codes: Vec<codes::Entry>,
+    /// The names of its codes in the source.
+    variants: Vec<String>,
+    settings: Vec<settings::Entry>,
+}
+
+fn functions() -> [Function; 3] {
+    [
+        of::<::rotate_postgres::codes::Code, ::rotate_postgres::settings::Setting>("rotate-postgres", true),
+        of::<::rotate_mongo::codes::Code, ::rotate_mongo::settings::Setting>("rotate-mongo", true),
+        of::<::oncall_sync::codes::Code, ::oncall_sync::settings::Setting>("oncall-sync", false),
+    ]
+}
+
+fn of<C, S>(name: &'static str, draws_passwords: bool) -> Function
+where
+    C: DeclaredCode + EnumMessage + IntoEnumIterator + Debug,
+    S: DeclaredSetting + IntoEnumIterator,
+{
+    let (codes, settings) = (codes::entries::<C>(), settings::entries::<S>());
+    Function { name, draws_passwords, codes, variants: variants::<C>(), settings }
+}
+
+fn variants<C: IntoEnumIterator + Debug>() -> Vec<String> {
+    C::iter().map(|code| format!("{code:?}")).collect()
+}

@@ -1,23 +1,31 @@
-//! Which things people are told, in which words, and over which channels.
+//! Alerts: which there are, their words, and the channels that take them.
 
 use crate::binding::Binding;
-use crate::kept::Kept;
 use crate::planner::{Grant, Notice, Reason, Revoke};
+use crate::settings::Settings;
+use crate::vendor::{Clients, Vendor};
 use crate::{NAME, audit};
 use chrono::{DateTime, SecondsFormat, Utc};
 use keyturn::alert::{Alert, Datadog, Severity, Slack};
+use keyturn::codes::DeclaredCode as _;
 use keyturn::{Deadline, Result};
 
-/// Wherever alerts go. With none, the log and the metrics say it alone.
-pub struct Channels {
-    /// Events that monitors watch.
-    pub datadog: Option<Kept<Datadog>>,
-    /// Messages that people read.
-    pub slack: Option<Kept<Slack>>,
+/// Where alerts go. Without any, the log and the metrics say it alone.
+pub(crate) struct Channels {
+    pub(crate) datadog: Option<Vendor<Datadog>>,
+    pub(crate) slack: Option<Vendor<Slack>>,
 }
 
 impl Channels {
-    /// Whether there is none.
+    pub(crate) fn new(settings: &Settings, clients: &Clients) -> Self {
+        let place = settings.datadog_api.clone();
+        let datadog = settings.datadog_secret.as_ref().map(|id| {
+            Vendor::new(clients, id, move |text, client, clock| Datadog::parse(text, place.as_ref(), client, clock))
+        });
+        let slack = settings.slack_secret.as_ref().map(|id| Vendor::new(clients, id, Slack::parse));
+        Self { datadog, slack }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.datadog.is_none() && self.slack.is_none()
     }
@@ -37,18 +45,18 @@ impl Channels {
 /// Posts to one channel, if it is set. Gives back how many alerts it did not take.
 async fn post<T>(
     name: &'static str,
-    channel: Option<&Kept<T>>,
+    channel: Option<&Vendor<T>>,
     alert: &Alert,
     deadline: Deadline,
     post: impl AsyncFn(&T) -> Result<()>,
 ) -> usize {
-    let Some(kept) = channel else { return 0 };
-    let sent = match kept.get(deadline).await {
+    let Some(vendor) = channel else { return 0 };
+    let sent = match vendor.account(deadline).await {
         Ok(account) => {
             let sent = post(&account).await;
             if sent.is_err() {
                 // Whatever was wrong, the secret may have been replaced.
-                kept.forget(&account).await;
+                vendor.forget(&account).await;
             }
             sent
         }
@@ -66,7 +74,6 @@ async fn post<T>(
     }
 }
 
-/// Somebody gets administrator's rights.
 pub(crate) fn of_grant(binding: &Binding, grant: &Grant, why: &str, now: DateTime<Utc>) -> Alert {
     let until = grant.shift_end.map_or_else(|| "no end".to_owned(), instant);
     let text = format!(
@@ -79,9 +86,8 @@ pub(crate) fn of_grant(binding: &Binding, grant: &Grant, why: &str, now: DateTim
         .finish()
 }
 
-/// Somebody loses them.
 pub(crate) fn of_revoke(binding: &Binding, revoke: &Revoke, now: DateTime<Utc>) -> Alert {
-    // What nobody planned is for people to look at; the rest is the normal course of things.
+    // An error asks a person to look; a shift that ends is the normal course of things.
     let severity = match revoke.reason {
         Reason::Stale | Reason::OutOfBand | Reason::Ineligible => Severity::Error,
         Reason::NotActive | Reason::Gap => Severity::Warning,
@@ -98,17 +104,15 @@ pub(crate) fn of_revoke(binding: &Binding, revoke: &Revoke, now: DateTime<Utc>) 
         .finish()
 }
 
-/// A person should know this.
 pub(crate) fn of_notice(binding: &Binding, notice: &Notice, now: DateTime<Utc>) -> Alert {
     let severity = if *notice == Notice::LedgerLost { Severity::Warning } else { Severity::Error };
     let text = format!("Binding {}, group {} ({}): {notice}.", binding.id, binding.group_name, binding.group);
-    alert(binding, format!("Break-glass: {} needs a look ({})", binding.id, notice.code()), text, severity, now)
-        .about(notice.code(), None)
-        .tagged("code", notice.code())
+    alert(binding, format!("Break-glass: {} needs a look ({})", binding.id, notice.code().name()), text, severity, now)
+        .about(notice.code().name(), None)
+        .tagged("code", notice.code().name())
         .finish()
 }
 
-/// A binding is not followed, or only in part.
 pub(crate) fn of_error(binding: &str, error: &keyturn::Error, now: DateTime<Utc>) -> Alert {
     Alert {
         title: format!("Break-glass: {binding} is not looked after ({})", error.code()),
@@ -120,7 +124,6 @@ pub(crate) fn of_error(binding: &str, error: &keyturn::Error, now: DateTime<Utc>
     }
 }
 
-/// The doctor tries the channel.
 pub(crate) fn of_doctor(now: DateTime<Utc>) -> Alert {
     Alert {
         title: "Break-glass: a test of this channel".to_owned(),
@@ -141,7 +144,7 @@ fn alert(binding: &Binding, title: String, text: String, severity: Severity, at:
 }
 
 impl Draft {
-    /// Completes the key, `binding:user:shift`, by which Datadog puts events together.
+    /// Completes the key, `binding:user:shift`, by which Datadog groups events.
     fn about(mut self, what: &str, shift: Option<DateTime<Utc>>) -> Self {
         let shift = shift.map_or_else(|| "open".to_owned(), |end| end.timestamp().to_string());
         self.0.key = format!("{}:{what}:{shift}", self.0.key);

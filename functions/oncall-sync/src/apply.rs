@@ -1,15 +1,17 @@
-//! Doing what was planned: remember, revoke, grant, look whether it is so, remember again.
+//! Applies plans: store the intent, revoke, grant, read the groups back, store the outcome.
 //!
-//! Revokes come first, of all bindings, and wait for no alert. Every call may be made twice: putting in whoever is in, and
-//! taking out whoever is out, changes nothing.
+//! The revokes of all bindings come first, and wait for no alert. Every call may be made twice: adding a member, and removing
+//! a person who is no member, changes nothing.
 
 use crate::audit::{self, Tally};
+use crate::codes::Code;
 use crate::ids::OktaId;
 use crate::knowledge::{Members, Reading};
 use crate::ledger::{Ledger, Remembered, Told};
-use crate::look::{AT_ONCE, Standing, View};
+use crate::observe::{Standing, View};
 use crate::okta::{Added, Removed, Status};
 use crate::planner::{Grant, Notice, Plan, Revoke};
+use crate::vendor::AT_ONCE;
 use crate::{OncallSync, alerts};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::{self, StreamExt as _};
@@ -18,9 +20,9 @@ use keyturn::{Deadline, Error};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Kept back: no change begins so shortly before the end.
+/// No change begins later than this before the deadline.
 pub(crate) const RESERVE: Duration = Duration::from_secs(10);
-/// Ledgers that are not stored by then are taken for such as cannot be; revokes do not wait longer.
+/// How long revokes wait for ledgers to be stored.
 const STORE: Duration = Duration::from_secs(5);
 /// A grant waits this long for its alert.
 const ALERT: Duration = Duration::from_secs(3);
@@ -32,13 +34,13 @@ const POLL: Duration = Duration::from_millis(250);
 pub(crate) struct Work {
     pub(crate) view: View,
     pub(crate) plan: Plan,
-    /// Why somebody is granted, for people to read.
+    /// Why people are granted, for alerts and logs.
     pub(crate) why: String,
     pub(crate) stored: bool,
     asked_to_store: bool,
     tried: BTreeSet<OktaId>,
     failed: Vec<(OktaId, String)>,
-    /// Of whose change the alert was sent, or about to be; before that, nothing was done for a grant.
+    /// Whose alert was sent, or is about to be. A grant without it was not begun.
     pub(crate) told: BTreeMap<OktaId, Told>,
     pub(crate) revoked: BTreeSet<OktaId>,
     pub(crate) granted: BTreeSet<OktaId>,
@@ -62,29 +64,29 @@ impl Work {
         }
     }
 
-    /// Whether everything planned is done and seen.
+    /// Whether the group shows every planned change.
     pub(crate) fn is_finished(&self) -> bool {
         self.plan.revokes.iter().all(|revoke| self.revoked.contains(&revoke.okta))
             && self.plan.grants.iter().all(|grant| self.granted.contains(&grant.okta))
     }
 
-    /// Grants that something or somebody stood in the way of.
+    /// Grants that failed, each with the reason.
     pub(crate) fn grants_refused(&self) -> impl Iterator<Item = Notice> {
         self.plan.grants.iter().filter_map(|grant| {
             let (_, why) = self.failed.iter().find(|(okta, _)| *okta == grant.okta)?;
-            Some(Notice::NotGranted { pagerduty: grant.pagerduty.clone()?, why: why.clone() })
+            Some(Notice::NotGranted { person: grant.person.clone()?, why: why.clone() })
         })
     }
 }
 
 impl OncallSync {
-    /// Carries plans out. Gives back how many alerts were not taken.
+    /// Applies the plans. Gives back how many alerts were not taken.
     pub(crate) async fn apply(&self, works: &mut [Work], deadline: Deadline) -> usize {
         let begin = deadline.at_most(deadline.remaining().saturating_sub(RESERVE));
-        // Parameter Store takes few writes a second: those that somebody waits for come first.
+        // Parameter Store takes few writes a second: ledgers with changes come first.
         works.sort_by_key(|work| work.plan.is_quiet());
         intend(works);
-        // One limit for all of them together, or a queue of slow writes would use up the time of those who have to leave.
+        // One limit for all of them together, or a queue of slow writes would use up the time of the revokes.
         let writing = begin.at_most(STORE);
         all(works, |work| self.store_intent(work, writing)).await;
         let now = self.clock.now();
@@ -96,14 +98,14 @@ impl OncallSync {
         }
         let working = async {
             all(works, |work| self.revoke(work, begin)).await;
-            // Whom the first round of writes left out: a grant needs its intent stored, and can wait for it.
+            // The ledgers that were not stored in time: a grant needs its intent stored, and can wait for it.
             all(works, |work| self.store_intent(work, begin)).await;
             let failed: usize = all(works, |work| self.grant(work, begin)).await.into_iter().sum();
             all(works, |work| self.verify(work, begin)).await;
             failed
         };
         let (failed, more_failed) = tokio::join!(self.tell(&news, begin), working);
-        // What is not stored by then the next tick finds out by itself; there has to be time left to tell people.
+        // The next tick finds out by itself what is not stored by then; alerts need the time that is left.
         let writing = deadline.at_most(STORE);
         all(works, |work| self.store_outcome(work, writing)).await;
         failed + more_failed
@@ -123,7 +125,7 @@ impl OncallSync {
         }
     }
 
-    /// Stores a ledger if it says anything new. Safe to repeat: the whole of it is written each time.
+    /// Stores a ledger if it differs. Safe to repeat: the whole of it is written each time.
     async fn store(&self, view: &View, next: &Remembered, deadline: Deadline) -> bool {
         let Remembered::Known(next) = next else { return true };
         let refresh = view.binding.max_stale / 4;
@@ -169,14 +171,14 @@ impl OncallSync {
         let group = &work.view.binding.group;
         match self.okta.remove(group, &revoke.okta, deadline).await? {
             Removed::Done => Ok(()),
-            // Whoever gave the binding up may have given the group up as well.
+            // The document was deleted; the group may have been as well.
             Removed::NotFound if work.view.standing == Standing::Abandoned => Ok(()),
-            // Gone from the group, from Okta, or together with the group: only the last is wrong.
+            // No member any more, no user any more, or no group any more: only the last is wrong.
             Removed::NotFound if self.okta.group(group, deadline).await?.is_some() => Ok(()),
             Removed::NotFound => {
-                self.groups_checked.forget().await;
+                self.groups.forget().await;
                 Err(Error::new(
-                    "GROUP_NOT_FOUND",
+                    Code::GroupNotFound,
                     format!("Okta has no group {group} any more."),
                     "Correct okta_group in the binding's document.",
                 ))
@@ -184,15 +186,15 @@ impl OncallSync {
         }
     }
 
-    /// Puts people in, each after one more look at who they are, and after the alert. Gives back how many alerts failed.
+    /// Adds people, each after the user was read once more, and after the alert. Gives back how many alerts were not taken.
     async fn grant(&self, work: &mut Work, deadline: Deadline) -> usize {
         let mut failed = 0;
         for grant in work.plan.grants.clone() {
-            // Without the intent in the ledger, nobody would know when to take them out again.
+            // Without the intent in the ledger, no later tick would know when the grant ends.
             let outcome = if work.stored {
                 self.put_in(work, &grant, deadline, &mut failed).await
             } else {
-                Err(Error::new("LEDGER_NOT_STORED", "The ledger was not stored.", "The next tick tries again."))
+                Err(Error::new(Code::LedgerNotStored, "The ledger was not stored.", "The next tick tries again."))
             };
             match outcome {
                 Ok(()) => {
@@ -214,12 +216,12 @@ impl OncallSync {
         let binding = &work.view.binding;
         let (user, fits) = tokio::try_join!(
             self.okta.user(&grant.okta, deadline),
-            self.people.address_of(grant, binding, &self.pagerduty, deadline)
+            self.people.address_of(grant, binding, &self.source, deadline)
         )?;
         if !user.is_some_and(|user| user.status == Status::Active && fits.is_of(&user)) {
             self.people.forget(&grant.okta);
             return Err(Error::new(
-                "USER_NOT_ACTIVE",
+                Code::UserNotActive,
                 format!(
                     "The Okta user {} does not exist, is not ACTIVE, or has another email address by now.",
                     grant.okta
@@ -235,10 +237,10 @@ impl OncallSync {
         match self.okta.add(&binding.group, &grant.okta, deadline).await? {
             Added::Done => Ok(()),
             Added::Gone => {
-                self.groups_checked.forget().await;
+                self.groups.forget().await;
                 self.people.forget(&grant.okta);
                 Err(Error::new(
-                    "GROUP_NOT_FOUND",
+                    Code::GroupNotFound,
                     format!("Okta has no group {} any more, or no user {}.", binding.group, grant.okta),
                     "Correct okta_group in the binding's document; invoke {\"action\":\"doctor\"} to see which.",
                 ))
@@ -246,7 +248,9 @@ impl OncallSync {
         }
     }
 
-    /// Reads the group until it shows what was done. Okta's lists may lag behind its changes.
+    /// Reads the group until it shows every change. Okta's lists may lag behind its changes.
+    ///
+    /// A loop and not a retry: each reading counts for the people whom it shows, and running out of time is no failure.
     async fn verify(&self, work: &mut Work, deadline: Deadline) {
         if work.tried.is_empty() {
             return;
@@ -282,7 +286,7 @@ impl OncallSync {
         matches!(self.okta.group(&work.view.binding.group, deadline).await, Ok(None))
     }
 
-    /// Remembers what is certain now, and says it.
+    /// Stores what the group shows, and logs it.
     async fn store_outcome(&self, work: &mut Work, deadline: Deadline) {
         let outcome = work.plan.outcome(&work.revoked, &work.granted, &work.told);
         if outcome != work.plan.intent
@@ -292,10 +296,10 @@ impl OncallSync {
         }
         let now = self.clock.now();
         for revoke in work.plan.revokes.iter().filter(|revoke| work.revoked.contains(&revoke.okta)) {
-            audit::revoked(&work.view, revoke, revoke.due.map(|due| now - due));
+            audit::revoked(&work.view.binding, revoke, revoke.due.map(|due| now - due));
         }
         for grant in work.plan.grants.iter().filter(|grant| work.granted.contains(&grant.okta)) {
-            audit::granted(&work.view, grant);
+            audit::granted(&work.view.binding, grant);
         }
         for (what, user) in unfinished(work) {
             let why = work
@@ -303,25 +307,24 @@ impl OncallSync {
                 .iter()
                 .find(|(failed, _)| failed == user)
                 .map_or("the group does not show it yet", |(_, why)| why);
-            audit::unfinished(&work.view, what, user, why);
+            audit::unfinished(&work.view.binding, what, user, why);
         }
         audit::binding_done(&work.view.binding.id, &tally(work, now, self.source_age(&work.view, now)));
     }
 }
 
-/// Says what is about to be done.
 fn intend(works: &[Work]) {
     for Work { view, plan, why, .. } in works {
         for revoke in &plan.revokes {
-            audit::revoke_intended(view, revoke);
+            audit::revoke_intended(&view.binding, revoke);
         }
         for grant in &plan.grants {
-            audit::grant_intended(view, grant, why);
+            audit::grant_intended(&view.binding, grant, why);
         }
     }
 }
 
-/// What was planned and is not certain.
+/// The planned changes that the group does not show.
 fn unfinished(work: &Work) -> Vec<(&'static str, &OktaId)> {
     let revokes = work.plan.revokes.iter().map(|revoke| ("revoke", &revoke.okta));
     let revokes = revokes.filter(|(_, okta)| !work.revoked.contains(*okta));
@@ -346,13 +349,13 @@ fn tally(work: &Work, now: DateTime<Utc>, source_age: Option<TimeDelta>) -> Tall
     }
 }
 
-/// Does something for every binding, a few at a time.
+/// Does `each` for every binding, a few at a time.
 async fn all<'a, T, F: Future<Output = T>>(works: &'a mut [Work], each: impl Fn(&'a mut Work) -> F) -> Vec<T> {
     stream::iter(works.iter_mut()).map(each).buffer_unordered(AT_ONCE).collect().await
 }
 
 impl OncallSync {
-    /// How long ago the source was last known.
+    /// How long ago the source was last read.
     fn source_age(&self, view: &View, now: DateTime<Utc>) -> Option<TimeDelta> {
         let stored = match &view.ledger {
             Remembered::Known(ledger) => ledger.confirmed_at,

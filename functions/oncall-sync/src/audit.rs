@@ -1,59 +1,47 @@
 //! What happened, one function each: the JSON line, and the metrics of a tick.
 
 use crate::NAME;
+use crate::binding::Binding;
+use crate::codes::Code;
+use crate::event::SYNC;
 use crate::ids::{BindingId, OktaId};
-use crate::look::View;
 use crate::planner::{Grant, Notice, Revoke};
 use chrono::TimeDelta;
 use keyturn::Error;
+use keyturn::codes::DeclaredCode as _;
 use keyturn::metrics::{self, Metric};
 
-/// The function's settings are wrong: every event will be answered with this.
-pub(crate) fn settings_refused(error: &Error) {
-    keyturn::audit::settings_refused(error);
-}
-
-/// An event, or a whole tick, failed.
+/// An event failed as a whole; a tick that did is counted.
 pub(crate) fn failed(action: &str, error: &Error) {
     tracing::error!(code = error.code(), action, remedy = error.remedy(), "{}", error.message());
+    if action == SYNC {
+        metrics::emit(NAME, &[Metric::RunsOk(0)]);
+    }
 }
 
-/// A parameter among the ledgers is none.
 pub(crate) fn stranger_among_ledgers(name: &str) {
     tracing::warn!(
-        code = "LEDGER_NAME_UNKNOWN",
+        code = Code::LedgerNameUnknown.name(),
         parameter = name,
-        "A parameter below LEDGER_PATH is not named like a ledger; it is left alone."
+        "The parameter {name} is below LEDGER_PATH, but is not named like a ledger; it is left alone."
     );
 }
 
-/// A ledger cannot be read; it counts as lost.
 pub(crate) fn ledger_unreadable(name: &str) {
     tracing::error!(
-        code = "LEDGER_UNREADABLE",
+        code = Code::LedgerUnreadable.name(),
         parameter = name,
-        "A ledger cannot be read. It counts as lost and will be begun anew."
+        "The ledger {name} cannot be read. It counts as lost and will be begun anew."
     );
 }
 
-/// A ledger could not be stored: grants of its binding wait, revokes go on.
+/// Grants of its binding wait, revokes go on.
 pub(crate) fn ledger_not_stored(binding: &BindingId, error: &Error) {
     tracing::error!(
         code = error.code(),
         binding = binding.as_str(),
         remedy = error.remedy(),
-        "The ledger was not stored: {}",
-        error.message()
-    );
-}
-
-/// A credential could not be read again; the one from before is used.
-pub(crate) fn credential_is_old(secret_id: &str, error: &Error) {
-    tracing::warn!(
-        code = error.code(),
-        secret_id,
-        remedy = error.remedy(),
-        "A credential was not read again, so the one from before is used. {}",
+        "The ledger of binding {binding} was not stored: {}",
         error.message()
     );
 }
@@ -61,14 +49,13 @@ pub(crate) fn credential_is_old(secret_id: &str, error: &Error) {
 /// Nobody can tell whether a rule fills a group.
 pub(crate) fn rules_unreadable(error: &Error) {
     tracing::warn!(
-        code = "GROUP_RULES_UNREADABLE",
+        code = Code::GroupRulesUnreadable.name(),
         remedy = error.remedy(),
         "The org's group rules cannot be read, so a rule that fills a binding's group would not be noticed. {}",
         error.message()
     );
 }
 
-/// A binding's document cannot be followed.
 pub(crate) fn binding_refused(error: &Error) {
     tracing::error!(code = error.code(), remedy = error.remedy(), "{}", error.message());
 }
@@ -80,89 +67,106 @@ pub(crate) fn unknown(binding: &BindingId, what: &str, error: &Error) {
         binding = binding.as_str(),
         unknown = what,
         remedy = error.remedy(),
-        "Unknown: {}",
+        "Unknown for binding {binding} ({what}): {}",
         error.message()
     );
 }
 
 /// A person should know this.
 pub(crate) fn noticed(binding: &BindingId, notice: &Notice) {
-    tracing::warn!(code = notice.code(), binding = binding.as_str(), "{notice}");
+    tracing::warn!(code = notice.code().name(), binding = binding.as_str(), "Binding {binding}: {notice}.");
 }
 
-/// Somebody is about to leave.
-pub(crate) fn revoke_intended(view: &View, revoke: &Revoke) {
+pub(crate) fn revoke_asked(binding: &BindingId, user: &OktaId, reason: &str) {
     tracing::info!(
-        code = "REVOKE_INTENDED",
-        binding = view.binding.id.as_str(),
-        group = view.binding.group.as_str(),
+        code = Code::RevokeAsked.name(),
+        binding = binding.as_str(),
+        user = user.as_str(),
+        reason,
+        "A revoke of Okta user {user} in binding {binding} was asked for by hand."
+    );
+}
+
+pub(crate) fn revoke_intended(binding: &Binding, revoke: &Revoke) {
+    let Binding { id, group, .. } = binding;
+    tracing::info!(
+        code = Code::RevokeIntended.name(),
+        binding = id.as_str(),
+        group = group.as_str(),
         user = revoke.okta.as_str(),
         reason = revoke.reason.as_str(),
-        "Somebody will be taken out of the group."
+        "Okta user {} will be removed from group {group} (binding {id}): {}.",
+        revoke.okta,
+        revoke.reason
     );
 }
 
-/// Somebody is about to come in.
-pub(crate) fn grant_intended(view: &View, grant: &Grant, why: &str) {
+pub(crate) fn grant_intended(binding: &Binding, grant: &Grant, why: &str) {
+    let Binding { id, group, .. } = binding;
     let until = grant.shift_end.map(|end| end.to_rfc3339()).unwrap_or_default();
     tracing::info!(
-        code = "GRANT_INTENDED",
-        binding = view.binding.id.as_str(),
-        group = view.binding.group.as_str(),
+        code = Code::GrantIntended.name(),
+        binding = id.as_str(),
+        group = group.as_str(),
         user = grant.okta.as_str(),
-        pagerduty_user = grant.pagerduty.as_ref().map_or("", |id| id.as_str()),
+        pagerduty_user = grant.person.as_ref().map_or("", |id| id.as_str()),
         until,
         why,
-        "Somebody will be put into the group."
+        "Okta user {} will be added to group {group} (binding {id}): {why}.",
+        grant.okta
     );
 }
 
-/// Somebody has left for certain.
-pub(crate) fn revoked(view: &View, revoke: &Revoke, overstay: Option<TimeDelta>) {
+/// The group was read and no longer has the person.
+pub(crate) fn revoked(binding: &Binding, revoke: &Revoke, overstay: Option<TimeDelta>) {
+    let Binding { id, group, .. } = binding;
     let overstay_s = overstay.map_or(0, |time| time.num_seconds().max(0));
     tracing::info!(
-        code = "REVOKED",
-        binding = view.binding.id.as_str(),
-        group = view.binding.group.as_str(),
+        code = Code::Revoked.name(),
+        binding = id.as_str(),
+        group = group.as_str(),
         user = revoke.okta.as_str(),
         reason = revoke.reason.as_str(),
         overstay_s,
-        "Somebody is out of the group."
+        "Okta user {} was removed from group {group} (binding {id}): {}.",
+        revoke.okta,
+        revoke.reason
     );
 }
 
-/// Somebody has come in for certain.
-pub(crate) fn granted(view: &View, grant: &Grant) {
+/// The group was read and has the person.
+pub(crate) fn granted(binding: &Binding, grant: &Grant) {
+    let Binding { id, group, .. } = binding;
     tracing::info!(
-        code = "GRANTED",
-        binding = view.binding.id.as_str(),
-        group = view.binding.group.as_str(),
+        code = Code::Granted.name(),
+        binding = id.as_str(),
+        group = group.as_str(),
         user = grant.okta.as_str(),
-        "Somebody is in the group."
+        "Okta user {} was added to group {group} (binding {id}).",
+        grant.okta
     );
 }
 
-/// A change was not made, or could not be seen to be; the next tick goes on with it.
-pub(crate) fn unfinished(view: &View, what: &str, user: &OktaId, why: &str) {
+/// A change was not made, or the group does not show it yet.
+pub(crate) fn unfinished(binding: &Binding, change: &str, user: &OktaId, why: &str) {
+    let Binding { id, group, .. } = binding;
     tracing::error!(
-        code = "CHANGE_UNFINISHED",
-        binding = view.binding.id.as_str(),
-        group = view.binding.group.as_str(),
-        change = what,
+        code = Code::ChangeUnfinished.name(),
+        binding = id.as_str(),
+        group = group.as_str(),
+        change,
         user = user.as_str(),
         why,
-        "A change of the group is not finished; the next tick goes on with it."
+        "The {change} of Okta user {user} in group {group} (binding {id}) is not finished; the next tick goes on with it."
     );
 }
 
-/// A channel did not take an alert.
 pub(crate) fn alert_failed(title: &str, error: &Error) {
     tracing::error!(code = error.code(), alert = title, remedy = error.remedy(), "{}", error.message());
 }
 
-/// An alert was taken.
 pub(crate) fn alerted(title: &str, channel: &'static str) {
-    tracing::info!(code = "ALERT_SENT", alert = title, channel, "An alert was sent.");
+    tracing::info!(code = Code::AlertSent.name(), alert = title, channel, "An alert was sent to {channel}: {title}");
 }
 
 /// What one binding's tick came to.
@@ -174,11 +178,10 @@ pub(crate) struct Tally {
     pub(crate) revoked: usize,
     pub(crate) unresolved: usize,
     pub(crate) brake_pulled: bool,
-    /// The longest anybody stayed, or still stays, past their time.
+    /// The longest that a person stayed, or still stays, past the end of the grant.
     pub(crate) overstay: Option<TimeDelta>,
 }
 
-/// One binding was looked after.
 pub(crate) fn binding_done(binding: &BindingId, tally: &Tally) {
     let seconds = |time: TimeDelta| u64::try_from(time.num_seconds()).unwrap_or_default();
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
@@ -194,9 +197,8 @@ pub(crate) fn binding_done(binding: &BindingId, tally: &Tally) {
     metrics::emit_of_binding(NAME, binding.as_str(), &metrics);
 }
 
-/// A tick ended.
 pub(crate) fn tick_done(fine: bool, bad_documents: usize, alerts_failed: usize, duration_ms: u64) {
-    tracing::info!(code = "TICK_DONE", fine, bad_documents, alerts_failed, duration_ms, "A tick is over.");
+    tracing::info!(code = Code::TickDone.name(), fine, bad_documents, alerts_failed, duration_ms, "A tick is over.");
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     metrics::emit(NAME, &[Metric::RunsOk(u64::from(fine)), Metric::AlertFailed(count(alerts_failed))]);
 }

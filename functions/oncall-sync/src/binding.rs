@@ -1,6 +1,7 @@
 //! What ties one on-call source to one Okta group: the JSON document of each parameter below `CONFIG_PATH`.
 
-use crate::ids::{BindingId, GroupId, OktaId, PagerDutyId, PolicyId, ScheduleId};
+use crate::codes::Code;
+use crate::ids::{BindingId, GroupId, OktaId, PersonId, PolicyId, ScheduleId};
 use chrono::TimeDelta;
 use keyturn::{Error, Result};
 use serde::{Deserialize, Deserializer};
@@ -8,30 +9,28 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const MOST_POST_SHIFT: TimeDelta = TimeDelta::minutes(15);
 const LEAST_STALE: TimeDelta = TimeDelta::minutes(5);
-/// As far ahead as PagerDuty is asked: an end beyond it is not known.
+/// As far ahead as the source is asked: an end beyond it is not known.
 const MOST_STALE: TimeDelta = TimeDelta::hours(24);
 
-/// Where it is said who is on call.
+/// Whose shifts count: what the document names at the on-call source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Whoever is on call in any of these schedules.
     Schedules(BTreeSet<ScheduleId>),
     /// Whoever is on call at these levels of an escalation policy.
     Policy {
-        /// The policy.
         id: PolicyId,
         /// Its levels, counted from one.
         levels: BTreeSet<u32>,
     },
 }
 
-/// What happens to people in the group whom nobody put there but a person at Okta.
+/// What happens to people in the group whom this function did not add.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Outsiders {
-    /// They leave.
     Revoke,
-    /// They stay, and it is said.
+    /// They stay, and an alert is sent.
     Report,
 }
 
@@ -40,7 +39,6 @@ pub enum Outsiders {
 pub struct Binding {
     /// The last segment of the parameter's name.
     pub id: BindingId,
-    /// Who is on call.
     pub source: Source,
     /// The group that carries the rights.
     pub group: GroupId,
@@ -53,9 +51,9 @@ pub struct Binding {
     /// Only members of this group are ever granted.
     pub eligible_group: Option<GroupId>,
     /// Okta ids of people whose address does not lead to them.
-    pub identities: BTreeMap<PagerDutyId, OktaId>,
-    /// PagerDuty users that stand for "nobody".
-    pub placeholders: BTreeSet<PagerDutyId>,
+    pub identities: BTreeMap<PersonId, OktaId>,
+    /// Persons of the on-call source that stand for "nobody".
+    pub placeholders: BTreeSet<PersonId>,
     /// Never taken out of the group: sealed emergency accounts.
     pub keep: BTreeSet<OktaId>,
     /// How long after the end of a shift its engineer stays.
@@ -86,7 +84,7 @@ struct Document {
     #[serde(default)]
     identities: Identities,
     #[serde(default)]
-    placeholders: BTreeSet<PagerDutyId>,
+    placeholders: BTreeSet<PersonId>,
     #[serde(default)]
     keep: BTreeSet<OktaId>,
     #[serde(default, deserialize_with = "duration")]
@@ -133,7 +131,7 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<T
 
 /// A map in which no key stands twice: of two identities of one person, nobody could say which one counts.
 #[derive(Default)]
-struct Identities(BTreeMap<PagerDutyId, OktaId>);
+struct Identities(BTreeMap<PersonId, OktaId>);
 
 impl<'de> Deserialize<'de> for Identities {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
@@ -146,9 +144,9 @@ impl<'de> Deserialize<'de> for Identities {
             fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> std::result::Result<Identities, A::Error> {
                 use serde::de::Error as _;
                 let mut identities = BTreeMap::new();
-                while let Some((pagerduty, okta)) = map.next_entry::<PagerDutyId, OktaId>()? {
-                    if identities.insert(pagerduty.clone(), okta).is_some() {
-                        return Err(A::Error::custom(format!("{pagerduty} stands twice")));
+                while let Some((person, okta)) = map.next_entry::<PersonId, OktaId>()? {
+                    if identities.insert(person.clone(), okta).is_some() {
+                        return Err(A::Error::custom(format!("{person} stands twice")));
                     }
                 }
                 Ok(Identities(identities))
@@ -166,7 +164,7 @@ impl Binding {
     pub fn parse(name: &str, text: &str) -> Result<Self> {
         let id = name.rsplit('/').next().unwrap_or_default();
         let id = BindingId::try_from(id).map_err(|problem| invalid(name, "its name", &problem))?;
-        // serde would take a list of values for the keys in their order.
+        // serde would also take a list, as the values in the order of the keys.
         if !text.trim_start().starts_with('{') {
             return Err(invalid(name, "the document", "it is no JSON object"));
         }
@@ -179,7 +177,7 @@ impl Binding {
 }
 
 impl Binding {
-    /// The binding of a ledger that no document speaks of any more: nobody is ever granted by it.
+    /// The binding of a ledger that no document names any more: it never grants.
     pub(crate) fn abandoned(id: BindingId, group: GroupId) -> Self {
         Self {
             id,
@@ -204,7 +202,7 @@ impl Binding {
 fn invalid(name: &str, path: &str, problem: &str) -> Error {
     let path = if path == "." || path == "?" { "the document" } else { path };
     Error::new(
-        "BINDING_INVALID",
+        Code::BindingInvalid,
         format!("The parameter {name} is no binding: {path}: {problem}."),
         format!(
             "Correct it; until then nothing changes but that recorded shifts end: aws ssm put-parameter --overwrite --name {name} --value file://binding.json"
@@ -294,13 +292,13 @@ impl Bindings {
                 }
             }
         }
-        // First: whoever is refused below still says which group must not be filled by others.
+        // First: a document that is refused below still names the group that no other may fill.
         read.refuse_eligible_groups(&names);
         read.refuse_shared_groups(&names);
         read
     }
 
-    /// Two bindings of one group would take out whom the other put in.
+    /// Each of two bindings of one group would remove the people of the other.
     fn refuse_shared_groups(&mut self, names: &BTreeMap<BindingId, String>) {
         let mut users: BTreeMap<GroupId, Vec<String>> = BTreeMap::new();
         for binding in &self.good {
@@ -316,7 +314,7 @@ impl Bindings {
         }
     }
 
-    /// Whoever may write one document could make themselves eligible for another binding, or nobody.
+    /// Otherwise the author of one document could make anybody eligible for another binding.
     fn refuse_eligible_groups(&mut self, names: &BTreeMap<BindingId, String>) {
         let eligible: BTreeSet<GroupId> =
             self.good.iter().filter_map(|binding| binding.eligible_group.clone()).collect();

@@ -1,20 +1,21 @@
 //! Grants and revokes that a person asks for. Who may ask is for IAM to decide.
 
-use crate::OncallSync;
 use crate::apply::Work;
+use crate::codes::Code;
 use crate::ids::{BindingId, OktaId};
 use crate::knowledge::{Identity, Members, Reading};
 use crate::ledger::{Hold, Ledger, Origin, Remembered, Row};
-use crate::look::View;
+use crate::observe::View;
 use crate::okta::{Found, Status, User};
 use crate::planner::{Grant, Plan, Reason, Revoke};
 use crate::report::Report;
+use crate::{OncallSync, audit};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use keyturn::{Deadline, Error, Result};
 use std::collections::BTreeSet;
 
 impl OncallSync {
-    /// Puts somebody into a group for a while.
+    /// Adds a person to a group until a set time.
     ///
     /// Safe to repeat: the later call's end counts.
     ///
@@ -32,20 +33,20 @@ impl OncallSync {
         let (view, user) = self.one(binding, user, now, deadline).await?;
         if user.status != Status::Active {
             return Err(Error::new(
-                "USER_NOT_ACTIVE",
+                Code::UserNotActive,
                 format!("The Okta user {} is not ACTIVE.", user.id),
                 "Activate the user at Okta, or grant it to somebody else.",
             ));
         }
-        // A list that could not be read is no reason to refuse; a group that is the wrong one is.
+        // A list of members that could not be read is no reason to refuse; a wrong group is.
         if let Members::Unknown { why } = &view.members
-            && why.code().starts_with("GROUP_")
+            && Code::is_about_the_group(why)
         {
             return Err(why.clone());
         }
         if !view.eligible.admits(&user.id) {
             return Err(Error::new(
-                "USER_NOT_ELIGIBLE",
+                Code::UserNotEligible,
                 format!("The Okta user {} is not known to be in the binding's eligible_group.", user.id),
                 "Whoever owns that group can put them in; then ask again.",
             ));
@@ -56,7 +57,7 @@ impl OncallSync {
         ledger.rows.retain(|row| row.okta != user.id || row.source != Origin::Manual);
         ledger.rows.push(Row {
             okta: user.id.clone(),
-            pagerduty: None,
+            person: None,
             source: Origin::Manual,
             granted_at: now,
             shift_end: None,
@@ -64,12 +65,12 @@ impl OncallSync {
             reason: reason.to_owned(),
             intended: true,
         });
-        let grant = Grant { okta: user.id.clone(), pagerduty: None, shift_end: Some(until), again: false };
+        let grant = Grant { okta: user.id.clone(), person: None, shift_end: Some(until), again: false };
         let plan = Plan { grants: vec![grant], ..quiet(ledger) };
         let work = self.carry_out(Work::new(view, plan, &format!("by hand: {reason}")), deadline).await;
         if !work.is_finished() {
             if work.told.is_empty() {
-                // Not even begun: what was remembered before holds again, a grant that this one was to lengthen too.
+                // Not even begun: the ledger from before is stored again, with the grant that this one was to lengthen.
                 self.store_again(&work.view, deadline).await;
             }
             return Err(unfinished());
@@ -77,7 +78,7 @@ impl OncallSync {
         Ok(Report::Granted { binding: binding.clone(), user: user.id, until })
     }
 
-    /// Takes somebody out of a group, and keeps them out until their shift ends.
+    /// Removes a person from a group, and keeps the person out until the shift ends.
     ///
     /// Safe to repeat.
     ///
@@ -92,13 +93,7 @@ impl OncallSync {
     ) -> Result<Report> {
         let now = self.clock.now();
         let (view, user) = self.one(binding, user, now, deadline).await?;
-        tracing::info!(
-            code = "REVOKE_ASKED",
-            binding = binding.as_str(),
-            user = user.id.as_str(),
-            reason,
-            "Somebody asks for a revoke by hand."
-        );
+        audit::revoke_asked(binding, &user.id, reason);
         let revoke = Revoke { okta: user.id.clone(), reason: Reason::Manual, due: None, again: false };
         let mut plan =
             Plan { revokes: vec![revoke], grants: Vec::new(), notices: BTreeSet::new(), intent: view.ledger.clone() };
@@ -112,7 +107,7 @@ impl OncallSync {
         if !work.stored || work.plan.intent == Remembered::Lost {
             let done = if work.is_finished() { "is out of the group" } else { "may still be in the group" };
             return Err(Error::new(
-                "REVOKE_NOT_HELD",
+                Code::RevokeNotHeld,
                 format!(
                     "The Okta user {} {done}, and the ledger could not be written, so the next tick may put them back.",
                     user.id
@@ -133,13 +128,16 @@ impl OncallSync {
     /// The binding and the person that are meant.
     async fn one(&self, id: &BindingId, user: &str, now: DateTime<Utc>, deadline: Deadline) -> Result<(View, User)> {
         let half = deadline.at_most(deadline.remaining() / 2);
-        let (sight, user) = tokio::try_join!(self.look(Some(id), now, half), self.okta.by_login_or_id(user, half))?;
-        if let Some((_, error)) = sight.bad.into_iter().find(|(name, _)| name.rsplit('/').next() == Some(id.as_str())) {
+        let (observed, user) =
+            tokio::try_join!(self.observe(Some(id), now, half), self.okta.by_login_or_id(user, half))?;
+        if let Some((_, error)) =
+            observed.bad.into_iter().find(|(name, _)| name.rsplit('/').next() == Some(id.as_str()))
+        {
             return Err(error);
         }
-        let view = sight.views.into_iter().next().ok_or_else(|| {
+        let view = observed.views.into_iter().next().ok_or_else(|| {
             Error::new(
-                "BINDING_UNKNOWN",
+                Code::BindingUnknown,
                 format!("There is no binding {id}."),
                 format!("List them: aws ssm get-parameters-by-path --path {}", self.settings.config_path),
             )
@@ -151,7 +149,7 @@ impl OncallSync {
         };
         if view.binding.keep.contains(&user.id) {
             return Err(Error::new(
-                "USER_IS_KEPT",
+                Code::UserIsKept,
                 format!("The Okta user {} is in the binding's \"keep\": never granted, never revoked here.", user.id),
                 "Take the user out of \"keep\" first, if that is what is meant.",
             ));
@@ -169,22 +167,22 @@ impl OncallSync {
 
 fn unfinished() -> Error {
     Error::new(
-        "CHANGE_UNFINISHED",
+        Code::ChangeUnfinished,
         "The change is not seen to be done; the log has the reason.",
         "A revoke is gone on with by the next tick; ask for a grant again.",
     )
 }
 
 fn unknown_user(problem: &str) -> Error {
-    Error::new("USER_UNKNOWN", problem, "Name the user by full login, or by Okta id (00u...).")
+    Error::new(Code::UserUnknown, problem, "Name the user by full login, or by Okta id (00u...).")
 }
 
-/// The ledger to write into. Where there is none, the tick has to begin it: it alone knows whom to adopt.
+/// The ledger to write into. Where there is none, a tick has to begin it: only a tick decides whom to adopt.
 fn known_ledger(view: &View) -> Result<Ledger> {
     match &view.ledger {
         Remembered::Known(ledger) => Ok(ledger.clone()),
         Remembered::Lost => Err(Error::new(
-            "LEDGER_LOST",
+            Code::LedgerLost,
             format!("The binding {} has no ledger yet.", view.binding.id),
             "Let one tick pass: invoke with {\"action\":\"sync\"}, then ask again.",
         )),
@@ -195,7 +193,7 @@ fn quiet(ledger: Ledger) -> Plan {
     Plan { revokes: Vec::new(), grants: Vec::new(), notices: BTreeSet::new(), intent: Remembered::Known(ledger) }
 }
 
-/// When somebody's shift ends: as the source says now, else as it was remembered.
+/// When a person's shift ends: as the source says now, else as the ledger has it.
 fn shift_end(view: &View, ledger: &Ledger, okta: &OktaId, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let remembered = ledger.rows_of(okta).find_map(|row| row.shift_end);
     let said = match &view.reading {

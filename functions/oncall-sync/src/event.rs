@@ -1,39 +1,36 @@
-//! What the function is asked to do.
+//! The events that the function takes.
 
 use crate::ids::BindingId;
 use chrono::TimeDelta;
+use keyturn::codes::Code as Core;
 use keyturn::{Error, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
+/// The action of a tick.
+pub(crate) const SYNC: &str = "sync";
 /// The longest grant by hand.
 const MOST_MINUTES: i64 = 8 * 60;
 
-/// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Bring every group in line, now: the tick.
+pub(crate) enum Event {
+    /// A tick: bring every group in line with who is on call.
     Sync,
-    /// Say what a tick would do, and do nothing.
+    /// Print what a tick would do; change nothing.
     Plan,
-    /// Put somebody into a group for a while.
+    /// Add a person to a group until a set time.
     Grant {
-        /// Which.
         binding: BindingId,
         /// An Okta login or id.
         user: String,
-        /// For how long.
         lasts: TimeDelta,
-        /// Why.
         reason: String,
     },
-    /// Take somebody out of a group until their shift ends.
+    /// Remove a person from a group, and keep the person out until the shift ends.
     Revoke {
-        /// Which.
         binding: BindingId,
         /// An Okta login or id.
         user: String,
-        /// Why.
         reason: String,
     },
     /// Prove that everything the function needs is there.
@@ -51,11 +48,22 @@ enum Action {
 }
 
 impl Event {
+    /// As the event's `"action"` has it; the schedule's own event asks for `sync`.
+    pub(crate) fn action(&self) -> &'static str {
+        match self {
+            Self::Sync => SYNC,
+            Self::Plan => "plan",
+            Self::Grant { .. } => "grant",
+            Self::Revoke { .. } => "revoke",
+            Self::Doctor => "doctor",
+        }
+    }
+
     /// Reads an event: EventBridge's own envelope, what EventBridge Scheduler was told to send (`{}` if nothing), or an action.
     ///
     /// # Errors
     /// `EVENT_INVALID`.
-    pub fn parse(event: &Value) -> Result<Self> {
+    pub(crate) fn parse(event: &Value) -> Result<Self> {
         let scheduled = event["source"] == "aws.events" && event["detail-type"] == "Scheduled Event";
         if scheduled || event.as_object().is_some_and(serde_json::Map::is_empty) {
             return Ok(Self::Sync);
@@ -92,7 +100,7 @@ fn invalid(problem: &str) -> Error {
     // serde quotes what it did not expect; a control character in it must not reach a log.
     let problem: String = problem.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect();
     Error::new(
-        "EVENT_INVALID",
+        Core::EventInvalid,
         format!("The event is none of this function's: {problem}."),
         "Send a scheduled event, or {\"action\": \"sync\" | \"plan\" | \"doctor\"}, {\"action\": \"grant\", \"binding\", \"user\", \"minutes\", \"reason\"}, {\"action\": \"revoke\", \"binding\", \"user\", \"reason\"}.",
     )

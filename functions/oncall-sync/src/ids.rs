@@ -1,4 +1,4 @@
-//! Who and what is meant: ids that cannot be taken for one another.
+//! Ids, each of a type of its own, so that none is taken for another.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -50,16 +50,16 @@ id! {
     BindingId, "id of a binding (letters, digits, - and _)"
 }
 id! {
-    /// A PagerDuty schedule.
-    ScheduleId, "id of a PagerDuty schedule"
+    /// A schedule at the on-call source.
+    ScheduleId, "id of a schedule"
 }
 id! {
-    /// A PagerDuty escalation policy.
-    PolicyId, "id of a PagerDuty escalation policy"
+    /// An escalation policy at the on-call source.
+    PolicyId, "id of an escalation policy"
 }
 id! {
-    /// A PagerDuty user.
-    PagerDutyId, "id of a PagerDuty user"
+    /// A person at the on-call source: a PagerDuty user.
+    PersonId, "id of a person at the on-call source"
 }
 id! {
     /// An Okta user.

@@ -1,6 +1,6 @@
-//! What was found out, as types in which "unknown" can never be taken for "nobody".
+//! What was read, as types in which "unknown" can never be taken for "nobody".
 
-use crate::ids::{OktaId, PagerDutyId};
+use crate::ids::{OktaId, PersonId};
 use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::Error;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ const FRESH: TimeDelta = TimeDelta::minutes(2);
 
 /// What a binding's source says.
 #[derive(Clone, Debug)]
-pub enum Reading {
+pub(crate) enum Reading {
     /// All of it was read, and understood.
     Known {
         /// Everybody who has a shift about now. Empty: nobody is on call, a gap.
@@ -18,11 +18,8 @@ pub enum Reading {
         /// When it was read.
         read_at: DateTime<Utc>,
     },
-    /// Any part of it was not.
-    Unknown {
-        /// What went wrong.
-        why: Error,
-    },
+    /// A part of it was not.
+    Unknown { why: Error },
 }
 
 impl Reading {
@@ -37,35 +34,31 @@ impl Reading {
 
 /// Somebody's time on call: `start <= now < end`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shift {
-    /// Who, at PagerDuty.
-    pub pagerduty: PagerDutyId,
-    /// Who that is at Okta.
-    pub okta: Identity,
-    /// Since when; `None`: always.
-    pub start: Option<DateTime<Utc>>,
-    /// Until when; `None`: for ever.
-    pub end: Option<DateTime<Utc>>,
+pub(crate) struct Shift {
+    pub(crate) person: PersonId,
+    pub(crate) okta: Identity,
+    /// `None`: always.
+    pub(crate) start: Option<DateTime<Utc>>,
+    /// `None`: for good.
+    pub(crate) end: Option<DateTime<Utc>>,
 }
 
 impl Shift {
-    /// Whether it is going on.
     #[must_use]
-    pub fn covers(&self, now: DateTime<Utc>) -> bool {
+    pub(crate) fn covers(&self, now: DateTime<Utc>) -> bool {
         covers(self.start, self.end, now)
     }
 }
 
 /// Half-open: whoever hands over at noon is not on call at noon any more.
 #[must_use]
-pub fn covers(start: Option<DateTime<Utc>>, end: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
+pub(crate) fn covers(start: Option<DateTime<Utc>>, end: Option<DateTime<Utc>>, now: DateTime<Utc>) -> bool {
     start.is_none_or(|start| start <= now) && end.is_none_or(|end| now < end)
 }
 
-/// Who somebody of PagerDuty is at Okta.
+/// Who a person of the on-call source is at Okta.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// This user.
+pub(crate) enum Identity {
     Known(OktaId),
     /// Nobody can be named with certainty, for this reason.
     Unresolved(String),
@@ -73,43 +66,38 @@ pub enum Identity {
 
 /// Who is in the group.
 #[derive(Clone, Debug)]
-pub enum Members {
+pub(crate) enum Members {
     /// These, and nobody else: every page was read.
     Complete(BTreeMap<OktaId, Member>),
-    /// Any page was not.
-    Unknown {
-        /// What went wrong.
-        why: Error,
-    },
+    /// A page was not read.
+    Unknown { why: Error },
 }
 
 /// Somebody in the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
+pub(crate) struct Member {
     /// Whether Okta lets them in at all (`ACTIVE`).
-    pub active: bool,
+    pub(crate) active: bool,
     /// Their login, for people to read.
-    pub login: String,
+    pub(crate) login: String,
 }
 
 /// Who may be granted at all.
 #[derive(Clone, Debug)]
-pub enum Eligible {
+pub(crate) enum Eligible {
     /// Whoever is on call: the binding names no group of eligible people.
     Everyone,
-    /// These.
     Only(BTreeSet<OktaId>),
     /// The group of eligible people could not be read.
     Unknown {
-        /// What went wrong.
         why: Error,
     },
 }
 
 impl Eligible {
-    /// Whether somebody surely may.
+    /// Whether a user surely is.
     #[must_use]
-    pub fn admits(&self, okta: &OktaId) -> bool {
+    pub(crate) fn admits(&self, okta: &OktaId) -> bool {
         match self {
             Self::Everyone => true,
             Self::Only(people) => people.contains(okta),
@@ -117,9 +105,9 @@ impl Eligible {
         }
     }
 
-    /// Whether somebody surely may not.
+    /// Whether a user surely is not.
     #[must_use]
-    pub fn excludes(&self, okta: &OktaId) -> bool {
+    pub(crate) fn excludes(&self, okta: &OktaId) -> bool {
         matches!(self, Self::Only(people) if !people.contains(okta))
     }
 }

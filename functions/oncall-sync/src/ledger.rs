@@ -1,14 +1,14 @@
 //! What is remembered of the grants that were made, with the instant each one ends: one parameter per binding and group.
 
-use crate::ids::{GroupId, OktaId, PagerDutyId};
+use crate::ids::{GroupId, OktaId, PersonId};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Why somebody has a row.
+/// Why a person has a row.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Origin {
+pub(crate) enum Origin {
     /// They are on call.
     Oncall,
     /// Somebody granted it by hand.
@@ -20,34 +20,31 @@ pub enum Origin {
 /// One grant.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Row {
-    /// Whose.
+pub(crate) struct Row {
     #[serde(rename = "okta_id")]
-    pub okta: OktaId,
-    /// Who they are at PagerDuty, where that was the reason.
+    pub(crate) okta: OktaId,
+    /// Who they are at the on-call source, where that was the reason.
     #[serde(rename = "pagerduty_id", default, skip_serializing_if = "Option::is_none")]
-    pub pagerduty: Option<PagerDutyId>,
-    /// Why.
-    pub source: Origin,
-    /// Since when.
-    pub granted_at: DateTime<Utc>,
+    pub(crate) person: Option<PersonId>,
+    pub(crate) source: Origin,
+    pub(crate) granted_at: DateTime<Utc>,
     /// When the shift ends, as the source said last; absent where it has no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shift_end: Option<DateTime<Utc>>,
+    pub(crate) shift_end: Option<DateTime<Utc>>,
     /// When it ends whatever happens, unless a later reading confirms it.
-    pub expires_at: DateTime<Utc>,
-    /// What was given as the reason of a grant by hand.
+    pub(crate) expires_at: DateTime<Utc>,
+    /// The reason given for a grant by hand.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub reason: String,
-    /// It was meant to be made, and nothing shows yet that it was.
+    pub(crate) reason: String,
+    /// The grant was planned, and the group has not shown the person yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub intended: bool,
+    pub(crate) intended: bool,
 }
 
 impl Row {
-    /// Whether its time is up.
+    /// Whether the grant has ended.
     #[must_use]
-    pub fn is_over(&self, now: DateTime<Utc>) -> bool {
+    pub(crate) fn is_over(&self, now: DateTime<Utc>) -> bool {
         self.expires_at <= now
     }
 }
@@ -55,74 +52,67 @@ impl Row {
 /// Readings that found nobody on call.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Gap {
-    /// So many in a row.
-    pub readings: u32,
+pub(crate) struct Gap {
+    /// How many in a row.
+    pub(crate) readings: u32,
     /// The last of them: one reading counts once, however often it is planned with.
-    pub last: DateTime<Utc>,
+    pub(crate) last: DateTime<Utc>,
 }
 
 /// Somebody was revoked by hand, and must not be put back by the next tick.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Hold {
+pub(crate) struct Hold {
     /// Until their shift ends; absent where no end is known: until the source does not name them any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<DateTime<Utc>>,
+    pub(crate) until: Option<DateTime<Utc>>,
 }
 
-/// What people were told of somebody.
+/// Which alert about a person was sent.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Told {
-    /// That they come in.
+pub(crate) enum Told {
     Grant,
-    /// That they leave.
     Revoke,
 }
 
 /// Everything remembered of one binding's group.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Ledger {
-    /// The group it speaks of.
-    pub group: GroupId,
-    /// When the source was last read and that was stored.
+pub(crate) struct Ledger {
+    pub(crate) group: GroupId,
+    /// The last reading of the source that was stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub confirmed_at: Option<DateTime<Utc>>,
-    /// The grants.
+    pub(crate) confirmed_at: Option<DateTime<Utc>>,
     #[serde(default)]
-    pub rows: Vec<Row>,
-    /// Nobody on call, so far.
+    pub(crate) rows: Vec<Row>,
+    /// Readings that found nobody on call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gap: Option<Gap>,
+    pub(crate) gap: Option<Gap>,
     /// Revoked by hand.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub holds: BTreeMap<OktaId, Hold>,
+    pub(crate) holds: BTreeMap<OktaId, Hold>,
     /// In the group before the ledger began: the binding's `adoption` judges them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub tolerated: BTreeSet<OktaId>,
-    /// About to be taken out, and perhaps not out yet.
+    pub(crate) tolerated: BTreeSet<OktaId>,
+    /// About to be removed, and perhaps still in the group.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub leaving: BTreeSet<OktaId>,
-    /// Changes that are not finished, and that people were told of: they are not told again.
+    pub(crate) leaving: BTreeSet<OktaId>,
+    /// Unfinished changes whose alert was sent: it is not sent again.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub told: BTreeMap<OktaId, Told>,
+    pub(crate) told: BTreeMap<OktaId, Told>,
 }
 
-/// What is remembered, or that it is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Remembered {
-    /// This.
+pub(crate) enum Remembered {
     Known(Ledger),
     /// There is no ledger, or none that can be read: the first run, or it was lost.
     Lost,
 }
 
 impl Ledger {
-    /// One in which nothing stands yet.
     #[must_use]
-    pub fn new(group: GroupId) -> Self {
+    pub(crate) fn new(group: GroupId) -> Self {
         Self {
             group,
             confirmed_at: None,
@@ -135,8 +125,7 @@ impl Ledger {
         }
     }
 
-    /// The rows of one person.
-    pub fn rows_of<'a>(&'a self, okta: &'a OktaId) -> impl Iterator<Item = &'a Row> {
+    pub(crate) fn rows_of<'a>(&'a self, okta: &'a OktaId) -> impl Iterator<Item = &'a Row> {
         self.rows.iter().filter(move |row| row.okta == *okta)
     }
 
@@ -158,7 +147,7 @@ impl Ledger {
     /// Whether `next` has to be stored in place of this: something changed, or people in it live on a confirmation that
     /// was stored longer than `refresh` ago.
     #[must_use]
-    pub fn is_outdated_by(&self, next: &Self, refresh: TimeDelta) -> bool {
+    pub(crate) fn is_outdated_by(&self, next: &Self, refresh: TimeDelta) -> bool {
         let old = match (self.confirmed_at, next.confirmed_at) {
             (Some(stored), Some(read)) => read - stored >= refresh,
             (stored, read) => stored != read,

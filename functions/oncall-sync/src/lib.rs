@@ -1,60 +1,71 @@
-//! Hands break-glass database admin to whoever is on call in PagerDuty, through an Okta group, and takes it back.
+//! Hands break-glass database admin to whoever is on call, through an Okta group, and takes it back.
 //!
-//! [`planner::plan`] decides, without I/O and without a clock. Everything else finds out what it needs to know
-//! (`look`), and does what it says (`apply`).
+//! `planner::plan` decides, without I/O and without a clock. `observe` reads everything that it needs to know, `apply`
+//! does what it says.
 
 mod alerts;
 mod apply;
 mod audit;
 pub mod binding;
 mod by_hand;
+pub mod codes;
 mod doctor;
 mod event;
-mod group;
 pub mod ids;
-mod kept;
-pub mod knowledge;
-pub mod ledger;
-mod look;
+mod knowledge;
+mod ledger;
 mod memory;
+mod observe;
 pub mod okta;
-pub mod pagerduty;
-mod people;
-pub mod planner;
+mod planner;
 pub mod report;
 pub mod settings;
+mod source;
 mod sync;
+mod vendor;
 
 use alerts::Channels;
 use event::Event;
-use kept::{Kept, Means};
-use keyturn::alert::{Datadog, Slack};
 use keyturn::clock::Clock;
+use keyturn::lambda::Start;
 use keyturn::parameters::Parameters;
 use keyturn::secrets::Secrets;
-use keyturn::{Deadline, Result, Vars, http};
+use keyturn::{Deadline, Result, Vars, defect, http};
 use memory::Memory;
+use observe::{Groups, People};
 use okta::Okta;
-use pagerduty::PagerDuty;
-use people::People;
 use report::Report;
 use serde_json::Value;
 use settings::Settings;
+use source::OnCallSource;
+pub use source::pagerduty;
+use std::cell::Cell;
+use vendor::Clients;
 
 /// This function's name: the metrics' dimension.
-pub const NAME: &str = "oncall-sync";
+const NAME: &str = "oncall-sync";
 
 /// The function, with everything it keeps from one event to the next.
 pub struct OncallSync {
     settings: Settings,
     parameters: Parameters,
-    pagerduty: PagerDuty,
+    source: OnCallSource,
     okta: Okta,
     channels: Channels,
     people: People,
-    groups_checked: group::Checked,
+    groups: Groups,
     memory: Memory,
     clock: Clock,
+}
+
+/// The handler of events, with the settings and clients of this process.
+///
+/// # Errors
+/// `CONFIGURATION_INVALID`, with everything that is wrong.
+pub fn build(start: Start) -> Result<impl AsyncFn(&Value, Deadline) -> Result<Report>> {
+    let (secrets, parameters) = (start.secrets(), start.parameters());
+    let function = OncallSync::new(start.vars, &secrets, parameters, Clock::system())?;
+    Ok(async move |event: &Value, deadline: Deadline| function.handle(event, deadline).await)
 }
 
 impl OncallSync {
@@ -64,31 +75,17 @@ impl OncallSync {
     /// `CONFIGURATION_INVALID`, with everything that is wrong.
     pub fn new(mut vars: Vars, secrets: &Secrets, parameters: Parameters, clock: Clock) -> Result<Self> {
         let settings = Settings::read(&mut vars);
-        vars.finish().inspect_err(audit::settings_refused)?;
-        let means = Means { secrets: secrets.clone(), client: http::client()?, clock: clock.clone() };
-        let places =
-            pagerduty::Places { api: settings.pagerduty_api.clone(), identity: settings.pagerduty_identity.clone() };
-        let pagerduty = Kept::new(&means, &settings.pagerduty_secret, move |text, client, clock| {
-            pagerduty::Account::parse(text, &places, client, clock)
-        });
-        let org = settings.okta_org.clone();
-        let okta = Kept::new(&means, &settings.okta_secret, move |text, client, clock| {
-            okta::Account::parse(text, org.as_ref(), client, clock)
-        });
-        let place = settings.datadog_api.clone();
-        let datadog = settings.datadog_secret.as_ref().map(|id| {
-            Kept::new(&means, id, move |text, client, clock| Datadog::parse(text, place.as_ref(), client, clock))
-        });
-        let slack = settings.slack_secret.as_ref().map(|id| Kept::new(&means, id, Slack::parse));
+        vars.finish()?;
+        let clients = Clients { secrets: secrets.clone(), http: http::client()?, clock: clock.clone() };
         Ok(Self {
+            source: OnCallSource::new(&settings, &clients),
+            okta: Okta::new(&settings, &clients),
+            channels: Channels::new(&settings, &clients),
+            people: People::new(clock.clone()),
+            groups: Groups::new(clock.clone()),
+            memory: Memory::default(),
             settings,
             parameters,
-            pagerduty: PagerDuty::new(pagerduty),
-            okta: Okta::new(okta),
-            channels: Channels { datadog, slack },
-            people: People::new(clock.clone()),
-            groups_checked: group::Checked::new(clock.clone()),
-            memory: Memory::default(),
             clock,
         })
     }
@@ -96,20 +93,69 @@ impl OncallSync {
     /// Answers an event. Only the wall clock counts: an event that waited in a queue is as good as a new one.
     ///
     /// # Errors
-    /// Whatever stopped the whole of it, logged once here.
+    /// What stopped the whole of it, `INTERNAL_DEFECT` included; logged and counted here.
     pub async fn handle(&self, event: &Value, deadline: Deadline) -> Result<Report> {
-        let event = Event::parse(event).inspect_err(|error| audit::failed("", error))?;
-        let (action, result) = match &event {
-            Event::Sync => ("sync", Box::pin(self.sync(deadline)).await),
-            Event::Plan => ("plan", Box::pin(self.plan(deadline)).await),
+        let action = Cell::new("");
+        let work = async {
+            let event = Event::parse(event)?;
+            action.set(event.action());
+            self.answer(&event, deadline).await
+        };
+        defect::caught(work).await.inspect_err(|error| audit::failed(action.get(), error))
+    }
+
+    async fn answer(&self, event: &Event, deadline: Deadline) -> Result<Report> {
+        match event {
+            Event::Sync => Box::pin(self.sync(deadline)).await,
+            Event::Plan => Box::pin(self.plan(deadline)).await,
             Event::Grant { binding, user, lasts, reason } => {
-                ("grant", Box::pin(self.grant_by_hand(binding, user, *lasts, reason, deadline)).await)
+                Box::pin(self.grant_by_hand(binding, user, *lasts, reason, deadline)).await
             }
             Event::Revoke { binding, user, reason } => {
-                ("revoke", Box::pin(self.revoke_by_hand(binding, user, reason, deadline)).await)
+                Box::pin(self.revoke_by_hand(binding, user, reason, deadline)).await
             }
-            Event::Doctor => ("doctor", Box::pin(self.examine(deadline)).await),
-        };
-        result.inspect_err(|error| audit::failed(action, error))
+            Event::Doctor => Box::pin(self.examine(deadline)).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_secretsmanager::config::BehaviorVersion;
+    use keyturn::metrics;
+    use serde_json::json;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    /// The function, at a clock that panics as soon as it is looked at.
+    fn broken() -> OncallSync {
+        let vars = Vars::of([
+            ("CONFIG_PATH", "/oncall"),
+            ("LEDGER_PATH", "/ledgers"),
+            ("PAGERDUTY_SECRET_ID", "p"),
+            ("OKTA_SECRET_ID", "o"),
+        ]);
+        let version = BehaviorVersion::v2026_01_12;
+        let config = aws_sdk_secretsmanager::Config::builder().behavior_version(version()).build();
+        let secrets = Secrets::new(aws_sdk_secretsmanager::Client::from_conf(config));
+        let config = aws_sdk_ssm::Config::builder().behavior_version(version()).build();
+        let parameters = Parameters::new(aws_sdk_ssm::Client::from_conf(config));
+        OncallSync::new(vars, &secrets, parameters, Clock::of(|| panic!("hunter2"))).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_tick_that_panics_is_answered_and_counted_as_one_that_failed() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&lines);
+        metrics::hand_to(move |line| kept.lock().unwrap().push(line.clone()));
+        let function = broken();
+        for (event, ticks) in [(json!({}), 1), (json!({"action": "plan"}), 0)] {
+            let error = function.handle(&event, Deadline::after(Duration::from_secs(5))).await.unwrap_err();
+            assert_eq!(error.code(), "INTERNAL_DEFECT");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+            let counted: Vec<Value> = std::mem::take(&mut *lines.lock().unwrap());
+            assert_eq!(counted.iter().filter(|line| line["RunsOk"] == 0).count(), ticks, "{event}: {counted:?}");
+        }
     }
 }

@@ -5,7 +5,6 @@ use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Across ticks.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     readings: Mutex<BTreeMap<BindingId, DateTime<Utc>>>,
@@ -13,12 +12,11 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// The source of this binding was known then.
+    /// Notes that the source of this binding was read.
     pub(crate) fn read(&self, binding: &BindingId, at: DateTime<Utc>) {
         lock(&self.readings).insert(binding.clone(), at);
     }
 
-    /// When it was known last.
     pub(crate) fn last_reading(&self, binding: &BindingId) -> Option<DateTime<Utc>> {
         lock(&self.readings).get(binding).copied()
     }

@@ -10,69 +10,51 @@ use serde::Serialize;
 pub enum Report {
     /// A tick, or `sync`.
     Synced {
-        /// Bindings that were looked after.
+        /// Number of bindings that were planned and applied.
         bindings: usize,
-        /// Documents that cannot be followed.
+        /// Number of documents that are refused.
         refused: usize,
-        /// Bindings of which something could not be read.
+        /// Number of bindings with a source, group or eligible group that could not be read.
         unknown: usize,
-        /// Bindings with changes that are not seen to be done.
+        /// Number of bindings with a change that the group does not show yet.
         unfinished: usize,
-        /// Who came in.
         granted: Vec<Change>,
-        /// Who left.
         revoked: Vec<Change>,
     },
     /// `plan`.
     Planned {
-        /// Lines to read.
+        /// The lines of `planner::Shown`.
         plan: Vec<String>,
     },
     /// `grant`.
-    Granted {
-        /// Where.
-        binding: BindingId,
-        /// Who.
-        user: OktaId,
-        /// Until when.
-        until: DateTime<Utc>,
-    },
+    Granted { binding: BindingId, user: OktaId, until: DateTime<Utc> },
     /// `revoke`.
     Revoked {
-        /// Where.
         binding: BindingId,
-        /// Who.
         user: OktaId,
-        /// Until when no tick puts them back.
+        /// Until when no tick adds the person again, in words.
         held: String,
     },
     /// `doctor`.
     Examined {
-        /// Whether nothing is missing.
+        /// Whether every check is ok.
         healthy: bool,
-        /// What was looked at.
         checks: Vec<Check>,
     },
 }
 
-/// Somebody came or left.
+/// A person who was added to, or removed from, a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// Where.
     pub binding: BindingId,
-    /// Who.
     pub user: OktaId,
-    /// Why they left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
 }
 
-/// One thing the doctor looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What.
     pub check: String,
-    /// How it is.
     pub ok: bool,
     /// What was found, or what is wrong and what to do about it.
     pub detail: String,

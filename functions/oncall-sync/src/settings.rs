@@ -2,60 +2,81 @@
 
 use keyturn::Vars;
 use keyturn::http::Base;
+use keyturn::settings::DeclaredSetting;
+use strum::{EnumIter, EnumMessage, EnumProperty, IntoStaticStr};
 
-/// The function's settings. Every field is a row of README's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumMessage, EnumProperty, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+pub enum Setting {
+    /// path in Parameter Store; each parameter directly below it is the document of one binding
+    #[strum(props(default = "required", example = "/keyturn/prod/oncall"))]
+    ConfigPath,
+    /// another path in Parameter Store; one ledger for each binding and group is kept directly below it
+    #[strum(props(default = "required", example = "/keyturn/prod/oncall-ledger"))]
+    LedgerPath,
+    /// secret with PagerDuty's credential; read anew every 5 minutes, and when refused
+    #[strum(props(default = "required", example = "keyturn/pagerduty"))]
+    PagerdutySecretId,
+    /// secret with Okta's credential; read anew every 5 minutes, and when refused
+    #[strum(props(default = "required", example = "keyturn/okta"))]
+    OktaSecretId,
+    /// secret of a channel for alerts: Datadog
+    #[strum(props(default = "none", example = "keyturn/datadog"))]
+    DatadogSecretId,
+    /// secret of a channel for alerts: Slack
+    #[strum(props(default = "none", example = "keyturn/slack"))]
+    SlackSecretId,
+    /// for a custom domain; https, or http on loopback
+    #[strum(props(default = "the secret's `org_url`", example = "https://login.example.com"))]
+    OktaOrgUrl,
+    /// another address of PagerDuty's REST API; https, or http on loopback
+    #[strum(props(default = "the vendor's", example = "https://api.eu.pagerduty.com"))]
+    PagerdutyApiUrl,
+    /// another address of PagerDuty's token endpoint; https, or http on loopback
+    #[strum(props(default = "the vendor's", example = "https://identity.pagerduty.com"))]
+    PagerdutyIdentityUrl,
+    /// another address of Datadog's API; https, or http on loopback
+    #[strum(props(default = "the vendor's", example = "https://api.datadoghq.eu"))]
+    DatadogApiUrl,
+}
+
+impl DeclaredSetting for Setting {}
+
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// `CONFIG_PATH`: one binding in each parameter directly below it.
-    pub config_path: String,
-    /// `LEDGER_PATH`: one ledger in each parameter directly below it.
-    pub ledger_path: String,
-    /// `PAGERDUTY_SECRET_ID`.
-    pub pagerduty_secret: String,
-    /// `OKTA_SECRET_ID`.
-    pub okta_secret: String,
-    /// `DATADOG_SECRET_ID`; `None`: no events there.
-    pub datadog_secret: Option<String>,
-    /// `SLACK_SECRET_ID`; `None`: no messages there.
-    pub slack_secret: Option<String>,
-    /// `PAGERDUTY_API_URL`, instead of the region's.
-    pub pagerduty_api: Option<Base>,
-    /// `PAGERDUTY_IDENTITY_URL`, instead of PagerDuty's.
-    pub pagerduty_identity: Option<Base>,
-    /// `OKTA_ORG_URL`, instead of the secret's `org_url`: for custom domains.
-    pub okta_org: Option<Base>,
-    /// `DATADOG_API_URL`, instead of the site's.
-    pub datadog_api: Option<Base>,
+pub(crate) struct Settings {
+    /// Without a slash at its end; so is `ledger_path`.
+    pub(crate) config_path: String,
+    pub(crate) ledger_path: String,
+    pub(crate) pagerduty_secret: String,
+    pub(crate) okta_secret: String,
+    pub(crate) datadog_secret: Option<String>,
+    pub(crate) slack_secret: Option<String>,
+    pub(crate) pagerduty_api: Option<Base>,
+    pub(crate) pagerduty_identity: Option<Base>,
+    pub(crate) okta_org: Option<Base>,
+    pub(crate) datadog_api: Option<Base>,
 }
 
 impl Settings {
     /// Reads the settings; what is wrong with them is noted in `vars`.
-    #[must_use]
-    pub fn read(vars: &mut Vars) -> Self {
+    pub(crate) fn read(vars: &mut Vars) -> Self {
         let settings = Self {
-            config_path: required(vars, "CONFIG_PATH", "/keyturn/prod/oncall", path),
-            ledger_path: required(vars, "LEDGER_PATH", "/keyturn/prod/oncall-ledger", path),
-            pagerduty_secret: required(vars, "PAGERDUTY_SECRET_ID", "keyturn/pagerduty", |id| Ok(id.to_owned())),
-            okta_secret: required(vars, "OKTA_SECRET_ID", "keyturn/okta", |id| Ok(id.to_owned())),
-            datadog_secret: vars.text("DATADOG_SECRET_ID"),
-            slack_secret: vars.text("SLACK_SECRET_ID"),
-            pagerduty_api: vars.parsed("PAGERDUTY_API_URL", "https://api.eu.pagerduty.com", Base::parse),
-            pagerduty_identity: vars.parsed("PAGERDUTY_IDENTITY_URL", "https://identity.pagerduty.com", Base::parse),
-            okta_org: vars.parsed("OKTA_ORG_URL", "https://login.example.com", Base::parse),
-            datadog_api: vars.parsed("DATADOG_API_URL", "https://api.datadoghq.eu", Base::parse),
+            config_path: vars.required(Setting::ConfigPath, path).unwrap_or_default(),
+            ledger_path: vars.required(Setting::LedgerPath, path).unwrap_or_default(),
+            pagerduty_secret: vars.required(Setting::PagerdutySecretId, |id| Ok(id.to_owned())).unwrap_or_default(),
+            okta_secret: vars.required(Setting::OktaSecretId, |id| Ok(id.to_owned())).unwrap_or_default(),
+            datadog_secret: vars.text(Setting::DatadogSecretId),
+            slack_secret: vars.text(Setting::SlackSecretId),
+            pagerduty_api: vars.parsed(Setting::PagerdutyApiUrl, Base::parse),
+            pagerduty_identity: vars.parsed(Setting::PagerdutyIdentityUrl, Base::parse),
+            okta_org: vars.parsed(Setting::OktaOrgUrl, Base::parse),
+            datadog_api: vars.parsed(Setting::DatadogApiUrl, Base::parse),
         };
         if !settings.config_path.is_empty() && settings.config_path == settings.ledger_path {
-            vars.note(["LEDGER_PATH: the same as CONFIG_PATH, so that ledgers would be read as bindings".to_owned()]);
+            vars.mistake(Setting::LedgerPath, "the same as CONFIG_PATH, so that ledgers would be read as bindings");
         }
         settings
     }
-}
-
-fn required(vars: &mut Vars, name: &str, example: &str, parse: fn(&str) -> Result<String, String>) -> String {
-    if vars.text(name).is_none() {
-        vars.note([format!("{name}: not set, for example {name}={example}")]);
-    }
-    vars.parsed(name, example, parse).unwrap_or_default()
 }
 
 fn path(value: &str) -> Result<String, String> {

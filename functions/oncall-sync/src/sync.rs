@@ -1,13 +1,15 @@
-//! The tick: look, plan, apply. And the same without the last part.
+//! The tick: observe, plan, apply. And the same without the last part.
 
 use crate::apply::Work;
+use crate::codes::Code;
 use crate::knowledge::{Eligible, Members, Reading};
-use crate::look::{Sight, Standing, View};
+use crate::observe::{Observed, Standing, View};
 use crate::planner::{self, Plan, Shown};
 use crate::report::{Change, Report};
 use crate::{OncallSync, alerts, audit};
 use chrono::{DateTime, Utc};
 use keyturn::alert::Alert;
+use keyturn::codes::DeclaredCode as _;
 use keyturn::{Deadline, Error, Result};
 use std::collections::BTreeMap;
 use tokio::time::Instant;
@@ -16,12 +18,12 @@ impl OncallSync {
     /// Brings every group in line with who is on call.
     ///
     /// # Errors
-    /// As [`OncallSync::configuration`]; a failure of one binding is said, and is no failure of the tick.
+    /// As [`OncallSync::configuration`]; a failure of one binding is logged, and is no failure of the tick.
     pub(crate) async fn sync(&self, deadline: Deadline) -> Result<Report> {
         let started = Instant::now();
         let now = self.clock.now();
-        // Half of the time at most goes into finding out, so that whoever's time is up leaves even when a vendor hangs.
-        let Sight { views, bad } = self.look(None, now, deadline.at_most(deadline.remaining() / 2)).await?;
+        // Reading takes half of the time at most, so that people whose grant has ended are removed even when a vendor hangs.
+        let Observed { views, bad } = self.observe(None, now, deadline.at_most(deadline.remaining() / 2)).await?;
         let mut works: Vec<Work> = views.into_iter().map(|view| self.work(view, now)).collect();
         let mut alerts_failed = self.apply(&mut works, deadline).await;
         let conditions = conditions(&works, &bad, now);
@@ -48,7 +50,7 @@ impl OncallSync {
     /// As [`OncallSync::sync`].
     pub(crate) async fn plan(&self, deadline: Deadline) -> Result<Report> {
         let now = self.clock.now();
-        let Sight { mut views, bad } = self.look(None, now, deadline).await?;
+        let Observed { mut views, bad } = self.observe(None, now, deadline).await?;
         views.sort_by(|one, other| {
             (&one.binding.id, &one.binding.group).cmp(&(&other.binding.id, &other.binding.group))
         });
@@ -71,13 +73,13 @@ impl OncallSync {
     }
 }
 
-/// Who came in for certain.
+/// The people whom the group shows to be added.
 pub(crate) fn granted(work: &Work) -> impl Iterator<Item = Change> {
     let binding = work.view.binding.id.clone();
     work.granted.iter().map(move |user| Change { binding: binding.clone(), user: user.clone(), reason: None })
 }
 
-/// Who left for certain.
+/// The people whom the group shows to be removed.
 pub(crate) fn revoked(work: &Work) -> impl Iterator<Item = Change> {
     let done = work.plan.revokes.iter().filter(|revoke| work.revoked.contains(&revoke.okta));
     done.map(|revoke| Change {
@@ -87,13 +89,12 @@ pub(crate) fn revoked(work: &Work) -> impl Iterator<Item = Change> {
     })
 }
 
-/// The plan for one binding.
 pub(crate) fn planned(view: &View, now: DateTime<Utc>) -> Plan {
     let plan = planner::plan(&view.binding, &view.reading, &view.members, &view.eligible, &view.ledger, now);
     if view.standing == Standing::Refused { plan.only_ends(now) } else { plan }
 }
 
-/// What a person should look at, said in the log with every tick, each with the alert to send when it begins.
+/// What a person should look at: logged with every tick, and returned with the alert to send when it begins.
 fn conditions(works: &[Work], bad: &BTreeMap<String, Error>, now: DateTime<Utc>) -> BTreeMap<String, Alert> {
     let mut conditions = BTreeMap::new();
     for (parameter, error) in bad {
@@ -111,8 +112,8 @@ fn conditions(works: &[Work], bad: &BTreeMap<String, Error>, now: DateTime<Utc>)
         }
         if let Members::Unknown { why } = &view.members {
             audit::unknown(id, "members", why);
-            // Okta said so; that it says nothing at all shows in the metrics, and passes.
-            if why.code().starts_with("GROUP_") {
+            // Okta answered, and the group is wrong. An Okta that does not answer shows in the metrics, and passes.
+            if Code::is_about_the_group(why) {
                 conditions.insert(format!("{id}:{}", why.code()), alerts::of_error(id.as_str(), why, now));
             }
         }
@@ -120,15 +121,15 @@ fn conditions(works: &[Work], bad: &BTreeMap<String, Error>, now: DateTime<Utc>)
         notices.extend(work.grants_refused());
         for notice in &notices {
             audit::noticed(id, notice);
-            // By what it is about and not by its words, which may change with every try.
-            let key = format!("{id}:{}:{}", notice.code(), notice.subject());
+            // The key names what the notice is about, not its words, which may change with every try.
+            let key = format!("{id}:{}:{}", notice.code().name(), notice.subject());
             conditions.insert(key, alerts::of_notice(&view.binding, notice, now));
         }
     }
     conditions
 }
 
-/// Nothing is unknown that should be known.
+/// Whether everything was read that should be.
 fn is_fine(view: &View) -> bool {
     view.standing == Standing::Abandoned || is_known(view)
 }

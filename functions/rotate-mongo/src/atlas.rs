@@ -10,11 +10,14 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
+use crate::codes::Code;
 use crate::user::{Created, Directory, Progress, User};
 use access::{Access, Credential, Tokens};
-use call::{Call, Needs};
+use call::Call;
+use errors::Needs;
 use futures_util::future::join_all;
 use keyturn::clock::Clock;
+use keyturn::codes::DeclaredCode as _;
 use keyturn::http::{Answer, Base, Client, Http, RateLimit, StatusCode};
 use keyturn::{Deadline, Result};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -223,7 +226,7 @@ impl Project<'_> {
             if !self.explained.swap(true, Ordering::Relaxed) {
                 let (cluster, why) = (&watched.cluster, error.message());
                 tracing::info!(
-                    code = "ATLAS_PROGRESS_UNKNOWN",
+                    code = Code::AtlasProgressUnknown.name(),
                     cluster,
                     why,
                     "Atlas does not tell whether a change is applied: logins alone will show it."

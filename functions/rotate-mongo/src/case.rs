@@ -4,23 +4,18 @@
 //! The value may be edited by the application itself, so it never decides whose power is used: the project and the admin
 //! come from tags and settings, and what the value says of them must agree.
 
-use crate::config::{Config, Engine, is_project_id, strategy};
+use crate::codes::Code;
 use crate::login::Servers;
-use crate::names::{base_of, twin_of};
+use crate::settings::{Engine, Setting, Settings, Tag, is_project_id, strategy};
+use keyturn::alternation::{base_of, twin_of};
+use keyturn::codes::Code as Core;
 use keyturn::credential::{Credential, Shape};
 use keyturn::rotation::{Job, Strategy};
+use keyturn::settings::DeclaredSetting as _;
 use keyturn::{Error, Result};
 
 /// The database that keeps users, unless somebody chose another.
 const ADMIN_DATABASE: &str = "admin";
-
-const ENGINE: &str = "keyturn:engine";
-const USERNAME: &str = "keyturn:username";
-const STRATEGY: &str = "keyturn:strategy";
-const PROJECT: &str = "keyturn:atlas-project";
-const CLUSTERS: &str = "keyturn:atlas-clusters";
-const AUTH_DATABASE: &str = "keyturn:auth-db";
-const HOSTS: &str = "keyturn:hosts";
 
 /// One secret's rotation.
 #[derive(Clone, Debug)]
@@ -72,7 +67,7 @@ pub(crate) fn read(text: secrecy::SecretString, what: &str, job: &Job) -> Result
         usernames: &["username", "mongoUser"],
         passwords: &["password", "mongoPassword"],
         hosts: &["host", "mongoHostname", "clusterUrl"],
-        username: tag(job, USERNAME).map(str::to_owned),
+        username: tag(job, Tag::Username).map(str::to_owned),
     };
     Credential::parse_as(shape, text, what)
 }
@@ -80,10 +75,10 @@ pub(crate) fn read(text: secrecy::SecretString, what: &str, job: &Job) -> Result
 /// Whose password is changed: by the secret's tag, else as the operator set it.
 ///
 /// Errors: `TAG_INVALID`.
-pub(crate) fn strategy_of(config: &Config, job: &Job) -> Result<Strategy> {
-    match tag(job, STRATEGY) {
-        Some(text) => strategy(text).map_err(|why| bad_tag(job, STRATEGY, &why, "fixed")),
-        None => Ok(config.strategy),
+pub(crate) fn strategy_of(settings: &Settings, job: &Job) -> Result<Strategy> {
+    match tag(job, Tag::Strategy) {
+        Some(text) => strategy(text).map_err(|why| bad_tag(job, Tag::Strategy, &why)),
+        None => Ok(settings.strategy),
     }
 }
 
@@ -92,11 +87,11 @@ impl Case {
     ///
     /// Errors: `TAG_INVALID`, `ENGINE_UNKNOWN`, `USERNAME_MISMATCH`, `USERNAME_NOT_IN_SECRET`, `PROJECT_UNKNOWN`,
     /// `PROJECT_NOT_ALLOWED`, `PROJECT_MISMATCH`, `AUTH_DATABASE_NOT_ADMIN`, `ATLAS_NEEDS_ITS_API`, `SECRET_KEY_MISSING`.
-    pub(crate) fn of(config: &Config, credential: &Credential, job: &Job) -> Result<Self> {
-        let strategy = strategy_of(config, job)?;
-        let database = tag(job, AUTH_DATABASE).unwrap_or(ADMIN_DATABASE).to_owned();
-        let system = match engine(config, credential, job)? {
-            Engine::Atlas => System::Atlas(atlas(config, credential, job, &database)?),
+    pub(crate) fn of(settings: &Settings, credential: &Credential, job: &Job) -> Result<Self> {
+        let strategy = strategy_of(settings, job)?;
+        let database = tag(job, Tag::AuthDb).unwrap_or(ADMIN_DATABASE).to_owned();
+        let system = match engine(settings, credential, job)? {
+            Engine::Atlas => System::Atlas(atlas(settings, credential, job, &database)?),
             Engine::Server => System::Server(server(credential, job)?),
         };
         let current = credential.username().to_owned();
@@ -109,14 +104,14 @@ impl Case {
 fn turn(strategy: Strategy, credential: &Credential, job: &Job) -> Result<(String, String)> {
     let current = credential.username();
     if strategy == Strategy::Fixed {
-        return match tag(job, USERNAME) {
+        return match tag(job, Tag::Username) {
             Some(tagged) if tagged != current => Err(foreign(job, current, &format!("{tagged:?}"))),
             _ => Ok((current.to_owned(), current.to_owned())),
         };
     }
     if !credential.holds_username() {
         return Err(Error::new(
-            "USERNAME_NOT_IN_SECRET",
+            Code::UsernameNotInSecret,
             format!(
                 "{} is to alternate between two users, but its value names none: clients could not know which.",
                 job.secret_arn
@@ -124,7 +119,7 @@ fn turn(strategy: Strategy, credential: &Credential, job: &Job) -> Result<(Strin
             "Add \"username\" to the secret's JSON and let clients read it, or set the tag keyturn:strategy=fixed.",
         ));
     }
-    let base = tag(job, USERNAME).or_else(|| base_of(current)).unwrap_or(current);
+    let base = tag(job, Tag::Username).or_else(|| base_of(current)).unwrap_or(current);
     let twin = twin_of(base);
     match current {
         _ if current == base => Ok((base.to_owned(), twin)),
@@ -135,115 +130,120 @@ fn turn(strategy: Strategy, credential: &Credential, job: &Job) -> Result<(Strin
 
 fn foreign(job: &Job, current: &str, expected: &str) -> Error {
     Error::new(
-        "USERNAME_MISMATCH",
+        Code::UsernameMismatch,
         format!(
-            "The value of {} is for user {current:?}, which is not {expected} of its tag {USERNAME}.",
-            job.secret_arn
+            "The value of {} is for user {current:?}, which is not {expected} of its tag {}.",
+            job.secret_arn,
+            Tag::Username
         ),
         "Correct the secret's value, or its tag.",
     )
 }
 
-fn engine(config: &Config, credential: &Credential, job: &Job) -> Result<Engine> {
-    if let Some(text) = tag(job, ENGINE) {
-        return Engine::parse(text).map_err(|why| bad_tag(job, ENGINE, &why, "mongodb-atlas"));
+fn engine(settings: &Settings, credential: &Credential, job: &Job) -> Result<Engine> {
+    if let Some(text) = tag(job, Tag::Engine) {
+        return Engine::parse(text).map_err(|why| bad_tag(job, Tag::Engine, &why));
     }
     let unknown = |what: String| {
         Error::new(
-            "ENGINE_UNKNOWN",
+            Core::EngineUnknown,
             format!("{} {what}.", job.secret_arn),
             format!(
-                "Say which it is: aws secretsmanager tag-resource --secret-id {} --tags Key={ENGINE},Value=mongodb-atlas (or mongo, for servers of your own)",
-                job.secret_arn
+                "Say which it is: aws secretsmanager tag-resource --secret-id {} --tags Key={},Value=mongodb-atlas (or mongo, for servers of your own)",
+                job.secret_arn,
+                Tag::Engine
             ),
         )
     };
     if let Some(text) = credential.engine() {
         return Engine::parse(text).map_err(|why| unknown(format!("has an engine that is not this function's: {why}")));
     }
-    let configured = match (config.atlas.secret.is_some(), config.admin_secret_arns.is_empty()) {
+    let configured = match (settings.atlas.secret.is_some(), settings.admin_secret_arns.is_empty()) {
         (true, true) => Some(Engine::Atlas),
         (false, false) => Some(Engine::Server),
         _ => None,
     };
-    config
+    settings
         .engine
         .or(configured)
         .ok_or_else(|| unknown("does not say whether its user is at Atlas or on a server of your own".to_owned()))
 }
 
-fn atlas(config: &Config, credential: &Credential, job: &Job, database: &str) -> Result<AtAtlas> {
+fn atlas(settings: &Settings, credential: &Credential, job: &Job, database: &str) -> Result<AtAtlas> {
     if database != ADMIN_DATABASE {
         return Err(Error::new(
-            "AUTH_DATABASE_NOT_ADMIN",
+            Code::AuthDatabaseNotAdmin,
             format!(
-                "{} has the tag {AUTH_DATABASE}={database}, but users with a password are in admin at Atlas.",
-                job.secret_arn
+                "{} has the tag {}={database}, but users with a password are in admin at Atlas.",
+                job.secret_arn,
+                Tag::AuthDb
             ),
             format!(
-                "Take the tag off: aws secretsmanager untag-resource --secret-id {} --tag-keys {AUTH_DATABASE}",
-                job.secret_arn
+                "Take the tag off: aws secretsmanager untag-resource --secret-id {} --tag-keys {}",
+                job.secret_arn,
+                Tag::AuthDb
             ),
         ));
     }
-    let project = project(config, job)?;
+    let project = project(settings, job)?;
     if let Some(said) = credential.name("groupId")?
         && said != project
     {
         return Err(Error::new(
-            "PROJECT_MISMATCH",
+            Code::ProjectMismatch,
             format!("The value of {} has groupId {said:?}, but the secret is for project {project}.", job.secret_arn),
-            format!("Correct the value, or the tag {PROJECT}."),
+            format!("Correct the value, or the tag {}.", Tag::AtlasProject),
         ));
     }
-    let clusters = tag(job, CLUSTERS).map(|text| words(text).map(str::to_owned).collect());
-    let hosts = tag(job, HOSTS).map(|text| Servers::parse(&joined(text), None)).transpose();
-    let hosts = hosts.map_err(|why| bad_tag(job, HOSTS, &why, "rs0/h1.example.com:27017 h2.example.com:27017"))?;
+    let clusters = tag(job, Tag::AtlasClusters).map(|text| words(text).map(str::to_owned).collect());
+    let hosts = tag(job, Tag::Hosts).map(|text| Servers::parse(&joined(text), None)).transpose();
+    let hosts = hosts.map_err(|why| bad_tag(job, Tag::Hosts, &why))?;
     Ok(AtAtlas { project, clusters, hosts })
 }
 
 /// The project comes from the tag or, where the settings allow only one, from them.
-fn project(config: &Config, job: &Job) -> Result<String> {
-    let allowed = &config.atlas.projects;
-    let project = match (tag(job, PROJECT), allowed.as_slice()) {
+fn project(settings: &Settings, job: &Job) -> Result<String> {
+    let allowed = &settings.atlas.projects;
+    let project = match (tag(job, Tag::AtlasProject), allowed.as_slice()) {
         (Some(id), _) if is_project_id(id) => id.to_owned(),
-        (Some(_), _) => return Err(bad_tag(job, PROJECT, "not 24 hexadecimal digits", "32b6e34b3d91647abb20e7b8")),
+        (Some(_), _) => return Err(bad_tag(job, Tag::AtlasProject, "not 24 hexadecimal digits")),
         (None, [only]) => return Ok(only.clone()),
         (None, _) => {
             return Err(Error::new(
-                "PROJECT_UNKNOWN",
+                Code::ProjectUnknown,
                 format!("{} does not say in which Atlas project its user is.", job.secret_arn),
                 format!(
-                    "aws secretsmanager tag-resource --secret-id {} --tags Key={PROJECT},Value=<project id>",
-                    job.secret_arn
+                    "aws secretsmanager tag-resource --secret-id {} --tags Key={},Value=<project id>",
+                    job.secret_arn,
+                    Tag::AtlasProject
                 ),
             ));
         }
     };
     if !allowed.contains(&project) {
-        if !config.atlas.any_project {
+        if !settings.atlas.any_project {
             return Err(Error::new(
-                "PROJECT_NOT_ALLOWED",
+                Code::ProjectNotAllowed,
                 format!("{} is for Atlas project {project}, which is not among ATLAS_PROJECT_IDS.", job.secret_arn),
                 "Correct the tag, or add the project to the function's ATLAS_PROJECT_IDS (or set ALLOW_ANY_PROJECT=true).",
             ));
         }
-        job.overridden("ALLOW_ANY_PROJECT");
+        job.overridden(Setting::AllowAnyProject);
     }
     Ok(project)
 }
 
 fn server(credential: &Credential, job: &Job) -> Result<AtServer> {
-    let tagged = tag(job, HOSTS);
+    let tagged = tag(job, Tag::Hosts);
     let servers = match (tagged, credential.host()) {
-        (Some(text), _) => Servers::own(&joined(text), None, &format!("The tag {HOSTS} of {}", job.secret_arn))?,
+        (Some(text), _) => Servers::own(&joined(text), None, &format!("The tag {} of {}", Tag::Hosts, job.secret_arn))?,
         (None, Some(host)) => {
             Servers::own(host, credential.port(), &format!("The host in the value of {}", job.secret_arn))?
         }
         (None, None) => {
             return Err(Error::new(
-                "SECRET_KEY_MISSING",
-                format!("Neither the value of {} nor its tag {HOSTS} says where the server is.", job.secret_arn),
+                Core::SecretKeyMissing,
+                format!("Neither the value of {} nor its tag {} says where the server is.", job.secret_arn, Tag::Hosts),
                 "Add \"host\" (and \"port\") to the secret's JSON, or set the tag.",
             ));
         }
@@ -261,15 +261,16 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// A tag's value; one that is empty counts as not there.
-fn tag<'j>(job: &'j Job, name: &str) -> Option<&'j str> {
-    job.tags.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+fn tag(job: &Job, tag: Tag) -> Option<&str> {
+    job.tags.get(tag.name()).map(|value| value.trim()).filter(|value| !value.is_empty())
 }
 
-fn bad_tag(job: &Job, name: &str, why: &str, example: &str) -> Error {
+fn bad_tag(job: &Job, tag: Tag, why: &str) -> Error {
+    let example = tag.example();
     Error::new(
-        "TAG_INVALID",
-        format!("The tag {name} of {} is {why}.", job.secret_arn),
-        format!("aws secretsmanager tag-resource --secret-id {} --tags \"Key={name},Value={example}\"", job.secret_arn),
+        Code::TagInvalid,
+        format!("The tag {tag} of {} is {why}.", job.secret_arn),
+        format!("aws secretsmanager tag-resource --secret-id {} --tags \"Key={tag},Value={example}\"", job.secret_arn),
     )
 }
 
@@ -279,12 +280,12 @@ mod tests {
     use keyturn::{Deadline, Vars};
     use std::time::Duration;
 
-    /// What README of the examples says of each model: its tags, and what they make of it.
+    /// What infra/examples/README.md says of each model: its tags, and what they make of it.
     #[test]
     fn the_examples_of_secrets_are_what_their_names_say() {
         let project = "0123456789abcdef01234567";
         let mut vars = Vars::of([("KEYTURN_ENV", "prod"), ("ATLAS_PROJECT_IDS", project)]);
-        let config = Config::read(&mut vars);
+        let settings = Settings::read(&mut vars);
         vars.finish().unwrap();
         let turns = [
             ("engine", "mongodb-atlas"),
@@ -334,7 +335,7 @@ mod tests {
             let tags = tags.iter().map(|(key, value)| (format!("keyturn:{key}"), (*value).to_owned()));
             let job = Job::of("arn:app", tags, Deadline::after(Duration::ZERO));
             let credential = read(text.to_owned().into(), "the example", &job).unwrap();
-            let case = Case::of(&config, &credential, &job).unwrap();
+            let case = Case::of(&settings, &credential, &job).unwrap();
             let current = "reports_prod_rw";
             assert_eq!((case.current.as_str(), case.next.as_str()), (current, next), "{text}");
             assert_eq!(matches!(case.system, System::Atlas(_)), at_atlas, "{text}");

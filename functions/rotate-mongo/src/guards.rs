@@ -3,10 +3,12 @@
 //! Whoever can write a secret could otherwise have the password of a stronger user set to one that they can read.
 
 use crate::case::{AtServer, Case};
-use crate::config::GuardSettings;
+use crate::codes::Code;
 use crate::login::Servers;
-use crate::names::Captured;
+use crate::pattern::Captured;
+use crate::settings::{GuardSettings, Setting};
 use crate::user::{Role, User};
+use keyturn::codes::Code as Core;
 use keyturn::rotation::Job;
 use keyturn::{Error, Result};
 use std::collections::BTreeSet;
@@ -50,7 +52,7 @@ pub(crate) fn user(settings: &GuardSettings, case: &Case, user: &User, job: &Job
     takes_passwords(user)?;
     if user.roles.is_empty() {
         return Err(Error::new(
-            "USER_HAS_NO_ROLES",
+            Code::UserHasNoRoles,
             format!("{:?} has no roles: it is no application's user, or somebody is taking it out of use.", user.name),
             "Give it the roles its application needs, or cancel the rotation of this secret.",
         ));
@@ -82,7 +84,7 @@ pub(crate) fn same_rights(next: &User, in_use: &User, case: &Case, sync: bool, j
     }
     let base_is_next = case.next == case.base;
     if sync && (!base_is_next || (!elsewhere && next.roles.is_superset(&in_use.roles))) {
-        job.overridden("SYNC_ROLES");
+        job.overridden(Setting::SyncRoles);
         return Ok(if base_is_next { Rights::Fit } else { Rights::ToSync });
     }
     let remedy = if sync {
@@ -91,10 +93,13 @@ pub(crate) fn same_rights(next: &User, in_use: &User, case: &Case, sync: bool, j
             next.name, in_use.name
         )
     } else {
-        "Make them the same, or let each rotation make the twin like its base: SYNC_ROLES=true in the function's environment.".to_owned()
+        format!(
+            "Make them the same, or let each rotation make the twin like its base: {}=true in the function's environment.",
+            Setting::SyncRoles
+        )
     };
     Err(Error::new(
-        "ROLES_DIFFER",
+        Code::RolesDiffer,
         format!(
             "{:?} and {:?} take turns but have not the same rights: {}.",
             next.name,
@@ -139,7 +144,7 @@ pub(crate) fn same_servers(at: &AtServer, admin: Option<&Servers>, secret: &str)
     }
     let of_admin = admin.map_or("names no server".to_owned(), |servers| format!("is for {servers}"));
     Err(Error::new(
-        "ADMIN_OF_ANOTHER_SERVER",
+        Core::AdminOfAnotherServer,
         format!("The secret is for {}, but its admin secret {secret} {of_admin}.", at.servers),
         "Let the admin's secret name the same hosts and ports: \"host\": \"h1.example.com:27017,h2.example.com:27017\". Where it names none, the rotated secret's tag keyturn:hosts counts.",
     ))
@@ -153,7 +158,7 @@ pub(crate) fn not_the_admin(case: &Case, admin: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(
-        "ADMIN_IS_TARGET",
+        Core::AdminIsTarget,
         format!("The admin {admin:?} is the user (or one of the two) whose password this secret rotates."),
         "Use an admin of its own, with userAdmin on the database that keeps the users.",
     ))
@@ -168,14 +173,15 @@ fn protected(settings: &GuardSettings, name: &str, job: &Job) -> Result<()> {
         return Ok(());
     }
     if settings.allowed_users.iter().any(|allowed| allowed == name) {
-        job.overridden("ALLOW_PROTECTED_USERS");
+        job.overridden(Setting::AllowProtectedUsers);
         return Ok(());
     }
     Err(Error::new(
-        "USER_PROTECTED",
+        Code::UserProtected,
         format!("{name:?} is a protected user: people or emergencies depend on it."),
         format!(
-            "Rotate an application's user, or allow this one: ALLOW_PROTECTED_USERS={name} in the function's environment."
+            "Rotate an application's user, or allow this one: {}={name} in the function's environment.",
+            Setting::AllowProtectedUsers
         ),
     ))
 }
@@ -186,13 +192,13 @@ fn username(settings: &GuardSettings, name: &str, job: &Job) -> Result<()> {
         return Ok(());
     }
     if settings.any_username {
-        job.overridden("ALLOW_ANY_USERNAME");
+        job.overridden(Setting::AllowAnyUsername);
         return Ok(());
     }
     let patterns = settings.patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
     let environment = settings.environment.as_deref().unwrap_or_default();
     Err(Error::new(
-        "USERNAME_NOT_ALLOWED",
+        Code::UsernameNotAllowed,
         format!(
             "{name:?} is not a user of this deployment: its name is not {patterns} with {{env}} = {environment:?}."
         ),
@@ -204,14 +210,14 @@ fn username(settings: &GuardSettings, name: &str, job: &Job) -> Result<()> {
 fn takes_passwords(user: &User) -> Result<()> {
     if let Some(why) = &user.passwordless {
         return Err(Error::new(
-            "USER_HAS_NO_PASSWORD",
+            Code::UserHasNoPassword,
             format!("{:?} has no password to rotate: {why}.", user.name),
             "Cancel the rotation of this secret (aws secretsmanager cancel-rotate-secret), or make a user with a password.",
         ));
     }
     if let Some(end) = &user.ends {
         return Err(Error::new(
-            "USER_ENDS",
+            Code::UserEnds,
             format!("{:?} is a temporary user: Atlas deletes it on {end}.", user.name),
             "Make a user that stays, and store that one in the secret.",
         ));
@@ -224,10 +230,11 @@ fn roles(settings: &GuardSettings, user: &User, role: &Role, job: &Job) -> Resul
         return Ok(());
     }
     Err(Error::new(
-        "ROLE_FORBIDDEN",
+        Code::RoleForbidden,
         format!("{:?} has the role {role}, which is too powerful for a password that applications read.", user.name),
         format!(
-            "Give it roles on its own databases only, or allow it: ALLOW_ROLES={} in the function's environment.",
+            "Give it roles on its own databases only, or allow it: {}={} in the function's environment.",
+            Setting::AllowRoles,
             role.grant()
         ),
     ))
@@ -241,15 +248,17 @@ fn databases(settings: &GuardSettings, user: &User, role: &Role, job: &Job) -> R
         return Ok(());
     }
     if settings.allowed_databases.contains(database) {
-        job.overridden("ALLOW_DATABASES");
+        job.overridden(Setting::AllowDatabases);
         return Ok(());
     }
     Err(Error::new(
-        "DATABASE_FORBIDDEN",
+        Code::DatabaseForbidden,
         format!("{:?} has the role {role}, and {database} is no database of an application.", user.name),
         format!(
-            "Take the role away, or allow it (a custom role lives in admin): ALLOW_ROLES={} or ALLOW_DATABASES={database} in the function's environment.",
-            role.grant()
+            "Take the role away, or allow it (a custom role lives in admin): {}={} or {}={database} in the function's environment.",
+            Setting::AllowRoles,
+            role.grant(),
+            Setting::AllowDatabases
         ),
     ))
 }
@@ -257,7 +266,7 @@ fn databases(settings: &GuardSettings, user: &User, role: &Role, job: &Job) -> R
 fn is_allowed(settings: &GuardSettings, role: &Role, job: &Job) -> bool {
     let allowed = settings.allowed_roles.contains(&role.grant());
     if allowed {
-        job.overridden("ALLOW_ROLES");
+        job.overridden(Setting::AllowRoles);
     }
     allowed
 }
@@ -267,7 +276,7 @@ fn databases_of(settings: &GuardSettings, case: &Case, user: &User) -> Result<()
         let Some(captured) = of_user.read(&case.base, &Captured::new()) else { continue };
         if let Some(role) = user.roles.iter().find(|role| of_database.read(&role.database, &captured).is_none()) {
             return Err(Error::new(
-                "DATABASE_NOT_OF_USER",
+                Code::DatabaseNotOfUser,
                 format!("{:?} has the role {role}, but users named {of_user} belong on {of_database} only.", user.name),
                 "Take the role away, or correct DATABASE_PATTERNS.",
             ));

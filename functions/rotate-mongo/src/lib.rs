@@ -1,102 +1,127 @@
 //! Rotates MongoDB passwords: at Atlas through its Admin API, and on servers of one's own with an admin's credential.
 
+mod apply;
 mod atlas;
 mod case;
-mod causes;
-mod config;
+pub mod codes;
+mod errors;
 mod guards;
 mod login;
 mod logins;
-mod names;
+mod pattern;
+mod plan;
+mod prove;
 mod server;
+pub mod settings;
+mod survey;
 mod systems;
 mod user;
 mod work;
 
 use atlas::Atlas;
 use case::{Case, System};
-use config::Config;
+use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
 use keyturn::http::{self, Base};
+use keyturn::lambda::Start;
 use keyturn::password::{PasswordPolicy, Preset};
-use keyturn::rotation::{Job, Rotation, Strategy, Target};
+use keyturn::rotation::{Job, Report, Rotation, Strategy, Target};
 use keyturn::secrets::{CURRENT, Secrets};
-use keyturn::{Error, Result, Vars, audit};
+use keyturn::{Deadline, Error, Result};
 use login::Connector;
 use secrecy::SecretString;
-
-/// This function's name: the metrics' dimension.
-pub const NAME: &str = "rotate-mongo";
+use serde_json::Value;
+use settings::Settings;
+use survey::Survey;
+use user::Directory;
+use work::Work;
 
 /// The rotation that the environment's settings ask for.
 ///
 /// # Errors
 /// `CONFIGURATION_INVALID`, with everything that is wrong.
-pub fn rotation(mut vars: Vars, secrets: Secrets) -> Result<Rotation<Mongo>> {
-    let config = Config::read(&mut vars);
+pub fn build(start: Start) -> Result<impl AsyncFn(&Value, Deadline) -> Result<Report>> {
+    let secrets = start.secrets();
+    let mut vars = start.vars;
+    let settings = Settings::read(&mut vars);
     let passwords = PasswordPolicy::read(Preset::ALPHANUMERIC, &mut vars);
-    vars.finish().inspect_err(audit::settings_refused)?;
-    Ok(Rotation::new(NAME, secrets.clone(), passwords, Mongo::new(config, secrets)?))
+    vars.finish()?;
+    let rotation = Rotation::new("rotate-mongo", secrets.clone(), passwords, Mongo::new(settings, secrets)?);
+    Ok(async move |event: &Value, deadline: Deadline| rotation.handle(event, deadline).await)
 }
 
 /// Where Atlas is, unless `ATLAS_API_URL` says otherwise.
 const ATLAS: &str = "https://cloud.mongodb.com";
 
 /// MongoDB as the system whose passwords are rotated.
-pub struct Mongo {
-    config: Config,
+struct Mongo {
+    settings: Settings,
     secrets: Secrets,
     connector: Connector,
     atlas: Atlas,
 }
 
 impl Mongo {
-    fn new(config: Config, secrets: Secrets) -> Result<Self> {
-        let base = config
-            .atlas
-            .base
-            .clone()
-            .map_or_else(|| Base::parse(ATLAS), Ok)
-            .map_err(|why| Error::new("CONFIGURATION_INVALID", format!("{ATLAS}: {why}."), "Set ATLAS_API_URL."))?;
-        let atlas = Atlas::new(base, &http::client()?, config.atlas.version.clone()).taking(config.atlas.most_users);
-        let connector = Connector::new(config.database_ca.clone());
-        Ok(Self { config, secrets, connector, atlas })
+    fn new(settings: Settings, secrets: Secrets) -> Result<Self> {
+        let base =
+            settings.atlas.base.clone().map_or_else(|| Base::parse(ATLAS), Ok).map_err(|why| {
+                Error::new(Core::ConfigurationInvalid, format!("{ATLAS}: {why}."), "Set ATLAS_API_URL.")
+            })?;
+        let atlas =
+            Atlas::new(base, &http::client()?, settings.atlas.version.clone()).taking(settings.atlas.most_users);
+        let connector = Connector::new(settings.database_ca.clone());
+        Ok(Self { settings, secrets, connector, atlas })
     }
 
     /// What the secret is about, once the names alone have been judged.
     fn case(&self, current: &Credential, job: &Job) -> Result<Case> {
-        let case = Case::of(&self.config, current, job)?;
-        guards::names(&self.config.guards, &case, job)?;
+        let case = Case::of(&self.settings, current, job)?;
+        guards::names(&self.settings.guards, &case, job)?;
         Ok(case)
+    }
+
+    /// The survey, unless the plan refuses what it found: only while the project is open can its access token be given back.
+    async fn surveyed<D: Directory>(&self, work: &Work<'_, D>, current: &Credential) -> Result<Survey> {
+        // Boxed, here and below: logins' futures are large.
+        let survey = Box::pin(work.survey(current)).await?;
+        self.plan(&survey, work.job)?;
+        Ok(survey)
     }
 }
 
 impl Target for Mongo {
+    type Survey = Survey;
+
     fn read(&self, text: SecretString, what: &str, job: &Job) -> Result<Credential> {
         case::read(text, what, job)
     }
 
     fn strategy(&self, job: &Job) -> Result<Strategy> {
-        case::strategy_of(&self.config, job)
+        case::strategy_of(&self.settings, job)
     }
 
-    async fn propose(&self, current: &Credential, job: &Job) -> Result<String> {
+    async fn survey(&self, current: &Credential, job: &Job) -> Result<Survey> {
         let case = self.case(current, job)?;
-        // Boxed: logins' futures are large.
         match &case.system {
             System::Atlas(at) => {
-                Box::pin(self.at_atlas(&case, at, job, false, async |work| work.propose(current).await)).await
+                Box::pin(self.at_atlas(&case, at, job, false, async |work| self.surveyed(&work, current).await)).await
             }
             System::Server(at) => {
-                Box::pin(self.at_server(&case, at, &[current], job, async |work| work.propose(current).await)).await
+                let holders = [current];
+                Box::pin(self.at_server(&case, at, &holders, job, async |work| self.surveyed(&work, current).await))
+                    .await
             }
         }
     }
 
+    fn plan(&self, survey: &Survey, job: &Job) -> Result<String> {
+        plan::next_user(&self.settings, survey, job)
+    }
+
     fn mismatch(&self, current: &Credential, pending: &Credential, job: &Job) -> Option<String> {
         // What is wrong with the current value, a tag or a setting is not the pending value's fault: the step says it itself.
-        let from = Case::of(&self.config, current, job).ok()?;
-        let to = match Case::of(&self.config, pending, job) {
+        let from = Case::of(&self.settings, current, job).ok()?;
+        let to = match Case::of(&self.settings, pending, job) {
             Ok(to) => to,
             Err(error) => return Some(error.message().trim_end_matches('.').to_owned()),
         };
@@ -106,7 +131,7 @@ impl Target for Mongo {
         (to.current != from.next).then(|| format!("it is for user {:?} instead of {:?}", to.current, from.next))
     }
 
-    async fn set(
+    async fn apply(
         &self,
         current: &Credential,
         pending: &Credential,
@@ -116,26 +141,26 @@ impl Target for Mongo {
         let case = self.case(current, job)?;
         match &case.system {
             System::Atlas(at) => {
-                self.at_atlas(&case, at, job, false, async |work| work.set(current, pending, still).await).await
+                self.at_atlas(&case, at, job, false, async |work| work.apply(current, pending, still).await).await
             }
             System::Server(at) => {
                 // After a try whose answer was lost, the pending value may be the one that works.
                 let holders = [pending, current];
-                self.at_server(&case, at, &holders, job, async |work| work.set(current, pending, still).await).await
+                self.at_server(&case, at, &holders, job, async |work| work.apply(current, pending, still).await).await
             }
         }
     }
 
-    async fn test(&self, pending: &Credential, job: &Job) -> Result<()> {
+    async fn prove(&self, pending: &Credential, job: &Job) -> Result<()> {
         let current = match self.secrets.read(&job.secret_arn, CURRENT, None, job.deadline).await? {
             Some(stored) => self.read(stored.text, "the AWSCURRENT value", job)?,
             None => pending.clone(),
         };
         let case = self.case(&current, job)?;
-        let pending_case = Case::of(&self.config, pending, job)?;
+        let pending_case = Case::of(&self.settings, pending, job)?;
         if ![&case.current, &case.next].contains(&&pending_case.current) || pending_case.system != case.system {
             return Err(Error::new(
-                "PENDING_MISMATCH",
+                Core::PendingMismatch,
                 format!(
                     "The pending value is for {:?}, at a place and with a name that do not follow AWSCURRENT's ({:?}).",
                     pending_case.current, case.current
@@ -146,11 +171,12 @@ impl Target for Mongo {
         let current = &current;
         match &case.system {
             System::Atlas(at) => {
-                self.at_atlas(&case, at, job, true, async |work| work.prove(pending, current).await).await
+                Box::pin(self.at_atlas(&case, at, job, true, async |work| work.prove(pending, current).await)).await
             }
             System::Server(at) => {
                 let holders = [pending, current];
-                self.at_server(&case, at, &holders, job, async |work| work.prove(pending, current).await).await
+                Box::pin(self.at_server(&case, at, &holders, job, async |work| work.prove(pending, current).await))
+                    .await
             }
         }
     }

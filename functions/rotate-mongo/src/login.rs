@@ -5,10 +5,13 @@
 mod servers;
 mod sightings;
 
-use crate::causes::{self, Attempt, Failure};
+use crate::errors::{self, CommandFailure};
 use crate::user::Role;
 use futures_util::future::join_all;
 use keyturn::Deadline;
+use keyturn::address::Address;
+use keyturn::codes::Code as Core;
+use keyturn::failure::{self, Attempt, Failure};
 use mongodb::bson::{Document, doc};
 use mongodb::error::ErrorKind;
 use mongodb::event::EventHandler;
@@ -32,9 +35,6 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// From lookup to login, with everything that is tried again. With it, a dead network is reported in well under 15 s.
 const LOGIN: Duration = Duration::from_secs(10);
-
-/// Between a login that was broken off and the next try; each pause is twice the last.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 /// No server is looked at a second time while all goes well: sessions are shorter than this.
 const HEARTBEAT: Duration = Duration::from_hours(1);
@@ -112,7 +112,7 @@ impl Connector {
         // The driver puts the name into SCRAM's messages without the escapes that these need.
         if user.is_empty() || user.contains([',', '=']) {
             return Err(Failure::permanent(
-                "LOGIN_FAILED",
+                Core::LoginFailed,
                 format!("{user:?} is no user name that can be logged in with."),
                 "Give the user a name without \",\" and \"=\".",
             ));
@@ -196,17 +196,10 @@ impl Connector {
         direct: bool,
         deadline: Deadline,
     ) -> Attempt<Tried> {
-        let tries_end = deadline.at_most(CONNECT);
-        let mut pause = FIRST_PAUSE;
-        loop {
-            match self.try_once(servers, who, mechanism.clone(), direct, deadline).await {
-                Err(failure) if failure.is_transient() && tries_end.remaining() > pause => {
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                result => return result,
-            }
-        }
+        failure::retry(deadline, CONNECT, Failure::is_transient, async |deadline| {
+            self.try_once(servers, who, mechanism.clone(), direct, deadline).await
+        })
+        .await
     }
 
     async fn try_once(
@@ -219,11 +212,11 @@ impl Connector {
     ) -> Attempt<Tried> {
         let limit = deadline.remaining();
         if limit.is_zero() {
-            return Err(causes::out_of_time(servers));
+            return Err(failure::out_of_time(servers));
         }
         let (mut sightings, handler) = Sightings::of(servers);
         let options = self.options(servers, credential(who, mechanism), direct, limit.min(CONNECT), handler);
-        let client = Client::with_options(options).map_err(|e| causes::not_set_up(&e, servers))?;
+        let client = Client::with_options(options).map_err(|e| errors::not_set_up(&e, servers))?;
         // Nothing may come before it: only a client's first operation tells of a refused login by the server's own code.
         let admin = client.database("admin");
         let status = tokio::select! {
@@ -234,17 +227,17 @@ impl Connector {
         let user = format!("{}@{}", who.user, who.auth_db);
         match status {
             Ok(Ok(status)) => Session::of(client, servers, who, &status).map(Tried::Accepted),
-            Err(_) => Err(sightings.verdict().unwrap_or_else(|| causes::silent(servers, "logging in", limit))),
+            Err(_) => Err(sightings.verdict().unwrap_or_else(|| errors::silent(servers, "logging in", limit))),
             Ok(Err(error)) => {
-                if let Some(words) = causes::password_refused(&error) {
+                if let Some(words) = errors::password_refused(&error) {
                     return Ok(Tried::Refused(words));
                 }
-                if causes::mechanism_missing(&error) {
-                    return Ok(Tried::NotOffered(causes::login(&error, &user, servers)));
+                if errors::mechanism_missing(&error) {
+                    return Ok(Tried::NotOffered(errors::login(&error, &user, servers)));
                 }
                 Err(match &*error.kind {
-                    ErrorKind::ServerSelection { .. } => causes::no_server(&error, servers, sightings.verdict()),
-                    _ => causes::login(&error, &user, servers),
+                    ErrorKind::ServerSelection { .. } => errors::no_server(&error, servers, sightings.verdict()),
+                    _ => errors::login(&error, &user, servers),
                 })
             }
         }
@@ -258,7 +251,7 @@ impl Connector {
         connect: Duration,
         handler: EventHandler<SdamEvent>,
     ) -> ClientOptions {
-        let address = |(host, port): &(String, u16)| ServerAddress::Tcp { host: host.clone(), port: Some(*port) };
+        let address = |Address { host, port }: &Address| ServerAddress::Tcp { host: host.clone(), port: Some(*port) };
         ClientOptions::builder()
             .hosts(servers.hosts().iter().map(address).collect::<Vec<_>>())
             .app_name("keyturn/rotate-mongo".to_owned())
@@ -306,7 +299,7 @@ impl Session {
         let (users, roles) = identity(status);
         let user = format!("{}@{}", who.user, who.auth_db);
         if users != [user.as_str()] {
-            return Err(causes::somebody_else(&user, &users, servers));
+            return Err(errors::somebody_else(&user, &users, servers));
         }
         let (user, auth_db) = (who.user.to_owned(), who.auth_db.to_owned());
         Ok(Self { client, servers: servers.clone(), user, auth_db, roles })
@@ -324,19 +317,19 @@ impl Session {
         command: Document,
         doing: &str,
         deadline: Deadline,
-    ) -> Attempt<Document> {
+    ) -> Result<Document, CommandFailure> {
         let hidden = command.get_str("pwd").ok().map(SecretString::from);
         let limit = deadline.remaining();
         if limit.is_zero() {
-            return Err(causes::out_of_time(&self.servers));
+            return Err(failure::out_of_time(&self.servers).into());
         }
         let database: Database = self.client.database(database);
         match deadline.bound(database.run_command(command).into_future()).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
-                Err(causes::command(&error, doing, &self.servers, hidden.as_ref().map(SecretString::expose_secret)))
+                Err(errors::command(&error, doing, &self.servers, hidden.as_ref().map(SecretString::expose_secret)))
             }
-            Err(_) => Err(causes::silent(&self.servers, doing, limit)),
+            Err(_) => Err(errors::silent(&self.servers, doing, limit).into()),
         }
     }
 

@@ -1,10 +1,10 @@
 //! One credential at every place where it has to work: each cluster in scope, all at the same time.
 
-use crate::causes::Attempt;
 use crate::login::{Connector, Login, Servers, Session};
 use crate::user::Role;
 use futures_util::future::join_all;
 use keyturn::credential::Credential;
+use keyturn::failure::Attempt;
 use keyturn::{Deadline, Result};
 use std::collections::BTreeSet;
 

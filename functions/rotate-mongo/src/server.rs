@@ -2,22 +2,24 @@
 
 mod answers;
 
-use crate::causes::{self, Attempt, Failure};
+use crate::codes::Code;
+use crate::errors::{self, CommandFailure};
 use crate::login::Session;
+use crate::settings::Setting;
 use crate::user::{Created, Directory, Progress, Role, User};
 use answers::{concern_failure, known_user, role_documents};
-use keyturn::{Deadline, Result};
+use keyturn::codes::Code as Core;
+use keyturn::failure::{self, RETRY_FOR};
+use keyturn::{Deadline, Error, Result};
 use mongodb::bson::{Document, doc};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 /// How long a change may wait for a majority of the replica set, in milliseconds.
 const MAJORITY_WITHIN_MS: i64 = 5000;
 
-/// How long an admin's command is tried again that a failover or a lost connection kept from being answered.
-const RETRY_FOR: Duration = Duration::from_secs(5);
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// What came of a command.
+type Answered = std::result::Result<Document, CommandFailure>;
 
 /// One cluster's users, as one session may read and change them.
 #[derive(Debug)]
@@ -46,73 +48,65 @@ impl Server {
         self.session.close().await;
     }
 
-    /// Only what is safe to repeat may be run by this. The user itself does not try again: its next login would be with a
-    /// password that may just have been replaced.
-    async fn run(&self, command: Document, doing: &str, deadline: Deadline) -> Attempt<Document> {
-        let tries_end = deadline.at_most(RETRY_FOR);
-        let mut pause = FIRST_PAUSE;
-        loop {
-            match self.run_once(command.clone(), doing, deadline).await {
-                Err(failure) if failure.is_transient() && self.admin.is_some() && tries_end.remaining() > pause => {
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                result => return result,
-            }
-        }
+    /// Only what is safe to repeat may be run by this: an admin's command is tried again that a failover or a lost connection
+    /// kept from being answered. The user itself does not try again: its next login would be with a password that may just
+    /// have been replaced.
+    async fn run(&self, command: Document, doing: &str, deadline: Deadline) -> Answered {
+        let passes = |failed: &CommandFailure| failed.is_transient() && self.admin.is_some();
+        // A command may take as long as the invocation: given up sooner, it would take effect all the same.
+        failure::retry(deadline, RETRY_FOR, passes, async |_| self.run_once(command.clone(), doing, deadline).await)
+            .await
     }
 
-    async fn run_once(&self, command: Document, doing: &str, deadline: Deadline) -> Attempt<Document> {
+    async fn run_once(&self, command: Document, doing: &str, deadline: Deadline) -> Answered {
         let answer = self.session.run(&self.database, command, doing, deadline).await?;
         match concern_failure(&answer) {
-            Some(refused) => Err(causes::refused(refused, doing, self.session.servers())),
+            Some(refused) => Err(errors::refused(refused, doing, self.session.servers())),
             None => Ok(answer),
         }
     }
 
     /// DocumentDB and others know no restrictions, and then not the question for them either.
-    async fn users_info(&self, name: &str, deadline: Deadline) -> Attempt<Document> {
+    async fn users_info(&self, name: &str, deadline: Deadline) -> Answered {
         let doing = "reading the user";
         let plain = doc! { "usersInfo": { "user": name, "db": &self.database } };
         let mut full = plain.clone();
         full.insert("showAuthenticationRestrictions", true);
         match self.run(full, doing, deadline).await {
-            Err(failure) if question_unknown(&failure) => self.run(plain, doing, deadline).await,
+            Err(failed) if question_unknown(&failed) => self.run(plain, doing, deadline).await,
             result => result,
         }
     }
 
     /// What the failure means for this user, this session and what it was about to do.
-    fn explain(&self, failure: Failure, name: &str, actions: &[&str], roles: &BTreeSet<Role>) -> Failure {
-        let Some(answer) = &failure.answer else { return failure };
+    fn explain(&self, failed: CommandFailure, name: &str, actions: &[&str], roles: &BTreeSet<Role>) -> Error {
+        let Some(answer) = &failed.answer else { return failed.into() };
         let servers = self.session.servers();
         let words = &answer.words;
         let user = format!("{name}@{}", self.database);
         match answer.code {
             13 => self.explain_unauthorized(name, words, actions, roles),
-            11 => Failure::permanent(
-                "USER_MISSING",
+            11 => Error::new(
+                Core::UserMissing,
                 format!("There is no user {user} at {servers} any more."),
                 "Make the user again (createUser), or delete the secret if nobody needs it.",
             ),
-            31 => Failure::permanent(
-                "ROLE_MISSING",
+            31 => Error::new(
+                Code::RoleMissing,
                 format!("{user} at {servers} cannot be given a role that does not exist: {words}."),
                 "Make the role there, or take it from the user it is copied from.",
             ),
             // DocumentDB wants 8 to 100 printable characters without / \" @; its code for that is not documented.
-            _ if actions.contains(&"changePassword") && words.to_ascii_lowercase().contains("password") => {
-                Failure::permanent(
-                    "PASSWORD_NOT_ALLOWED",
-                    format!("{servers} does not take the new password of {user}: {words} (code {}).", answer.code),
-                    "Let PASSWORD_LENGTH be from 8 to 100 and leave / \" @ out (DocumentDB's rules), then rotate again.",
-                )
-            }
-            _ => failure,
+            _ if actions.contains(&"changePassword") && words.to_ascii_lowercase().contains("password") => Error::new(
+                Code::PasswordNotAllowed,
+                format!("{servers} does not take the new password of {user}: {words} (code {}).", answer.code),
+                "Let PASSWORD_LENGTH be from 8 to 100 and leave / \" @ out (DocumentDB's rules), then rotate again.",
+            ),
+            _ => failed.into(),
         }
     }
 
-    fn explain_unauthorized(&self, name: &str, words: &str, actions: &[&str], roles: &BTreeSet<Role>) -> Failure {
+    fn explain_unauthorized(&self, name: &str, words: &str, actions: &[&str], roles: &BTreeSet<Role>) -> Error {
         let Session { user: who, auth_db, .. } = &self.session;
         let (servers, database) = (self.session.servers(), &self.database);
         let Some(secret) = &self.admin else {
@@ -120,13 +114,14 @@ impl Server {
             let needed = actions.iter().filter(|action| **action != "viewUser" || actions.len() == 1);
             let own: Vec<&str> = needed.map(|action| own_action(action)).collect();
             let role = format!("{}_{database}", own.join("_"));
-            return Failure::permanent(
-                "CHANGE_OWN_PASSWORD_MISSING",
+            return Error::new(
+                Code::ChangeOwnPasswordMissing,
                 format!("{name}@{database} lacks {} on {database:?} at {servers}: {words}.", own.join(", ")),
                 format!(
-                    "As an admin: {}; {}. Then allow users to have this role, which is in admin: ALLOW_ROLES={role}@admin in the function's environment.",
+                    "As an admin: {}; {}. Then allow users to have this role, which is in admin: {}={role}@admin in the function's environment.",
                     run_in("admin", &make_role(&role, &[(database, &own)])),
                     run_in(database, &grant(name, &role, "admin")),
+                    Setting::AllowRoles,
                 ),
             );
         };
@@ -135,8 +130,8 @@ impl Server {
         let databases: BTreeSet<&String> = roles.iter().map(|role| &role.database).collect();
         let mut rights = vec![(database.as_str(), actions)];
         rights.extend(databases.into_iter().map(|database| (database.as_str(), of_roles.as_slice())));
-        Failure::permanent(
-            "ADMIN_LACKS_PRIVILEGE",
+        Error::new(
+            Core::AdminLacksPrivilege,
             format!("{who}@{auth_db}, the admin in {secret}, may not do this at {servers}: {words}."),
             format!(
                 "Give it a role with what that takes: {}; {}",
@@ -152,7 +147,7 @@ impl Directory for Server {
         let answer = self
             .users_info(name, deadline)
             .await
-            .map_err(|failure| self.explain(failure, name, &["viewUser"], &BTreeSet::new()))?;
+            .map_err(|failed| self.explain(failed, name, &["viewUser"], &BTreeSet::new()))?;
         Ok(known_user(&answer, name, &self.database))
     }
 
@@ -165,7 +160,7 @@ impl Directory for Server {
         command.insert("writeConcern", majority());
         self.run(command, "setting the password", deadline)
             .await
-            .map_err(|failure| self.explain(failure, &user.name, &["viewUser", "changePassword"], &BTreeSet::new()))?;
+            .map_err(|failed| self.explain(failed, &user.name, &["viewUser", "changePassword"], &BTreeSet::new()))?;
         Ok(())
     }
 
@@ -182,10 +177,10 @@ impl Directory for Server {
         match self.run(command, "making the user", deadline).await {
             Ok(_) => Ok(Created::Made),
             // "User already exists"; DuplicateKey from versions that leave it to the index.
-            Err(failure) if matches!(failure.server_code(), Some(51_003 | 11_000)) => Ok(Created::Taken),
-            Err(failure) => {
+            Err(failed) if matches!(failed.server_code(), Some(51_003 | 11_000)) => Ok(Created::Taken),
+            Err(failed) => {
                 let actions = ["viewUser", "changePassword", "createUser", "setAuthenticationRestriction"];
-                Err(self.explain(failure, name, &actions, &model.roles).into())
+                Err(self.explain(failed, name, &actions, &model.roles))
             }
         }
     }
@@ -210,7 +205,7 @@ impl Directory for Server {
             command.insert("writeConcern", majority());
             self.run(command, "giving the user its rights", deadline)
                 .await
-                .map_err(|failure| self.explain(failure, &user.name, &actions, &roles))?;
+                .map_err(|failed| self.explain(failed, &user.name, &actions, &roles))?;
         }
         Ok(())
     }
@@ -244,12 +239,9 @@ fn majority() -> Document {
 
 /// Codes with which servers refuse a field that they do not know: `FailedToParse`, `InvalidOptions`, `CommandNotSupported`,
 /// `NotImplemented`, DocumentDB's own 303, and the command parser's of newer servers.
-fn question_unknown(failure: &Failure) -> bool {
-    matches!(failure.server_code(), Some(9 | 72 | 115 | 238 | 303 | 40_415))
-        || failure
-            .answer
-            .as_ref()
-            .is_some_and(|answer| answer.words.to_ascii_lowercase().contains("unrecognized field"))
+fn question_unknown(failed: &CommandFailure) -> bool {
+    matches!(failed.server_code(), Some(9 | 72 | 115 | 238 | 303 | 40_415))
+        || failed.answer.as_ref().is_some_and(|answer| answer.words.to_ascii_lowercase().contains("unrecognized field"))
 }
 
 /// The action by which a user does to itself what an admin does by `action`.

@@ -3,13 +3,15 @@
 use crate::Mongo;
 use crate::atlas::{Cluster, Project};
 use crate::case::{AtAtlas, AtServer, Case};
-use crate::config::Network;
+use crate::codes::Code;
 use crate::guards;
 use crate::login::{Login, Servers, Session};
 use crate::logins::Places;
 use crate::server::Server;
+use crate::settings::Network;
 use crate::user::{Directory, Scope, User};
 use crate::work::{Work, current_refused};
+use keyturn::codes::{Code as Core, DeclaredCode as _};
 use keyturn::credential::Credential;
 use keyturn::rotation::{Job, Strategy};
 use keyturn::secrets::{CURRENT, Stored};
@@ -74,20 +76,20 @@ impl Mongo {
         places: &'w Places<'w>,
         user: User,
     ) -> Work<'w, D> {
-        Work { config: &self.config, secrets: &self.secrets, job, case, directory, places, user }
+        Work { settings: &self.settings, secrets: &self.secrets, job, case, directory, places, user }
     }
 
     async fn atlas_secret(&self, job: &Job) -> Result<Stored> {
-        let Some(id) = &self.config.atlas.secret else {
+        let Some(id) = &self.settings.atlas.secret else {
             return Err(Error::new(
-                "ATLAS_SECRET_MISSING",
+                Code::AtlasSecretMissing,
                 "The function is not set up for Atlas: ATLAS_SECRET_ID is not set.",
                 "Store a service account's {\"client_id\",\"client_secret\"} in a secret of its own, and set ATLAS_SECRET_ID to its ARN.",
             ));
         };
         self.secrets.read(id, CURRENT, None, job.deadline).await?.ok_or_else(|| {
             Error::new(
-                "ATLAS_SECRET_MISSING",
+                Code::AtlasSecretMissing,
                 format!("The secret {id} (ATLAS_SECRET_ID) does not exist or has no AWSCURRENT value."),
                 "Correct ATLAS_SECRET_ID, or store the credential there.",
             )
@@ -109,7 +111,7 @@ impl Mongo {
     /// Where a cluster is, by the network that the operator chose.
     fn reached(&self, cluster: &Cluster) -> Result<Servers> {
         let connections = &cluster.connections;
-        let text = match &self.config.atlas.network {
+        let text = match &self.settings.atlas.network {
             Network::Public => connections.standard.as_ref(),
             Network::Peering => connections.private.as_ref(),
             Network::Endpoint(id) => {
@@ -119,7 +121,7 @@ impl Mongo {
         };
         let unreachable = |why: &str| {
             Error::new(
-                "CLUSTER_HAS_NO_ADDRESS",
+                Code::ClusterHasNoAddress,
                 format!("Cluster {:?} {why}.", cluster.name),
                 "Correct ATLAS_NETWORK (public, peering, or the id of a private endpoint of this cluster), or wait until the cluster is up; the tag keyturn:hosts names hosts by hand.",
             )
@@ -131,29 +133,20 @@ impl Mongo {
 
     /// The admin secret: the one that the value names, if the operator allows it; else the only one that is allowed.
     async fn admin_secret(&self, at: &AtServer, job: &Job) -> Result<Option<Stored>> {
-        let allowed = &self.config.admin_secret_arns;
+        let allowed = &self.settings.admin_secret_arns;
         let named = match (&at.admin, allowed.as_slice()) {
             (Some(named), _) => named,
             (None, []) => return Ok(None),
             (None, [only]) => only,
             (None, _) => {
                 return Err(Error::new(
-                    "ADMIN_NOT_NAMED",
+                    Code::AdminNotNamed,
                     format!("{} has no key \"masterarn\", and ADMIN_SECRET_ARNS names several.", job.secret_arn),
                     "Add the ARN of the secret that holds the admin of this server: {\"masterarn\": \"arn:aws:secretsmanager:...\"}",
                 ));
             }
         };
-        let stored = self.secrets.read(named, CURRENT, None, job.deadline).await?.ok_or_else(|| {
-            Error::new(
-                "ADMIN_SECRET_MISSING",
-                format!("The admin secret {named} does not exist or has no AWSCURRENT value."),
-                "Correct masterarn (or ADMIN_SECRET_ARNS), or store the admin's credential there.",
-            )
-        })?;
-        // By the ARN it was found under: masterarn may be a name, or an ARN without its six random characters.
-        admin::may_be_used(Some(allowed), &job.secret_arn, &stored.arn)?;
-        Ok(Some(stored))
+        Ok(Some(admin::read(&self.secrets, named, Some(allowed), &job.secret_arn, job.deadline).await?))
     }
 
     async fn as_admin(&self, case: &Case, at: &AtServer, secret: &Stored, job: &Job) -> Result<Server> {
@@ -166,21 +159,14 @@ impl Mongo {
             self.connector.log_in(&at.servers, admin.username(), ADMIN_DATABASE, admin.password(), job.deadline);
         match login.await? {
             Login::Accepted(session) => Ok(Server::as_admin(session, &secret.arn, &case.database)),
-            Login::Partly(why) | Login::Refused(why) => Err(Error::new(
-                "ADMIN_PASSWORD_REFUSED",
-                format!("The admin credential in {} does not log in: {why}.", secret.arn),
-                format!(
-                    "Put the admin's working credential into {}, and see to it that its own rotation works.",
-                    secret.arn
-                ),
-            )),
+            Login::Partly(why) | Login::Refused(why) => Err(admin::password_refused(&secret.arn, &why)),
         }
     }
 
     async fn as_itself(&self, case: &Case, places: &Places<'_>, holders: &[&Credential], job: &Job) -> Result<Session> {
         if case.strategy == Strategy::Alternating {
             return Err(Error::new(
-                "ADMIN_NOT_NAMED",
+                Code::AdminNotNamed,
                 format!("{} alternates between two users, which takes an admin, and none is named.", job.secret_arn),
                 "Set ADMIN_SECRET_ARNS in the function's environment, and \"masterarn\" in the secret.",
             ));
@@ -197,7 +183,7 @@ impl Mongo {
                 }
             }
         }
-        Err(current_refused(&self.config, &self.secrets, places, job, case, &refused).await)
+        Err(current_refused(&self.settings, &self.secrets, places, job, case, &refused).await)
     }
 }
 
@@ -214,7 +200,7 @@ struct Found {
 async fn existing(directory: &impl Directory, case: &Case, job: &Job) -> Result<User> {
     directory.user(&case.current, job.deadline).await?.ok_or_else(|| {
         Error::new(
-            "USER_MISSING",
+            Core::UserMissing,
             format!("There is no user {:?} in {}, which the value of {} is for.", case.current, case.database, job.secret_arn),
             "Correct the secret or its tag keyturn:username, or make the user. A user of another database than admin (AWS's functions take the secret's \"dbname\" for that) is named by the tag keyturn:auth-db.",
         )
@@ -230,7 +216,7 @@ fn in_scope(mut clusters: Vec<Cluster>, user: &User, at: &AtAtlas, job: &Job) ->
     let lost = |scope: &&Scope| scope.kind == "CLUSTER" && clusters.iter().all(|cluster| cluster.name != scope.name);
     if let Some(scope) = user.scopes.iter().find(lost) {
         return Err(Error::new(
-            "CLUSTER_NOT_FOUND",
+            Code::ClusterNotFound,
             format!(
                 "{:?} is limited to {:?}, which Atlas does not list among the clusters of project {}.",
                 user.name, scope.name, at.project
@@ -242,7 +228,7 @@ fn in_scope(mut clusters: Vec<Cluster>, user: &User, at: &AtAtlas, job: &Job) ->
         // Whoever uses it is not at work; it gets the change before it lets anybody in.
         cluster.asleep.is_none_or(|why| {
             tracing::warn!(
-                code = "CLUSTER_LEFT_OUT",
+                code = Code::ClusterLeftOut.name(),
                 cluster = cluster.name,
                 why,
                 "This cluster is not asked whether it accepts the password."
@@ -254,7 +240,7 @@ fn in_scope(mut clusters: Vec<Cluster>, user: &User, at: &AtAtlas, job: &Job) ->
     if let Some(named) = &at.clusters {
         if let Some(stranger) = named.iter().find(|name| clusters.iter().all(|cluster| cluster.name != **name)) {
             return Err(Error::new(
-                "CLUSTER_NOT_FOUND",
+                Code::ClusterNotFound,
                 format!(
                     "The tag keyturn:atlas-clusters of {} names {stranger:?}, which is not among the clusters of {:?} ({of_user}).",
                     job.secret_arn, user.name
@@ -266,7 +252,7 @@ fn in_scope(mut clusters: Vec<Cluster>, user: &User, at: &AtAtlas, job: &Job) ->
     }
     if clusters.is_empty() {
         return Err(Error::new(
-            "CLUSTER_NOT_FOUND",
+            Code::ClusterNotFound,
             format!("There is no cluster in project {} that {:?} may log in to.", at.project, user.name),
             "Correct the user's scopes or the secret's project.",
         ));

@@ -1,19 +1,18 @@
 //! What the server's catalogs say about the roles of a turn. Every login may read all of this.
 
-use crate::causes::Attempt;
 use crate::session::{Parameter, Session};
+use keyturn::failure::Attempt;
 use std::collections::BTreeMap;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-/// The facts of one moment.
+/// What the catalogs said at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Catalog {
     pub(crate) server: ServerFacts,
     pub(crate) roles: BTreeMap<String, Role>,
 }
 
-/// The server's own facts.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerFacts {
     /// As `server_version_num`: 160004 is 16.4.
@@ -30,7 +29,6 @@ pub(crate) struct ServerFacts {
     pub(crate) current_user: String,
 }
 
-/// A role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "the columns of pg_roles")]
 pub(crate) struct Role {

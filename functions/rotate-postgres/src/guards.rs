@@ -1,13 +1,15 @@
-//! What must be true before the admin's power is used. Pure: facts in, verdict out.
+//! What must be true before the admin's power is used. Pure: what was read in, a verdict out.
 //!
 //! Whoever can write a secret decides whose password is reset with whose power. These rules see to it that this is never a
 //! user with more rights than the one they can log in as already.
 
 use crate::catalog::{Catalog, Role};
-use crate::causes::{literal, quoted};
-use crate::config::Config;
+use crate::codes::Code;
+use crate::errors::{literal, quoted};
 use crate::layout::{Base, Turn};
-use crate::place::Server;
+use crate::settings::Settings;
+use keyturn::address::Address;
+use keyturn::codes::Code as Core;
 use keyturn::{Error, Result};
 
 /// How roles are named that give power over the server: PostgreSQL's own and those of RDS.
@@ -22,13 +24,12 @@ const ADMIN_OPTION_NEEDED: i32 = 160_000;
 /// The rotated secret and its admin secret must mean the same server.
 ///
 /// Errors: `ADMIN_OF_ANOTHER_SERVER`.
-pub(crate) fn same_server(config: &Config, current: &Server, admin: &Server) -> Result<()> {
-    let alias = config.host_aliases.iter().any(|pair| pair.alias == *current && pair.server == *admin);
-    if current == admin || alias {
+pub(crate) fn same_server(settings: &Settings, current: &Address, admin: &Address) -> Result<()> {
+    if current == admin || settings.is_alias_of(current, admin) {
         return Ok(());
     }
     Err(Error::new(
-        "ADMIN_OF_ANOTHER_SERVER",
+        Core::AdminOfAnotherServer,
         format!("The secret is for {current}, but its admin secret (masterarn) is for {admin}."),
         format!(
             "Let both name the same host and port. If {current} is a replica, proxy or alias of {admin}, say so to the function: HOST_ALIASES={current}={admin}"
@@ -37,8 +38,6 @@ pub(crate) fn same_server(config: &Config, current: &Server, admin: &Server) -> 
 }
 
 /// The roles of the turn, as the server knows them. Gives back warnings.
-///
-/// Errors: every code of README's section "Roles".
 pub(crate) fn roles(turn: &Turn, admin: &str, catalog: &Catalog) -> Result<Vec<Warning>> {
     names(turn, admin)?;
     let base = base_role(turn, catalog)?;
@@ -74,14 +73,14 @@ pub(crate) fn roles(turn: &Turn, admin: &str, catalog: &Catalog) -> Result<Vec<W
     Ok([own_objects, admin_options].into_iter().flatten().collect())
 }
 
-/// What does not stop the rotation, and somebody should know.
+/// A finding that does not stop the rotation, but that an operator should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Warning {
-    pub(crate) code: &'static str,
+    pub(crate) code: Code,
     pub(crate) says: String,
 }
 
-/// What the user in use owns itself, or makes as itself, the next one cannot work on.
+/// The next user has no rights on objects that the current one owns itself, or makes as itself.
 fn shared_objects(turn: &Turn, current: Option<&Role>, base: Option<&Role>) -> Result<Option<Warning>> {
     let (Some(current), Some(base)) = (current, base) else { return Ok(None) };
     let acts_as_base = current.assumes() == Some(base.assumes().unwrap_or(&base.name));
@@ -102,16 +101,16 @@ fn shared_objects(turn: &Turn, current: Option<&Role>, base: Option<&Role>) -> R
     );
     if refuses {
         // A team that begins with this layout: clients would lose their tables at the first turn.
-        return Err(Error::new("OBJECTS_NOT_SHARED", says, remedy));
+        return Err(Error::new(Code::ObjectsNotShared, says, remedy));
     }
     // What a clone of AWS's function made has been out of its base's reach all along.
-    Ok(Some(Warning { code: "OBJECTS_NOT_SHARED", says: format!("{says} {remedy}") }))
+    Ok(Some(Warning { code: Code::ObjectsNotShared, says: format!("{says} {remedy}") }))
 }
 
 fn names(turn: &Turn, admin: &str) -> Result<()> {
     if turn.pending == admin || turn.current == admin {
         return Err(Error::new(
-            "ADMIN_IS_TARGET",
+            Core::AdminIsTarget,
             format!("The admin {admin:?} is one of the users this secret alternates between."),
             "Use an admin user of its own: CREATE ROLE rotation_admin LOGIN CREATEROLE PASSWORD '...'",
         ));
@@ -123,7 +122,7 @@ fn base_role<'c>(turn: &Turn, catalog: &'c Catalog) -> Result<Option<&'c Role>> 
     let Some(base) = turn.base() else { return Ok(None) };
     catalog.role(base).map(Some).ok_or_else(|| {
         Error::new(
-            "OWNER_MISSING",
+            Code::OwnerMissing,
             format!("There is no role {base:?} for the two users to share."),
             format!("Create it, or correct the secret: CREATE ROLE {} NOLOGIN", quoted(base)),
         )
@@ -135,7 +134,7 @@ fn takes_passwords(role: &Role) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(
-        "IAM_AUTH_ONLY",
+        Code::IamAuthOnly,
         format!("{:?} is a member of rds_iam: RDS then takes IAM tokens from it, and no password.", role.name),
         format!("Rotate nothing (IAM tokens rotate themselves), or REVOKE rds_iam FROM {}", quoted(&role.name)),
     ))
@@ -145,7 +144,7 @@ fn pair(turn: &Turn, current: Option<&Role>, pending: Option<&Role>) -> Result<(
     let (Some(current), Some(pending)) = (current, pending) else {
         let missing = if current.is_none() { &turn.current } else { &turn.pending };
         return Err(Error::new(
-            "USER_MISSING",
+            Core::UserMissing,
             format!("There is no user {missing:?}. In pair layout both users must exist."),
             format!(
                 "CREATE ROLE {} LOGIN with the rights it needs, or add \"owner\" to the secret and let the rotation make it.",
@@ -156,7 +155,7 @@ fn pair(turn: &Turn, current: Option<&Role>, pending: Option<&Role>) -> Result<(
     no_stronger(pending, current, "")?;
     if current.member_of != pending.member_of {
         return Err(Error::new(
-            "PAIR_RIGHTS_DIFFER",
+            Code::PairRightsDiffer,
             format!(
                 "{:?} is a member of [{}], {:?} of [{}]: they are not two logins of one application.",
                 current.name,
@@ -177,7 +176,7 @@ fn member(login: Option<&Role>, turn: &Turn, name: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(
-        "CURRENT_NOT_MEMBER",
+        Code::CurrentNotMember,
         format!("{name:?} is not a member of {base:?}, so nothing says that the two belong together."),
         format!("If they do: GRANT {} TO {}", quoted(base), quoted(name)),
     ))
@@ -190,7 +189,7 @@ fn twin_is_ours(twin: &Role, base: &Role) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(
-        "TWIN_IS_SOMEBODY_ELSE",
+        Code::TwinIsSomebodyElse,
         format!(
             "{:?} exists, is not a member of {:?}, and has memberships, members, objects or rights of its own: it is another application's user.",
             twin.name, base.name
@@ -211,7 +210,7 @@ fn twin_acts_as(twin: &Role, owner: &Role) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(
-        "TWIN_IS_SOMEBODY_ELSE",
+        Code::TwinIsSomebodyElse,
         format!(
             "{:?} is a member of {:?}, but does not act as it: it may be another application's user.",
             twin.name, owner.name
@@ -227,7 +226,7 @@ fn no_member_of_more(twin: &Role, current: &Role, owner: &Role) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(
-        "TWIN_TOO_POWERFUL",
+        Code::TwinTooPowerful,
         format!(
             "{:?} is a member of {}, which {:?} is not. A rotation must not hand that out.",
             twin.name,
@@ -241,7 +240,7 @@ fn no_member_of_more(twin: &Role, current: &Role, owner: &Role) -> Result<()> {
 /// The rotation leaves this user's VALID UNTIL as it is, and no password of it would be accepted.
 pub(crate) fn expired(role: &Role) -> Error {
     Error::new(
-        "PASSWORD_EXPIRED",
+        Code::PasswordExpired,
         format!(
             "VALID UNTIL of {:?} is in the past ({}): no password of it is accepted.",
             role.name,
@@ -265,7 +264,7 @@ fn no_stronger(twin: &Role, base: &Role, admin: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(
-        "TWIN_TOO_POWERFUL",
+        Code::TwinTooPowerful,
         format!(
             "{:?} has what {:?} has not: {}. A rotation must not hand that out.",
             twin.name,
@@ -279,7 +278,7 @@ fn no_stronger(twin: &Role, base: &Role, admin: &str) -> Result<()> {
 fn admin_suffices(turn: &Turn, admin: &str, catalog: &Catalog) -> Result<Option<Warning>> {
     let Some(role) = catalog.role(admin) else {
         return Err(Error::new(
-            "ADMIN_MISSING",
+            Code::AdminMissing,
             format!("The server knows no role {admin:?}, which the admin secret names."),
             "Correct the admin secret.",
         ));
@@ -290,14 +289,14 @@ fn admin_suffices(turn: &Turn, admin: &str, catalog: &Catalog) -> Result<Option<
     let on_rds = role.is_member_of("rds_superuser");
     if !role.creates_roles && !on_rds {
         return Err(Error::new(
-            "ADMIN_LACKS_CREATEROLE",
+            Code::AdminLacksCreaterole,
             format!("The admin {admin:?} has no CREATEROLE."),
             format!("As a superuser: ALTER ROLE {} CREATEROLE", quoted(admin)),
         ));
     }
     if catalog.server.restricts_password_commands && !role.is_member_of("rds_password") {
         return Err(Error::new(
-            "ADMIN_LACKS_RDS_PASSWORD",
+            Code::AdminLacksRdsPassword,
             format!("rds.restrict_password_commands is on, and the admin {admin:?} is not a member of rds_password."),
             format!("GRANT rds_password TO {}", quoted(admin)),
         ));
@@ -315,10 +314,10 @@ fn admin_suffices(turn: &Turn, admin: &str, catalog: &Catalog) -> Result<Option<
     if on_rds {
         // RDS may let an rds_superuser through all the same: the statement itself will tell.
         let says = format!("{says} Should it be refused: {}", grants.join("; "));
-        return Ok(Some(Warning { code: "ADMIN_LACKS_ADMIN_OPTION", says }));
+        return Ok(Some(Warning { code: Code::AdminLacksAdminOption, says }));
     }
     Err(Error::new(
-        "ADMIN_LACKS_ADMIN_OPTION",
+        Code::AdminLacksAdminOption,
         says,
         format!("As whoever made the role, or a superuser: {}", grants.join("; ")),
     ))

@@ -1,10 +1,10 @@
 //! Which of the two users is next, from names alone.
 
+use crate::codes::Code;
+use keyturn::alternation::{base_of, twin_of};
+use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
 use keyturn::{Error, Result};
-
-/// What AWS's own function appends to the base user's name.
-const CLONE_SUFFIX: &str = "_clone";
 
 /// PostgreSQL's limit for names, in bytes (`NAMEDATALEN` - 1). It cuts longer ones off without a word, so that the clone of a
 /// name this long would be the name itself.
@@ -34,7 +34,7 @@ impl Layout {
                 Ok(Self::Owner { users: [a.clone(), b.clone()], owner: owner.to_owned() })
             }
             _ => Err(Error::new(
-                "SECRET_KEY_INVALID",
+                Core::SecretKeyInvalid,
                 "The secret's keys \"usernames\" and \"owner\" do not make a layout.",
                 "Either none of them (clone layout), or \"usernames\": [\"app_a\", \"app_b\"] with \"owner\": \"app\" (a third role that owns the objects), or \"usernames\" alone (pair layout).",
             )),
@@ -46,7 +46,7 @@ impl Layout {
         match self {
             Self::Owner { users: [a, b], owner } => vec![a.clone(), b.clone(), owner.clone(), current.to_owned()],
             Self::Pair { users: [a, b] } => vec![a.clone(), b.clone()],
-            Self::Clone => [Some(current.to_owned()), Some(clone_of(current)), base_of(current).map(str::to_owned)]
+            Self::Clone => [Some(current.to_owned()), Some(twin_of(current)), base_of(current).map(str::to_owned)]
                 .into_iter()
                 .flatten()
                 .collect(),
@@ -70,11 +70,18 @@ impl Layout {
             Self::Clone => match base_of(current) {
                 // A name that merely ends like a clone's is a base of its own: AWS's function resets a stranger's password here.
                 Some(base) if is_clone_of(current, base) => base.to_owned(),
-                _ => clone_of(current),
+                _ => twin_of(current),
             },
             Self::Owner { users, .. } | Self::Pair { users } => self.other(users, current)?.to_owned(),
         };
         self.turn(current, &pending)
+    }
+
+    /// Refuses a name after which there can be no turn, whether it is a clone's or not.
+    ///
+    /// Errors: those of [`Layout::after`].
+    pub(crate) fn check_name(&self, current: &str) -> Result<()> {
+        self.after(current, |_, _| true).or_else(|_| self.after(current, |_, _| false)).map(drop)
     }
 
     /// The turn from `current` to `pending`, as two stored values name them.
@@ -96,7 +103,7 @@ impl Layout {
         for name in [current, pending] {
             if name.len() > LONGEST_NAME {
                 return Err(Error::new(
-                    "NAME_TOO_LONG",
+                    Code::NameTooLong,
                     format!(
                         "User name {name:?} has {} bytes; PostgreSQL cuts names off after {LONGEST_NAME}.",
                         name.len()
@@ -161,18 +168,9 @@ impl Turn {
     }
 }
 
-/// The base a clone is named after.
-pub(crate) fn base_of(name: &str) -> Option<&str> {
-    name.strip_suffix(CLONE_SUFFIX).filter(|base| !base.is_empty())
-}
-
-fn clone_of(name: &str) -> String {
-    format!("{name}{CLONE_SUFFIX}")
-}
-
 fn not_in_pair(user: &str, why: &str) -> Error {
     Error::new(
-        "USER_NOT_IN_PAIR",
+        Code::UserNotInPair,
         format!("User {user:?} does not belong to this secret's pair of users: {why}."),
         "Let \"usernames\" name the current user and the one to alternate with.",
     )
@@ -210,8 +208,8 @@ mod tests {
             assert_eq!(Layout::of(&credential).unwrap(), layout);
             let admin = include_str!("../../../infra/examples/secrets/rotate-postgres/admin.json");
             let admin = Credential::parse(admin.to_owned().into(), "the admin's example").unwrap();
-            let server = |credential| Place::of(credential, "the example").unwrap().server;
-            assert_eq!(server(&credential), server(&admin), "{layout:?}");
+            let address = |credential| Place::of(credential, "the example").unwrap().address;
+            assert_eq!(address(&credential), address(&admin), "{layout:?}");
             assert!(credential.master_arn().is_some(), "{layout:?}");
         }
     }

@@ -1,13 +1,36 @@
 //! testSecret's proof: a fresh login with the pending credential is who it should be and may do what it must.
 
 use crate::catalog::{self, Catalog};
-use crate::causes::{self, Attempt, Failure, quoted};
-use crate::layout::{Layout, base_of};
-use crate::session::Session;
+use crate::codes::Code;
+use crate::errors::{self, quoted};
+use crate::layout::Layout;
+use crate::place::Place;
+use crate::postgres::Postgres;
+use crate::session::{Login, Session};
+use keyturn::Result;
+use keyturn::alternation::base_of;
+use keyturn::codes::DeclaredCode as _;
 use keyturn::credential::Credential;
+use keyturn::failure::{Attempt, Failure, Kind, RETRY_FOR};
+use keyturn::rotation::Job;
+use std::time::Duration;
 
-/// Proves the session's identity and rights, then runs the secret's own `testQueries`.
-pub(crate) async fn session(session: &Session, layout: &Layout, pending: &Credential) -> Attempt<()> {
+/// How long a replica may lag behind before a password that the writer knows counts as refused.
+const REPLICA_LAG: Duration = Duration::from_secs(15);
+
+pub(crate) async fn prove(postgres: &Postgres, pending: &Credential, job: &Job) -> Result<()> {
+    let place = Place::of(pending, "The AWSPENDING value")?;
+    let layout = Layout::of(pending)?;
+    let login = Login::new(pending, place);
+    let lagging = postgres.settings.is_alias(&login.place.address);
+    let passing = |failure: &Failure| failure.is_transient() || (lagging && failure.kind == Kind::PasswordRefused);
+    let patience = if lagging { REPLICA_LAG } else { RETRY_FOR };
+    let session = postgres.connector.open_while(&login, job.deadline, patience, passing).await?;
+    Ok(identity_and_rights(&session.until(job.deadline), &layout, pending).await?)
+}
+
+/// Proves who the session is and what it may do, then runs the secret's own `testQueries`.
+async fn identity_and_rights(session: &Session, layout: &Layout, pending: &Credential) -> Attempt<()> {
     let user = pending.username();
     let base = match layout {
         Layout::Owner { owner, .. } => Some(owner.as_str()),
@@ -17,7 +40,7 @@ pub(crate) async fn session(session: &Session, layout: &Layout, pending: &Creden
     let names: Vec<String> = [Some(user), base].into_iter().flatten().map(str::to_owned).collect();
     let actual = session.identify().await?;
     if actual != user {
-        return Err(causes::somebody_else(user, &actual, session.place()));
+        return Err(errors::somebody_else(user, &actual, session.place()));
     }
     let catalog = catalog::read(session, &names, user, base).await?;
     // A name that merely ends like a clone's is nobody's clone, and acts as itself.
@@ -37,7 +60,7 @@ fn rights(catalog: &Catalog, user: &str, base: Option<&str>, session: &Session) 
         && !login.is_some_and(|login| login.inherits_base)
     {
         return Err(Failure::permanent(
-            "MEMBERSHIP_HAS_NO_EFFECT",
+            Code::MembershipHasNoEffect,
             format!("{user:?} has not got the rights of {base:?}."),
             format!("GRANT {} TO {}", quoted(base), quoted(user)),
         ));
@@ -51,7 +74,7 @@ fn rights(catalog: &Catalog, user: &str, base: Option<&str>, session: &Session) 
         // The server only warns at login when a role setting has no effect, and stays the login role: so, too, when a clone's
         // membership is gone, by which it was known as one.
         (Some(wanted), _) if acting != wanted => Err(Failure::permanent(
-            "ROLE_NOT_ASSUMED",
+            Code::RoleNotAssumed,
             format!(
                 "{user:?} should act as {wanted:?} but acts as {acting:?}: what it makes would belong to the wrong role."
             ),
@@ -60,7 +83,7 @@ fn rights(catalog: &Catalog, user: &str, base: Option<&str>, session: &Session) 
         (None, Some(_)) => {
             // A clone that AWS's function made, and no setSecret of ours has seen yet. It works as it always has.
             tracing::warn!(
-                code = "ROLE_NOT_ASSUMED",
+                code = Code::RoleNotAssumed.name(),
                 user,
                 "This user acts as itself: what it makes is its own. The next rotation of it mends that."
             );
@@ -80,7 +103,7 @@ async fn test_query(session: &Session, n: usize, query: &str) -> Attempt<()> {
     session.run("ROLLBACK", "ending a test query").await?;
     result.map_err(|_| {
         Failure::permanent(
-            "TEST_QUERY_FAILED",
+            Code::TestQueryFailed,
             format!(
                 "Query {n} of the secret's \"testQueries\" failed for the pending user in a read-only transaction."
             ),

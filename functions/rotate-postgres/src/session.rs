@@ -1,12 +1,14 @@
 //! A connection to PostgreSQL: verified TLS, a password proof, and every wait bounded.
 
-use crate::causes::{self, Attempt, Phase};
-use crate::config::PasswordHash;
+use crate::errors::{self, Phase};
 use crate::handshake::Guarded;
 use crate::place::Place;
+use crate::settings::PasswordHash;
 use crate::tls::Tls;
 use keyturn::Deadline;
+use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
+use keyturn::failure::{Attempt, Failure, RETRY_FOR, out_of_time, retry};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::cell::Cell;
 use std::pin::Pin;
@@ -47,32 +49,48 @@ impl Connector {
         Self { tls: Tls::new(own_roots), md5_allowed: hash != PasswordHash::Scram }
     }
 
-    /// Logs in, or says how far it came and why it ended there.
+    /// Logs in; passing failures are tried again.
     pub(crate) async fn open(&self, login: &Login, deadline: Deadline) -> Attempt<Session> {
+        self.open_while(login, deadline, RETRY_FOR, Failure::is_transient).await
+    }
+
+    /// Logs in; `passing` failures are tried again for `patience`.
+    pub(crate) async fn open_while(
+        &self,
+        login: &Login,
+        deadline: Deadline,
+        patience: Duration,
+        passing: impl Fn(&Failure) -> bool,
+    ) -> Attempt<Session> {
+        retry(deadline, patience, passing, async |deadline| self.open_once(login, deadline).await).await
+    }
+
+    /// Logs in, or says how far it came and why it ended there.
+    pub(crate) async fn open_once(&self, login: &Login, deadline: Deadline) -> Attempt<Session> {
         let deadline = deadline.at_most(CONNECT);
         let limit = deadline.remaining();
         if limit.is_zero() {
-            return Err(causes::out_of_time(&login.place));
+            return Err(out_of_time(&login.place.address));
         }
         let phase = Rc::new(Cell::new(Phase::Lookup));
         match deadline.bound(self.connect(login, &phase, deadline)).await {
             Ok(result) => result,
-            Err(_) => Err(causes::silent(&login.place, phase.get(), limit)),
+            Err(_) => Err(errors::silent(&login.place, phase.get(), limit)),
         }
     }
 
     async fn connect(&self, login: &Login, phase: &Rc<Cell<Phase>>, deadline: Deadline) -> Attempt<Session> {
-        let server = &login.place.server;
-        let addresses = tokio::net::lookup_host((server.host.as_str(), server.port))
+        let address = &login.place.address;
+        let addresses = tokio::net::lookup_host((address.host.as_str(), address.port))
             .await
-            .map_err(|e| causes::no_address(&login.place, &e.to_string()))?;
+            .map_err(|e| errors::no_address(&login.place, &e.to_string()))?;
         phase.set(Phase::Connect);
         let stream = TcpStream::connect(addresses.collect::<Vec<_>>().as_slice())
             .await
-            .map_err(|e| causes::not_connected(&login.place, &e))?;
+            .map_err(|e| errors::not_connected(&login.place, &e))?;
         phase.set(Phase::TlsRequest);
         let tls = GuardedTls {
-            inner: postgres_native_tls::TlsConnector::new(self.tls.connector()?, &server.host),
+            inner: postgres_native_tls::TlsConnector::new(self.tls.connector()?, &address.host),
             md5_allowed: self.md5_allowed,
             phase: Rc::clone(phase),
         };
@@ -85,7 +103,7 @@ impl Connector {
             .channel_binding(ChannelBinding::Prefer)
             .connect_raw(stream, tls)
             .await
-            .map_err(|e| causes::login(&e, &login.user, &login.place, phase.get()))?;
+            .map_err(|e| errors::login(&e, &login.user, &login.place, phase.get()))?;
         // Ends when the client is dropped; what goes wrong in it surfaces in the client's calls.
         tokio::spawn(async move { connection.await.ok() });
         Ok(Session { client, place: login.place.clone(), deadline })
@@ -164,12 +182,12 @@ impl Session {
         doing: &str,
     ) -> Attempt<T> {
         match self.deadline.bound(call).await {
-            Ok(result) => result.map_err(|e| causes::statement(&e, doing, &self.place)),
-            Err(_) => Err(causes::Failure::permanent(
-                "DATABASE_UNREACHABLE",
+            Ok(result) => result.map_err(|e| errors::statement(&e, doing, &self.place)),
+            Err(_) => Err(Failure::permanent(
+                Core::DatabaseUnreachable,
                 format!(
                     "{} had not answered when the invocation's time was nearly up (while {doing}).",
-                    self.place.server
+                    self.place.address
                 ),
                 "Look for locks on the roles: SELECT pid, query FROM pg_stat_activity WHERE wait_event_type = 'Lock'; give the function a timeout of 30 s or more.",
             )),

@@ -1,5 +1,6 @@
 //! TLS to databases: always, and always with the certificate and the host name verified.
 
+use keyturn::codes::Code as Core;
 use keyturn::{Error, Result};
 use native_tls::{Certificate, TlsConnector};
 use std::sync::OnceLock;
@@ -27,7 +28,7 @@ impl Tls {
         }
         let connector = self.build().map_err(|e| {
             Error::new(
-                "TLS_SETUP_FAILED",
+                Core::TlsSetupFailed,
                 format!("The TLS library refused the root certificates: {e}."),
                 "Check DATABASE_CA_FILE.",
             )

@@ -2,6 +2,7 @@
 
 use super::{Alert, cut, failed, harmless, harmless_line};
 use crate::clock::Clock;
+use crate::codes::Code;
 use crate::fields::Fields;
 use crate::http::header::{HeaderMap, HeaderValue};
 use crate::http::{Answer, Base, Client, Http, RateLimit, Request, StatusCode};
@@ -30,7 +31,6 @@ const KEY: usize = 100;
 /// In characters, of a tag ("Getting Started with Tags").
 const TAG: usize = 200;
 
-/// An organization at Datadog.
 pub struct Datadog {
     http: Http,
     api_key: HeaderValue,
@@ -44,7 +44,7 @@ impl Datadog {
     pub fn parse(secret: &SecretString, place: Option<&Base>, client: &Client, clock: &Clock) -> Result<Self> {
         Self::read(secret, place, client, clock).map_err(|problem| {
             Error::new(
-                "DATADOG_SECRET_INVALID",
+                Code::DatadogSecretInvalid,
                 format!("Datadog's secret cannot be used: {problem}."),
                 "Store {\"api_key\":\"...\",\"site\":\"datadoghq.eu\"}: aws secretsmanager put-secret-value --secret-id <id> --secret-string file://datadog.json",
             )

@@ -2,6 +2,7 @@
 
 use super::{Alert, cut, failed, harmless, harmless_line};
 use crate::clock::Clock;
+use crate::codes::Code;
 use crate::fields::Fields;
 use crate::http::header::HeaderMap;
 use crate::http::{Base, Client, Http, RateLimit, Request, StatusCode};
@@ -28,7 +29,7 @@ impl Slack {
     pub fn parse(secret: &SecretString, client: &Client, clock: &Clock) -> Result<Self> {
         Self::read(secret, client, clock).map_err(|problem| {
             Error::new(
-                "SLACK_SECRET_INVALID",
+                Code::SlackSecretInvalid,
                 format!("Slack's secret cannot be used: {problem}."),
                 "Store {\"webhook_url\":\"https://hooks.slack.com/services/...\"}: aws secretsmanager put-secret-value --secret-id <id> --secret-string file://slack.json",
             )

@@ -31,7 +31,7 @@ pub(super) struct Leaf<'t> {
 
 impl<'t> Members<'t> {
     /// Reads an object; the text must be one JSON value without text around it.
-    pub fn of(object: &'t str) -> serde_json::Result<Self> {
+    pub(super) fn of(object: &'t str) -> serde_json::Result<Self> {
         serde_json::from_str(object)
     }
 }

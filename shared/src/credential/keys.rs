@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::document::{Members, decode, elements, kind, position, span};
+use crate::codes::Code;
 use crate::{Error, Result};
 
 /// The keys with a meaning of their own. Only `username` and `password` ever change; their copies sit under other keys.
@@ -33,7 +34,7 @@ pub(super) struct Keys<'t> {
 
 impl<'t> Keys<'t> {
     /// Refuses a key that is there twice: which of the two counts depends on who reads it.
-    pub fn new(what: &'t str, text: &str, Members(members): Members<'t>) -> Result<Self> {
+    pub(super) fn new(what: &'t str, text: &str, Members(members): Members<'t>) -> Result<Self> {
         let mut seen = HashSet::new();
         for (key, value) in &members {
             if !seen.insert(key) {
@@ -47,7 +48,7 @@ impl<'t> Keys<'t> {
     fn required(&self, key: &str) -> Result<Zeroizing<String>> {
         let raw = self.raw(key).ok_or_else(|| {
             Error::new(
-                "SECRET_KEY_MISSING",
+                Code::SecretKeyMissing,
                 format!("In {}, key \"{key}\" is missing.", self.what),
                 format!("Add \"{key}\" to the secret's JSON."),
             )
@@ -57,7 +58,7 @@ impl<'t> Keys<'t> {
     }
 
     /// A name or address: a string without control characters, absent when null or empty.
-    pub fn name(&self, key: &str) -> Result<Option<String>> {
+    pub(super) fn name(&self, key: &str) -> Result<Option<String>> {
         let Some(value) = self.optional(key) else { return Ok(None) };
         let value = self.string(key, value)?;
         self.refuse_control_characters(key, &value)?;
@@ -65,7 +66,7 @@ impl<'t> Keys<'t> {
     }
 
     /// Like [`Keys::name`], but the empty string is refused: it would not mean "not set" to other readers of the secret.
-    pub fn non_empty_name(&self, key: &str) -> Result<Option<String>> {
+    pub(super) fn non_empty_name(&self, key: &str) -> Result<Option<String>> {
         let name = self.name(key)?;
         match (&name, self.optional(key)) {
             (None, Some(_)) => Err(self.invalid(key, "is empty")),
@@ -74,22 +75,22 @@ impl<'t> Keys<'t> {
     }
 
     /// The first of these keys that is there; the first of all where none is.
-    pub fn first(&self, keys: &'static [&'static str]) -> &'static str {
+    pub(super) fn first(&self, keys: &'static [&'static str]) -> &'static str {
         let there = keys.iter().copied().find(|key| self.has(key));
         there.or_else(|| keys.first().copied()).unwrap_or_default()
     }
 
-    pub fn has(&self, key: &str) -> bool {
+    pub(super) fn has(&self, key: &str) -> bool {
         self.optional(key).is_some()
     }
 
-    pub fn username(&self, key: &str) -> Result<String> {
+    pub(super) fn username(&self, key: &str) -> Result<String> {
         let username = self.required(key)?;
         self.refuse_control_characters(key, &username)?;
         Ok(username.to_string())
     }
 
-    pub fn password(&self, key: &str) -> Result<SecretString> {
+    pub(super) fn password(&self, key: &str) -> Result<SecretString> {
         let password = self.required(key)?;
         if password.contains('\0') {
             return Err(self.invalid(key, "holds a NUL character, which no database accepts"));
@@ -98,7 +99,7 @@ impl<'t> Keys<'t> {
     }
 
     /// A TCP port, as a number (5432, 5432.0) or in a string ("5432").
-    pub fn port(&self) -> Result<Option<u16>> {
+    pub(super) fn port(&self) -> Result<Option<u16>> {
         let Some(raw) = self.optional("port") else { return Ok(None) };
         let port = match kind(raw) {
             // A whole float prints without a fraction, so that one integer parser decides for all number forms.
@@ -113,7 +114,7 @@ impl<'t> Keys<'t> {
     }
 
     /// The two alternating users.
-    pub fn usernames(&self) -> Result<Option<Vec<String>>> {
+    pub(super) fn usernames(&self) -> Result<Option<Vec<String>>> {
         let Some(names) = self.strings("usernames")? else { return Ok(None) };
         for name in &names {
             self.refuse_control_characters("usernames", name)?;
@@ -124,7 +125,7 @@ impl<'t> Keys<'t> {
         }
     }
 
-    pub fn test_queries(&self) -> Result<Vec<String>> {
+    pub(super) fn test_queries(&self) -> Result<Vec<String>> {
         let queries = self.strings("testQueries")?.unwrap_or_default();
         if queries.iter().any(|query| query.contains('\0')) {
             return Err(self.invalid("testQueries", "holds a NUL character"));
@@ -165,7 +166,7 @@ impl<'t> Keys<'t> {
 
     fn wrong_type(&self, key: &str, expected: &str, found: &str) -> Error {
         Error::new(
-            "SECRET_KEY_WRONG_TYPE",
+            Code::SecretKeyWrongType,
             format!("In {}, key \"{key}\" must be {expected} but is {found}.", self.what),
             format!("Store \"{key}\" as {expected}."),
         )
@@ -173,7 +174,7 @@ impl<'t> Keys<'t> {
 
     fn invalid(&self, key: &str, problem: &str) -> Error {
         Error::new(
-            "SECRET_KEY_INVALID",
+            Code::SecretKeyInvalid,
             format!("In {}, key \"{key}\" {problem}.", self.what),
             format!("Correct \"{key}\" in the secret's JSON."),
         )
@@ -184,7 +185,7 @@ fn duplicate(what: &str, key: &str, (line, column): (usize, usize)) -> Error {
     // Any other key is content: somebody may have pasted a password where a key belongs.
     let name = KNOWN.iter().find(|known| **known == key).map_or("a key".to_owned(), |known| format!("key \"{known}\""));
     Error::new(
-        "SECRET_KEY_DUPLICATE",
+        Code::SecretKeyDuplicate,
         format!("In {what}, {name} appears a second time, with a value at line {line}, column {column}."),
         "Store the secret with each key once.",
     )

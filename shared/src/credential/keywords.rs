@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use zeroize::Zeroizing;
 
-use super::copies::Change;
+use super::change::Change;
 use super::document::{span, splice};
 
 /// A value as it is written, quotes included, and what it stands for.

@@ -3,6 +3,7 @@
 //! A new value is made by replacing pieces of the old text, so that order, spacing, number forms and unknown keys come
 //! back byte for byte: other readers of the secret may depend on any of them.
 
+mod change;
 mod copies;
 mod document;
 mod keys;
@@ -20,9 +21,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use self::copies::Change;
+use self::change::Change;
 use self::document::{Members, Unwalkable, encode, kind, leaves, position, span, splice};
 use self::keys::{KNOWN, Keys};
+use crate::codes::Code;
 use crate::{Error, Result};
 
 /// Under which keys a secret holds its credential. Of several, the first that is there counts.
@@ -207,7 +209,7 @@ impl Credential {
             if untouched.iter().any(|known| known.contains(&place.start)) {
                 continue;
             }
-            if let Some(new) = change.apply(&leaf) {
+            if let Some(new) = copies::rewrite(&leaf, &change) {
                 replacements.push((place, encode(&new)));
             }
         }
@@ -242,7 +244,7 @@ fn object<'t>(text: &'t str, what: &str) -> Result<Members<'t>> {
         serde_json::from_str::<&RawValue>(text).map_err(|error| not_json(what, error.line(), error.column()))?;
     if !value.get().starts_with('{') {
         return Err(Error::new(
-            "SECRET_NOT_OBJECT",
+            Code::SecretNotObject,
             format!("The text of {what} is {}, not a JSON object.", kind(value.get())),
             "Store the secret as a JSON object with at least the keys \"username\" and \"password\".",
         ));
@@ -253,7 +255,7 @@ fn object<'t>(text: &'t str, what: &str) -> Result<Members<'t>> {
 
 fn not_json(what: &str, line: usize, column: usize) -> Error {
     Error::new(
-        "SECRET_NOT_JSON",
+        Code::SecretNotJson,
         format!("The text of {what} is not JSON: it breaks at line {line}, column {column}."),
         "Store the secret as a JSON object with at least the keys \"username\" and \"password\".",
     )
@@ -266,7 +268,7 @@ fn unwalkable(problem: &Unwalkable, text: &str, what: &str) -> Error {
     };
     let (line, column) = position(text, *offset);
     Error::new(
-        "SECRET_NOT_JSON",
+        Code::SecretNotJson,
         format!("The JSON of {what} {problem}, in the value that starts at line {line}, column {column}."),
         "Store the secret as a flat JSON object.",
     )

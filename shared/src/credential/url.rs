@@ -8,7 +8,7 @@ use std::ops::Range;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use zeroize::Zeroizing;
 
-use super::copies::Change;
+use super::change::Change;
 use super::document::{span, splice};
 
 /// Everything but RFC 3986's unreserved characters: right in user-info and in a query, whoever decodes it.

@@ -45,7 +45,6 @@ impl Base {
         }
     }
 
-    /// The host's name.
     #[must_use]
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()

@@ -1,5 +1,6 @@
 //! The event Secrets Manager sends, read strictly.
 
+use crate::codes::Code;
 use crate::{Error, Result};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -19,7 +20,6 @@ pub enum Step {
 }
 
 impl Step {
-    /// All four, in order.
     pub const ALL: [Self; 4] = [Self::Create, Self::Set, Self::Test, Self::Finish];
 
     /// As the event spells it.
@@ -45,7 +45,6 @@ impl fmt::Display for Step {
 /// `aws_lambda_events` has a type for it too, with a free string for the step and no `RotationToken`.
 #[derive(Clone, Debug)]
 pub struct RotationEvent {
-    /// What to do.
     pub step: Step,
     /// The ARN of the secret to rotate.
     pub secret: String,
@@ -66,7 +65,7 @@ impl RotationEvent {
         let token = field(event, "ClientRequestToken")?.ok_or_else(|| invalid("ClientRequestToken", "is missing"))?;
         let step = Step::ALL.into_iter().find(|s| s.name() == step).ok_or_else(|| {
             Error::new(
-                "EVENT_UNKNOWN_STEP",
+                Code::EventUnknownStep,
                 format!("The event's Step is {step:?}."),
                 "It must be one of createSecret, setSecret, testSecret, finishSecret.",
             )
@@ -98,7 +97,7 @@ fn field<'e>(event: &'e Value, name: &str) -> Result<Option<&'e str>> {
 
 fn invalid(name: &str, problem: &str) -> Error {
     Error::new(
-        "EVENT_INVALID",
+        Code::EventInvalid,
         format!("The event is not a rotation event: {name} {problem}."),
         "It must be an object with the strings Step, SecretId and ClientRequestToken, as Secrets Manager sends it; events/ has examples.",
     )

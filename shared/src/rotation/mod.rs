@@ -4,140 +4,32 @@
 //! rotation that fails is called again from the start, several times, so every step may meet what an earlier try left.
 
 mod event;
+mod job;
+mod report;
 mod stage;
+mod target;
 
 pub use event::{RotationEvent, Step};
+pub use job::Job;
+pub use report::{Outcome, Report};
+pub use target::{Strategy, Target};
 
-use crate::audit;
+use crate::codes::Code;
 use crate::credential::Credential;
+use crate::failure::pauses;
 use crate::password::PasswordPolicy;
 use crate::secrets::{CURRENT, Moved, PENDING, Put, Secrets, Stored};
-use crate::{Deadline, Error, Result};
-use secrecy::{ExposeSecret as _, SecretString};
-use serde::Serialize;
+use crate::{Deadline, Error, Result, defect};
+use backon::Retryable as _;
+use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use stage::Stage;
-use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
 /// How long a value that the labels promise may still be missing: reads lag behind writes for a moment.
 const READ_LAG: Duration = Duration::from_secs(3);
-
-/// What one invocation is about.
-#[derive(Debug)]
-pub struct Job {
-    /// The full ARN of the secret being rotated.
-    pub secret_arn: String,
-    /// The secret's tags.
-    pub tags: HashMap<String, String>,
-    /// When the invocation has to be over.
-    pub deadline: Deadline,
-    overrides: RefCell<BTreeSet<&'static str>>,
-}
-
-impl Job {
-    /// About this secret.
-    pub fn of(
-        secret_arn: impl Into<String>,
-        tags: impl IntoIterator<Item = (String, String)>,
-        deadline: Deadline,
-    ) -> Self {
-        let tags = tags.into_iter().collect();
-        Self { secret_arn: secret_arn.into(), tags, deadline, overrides: RefCell::default() }
-    }
-
-    /// A guard would have refused this, had the operator not set `setting`. The audit line names it.
-    pub fn overridden(&self, setting: &'static str) {
-        self.overrides.borrow_mut().insert(setting);
-    }
-
-    /// The settings that allowed something so far.
-    #[must_use]
-    pub fn overrides(&self) -> Vec<&'static str> {
-        self.overrides.borrow().iter().copied().collect()
-    }
-}
-
-/// Whose password a rotation changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strategy {
-    /// Two users take turns: the one in use is never touched, and clients notice nothing.
-    Alternating,
-    /// One user: from the change on, clients that still have the old password are refused.
-    Fixed,
-}
-
-/// The system whose password is rotated.
-#[expect(async_fn_in_trait, reason = "used with concrete types on one thread; nobody needs these futures to be Send")]
-pub trait Target {
-    /// Reads a value of the secret; `what` says in errors which one. Targets with secrets of another shape than AWS's say so here.
-    fn read(&self, text: SecretString, what: &str, _job: &Job) -> Result<Credential> {
-        Credential::parse(text, what)
-    }
-
-    /// Whose password is changed.
-    fn strategy(&self, _job: &Job) -> Result<Strategy> {
-        Ok(Strategy::Alternating)
-    }
-
-    /// Decides which user the pending value is for. Refuses here whatever can be refused: nothing has been written yet.
-    async fn propose(&self, current: &Credential, job: &Job) -> Result<String>;
-
-    /// Says in which way `pending` cannot be what follows `current` (another host, a foreign user); `None` when it can.
-    fn mismatch(&self, current: &Credential, pending: &Credential, job: &Job) -> Option<String>;
-
-    /// Makes `pending` valid in the system and gives back what it changed, in words. Must be safe to repeat. Asks `still`
-    /// last of all before the change takes effect: waiting may have taken so long that the rotation is not this one any more.
-    async fn set(
-        &self,
-        current: &Credential,
-        pending: &Credential,
-        job: &Job,
-        still: impl AsyncFn() -> Result<()>,
-    ) -> Result<Vec<String>>;
-
-    /// Proves, on a fresh connection, that `pending` logs in as who it should and may do what it must.
-    async fn test(&self, pending: &Credential, job: &Job) -> Result<()>;
-}
-
-/// How a step ended well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// createSecret stored a new pending value.
-    PendingCreated,
-    /// createSecret found the pending value of an earlier try.
-    PendingKept,
-    /// setSecret made the pending value valid.
-    PasswordSet,
-    /// testSecret proved it.
-    PendingProven,
-    /// finishSecret made it current.
-    Finished,
-    /// The rotation was over before this step began.
-    AlreadyCurrent,
-}
-
-/// What a step did: the function's answer and its log line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// The step's name.
-    pub step: &'static str,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// The user the pending value is for, where the step had to know.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// What was changed in the system, in words.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub changes: Vec<String>,
-    /// The settings by which the operator allowed what a guard would have refused.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub overrides: Vec<&'static str>,
-}
 
 /// A rotation function: Secrets Manager on one side, the target on the other.
 #[derive(Debug)]
@@ -170,8 +62,8 @@ impl<T: Target> Rotation<T> {
                 );
                 async {
                     // Boxed: the SDK's futures nest so deep that the compiler's limits are met otherwise.
-                    let result = Box::pin(self.step(&event, deadline)).await;
-                    audit::step_ended(self.function, &result, started.elapsed());
+                    let result = Box::pin(defect::caught(self.step(&event, deadline))).await;
+                    report::ended(self.function, &result, started.elapsed());
                     result
                 }
                 .instrument(span)
@@ -179,7 +71,7 @@ impl<T: Target> Rotation<T> {
             }
             Err(error) => {
                 let result = Err(error);
-                audit::step_ended(self.function, &result, started.elapsed());
+                report::ended(self.function, &result, started.elapsed());
                 result
             }
         }
@@ -202,7 +94,7 @@ impl<T: Target> Rotation<T> {
         if let Some(pending) = pending {
             return self.kept(event, &job, &current, &pending);
         }
-        let username = self.target.propose(&current, &job).await?;
+        let username = self.target.plan(&self.target.survey(&current, &job).await?, &job)?;
         let pending = current.with(&username, &self.passwords.generate()?)?;
         // Safe to repeat: a second value for this token is refused, and then the first one counts.
         let put = self.secrets.put_pending(
@@ -237,7 +129,7 @@ impl<T: Target> Rotation<T> {
         };
         let pending = self.consistent(event, &job, &current, &pending)?;
         let still = async || self.unmoved(event, &stage, deadline).await;
-        let changes = self.target.set(&current, &pending, &job, still).await?;
+        let changes = self.target.apply(&current, &pending, &job, still).await?;
         Ok(Report { changes, ..done(event, Outcome::PasswordSet, pending.username(), &job) })
     }
 
@@ -248,7 +140,7 @@ impl<T: Target> Rotation<T> {
             return Ok(());
         }
         Err(Error::new(
-            "CURRENT_MOVED",
+            Code::CurrentMoved,
             format!(
                 "AWSCURRENT of {} was moved while setSecret was at work, which stopped before its next change.",
                 event.secret
@@ -274,7 +166,7 @@ impl<T: Target> Rotation<T> {
         };
         let job = Job::of(description.arn, description.tags, deadline);
         let pending = self.parse_pending(event, &pending, &job)?;
-        self.target.test(&pending, &job).await?;
+        self.target.prove(&pending, &job).await?;
         Ok(done(event, Outcome::PendingProven, pending.username(), &job))
     }
 
@@ -292,7 +184,7 @@ impl<T: Target> Rotation<T> {
         match stage::judge(&description, &event.token)? {
             Stage::Finished => Ok(report(event, Outcome::Finished)),
             Stage::Pending { current: now } => Err(Error::new(
-                "CURRENT_MOVED",
+                Code::CurrentMoved,
                 format!(
                     "AWSCURRENT of {} was to move from version {current} to {}, but is on version {} now: someone else moved it.",
                     event.secret,
@@ -326,34 +218,38 @@ impl<T: Target> Rotation<T> {
     }
 
     async fn pending_when_visible(&self, event: &RotationEvent, deadline: Deadline) -> Result<Stored> {
+        let (secret, token) = (&event.secret, &event.token);
         let until = deadline.at_most(READ_LAG);
-        let mut pause = Duration::from_millis(50);
-        loop {
-            if let Some(pending) = self.secrets.read(&event.secret, PENDING, Some(&event.token), deadline).await? {
-                return Ok(pending);
-            }
-            if until.remaining().is_zero() {
-                return Err(Error::new(
-                    "PENDING_HAS_NO_VALUE",
+        let read = || async {
+            let found = self.secrets.read(secret, PENDING, Some(token), deadline).await.map_err(Some)?;
+            found.ok_or(None)
+        };
+        // `None` stands for "not visible yet".
+        let found = read
+            .retry(pauses())
+            .when(|error: &Option<Error>| error.is_none() && !until.remaining().is_zero())
+            .adjust(|_, pause| pause.map(|pause| pause.min(until.remaining())))
+            .await;
+        found.map_err(|error| {
+            error.unwrap_or_else(|| {
+                Error::new(
+                    Code::PendingHasNoValue,
                     format!(
-                        "Version {} of {} is labelled AWSPENDING but holds no value: createSecret has not run for it.",
-                        event.token, event.secret
+                        "Version {token} of {secret} is labelled AWSPENDING but holds no value: createSecret has not run for it."
                     ),
                     format!(
-                        "Let Secrets Manager run all four steps: aws secretsmanager rotate-secret --secret-id {}",
-                        event.secret
+                        "Let Secrets Manager run all four steps: aws secretsmanager rotate-secret --secret-id {secret}"
                     ),
-                ));
-            }
-            tokio::time::sleep(pause.min(until.remaining())).await;
-            pause *= 2;
-        }
+                )
+            })
+        })
     }
 
     fn parse_pending(&self, event: &RotationEvent, pending: &Stored, job: &Job) -> Result<Credential> {
         let what = format!("the AWSPENDING value of {}", event.secret);
-        self.target.read(pending.text.clone(), &what, job).map_err(|e| {
-            Error::new(e.code(), e.message(), format!("{} {}", e.remedy(), self.clear_pending(event, job)))
+        self.target.read(pending.text.clone(), &what, job).map_err(|error| {
+            let remedy = format!("{} {}", error.remedy(), self.clear_pending(event, job));
+            error.with_remedy(remedy)
         })
     }
 
@@ -384,7 +280,7 @@ impl<T: Target> Rotation<T> {
         match self.target.strategy(job)? {
             Strategy::Alternating if same_user => {
                 return Err(Error::new(
-                    "PENDING_IS_CURRENT_USER",
+                    Code::PendingIsCurrentUser,
                     format!(
                         "The pending value of {} is for user {:?}, who is in use: labels were moved by hand, or the value was copied. Setting it would cut off every client.",
                         job.secret_arn,
@@ -395,7 +291,7 @@ impl<T: Target> Rotation<T> {
             }
             Strategy::Fixed if pending.password().expose_secret() == current.password().expose_secret() => {
                 return Err(Error::new(
-                    "PENDING_IS_CURRENT_PASSWORD",
+                    Code::PendingIsCurrentPassword,
                     format!(
                         "The pending value of {} has the password that is in use: the value was copied, and nothing would be rotated.",
                         job.secret_arn
@@ -408,7 +304,7 @@ impl<T: Target> Rotation<T> {
         match self.target.mismatch(current, &pending, job) {
             None => Ok(pending),
             Some(difference) => Err(Error::new(
-                "PENDING_MISMATCH",
+                Code::PendingMismatch,
                 format!("The pending value of {} does not follow the current one: {difference}.", job.secret_arn),
                 self.clear_pending(event, job),
             )),
@@ -431,7 +327,7 @@ fn done(event: &RotationEvent, outcome: Outcome, user: &str, job: &Job) -> Repor
 
 fn no_current(secret: &str) -> Error {
     Error::new(
-        "NO_CURRENT_VALUE",
+        Code::NoCurrentValue,
         format!("{secret} has no value labelled AWSCURRENT."),
         format!(
             "Store a working credential first: aws secretsmanager put-secret-value --secret-id {secret} --secret-string file://secret.json"

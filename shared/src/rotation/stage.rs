@@ -1,5 +1,6 @@
 //! Where a rotation stands, from the labels alone.
 
+use crate::codes::Code;
 use crate::secrets::{CURRENT, Description, PENDING};
 use crate::{Error, Result};
 
@@ -22,7 +23,7 @@ pub(super) fn judge(description: &Description, token: &str) -> Result<Stage> {
     let arn = &description.arn;
     if description.rotation_enabled == Some(false) {
         return Err(Error::new(
-            "ROTATION_DISABLED",
+            Code::RotationDisabled,
             format!("Rotation is switched off for {arn}."),
             format!(
                 "Switch it on: aws secretsmanager rotate-secret --secret-id {arn} --rotation-lambda-arn <this function> --rotation-rules AutomaticallyAfterDays=30"
@@ -31,7 +32,7 @@ pub(super) fn judge(description: &Description, token: &str) -> Result<Stage> {
     }
     let Some(labels) = description.versions.get(token) else {
         return Err(Error::new(
-            "TOKEN_UNKNOWN",
+            Code::TokenUnknown,
             format!("{arn} has no version {token}."),
             format!("Let Secrets Manager start the rotation: aws secretsmanager rotate-secret --secret-id {arn}"),
         ));
@@ -41,7 +42,7 @@ pub(super) fn judge(description: &Description, token: &str) -> Result<Stage> {
     }
     if !has(labels, PENDING) {
         return Err(Error::new(
-            "TOKEN_NOT_PENDING",
+            Code::TokenNotPending,
             format!(
                 "Version {token} of {arn} is not labelled AWSPENDING: this rotation was abandoned, or another value was put meanwhile."
             ),

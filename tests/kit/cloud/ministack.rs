@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
-use keyturn::Vars;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -30,7 +29,7 @@ impl MiniStack {
             let port = port.to_string();
             let mut command = Command::new(&program);
             command.args(["-m", "ministack"]).current_dir(home).env_clear();
-            command.env("PATH", Vars::environment().text("PATH").unwrap_or_default());
+            command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
             command.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", &port).env("PORT", &port);
             command.env("HOME", home).env("TMPDIR", home).env("S3_DATA_DIR", home.join("s3"));
             command.env("AUTH", "true").env("MINISTACK_ACCOUNT_ID", ACCOUNT);

@@ -20,13 +20,13 @@ use crate::mongo::proxy::MongoProxy;
 use crate::rotator::{Rotator, built, environment};
 use crate::vendors::atlas::{Atlas, Project};
 
-/// The user that changes others' passwords on a server of one's own, with no more rights than README asks for.
+/// The user that changes others' passwords on a server of one's own, with no more rights than the manual asks for.
 pub const ADMIN: &str = "rotation_admin";
 
 /// What `{env}` stands for in this stack's user names.
 pub const ENVIRONMENT: &str = "test";
 
-/// The role at Atlas that README asks for.
+/// The role at Atlas that the manual asks for.
 const ATLAS_ROLE: &str = "GROUP_DATABASE_ACCESS_ADMIN";
 
 /// A running stack. Dropped, all of it is gone.
@@ -306,7 +306,7 @@ impl Builder {
     }
 }
 
-/// What README asks for on a server of one's own: to see users, to change their passwords, and, for taking turns, to make
+/// What the manual asks for on a server of one's own: to see users, to change their passwords, and, for taking turns, to make
 /// them and to hand on the roles of application databases.
 async fn make_admin(mongo: &Mongo, password: &str) -> Result<()> {
     // This server asks for `changeOwnPassword` whoever's password it is; MongoDB asks for `changePassword` here.

@@ -14,6 +14,7 @@ use crate::vendors::{Call, TestClock};
 use anyhow::{Context as _, Result};
 use chrono::{DateTime, Duration, NaiveTime, Utc};
 use keyturn::clock::Clock;
+use keyturn::codes::Code;
 use keyturn::parameters::Parameters;
 use keyturn::secrets::Secrets;
 use keyturn::{Deadline, Vars};
@@ -164,7 +165,11 @@ impl Oncall {
     /// Has the function do what an event asks for, here and now.
     pub async fn event(&self, event: &Value) -> keyturn::Result<Value> {
         let Some(function) = &self.function else {
-            return Err(keyturn::Error::new("NO_FUNCTION", "This stack has no function of its own.", "Start one."));
+            return Err(keyturn::Error::new(
+                Code::InternalDefect,
+                "This stack has no function of its own.",
+                "Start one.",
+            ));
         };
         let report = function.handle(event, Deadline::after(TIMEOUT)).await?;
         Ok(json!(report))

@@ -81,7 +81,7 @@ impl Stack {
         self.postgres.execute(&format!("CREATE ROLE {role} NOLOGIN")).await?;
         self.share(name).await?;
         let password = self.postgres.make_login(&first, &format!("IN ROLE {role}")).await?;
-        // What README asks for: what the first login makes before its own turn comes must belong to the owner too.
+        // What the manual asks for: what the first login makes before its own turn comes must belong to the owner too.
         self.postgres
             .execute(&format!("ALTER ROLE {} SET role = {}", escape_identifier(&first), escape_literal(name)))
             .await?;

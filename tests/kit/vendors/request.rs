@@ -15,11 +15,17 @@ pub(super) fn decoded_path(call: &Call) -> Result<Vec<String>, &'static str> {
     segments.map_err(|_| "the path is not UTF-8")
 }
 
-/// The first query parameter that comes twice, or that is not one of the endpoint's.
-pub(super) fn wrong_parameter<'c>(call: &'c Call, allowed: &[&str]) -> Option<&'c str> {
+/// A query parameter that no correct client sends.
+pub(super) enum WrongParameter<'c> {
+    Twice(&'c str),
+    Unknown(&'c str),
+}
+
+/// The first parameter that comes twice, or that is not one of the endpoint's.
+pub(super) fn wrong_parameter<'c>(call: &'c Call, allowed: &[&str]) -> Option<WrongParameter<'c>> {
     let mut names: Vec<&str> = call.query.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
-    let twice = names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
-    let unknown = || names.iter().find(|name| !allowed.contains(name)).copied();
+    let twice = names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| WrongParameter::Twice(pair[0]));
+    let unknown = || names.iter().copied().find(|name| !allowed.contains(name)).map(WrongParameter::Unknown);
     twice.or_else(unknown)
 }

@@ -2,38 +2,21 @@
 
 use crate::world::{list, on_the_cloud, text};
 use keyturn::metrics::Metric;
-use keyturn_tests::cloud::{Cloud, FUNCTIONS, STACK};
-use keyturn_tests::source;
+use keyturn::settings::{self, Setting};
+use keyturn_tests::cloud::{Cloud, STACK};
+use keyturn_tests::source::{self, functions};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// What stands before a setting's name where the code looks it up.
-const LOOKUPS: [&str; 7] = ["text(", "raw(", "parsed(", "vars,", "flag(", "set(", "vars("];
-
-/// Looked up, and no setting of the template: Lambda's own, and the SDK's for whoever has no deployment.
-const NOT_DEPLOYED: [&str; 2] = ["AWS_LAMBDA_FUNCTION_NAME", "AWS_ENDPOINT_URL_SECRETS_MANAGER"];
-
 #[test]
-fn every_setting_of_the_template_is_read_and_every_one_read_is_in_the_template() {
+fn every_setting_of_the_template_is_declared_and_every_declared_one_is_in_the_template() {
     on_the_cloud(async |cloud| {
-        for function in FUNCTIONS {
-            let name = json!({"FunctionName": Cloud::deployed(function)});
+        for function in functions().unwrap() {
+            let name = json!({"FunctionName": Cloud::deployed(&function)});
             let found = cloud.api.call("lambda", "get_function_configuration", name).await.unwrap();
             let deployed = found["Environment"]["Variables"].as_object().unwrap().keys().cloned();
-            let deployed: BTreeSet<String> = deployed.collect();
-            // Passwords are for rotations.
-            let mut source = source::shipped(&format!("functions/{function}/src")).unwrap();
-            source += &source::read("shared/src/lambda.rs").unwrap();
-            if function != "oncall-sync" {
-                source += &source::read("shared/src/password.rs").unwrap();
-            }
-            assert_eq!(deployed, settings(&source), "{function}");
+            assert_eq!(deployed.collect::<BTreeSet<_>>(), declared(&function), "{function}");
         }
-        // Whatever were looked up in some other way than those known here would be in README's tables all the same.
-        let everything = ["shared/src", "functions"].map(|folder| source::shipped(folder).unwrap()).concat();
-        let found = settings(&everything);
-        let missed: Vec<String> = settings_of_readme().difference(&found).cloned().collect();
-        assert!(missed.is_empty(), "{missed:?}");
     });
 }
 
@@ -56,7 +39,8 @@ fn every_metric_is_watched_and_every_one_watched_is_measured() {
         assert!(!in_datadog.is_empty());
         for word in monitors.to_string().split(|c: char| !c.is_ascii_alphanumeric() && !":-".contains(c)) {
             if let Some(function) = word.strip_prefix("function:") {
-                assert!(FUNCTIONS.iter().any(|name| Cloud::deployed(name).starts_with(function)), "{word}");
+                let functions = functions().unwrap();
+                assert!(functions.iter().any(|name| Cloud::deployed(name).starts_with(function)), "{word}");
             }
         }
         watched.extend(in_datadog);
@@ -65,31 +49,16 @@ fn every_metric_is_watched_and_every_one_watched_is_measured() {
     });
 }
 
-/// The settings that a source looks up.
-fn settings(source: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let parts: Vec<&str> = source.split('"').collect();
-    for pair in parts.windows(2) {
-        let (before, name) = (pair[0].trim_end(), pair[1]);
-        let is_setting = !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
-        if is_setting && LOOKUPS.iter().any(|lookup| before.ends_with(lookup)) && !NOT_DEPLOYED.contains(&name) {
-            found.insert(name.to_owned());
-        }
-    }
-    found
-}
-
-/// The settings in README's tables of variables.
-fn settings_of_readme() -> BTreeSet<String> {
-    let readme = source::read("README.md").unwrap();
-    let mut found = BTreeSet::new();
-    for table in readme.split("| variable | default | meaning |\n|---|---|---|\n").skip(1) {
-        for row in table.lines().take_while(|line| line.starts_with('|')) {
-            let names = row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2);
-            found.extend(names.map(str::to_owned));
-        }
-    }
-    found
+/// The settings that a function declares, by its manual's table (which another test compares with the declarations), but for
+/// those that a deployment does not set.
+fn declared(function: &str) -> BTreeSet<String> {
+    let manual = source::read(&format!("functions/{function}/README.md")).unwrap();
+    let (_, table) = manual.split_once("<!-- settings -->\n").unwrap();
+    let (table, _) = table.split_once("<!-- end of settings -->").unwrap();
+    let names = table.lines().filter_map(|row| Some(row.strip_prefix("| `")?.split_once('`')?.0.to_owned()));
+    let elsewhere = settings::entries::<Setting>().into_iter().filter(|entry| !entry.deployed);
+    let elsewhere: BTreeSet<&str> = elsewhere.map(|entry| entry.name).collect();
+    names.filter(|name| !elsewhere.contains(name.as_str())).collect()
 }
 
 /// The metrics that the queries of Datadog's monitors name, in Datadog's or in our spelling of them.

@@ -1,9 +1,10 @@
 //! The packaged functions rotate: deployed, and on the bare Runtime API.
 
 use crate::world::{list, on_the_cloud};
-use keyturn_tests::cloud::{Cloud, FUNCTIONS};
+use keyturn_tests::cloud::Cloud;
 use keyturn_tests::rotator::Rotator;
 use keyturn_tests::source::checkout;
+use keyturn_tests::source::functions as every_function;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,8 +72,8 @@ fn the_packaged_oncall_sync_runs_on_a_bare_system_without_its_openssl() {
 fn the_deployed_functions_are_the_packaged_ones() {
     on_the_cloud(async |cloud| {
         let functions = cloud.api.call("lambda", "list_functions", json!({})).await.unwrap();
-        for function in FUNCTIONS {
-            let name = Cloud::deployed(function);
+        for function in every_function().unwrap() {
+            let name = Cloud::deployed(&function);
             let deployed = list(&functions["Functions"]).iter().find(|found| found["FunctionName"] == name);
             let deployed = deployed.unwrap_or_else(|| panic!("{name} is not there"));
             let zip = format!("target/lambda/{function}/bootstrap.zip");

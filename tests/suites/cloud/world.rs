@@ -14,13 +14,13 @@ static WORLD: LazyLock<(Runtime, Cloud)> = LazyLock::new(|| {
 });
 
 /// Plays a test on it.
-pub fn on_the_cloud(test: impl AsyncFnOnce(&'static Cloud)) {
+pub(crate) fn on_the_cloud(test: impl AsyncFnOnce(&'static Cloud)) {
     let (runtime, cloud) = &*WORLD;
     runtime.block_on(test(cloud));
 }
 
 /// Waits until it is so.
-pub async fn eventually(what: &str, limit: Duration, mut so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, limit: Duration, mut so: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !so().await {
         assert!(started.elapsed() < limit, "not within {limit:?}: {what}");
@@ -29,7 +29,7 @@ pub async fn eventually(what: &str, limit: Duration, mut so: impl AsyncFnMut() -
 }
 
 /// Waits for the first tick of the schedule. Nobody here ever invokes oncall-sync for a tick.
-pub async fn ticked(cloud: &Cloud) {
+pub(crate) async fn ticked(cloud: &Cloud) {
     let people = [&cloud.ann];
     let is_in = async || cloud.oncall.members(&cloud.shop, &people) == ["ann"];
     eventually("somebody on call comes in", Duration::from_secs(100), is_in).await;
@@ -40,12 +40,12 @@ pub async fn ticked(cloud: &Cloud) {
 
 /// A text of a JSON document.
 #[track_caller]
-pub fn text(value: &Value) -> &str {
+pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
 }
 
 /// A list of a JSON document.
 #[track_caller]
-pub fn list(value: &Value) -> &[Value] {
+pub(crate) fn list(value: &Value) -> &[Value] {
     value.as_array().unwrap_or_else(|| panic!("{value} is no list"))
 }

@@ -71,7 +71,7 @@ pub(super) fn log(stack: &Stack, secrets: &[&str]) -> Vec<Value> {
     let lines: Vec<Value> =
         log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"))).collect();
     assert!(lines.iter().all(Value::is_object), "{log}");
-    assert!(!lines.iter().any(|line| line["code"] == json!("PANIC")), "{log}");
+    assert!(!lines.iter().any(|line| line["code"] == json!("INTERNAL_DEFECT")), "{log}");
     lines
 }
 

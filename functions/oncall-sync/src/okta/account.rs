@@ -1,12 +1,13 @@
 //! What the Okta secret holds: where the organization is, and how calls to it are authorized.
 
-use super::app::{App, secret_value};
+use super::app::App;
 use super::errors;
 use super::jws::Key;
+use crate::codes::Code;
 use keyturn::clock::Clock;
 use keyturn::fields::is_a_name;
 use keyturn::http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
-use keyturn::http::{Answer, Base, Client, Http, RateLimit, Request};
+use keyturn::http::{Answer, Base, Client, Http, RateLimit, Request, sensitive};
 use keyturn::{Deadline, Error, Result};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
@@ -45,7 +46,7 @@ impl Account {
 
     /// Where the organization is.
     #[must_use]
-    pub fn base(&self) -> &Base {
+    pub(crate) fn base(&self) -> &Base {
         self.http.base()
     }
 
@@ -103,7 +104,7 @@ impl Fields {
         let (token, client_id) = (self.text("token")?, self.text("client_id")?);
         match (token, client_id, self.0.get("private_key")) {
             (Some(token), None, None) if !self.0.contains_key("kid") => {
-                let header = secret_value(&format!("SSWS {token}"));
+                let header = sensitive(format!("SSWS {token}"));
                 header.map(Access::Token).map_err(|_| "\"token\" has characters that no token has".to_owned())
             }
             (None, Some(client_id), Some(private_key)) => {
@@ -143,7 +144,7 @@ fn is_okta(host: &str) -> bool {
 
 fn invalid(why: &str) -> Error {
     Error::new(
-        "OKTA_SECRET_INVALID",
+        Code::OktaSecretInvalid,
         format!("The Okta secret is not usable: {why}."),
         "Store {\"org_url\":\"https://<organization>.okta.com\",\"client_id\":\"0oa...\",\"private_key\":<JWK or PEM>} or {\"org_url\":\"...\",\"token\":\"...\"}: aws secretsmanager put-secret-value --secret-id <OKTA_SECRET_ID> --secret-string file://okta.json",
     )

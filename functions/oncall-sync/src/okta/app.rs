@@ -3,16 +3,17 @@
 
 use super::errors;
 use super::jws::{self, Key};
-use chrono::{DateTime, TimeDelta, Utc};
+use crate::codes::Code;
+use chrono::{DateTime, TimeDelta};
 use keyturn::clock::Clock;
 use keyturn::http::header::{ACCEPT, AUTHORIZATION, DATE, HeaderMap, HeaderName, HeaderValue};
-use keyturn::http::{Answer, Http, Request, StatusCode};
+use keyturn::http::{Answer, Http, Request, StatusCode, sensitive};
+use keyturn::oauth::{Grant, TokenCache};
 use keyturn::{Deadline, Error, Result};
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What the calls of this crate need.
 const SCOPES: [&str; 3] = ["okta.groups.read", "okta.groups.manage", "okta.users.read"];
@@ -39,7 +40,7 @@ pub(super) struct App {
     proof_key: Key,
     proof_header: Value,
     clock: Clock,
-    token: tokio::sync::Mutex<Option<Arc<Token>>>,
+    token: TokenCache<Token>,
     heard: Mutex<Heard>,
 }
 
@@ -48,7 +49,6 @@ pub(super) struct Token {
     text: SecretString,
     /// Whether it is of use only together with proofs; Okta says so.
     bound: bool,
-    until: DateTime<Utc>,
 }
 
 /// What the answers so far asked to be put into proofs.
@@ -69,14 +69,6 @@ enum Server<'a> {
     Api(&'a Token),
 }
 
-#[derive(Deserialize)]
-struct TokenAnswer {
-    token_type: String,
-    expires_in: i64,
-    access_token: String,
-    scope: String,
-}
-
 impl App {
     /// With the app's client id, and its private key under the id that Okta knows it by.
     pub(super) fn new(
@@ -88,30 +80,25 @@ impl App {
         let proof_key = Key::ephemeral()?;
         let jwk = proof_key.public_ec_jwk().ok_or("no key for proofs")?;
         let proof_header = json!({"typ": "dpop+jwt", "alg": proof_key.algorithm(), "jwk": jwk});
-        let (token, heard) = (tokio::sync::Mutex::default(), Mutex::default());
+        let (token, heard) = (TokenCache::new(BEFORE_THE_END, clock.clone()), Mutex::default());
         Ok(Self { client_id, key_id, key, proof_key, proof_header, clock, token, heard })
     }
 
-    /// Makes a call to the API with a token, asking for one if there is none. Whoever comes meanwhile waits for it.
+    /// Makes a call to the API with a token, asking for one if there is none.
     pub(super) async fn send(&self, http: &Http, call: &str, request: &Request, deadline: Deadline) -> Result<Answer> {
-        let token = self.token(http, deadline).await?;
+        let token = self.token.get(async || self.ask(http, deadline).await).await?;
         self.exchange(http, Server::Api(&token), call, |_| Ok(request.clone()), deadline).await
     }
 
-    async fn token(&self, http: &Http, deadline: Deadline) -> Result<Arc<Token>> {
-        let mut kept = self.token.lock().await;
-        if let Some(token) = kept.as_ref().filter(|token| self.clock.now() < token.until) {
-            return Ok(Arc::clone(token));
-        }
+    /// A new token, and its life in seconds.
+    async fn ask(&self, http: &Http, deadline: Deadline) -> Result<(Token, i64)> {
         let address = http.base().address(TOKEN_PATH);
-        let ask = |heard: &Heard| self.token_request(&address, heard);
-        let answer = self.exchange(http, Server::Authorization, TOKEN_CALL, ask, deadline).await?;
-        let token = Arc::new(self.token_of(&answer)?);
-        *kept = Some(Arc::clone(&token));
-        Ok(token)
+        let request = |heard: &Heard| self.token_request(&address, heard);
+        token_of(&self.exchange(http, Server::Authorization, TOKEN_CALL, request, deadline).await?)
     }
 
-    /// Makes a call, again while a refusal brings to light what the proof lacked.
+    /// Makes a call, again while a refusal brings to light what the proof lacked. Not a retry of the same: each proof is
+    /// another one, made from what the answer before asked for.
     async fn exchange(
         &self,
         http: &Http,
@@ -162,29 +149,6 @@ impl App {
         ))
     }
 
-    fn token_of(&self, answer: &Answer) -> Result<Token> {
-        if !answer.status.is_success() {
-            return Err(match errors::oauth_error(answer).as_str() {
-                "invalid_scope" => errors::scopes_missing(&SCOPES),
-                "invalid_client" => errors::refused(TOKEN_CALL, answer),
-                _ if answer.status == StatusCode::UNAUTHORIZED => errors::refused(TOKEN_CALL, answer),
-                _ => errors::no_token(TOKEN_CALL, answer),
-            });
-        }
-        let given: TokenAnswer = answer.json().map_err(|failure| errors::unanswered(TOKEN_CALL, &failure))?;
-        let bound = match given.token_type.to_ascii_lowercase().as_str() {
-            "dpop" => true,
-            "bearer" => false,
-            _ => return Err(errors::strange(TOKEN_CALL, "the token is neither of type DPoP nor Bearer")),
-        };
-        let missing = missing_scopes(&given.scope);
-        if !missing.is_empty() {
-            return Err(errors::scopes_missing(&missing));
-        }
-        let lifetime = TimeDelta::seconds(given.expires_in.clamp(0, 86_400));
-        Ok(Token { text: given.access_token.into(), bound, until: self.clock.now() + lifetime - BEFORE_THE_END })
-    }
-
     fn headers(&self, server: Server<'_>, request: &Request, url: &str, heard: &Heard) -> Result<HeaderMap> {
         let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
         let (nonce, token) = match server {
@@ -193,7 +157,7 @@ impl App {
         };
         if let Some(token) = token {
             let scheme = if token.bound { "DPoP" } else { "Bearer" };
-            headers.insert(AUTHORIZATION, secret_value(&format!("{scheme} {}", token.text.expose_secret()))?);
+            headers.insert(AUTHORIZATION, header(format!("{scheme} {}", token.text.expose_secret()))?);
         }
         if token.is_none_or(|token| token.bound) {
             // Okta compares with the address as it reads once decoded (okta-sdk-python issue 541).
@@ -207,7 +171,7 @@ impl App {
                 claims["ath"] = jws::hash(token.text.expose_secret()).into();
             }
             let proof = self.proof_key.sign(&self.proof_header, &claims).map_err(|why| unsigned(&why))?;
-            headers.insert(PROOF, secret_value(&proof)?);
+            headers.insert(PROOF, header(proof)?);
         }
         Ok(headers)
     }
@@ -240,17 +204,30 @@ impl App {
     }
 }
 
-fn missing_scopes(granted: &str) -> Vec<&'static str> {
-    let granted: Vec<_> = granted.split_whitespace().collect();
-    SCOPES.into_iter().filter(|scope| !granted.contains(scope)).collect()
+fn token_of(answer: &Answer) -> Result<(Token, i64)> {
+    if !answer.status.is_success() {
+        return Err(match errors::oauth_error(answer).as_str() {
+            "invalid_scope" => errors::scopes_missing(&SCOPES),
+            "invalid_client" => errors::refused(TOKEN_CALL, answer),
+            _ if answer.status == StatusCode::UNAUTHORIZED => errors::refused(TOKEN_CALL, answer),
+            _ => errors::no_token(TOKEN_CALL, answer),
+        });
+    }
+    let grant: Grant = answer.json().map_err(|failure| errors::unanswered(TOKEN_CALL, &failure))?;
+    let bound = match grant.token_type.to_ascii_lowercase().as_str() {
+        "dpop" => true,
+        "bearer" => false,
+        _ => return Err(errors::strange(TOKEN_CALL, "the token is neither of type DPoP nor Bearer")),
+    };
+    let missing = grant.missing(&SCOPES);
+    if !missing.is_empty() {
+        return Err(errors::scopes_missing(&missing));
+    }
+    Ok((Token { text: grant.access_token.into(), bound }, grant.expires_in))
 }
 
-/// A header value that no log shows.
-pub(super) fn secret_value(text: &str) -> Result<HeaderValue> {
-    let mut value = HeaderValue::from_str(text)
-        .map_err(|_| errors::strange(TOKEN_CALL, "the token has characters that no header takes"))?;
-    value.set_sensitive(true);
-    Ok(value)
+fn header(text: String) -> Result<HeaderValue> {
+    sensitive(text).map_err(|_| errors::strange(TOKEN_CALL, "the token has characters that no header takes"))
 }
 
 fn unique_id() -> Result<String> {
@@ -259,7 +236,7 @@ fn unique_id() -> Result<String> {
 
 fn unsigned(why: &str) -> Error {
     Error::new(
-        "OKTA_SIGNING_FAILED",
+        Code::OktaSigningFailed,
         format!("A call to Okta could not be signed: {why}."),
         "Report it as a defect of Keyturn.",
     )
@@ -282,7 +259,7 @@ mod tests {
     #[test]
     fn a_proof_names_the_call_the_token_and_the_nonce_and_is_used_once() {
         let app = app(Clock::of(|| DateTime::from_timestamp(1_800_000_000, 0).unwrap_or_default()));
-        let token = Token { text: "secret-token".into(), bound: true, until: DateTime::default() };
+        let token = Token { text: "secret-token".into(), bound: true };
         let heard = Heard { api_nonce: Some("n1".to_owned()), token_nonce: Some("n2".to_owned()), ahead: -90 };
         let url = "https://acme.okta.com/api/v1/users/ann%40acme.com";
         let request = Request::get("/api/v1/users/ann%40acme.com?limit=2");
@@ -301,17 +278,10 @@ mod tests {
 
     #[test]
     fn a_bearer_token_goes_without_proof() {
-        let token = Token { text: "t".into(), bound: false, until: DateTime::default() };
+        let token = Token { text: "t".into(), bound: false };
         let request = Request::get("/");
         let made = app(Clock::system()).headers(Server::Api(&token), &request, "u", &Heard::default()).unwrap();
         assert_eq!(made[AUTHORIZATION], "Bearer t");
         assert!(!made.contains_key(PROOF));
-    }
-
-    #[test]
-    fn names_the_scopes_that_are_missing() {
-        assert_eq!(missing_scopes("okta.users.read okta.groups.manage  okta.groups.read x"), [""; 0]);
-        assert_eq!(missing_scopes("okta.groups.manage"), ["okta.groups.read", "okta.users.read"]);
-        assert_eq!(missing_scopes(""), SCOPES);
     }
 }

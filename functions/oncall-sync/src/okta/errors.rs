@@ -1,12 +1,10 @@
 //! What went wrong with a call to Okta, for a person: the call, what came back, and what mends it.
 
+use crate::codes::Code;
 use keyturn::Error;
 use keyturn::http::header::WWW_AUTHENTICATE;
 use keyturn::http::{Answer, Failure, StatusCode};
 use serde::Deserialize;
-
-/// The credential was not taken: whoever sees this code reads it anew once.
-pub(super) const REFUSED: &str = "OKTA_CREDENTIAL_REFUSED";
 
 /// The members of a custom admin role that the calls need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,13 +28,13 @@ impl Permission {
 pub(super) fn unanswered(call: &str, failure: &Failure) -> Error {
     match failure {
         Failure::NotSent(_) | Failure::NoAnswer(_) | Failure::OutOfTime => Error::new(
-            "OKTA_UNREACHABLE",
+            Code::OktaUnreachable,
             format!("{call} at Okta: {failure}."),
             "Nothing to do now: the next tick tries again. If it keeps happening, look at https://status.okta.com and at whether the function has a way to the Internet (in a VPC, a NAT gateway).",
         ),
         Failure::Redirected | Failure::Strange(_) => strange(call, &failure.to_string()),
         Failure::RateLimited => Error::new(
-            "OKTA_THROTTLED",
+            Code::OktaThrottled,
             format!("{call} at Okta: {failure}."),
             "Nothing to do now: the next tick tries again. If it keeps happening, see in Okta (Reports > Rate Limits) what else uses the limit up, or give this credential a higher share.",
         ),
@@ -46,7 +44,7 @@ pub(super) fn unanswered(call: &str, failure: &Failure) -> Error {
 /// An answer that is not what Okta sends; `why` quotes nothing of it.
 pub(super) fn strange(call: &str, why: &str) -> Error {
     Error::new(
-        "OKTA_ANSWER_STRANGE",
+        Code::OktaAnswerStrange,
         format!("{call} at Okta: {why}."),
         "Check that org_url in the Okta secret (or OKTA_ORG_URL) is the organization's own address, and that no proxy answers in its place.",
     )
@@ -55,7 +53,7 @@ pub(super) fn strange(call: &str, why: &str) -> Error {
 /// A list whose pages cannot be followed to the end.
 pub(super) fn endless(call: &str, why: &str) -> Error {
     Error::new(
-        "OKTA_PAGING_STRANGE",
+        Code::OktaPagingStrange,
         format!("{call} at Okta: {why}; a list that may be incomplete is not used."),
         "Check that org_url in the Okta secret (or OKTA_ORG_URL) is the very address that Okta names itself by, custom domain or not, and that the group has fewer than 10,000 members.",
     )
@@ -64,7 +62,7 @@ pub(super) fn endless(call: &str, why: &str) -> Error {
 /// The credential was refused.
 pub(super) fn refused(call: &str, answer: &Answer) -> Error {
     Error::new(
-        REFUSED,
+        Code::OktaCredentialRefused,
         format!("{call} at Okta: the credential was refused ({}).", told(answer)),
         "Store a valid one: aws secretsmanager put-secret-value --secret-id <OKTA_SECRET_ID> --secret-string file://okta.json. An API token ends with its owner's account and after 30 days without use; a service app needs its public key and its client id as they are in Okta.",
     )
@@ -74,7 +72,7 @@ pub(super) fn refused(call: &str, answer: &Answer) -> Error {
 pub(super) fn scopes_missing(missing: &[&str]) -> Error {
     let missing = missing.join(" ");
     Error::new(
-        "OKTA_SCOPE_MISSING",
+        Code::OktaScopeMissing,
         format!("Okta gave the service app a token without the scopes {missing}."),
         format!("Grant them in Okta: Applications > the service app > Okta API Scopes > Grant: {missing}."),
     )
@@ -90,9 +88,9 @@ pub(super) fn status(call: &str, permission: Permission, answer: &Answer) -> Err
             let remedy = format!(
                 "Give the service app (or the token's owner) a custom admin role with {name}, on a resource set that holds this group; where that is so, add the people who may come into it to that set (infra/okta has the calls)."
             );
-            Error::new("OKTA_FORBIDDEN", what, remedy)
+            Error::new(Code::OktaForbidden, what, remedy)
         }
-        StatusCode::CONFLICT => Error::new("OKTA_CONFLICT", what, "Nothing to do: the next tick tries again."),
+        StatusCode::CONFLICT => Error::new(Code::OktaConflict, what, "Nothing to do: the next tick tries again."),
         _ => failed(what),
     }
 }
@@ -104,7 +102,7 @@ pub(super) fn no_token(call: &str, answer: &Answer) -> Error {
 
 fn failed(what: String) -> Error {
     let remedy = "Look the error code up at https://developer.okta.com/docs/reference/error-codes/; Okta's support finds the call by its error id. If it is Okta's fault (5xx), the next tick tries again.";
-    Error::new("OKTA_CALL_FAILED", what, remedy)
+    Error::new(Code::OktaCallFailed, what, remedy)
 }
 
 /// What an error answer says of itself: status, code and id, never its prose, which may name people.

@@ -1,4 +1,4 @@
-//! Okta, as far as group membership goes.
+//! Okta's Management API: groups, their members, and users.
 
 mod account;
 mod app;
@@ -9,11 +9,12 @@ mod people;
 mod stranger;
 
 pub use account::Account;
-pub use people::{Found, Status, User};
+pub(crate) use people::{Found, Status, User};
 
+use crate::codes::Code;
 use crate::ids::{GroupId, OktaId};
-use crate::kept::Kept;
-use crate::look::AT_ONCE;
+use crate::settings::Settings;
+use crate::vendor::{Clients, Vendor};
 use errors::Permission;
 use keyturn::http::header::LINK;
 use keyturn::http::{Answer, Base, Request, StatusCode};
@@ -21,73 +22,67 @@ use keyturn::{Deadline, Error, Result};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
-use tokio::sync::Semaphore;
 
 /// More than 10,000 members in a break-glass group: something else is wrong.
 const MOST_PAGES: usize = 50;
 const ACTIVE: &str = "ACTIVE";
 
-/// The client.
-pub struct Okta {
-    account: Kept<Account>,
-    turns: Semaphore,
+/// The client of one organization at Okta.
+pub(crate) struct Okta {
+    vendor: Vendor<Account>,
 }
 
-/// A group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
-    /// Its id.
-    pub id: GroupId,
+pub(crate) struct Group {
+    pub(crate) id: GroupId,
     /// The name of its profile.
-    pub name: String,
+    pub(crate) name: String,
     /// Its type; people are put by hand or by API into an `OKTA_GROUP` only.
-    pub kind: String,
+    pub(crate) kind: String,
 }
 
 /// Everyone in a group, each once.
-pub type Members = BTreeMap<OktaId, Member>;
+pub(crate) type Members = BTreeMap<OktaId, Member>;
 
-/// Someone in a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    /// Their id.
-    pub id: OktaId,
-    /// Whether they can sign in; people keep their groups while they are suspended.
-    pub active: bool,
-    /// What they sign in with.
-    pub login: String,
+pub(crate) struct Member {
+    pub(crate) id: OktaId,
+    /// Whether the user can sign in; users keep their groups while they are suspended.
+    pub(crate) active: bool,
+    pub(crate) login: String,
 }
 
-/// How putting someone into a group ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Added {
-    /// They are a member, perhaps since before.
+pub(crate) enum Added {
+    /// The user is a member, perhaps since before.
     Done,
-    /// The group or the person does not exist any more.
+    /// The group or the user does not exist any more.
     Gone,
 }
 
-/// How taking someone out of a group ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removed {
-    /// They are no member, perhaps since before.
+pub(crate) enum Removed {
+    /// The user is no member, perhaps since before.
     Done,
-    /// The group or the person does not exist any more: which, [`Okta::group`] tells.
+    /// The group or the user does not exist any more: [`Okta::group`] tells which.
     NotFound,
 }
 
 impl Okta {
-    /// With the credential in this secret.
-    #[must_use]
-    pub fn new(account: Kept<Account>) -> Self {
-        Self { account, turns: Semaphore::new(AT_ONCE) }
+    /// The client of the organization that the settings name.
+    pub(crate) fn new(settings: &Settings, clients: &Clients) -> Self {
+        let org = settings.okta_org.clone();
+        let vendor = Vendor::new(clients, &settings.okta_secret, move |text, client, clock| {
+            Account::parse(text, org.as_ref(), client, clock)
+        });
+        Self { vendor }
     }
 
     /// The group; `None` where there is none of this id.
     ///
     /// # Errors
     /// The `OKTA_*` codes, and those of reading the secret; so for every call here.
-    pub async fn group(&self, id: &GroupId, deadline: Deadline) -> Result<Option<Group>> {
+    pub(crate) async fn group(&self, id: &GroupId, deadline: Deadline) -> Result<Option<Group>> {
         let call = Call::get(format!("/api/v1/groups/{id}"), Permission::ReadGroups);
         let group: Option<WireGroup> = self.read_one(&call, deadline).await?;
         Ok(group.map(|group| Group { id: group.id, name: group.profile.name, kind: group.kind }))
@@ -97,38 +92,38 @@ impl Okta {
     ///
     /// # Errors
     /// `OKTA_PAGING_STRANGE` where the pages lead elsewhere or nowhere.
-    pub async fn members(&self, group: &GroupId, deadline: Deadline) -> Result<Members> {
+    pub(crate) async fn members(&self, group: &GroupId, deadline: Deadline) -> Result<Members> {
         let path = format!("/api/v1/groups/{group}/users?limit=200");
         let people: Vec<WireMember> = self.read_all(Call::get(path, Permission::ReadGroups), deadline).await?;
         let member = |m: WireMember| Member { id: m.id, active: m.status == ACTIVE, login: m.profile.login };
         Ok(people.into_iter().map(member).map(|member| (member.id.clone(), member)).collect())
     }
 
-    /// The groups that a rule fills while it is active: whom we take out of one, the rule puts back.
+    /// The groups that an active rule fills: it would add again whom this function removes.
     ///
     /// # Errors
     /// `OKTA_PAGING_STRANGE` where the pages lead elsewhere or nowhere.
-    pub async fn filled_by_rules(&self, deadline: Deadline) -> Result<BTreeSet<GroupId>> {
+    pub(crate) async fn filled_by_rules(&self, deadline: Deadline) -> Result<BTreeSet<GroupId>> {
         let call = Call::get("/api/v1/groups/rules?limit=50", Permission::ReadGroups);
         let rules: Vec<WireRule> = self.read_all(call, deadline).await?;
         let active = rules.into_iter().filter(|rule| rule.status == ACTIVE);
         Ok(active.flat_map(|rule| rule.actions.assign.groups).collect())
     }
 
-    /// Puts someone into the group. Safe to repeat.
+    /// Adds a user to the group. Safe to repeat: a member stays one.
     ///
     /// # Errors
     /// `OKTA_CONFLICT` where Okta is still busy with that person.
-    pub async fn add(&self, group: &GroupId, user: &OktaId, deadline: Deadline) -> Result<Added> {
+    pub(crate) async fn add(&self, group: &GroupId, user: &OktaId, deadline: Deadline) -> Result<Added> {
         let answer = self.change("PUT", Request::put, group, user, deadline).await?;
         Ok(if answer == StatusCode::NOT_FOUND { Added::Gone } else { Added::Done })
     }
 
-    /// Takes someone out of the group. Safe to repeat.
+    /// Removes a user from the group. Safe to repeat: a user who is no member stays none.
     ///
     /// # Errors
     /// `OKTA_CONFLICT` where Okta is still busy with that person.
-    pub async fn remove(&self, group: &GroupId, user: &OktaId, deadline: Deadline) -> Result<Removed> {
+    pub(crate) async fn remove(&self, group: &GroupId, user: &OktaId, deadline: Deadline) -> Result<Removed> {
         let answer = self.change("DELETE", Request::delete, group, user, deadline).await?;
         Ok(if answer == StatusCode::NOT_FOUND { Removed::NotFound } else { Removed::Done })
     }
@@ -171,7 +166,7 @@ impl Okta {
                 return Err(call.unexpected(&answer));
             }
             all.extend(call.read::<Vec<T>>(&answer)?);
-            let base = self.account.get(deadline).await?.base().clone();
+            let base = self.vendor.account(deadline).await?.base().clone();
             let Some(next) = call.next_page(&base, &answer)? else { return Ok(all) };
             if !seen.insert(next.clone()) {
                 return Err(errors::endless(&call.name, "a next page was named before"));
@@ -181,18 +176,13 @@ impl Okta {
         Err(errors::endless(&call.name, &format!("more than {MOST_PAGES} pages")))
     }
 
-    /// Makes the call; a refused credential is read anew once.
     async fn send(&self, call: &Call, deadline: Deadline) -> Result<Answer> {
-        // Whoever has a turn gives it back by the deadline.
-        let _turn = self.turns.acquire().await;
-        let account = self.account.get(deadline).await?;
-        match account.send(&call.name, &call.request, deadline).await {
-            Err(error) if error.code() == errors::REFUSED => {}
-            Ok(answer) if answer.status == StatusCode::UNAUTHORIZED => {}
-            outcome => return outcome,
-        }
-        self.account.forget(&account).await;
-        self.account.get(deadline).await?.send(&call.name, &call.request, deadline).await
+        let is_refused = |outcome: &Result<Answer>| match outcome {
+            Ok(answer) => answer.status == StatusCode::UNAUTHORIZED,
+            Err(error) => error.is(Code::OktaCredentialRefused),
+        };
+        let send = async |account: &Account| account.send(&call.name, &call.request, deadline).await;
+        self.vendor.call(deadline, is_refused, send).await
     }
 }
 

@@ -14,36 +14,29 @@ const IN_PATHS: &str = "-._~@+'";
 /// No email is longer (RFC 5321).
 const LONGEST_EMAIL: usize = 254;
 
-/// Someone at Okta.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
-    /// Their id.
-    pub id: OktaId,
-    /// What they sign in with; no two people share one.
-    pub login: String,
-    /// Their primary email; several people may share one.
-    pub email: String,
-    /// Whether they can sign in.
-    pub status: Status,
+pub(crate) struct User {
+    pub(crate) id: OktaId,
+    /// No two users share one.
+    pub(crate) login: String,
+    /// The primary email; several users may share one.
+    pub(crate) email: String,
+    pub(crate) status: Status,
 }
 
-/// The state of someone's account.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// They can sign in.
+pub(crate) enum Status {
     Active,
-    /// They cannot, or not now: `SUSPENDED`, `STAGED`, `DEPROVISIONED` and so on.
+    /// Cannot sign in, or not now: `SUSPENDED`, `STAGED`, `DEPROVISIONED` and so on.
     Other(String),
 }
 
-/// How a search ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub(crate) enum Found {
     /// The one it can only be.
     One(User),
-    /// Nobody.
     Nobody,
-    /// More than one: it is not known who is meant.
+    /// It is not known who is meant.
     Several,
 }
 
@@ -52,18 +45,18 @@ impl Okta {
     ///
     /// # Errors
     /// The `OKTA_*` codes, and those of reading the secret; so for every call here.
-    pub async fn user(&self, id: &OktaId, deadline: Deadline) -> Result<Option<User>> {
+    pub(crate) async fn user(&self, id: &OktaId, deadline: Deadline) -> Result<Option<User>> {
         let call = Call::get(format!("/api/v1/users/{id}"), Permission::ReadUsers);
         let user: Option<WireUser> = self.read_one(&call, deadline).await?;
         // Okta takes logins in that place too.
         Ok(user.map(User::from).filter(|user| user.id == *id))
     }
 
-    /// Whoever has this email: the one who also signs in with it, or the only one who has it.
+    /// The user with this email: the one who also signs in with it, or the only one who has it.
     ///
     /// # Errors
     /// As for [`Okta::user`], and `OKTA_PAGING_STRANGE`.
-    pub async fn find(&self, email: &str, deadline: Deadline) -> Result<Found> {
+    pub(crate) async fn find(&self, email: &str, deadline: Deadline) -> Result<Found> {
         if !is_email(email) {
             return Ok(Found::Nobody);
         }
@@ -73,11 +66,11 @@ impl Okta {
         }
     }
 
-    /// Whoever a person means with an Okta id, a full login or an email.
+    /// The user whom a person names by Okta id, full login or email.
     ///
     /// # Errors
     /// As for [`Okta::find`].
-    pub async fn by_login_or_id(&self, text: &str, deadline: Deadline) -> Result<Found> {
+    pub(crate) async fn by_login_or_id(&self, text: &str, deadline: Deadline) -> Result<Found> {
         if !is_email(text) && OktaId::try_from(text).is_err() {
             return Ok(Found::Nobody);
         }
@@ -88,7 +81,7 @@ impl Okta {
         }
     }
 
-    /// Whom Okta has for this id or login. It takes the part before the @ for a login as well, so look at who came.
+    /// The user whom Okta finds by this id or login. It also takes the part before the @ for a login, so the caller compares.
     async fn named(&self, name: &str, deadline: Deadline) -> Result<Option<User>> {
         // Okta does not take every character in a path, however it is encoded (okta-sdk-java pull request 1526).
         if !name.chars().all(|c| c.is_ascii_alphanumeric() || IN_PATHS.contains(c)) {
@@ -104,7 +97,7 @@ impl Okta {
     async fn search(&self, email: &str, deadline: Deadline) -> Result<Found> {
         let path = format!("/api/v1/users?search={}&limit=2", encoded(&by_email(email)));
         let people: Vec<WireUser> = self.read_all(Call::get(path, Permission::ReadUsers), deadline).await?;
-        // Whoever left for good keeps the address, and a search shows them too.
+        // A user who left for good keeps the address, and a search shows those too.
         let people: Vec<WireUser> = people.into_iter().filter(|user| user.status != "DEPROVISIONED").collect();
         let [person] = people.as_slice() else {
             return Ok(if people.is_empty() { Found::Nobody } else { Found::Several });

@@ -1,4 +1,4 @@
-//! Somebody at Okta who is not in a group: the doctor's way to prove a permission without changing anything.
+//! A user who is not in a group: removing that one proves a permission without changing anything (the doctor's check).
 
 use super::errors::Permission;
 use super::{Call, Okta};
@@ -18,7 +18,11 @@ impl Okta {
     ///
     /// # Errors
     /// As for [`Okta::user`].
-    pub async fn somebody_not_in(&self, members: &BTreeSet<OktaId>, deadline: Deadline) -> Result<Option<OktaId>> {
+    pub(crate) async fn somebody_not_in(
+        &self,
+        members: &BTreeSet<OktaId>,
+        deadline: Deadline,
+    ) -> Result<Option<OktaId>> {
         let call = Call::get("/api/v1/users?limit=200", Permission::ReadUsers);
         let answer = self.send(&call, deadline).await?;
         if answer.status != StatusCode::OK {

@@ -1,7 +1,7 @@
 //! Who is on call at this instant, by a fresh reading.
 
 use crate::binding::Binding;
-use crate::ids::{OktaId, PagerDutyId};
+use crate::ids::{OktaId, PersonId};
 use crate::knowledge::{Identity, Reading};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
@@ -13,12 +13,12 @@ pub(super) struct Duty {
     /// People whom Okta knows.
     pub(super) people: BTreeMap<OktaId, OnCall>,
     /// People of whom nobody can say who they are at Okta, with the reason.
-    pub(super) unresolved: BTreeMap<PagerDutyId, String>,
+    pub(super) unresolved: BTreeMap<PersonId, String>,
 }
 
 /// One person's time on call.
 pub(super) struct OnCall {
-    pub(super) pagerduty: PagerDutyId,
+    pub(super) person: PersonId,
     /// The latest end of all their shifts; `None`: no end.
     pub(super) end: Option<DateTime<Utc>>,
 }
@@ -28,20 +28,19 @@ impl Duty {
         let mut duty = Self { read_at: None, people: BTreeMap::new(), unresolved: BTreeMap::new() };
         let Some((shifts, read_at)) = reading.fresh(now) else { return duty };
         duty.read_at = Some(read_at);
-        for shift in shifts.iter().filter(|shift| shift.covers(now) && !binding.placeholders.contains(&shift.pagerduty))
-        {
+        for shift in shifts.iter().filter(|shift| shift.covers(now) && !binding.placeholders.contains(&shift.person)) {
             match &shift.okta {
                 Identity::Unresolved(why) => {
-                    duty.unresolved.insert(shift.pagerduty.clone(), why.clone());
+                    duty.unresolved.insert(shift.person.clone(), why.clone());
                 }
                 Identity::Known(okta) => {
                     let on_call = duty
                         .people
                         .entry(okta.clone())
-                        .or_insert_with(|| OnCall { pagerduty: shift.pagerduty.clone(), end: shift.end });
+                        .or_insert_with(|| OnCall { person: shift.person.clone(), end: shift.end });
                     // No end is the latest of all.
                     on_call.end = on_call.end.zip(shift.end).map(|(one, other)| one.max(other));
-                    on_call.pagerduty = on_call.pagerduty.clone().min(shift.pagerduty.clone());
+                    on_call.person = on_call.person.clone().min(shift.person.clone());
                 }
             }
         }

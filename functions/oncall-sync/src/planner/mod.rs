@@ -7,10 +7,11 @@ mod show;
 #[cfg(test)]
 mod tests;
 
-pub use show::Shown;
+pub(crate) use show::Shown;
 
 use crate::binding::{Binding, Outsiders};
-use crate::ids::{OktaId, PagerDutyId};
+use crate::codes::Code;
+use crate::ids::{OktaId, PersonId};
 use crate::knowledge::{Eligible, Member, Members, Reading};
 use crate::ledger::{Gap, Ledger, Origin, Remembered, Row, Told};
 use chrono::{DateTime, Utc};
@@ -20,46 +21,43 @@ use std::fmt;
 
 /// What shall be done about one binding's group, and what shall be remembered of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Who leaves, to be done first.
-    pub revokes: Vec<Revoke>,
+    pub(crate) revokes: Vec<Revoke>,
     /// Who comes in.
-    pub grants: Vec<Grant>,
+    pub(crate) grants: Vec<Grant>,
     /// What a person should know.
-    pub notices: BTreeSet<Notice>,
+    pub(crate) notices: BTreeSet<Notice>,
     /// The ledger to store before anything is done; `Lost`: there is nothing that could be remembered truly.
-    pub intent: Remembered,
+    pub(crate) intent: Remembered,
 }
 
 /// Somebody who leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Revoke {
-    /// Who.
-    pub okta: OktaId,
-    /// Why.
-    pub reason: Reason,
+pub(crate) struct Revoke {
+    pub(crate) okta: OktaId,
+    pub(crate) reason: Reason,
     /// When they should have left, where there was a time for it.
-    pub due: Option<DateTime<Utc>>,
+    pub(crate) due: Option<DateTime<Utc>>,
     /// It was planned, and told, before.
-    pub again: bool,
+    pub(crate) again: bool,
 }
 
 /// Somebody who comes in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// Who.
-    pub okta: OktaId,
-    /// Who that is at PagerDuty; absent for a grant by hand.
-    pub pagerduty: Option<PagerDutyId>,
+pub(crate) struct Grant {
+    pub(crate) okta: OktaId,
+    /// Who that is at the on-call source; absent for a grant by hand.
+    pub(crate) person: Option<PersonId>,
     /// When their shift, or the grant by hand, ends; absent where the shift has no end.
-    pub shift_end: Option<DateTime<Utc>>,
+    pub(crate) shift_end: Option<DateTime<Utc>>,
     /// It was planned, and told, before.
-    pub again: bool,
+    pub(crate) again: bool,
 }
 
 /// Why somebody leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// The shift is over.
     ShiftEnded,
     /// They were on call without an end, and are not any more.
@@ -83,7 +81,7 @@ pub enum Reason {
 impl Reason {
     /// As logs, alerts and plans say it.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::ShiftEnded => "shift_ended",
             Self::LeftSchedule => "left_schedule",
@@ -106,39 +104,29 @@ impl fmt::Display for Reason {
 
 /// What a person should know, because the plan alone does not mend it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Notice {
+pub(crate) enum Notice {
     /// More people on call, or more grants, than the binding allows: nobody is granted.
     Brake {
-        /// People on call.
         on_call: usize,
         /// Grants that would have been made.
         grants: usize,
     },
     /// Somebody is on call and gets nothing.
-    NotGranted {
-        /// Who, at PagerDuty.
-        pagerduty: PagerDutyId,
-        /// Why.
-        why: String,
-    },
+    NotGranted { person: PersonId, why: String },
     /// Somebody is in the group who was not put there by this function, and stays.
-    Outsider {
-        /// Who.
-        okta: OktaId,
-    },
+    Outsider { okta: OktaId },
     /// There was no ledger.
     LedgerLost,
 }
 
 impl Notice {
-    /// Its stable code.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> Code {
         match self {
-            Self::Brake { .. } => "BRAKE_PULLED",
-            Self::NotGranted { .. } => "ON_CALL_NOT_GRANTED",
-            Self::Outsider { .. } => "OUTSIDER_REPORTED",
-            Self::LedgerLost => "LEDGER_LOST",
+            Self::Brake { .. } => Code::BrakePulled,
+            Self::NotGranted { .. } => Code::OnCallNotGranted,
+            Self::Outsider { .. } => Code::OutsiderReported,
+            Self::LedgerLost => Code::LedgerLost,
         }
     }
 }
@@ -146,9 +134,9 @@ impl Notice {
 impl Notice {
     /// Whom it is about, if anybody.
     #[must_use]
-    pub fn subject(&self) -> &str {
+    pub(crate) fn subject(&self) -> &str {
         match self {
-            Self::NotGranted { pagerduty, .. } => pagerduty.as_str(),
+            Self::NotGranted { person, .. } => person.as_str(),
             Self::Outsider { okta } => okta.as_str(),
             Self::Brake { .. } | Self::LedgerLost => "",
         }
@@ -158,7 +146,7 @@ impl Notice {
 impl Plan {
     /// The ledger to store after these people have left and come in for certain.
     #[must_use]
-    pub fn outcome(
+    pub(crate) fn outcome(
         &self,
         revoked: &BTreeSet<OktaId>,
         granted: &BTreeSet<OktaId>,
@@ -179,7 +167,7 @@ impl Plan {
     /// The same plan with nothing left of it but what was promised before: whoever's shift, or grant by hand, has ended
     /// leaves.
     #[must_use]
-    pub fn only_ends(mut self, now: DateTime<Utc>) -> Self {
+    pub(crate) fn only_ends(mut self, now: DateTime<Utc>) -> Self {
         self.grants.clear();
         let shift_goes_on = |okta: &OktaId| match &self.intent {
             Remembered::Known(ledger) => ledger
@@ -201,14 +189,14 @@ impl Plan {
 
     /// Whether nobody comes or leaves.
     #[must_use]
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.revokes.is_empty() && self.grants.is_empty()
     }
 }
 
 /// Plans for one binding.
 #[must_use]
-pub fn plan(
+pub(crate) fn plan(
     binding: &Binding,
     reading: &Reading,
     members: &Members,
@@ -346,7 +334,7 @@ impl Case<'_> {
                 let confirmed = row.source != Origin::Manual && !self.eligible.excludes(&row.okta);
                 if let Some(on_call) = self.duty.people.get(&row.okta).filter(|_| confirmed) {
                     row.source = Origin::Oncall;
-                    row.pagerduty = Some(on_call.pagerduty.clone());
+                    row.person = Some(on_call.person.clone());
                     row.shift_end = on_call.end;
                     row.expires_at = self.expiry(on_call.end);
                 }
@@ -446,7 +434,7 @@ impl Case<'_> {
                 let shift_is_over = row.shift_end.is_some_and(|end| end <= self.now);
                 // Not over by its expiry, so this is the time after the shift that the binding allows.
                 shift_is_over
-                    || row.pagerduty.as_ref().is_some_and(|id| self.duty.unresolved.contains_key(id))
+                    || row.person.as_ref().is_some_and(|id| self.duty.unresolved.contains_key(id))
                     || next.gap.as_ref().is_some_and(|gap| gap.readings < self.binding.gap_confirm_runs)
             }
         }
@@ -502,7 +490,7 @@ impl Case<'_> {
             .filter(|(okta, _)| !members.contains_key(**okta) && self.eligible.admits(okta))
             .map(|(okta, on_call)| Grant {
                 okta: (*okta).clone(),
-                pagerduty: Some(on_call.pagerduty.clone()),
+                person: Some(on_call.person.clone()),
                 shift_end: on_call.end,
                 again: self.old.told.get(*okta) == Some(&Told::Grant),
             })
@@ -517,11 +505,10 @@ impl Case<'_> {
 
     /// People on call who get nothing, each with the reason.
     fn note_people_without(&self, members: &BTreeMap<OktaId, Member>, notices: &mut BTreeSet<Notice>) {
-        let stays = |id: &PagerDutyId| {
-            self.old.rows.iter().any(|row| row.pagerduty.as_ref() == Some(id) && !row.is_over(self.now))
-        };
-        for (pagerduty, why) in self.duty.unresolved.iter().filter(|(id, _)| !stays(id)) {
-            notices.insert(Notice::NotGranted { pagerduty: pagerduty.clone(), why: why.clone() });
+        let stays =
+            |id: &PersonId| self.old.rows.iter().any(|row| row.person.as_ref() == Some(id) && !row.is_over(self.now));
+        for (person, why) in self.duty.unresolved.iter().filter(|(id, _)| !stays(id)) {
+            notices.insert(Notice::NotGranted { person: person.clone(), why: why.clone() });
         }
         for (okta, on_call) in &self.duty.people {
             let why = match self.eligible {
@@ -533,7 +520,7 @@ impl Case<'_> {
                 }
                 _ => continue,
             };
-            notices.insert(Notice::NotGranted { pagerduty: on_call.pagerduty.clone(), why: why.to_owned() });
+            notices.insert(Notice::NotGranted { person: on_call.person.clone(), why: why.to_owned() });
         }
     }
 
@@ -582,7 +569,7 @@ impl Case<'_> {
     fn row(&self, okta: &OktaId, on_call: &OnCall, intended: bool) -> Row {
         Row {
             okta: okta.clone(),
-            pagerduty: Some(on_call.pagerduty.clone()),
+            person: Some(on_call.person.clone()),
             source: Origin::Oncall,
             granted_at: self.now,
             shift_end: on_call.end,
@@ -595,7 +582,7 @@ impl Case<'_> {
     fn adopted(&self, okta: &OktaId) -> Row {
         Row {
             okta: okta.clone(),
-            pagerduty: None,
+            person: None,
             source: Origin::Adopted,
             granted_at: self.now,
             shift_end: None,

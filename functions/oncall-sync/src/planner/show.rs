@@ -9,23 +9,23 @@ use std::fmt;
 
 /// A plan, with what it was made from.
 #[derive(Debug)]
-pub struct Shown<'a> {
+pub(crate) struct Shown<'a> {
     /// Whose.
-    pub binding: &'a Binding,
+    pub(crate) binding: &'a Binding,
     /// What the source said.
-    pub reading: &'a Reading,
+    pub(crate) reading: &'a Reading,
     /// Who is in the group.
-    pub members: &'a Members,
+    pub(crate) members: &'a Members,
     /// What shall be done.
-    pub plan: &'a Plan,
+    pub(crate) plan: &'a Plan,
     /// When.
-    pub now: DateTime<Utc>,
+    pub(crate) now: DateTime<Utc>,
 }
 
 impl Shown<'_> {
     /// The lines, in an order that does not depend on chance.
     #[must_use]
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let Self { binding, plan, .. } = self;
         let mut lines = vec![format!("{}: group {} ({})", binding.id, binding.group_name, binding.group)];
         lines.push(self.source());
@@ -37,7 +37,7 @@ impl Shown<'_> {
         for grant in &plan.grants {
             let until =
                 grant.shift_end.map_or_else(|| "without an end".to_owned(), |end| format!("until {}", instant(end)));
-            let name = grant.pagerduty.as_ref().map(|id| format!(" as {id}")).unwrap_or_default();
+            let name = grant.person.as_ref().map(|id| format!(" as {id}")).unwrap_or_default();
             lines.push(format!("  grant {}: on call{name} {until}", self.person(&grant.okta)));
         }
         lines.extend(plan.notices.iter().map(|notice| format!("  note: {notice}")));
@@ -51,11 +51,8 @@ impl Shown<'_> {
         match self.reading {
             Reading::Unknown { why } => format!("  source: unknown: {} ({})", why.message(), why.code()),
             Reading::Known { shifts, .. } => {
-                let mut people: Vec<&str> = shifts
-                    .iter()
-                    .filter(|shift| shift.covers(self.now))
-                    .map(|shift| shift.pagerduty.as_str())
-                    .collect();
+                let mut people: Vec<&str> =
+                    shifts.iter().filter(|shift| shift.covers(self.now)).map(|shift| shift.person.as_str()).collect();
                 people.sort_unstable();
                 people.dedup();
                 match people.as_slice() {
@@ -94,7 +91,7 @@ impl fmt::Display for Notice {
                 f,
                 "{on_call} on call and {grants} to be granted is more than max_members or max_new_per_run allows; nobody is granted"
             ),
-            Self::NotGranted { pagerduty, why } => write!(f, "{pagerduty} is on call and gets nothing: {why}"),
+            Self::NotGranted { person, why } => write!(f, "{person} is on call and gets nothing: {why}"),
             Self::Outsider { okta } => write!(f, "{okta} is in the group without being on call, and stays"),
             Self::LedgerLost => {
                 f.write_str("there is no ledger yet, or it was lost; who is in the group is judged by \"adoption\"")

@@ -4,25 +4,27 @@
 use super::call::Call;
 use super::digest::{Challenge, Session};
 use super::errors;
+use crate::codes::Code;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use chrono::TimeDelta;
+use keyturn::clock::Clock;
+use keyturn::codes::DeclaredCode as _;
 use keyturn::fields::Fields;
 use keyturn::http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
-use keyturn::http::{Answer, Http, Request, StatusCode};
-use keyturn::{Deadline, Result, clock};
+use keyturn::http::{Answer, Http, Request, StatusCode, sensitive};
+use keyturn::oauth::{Grant, TokenCache};
+use keyturn::{Deadline, Result};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 const TOKEN_PATH: &str = "/api/oauth/token";
 const TOKEN_CALL: &str = "POST /api/oauth/token";
 const REVOKE_PATH: &str = "/api/oauth/revoke";
 /// A token is given up this long before its end, so that none ends on the way.
-const BEFORE_THE_END: Duration = Duration::from_mins(1);
-/// Atlas says an hour; no more than this is believed.
-const LONGEST: u64 = 24 * 60 * 60;
+const BEFORE_THE_END: TimeDelta = TimeDelta::minutes(1);
 /// Giving a token back must not use up the second that an invocation keeps to report in.
 const LEAVE: Duration = Duration::from_millis(800);
 
@@ -52,12 +54,12 @@ impl Credential {
         Ok(Self::Key { public, private })
     }
 
-    /// The access that it gives, with the token that is kept for it.
+    /// The access that it gives, with the cache of its token.
     pub(super) fn access(self, tokens: &Tokens) -> Access {
         match self {
             Self::Account { id, secret } => {
-                let kept = tokens.of(&id);
-                Access::Account(Account { id, secret, kept })
+                let cache = tokens.of(&id);
+                Access::Account(Account { id, secret, cache })
             }
             Self::Key { public, private } => Access::Key(Key { public, private, rested: Mutex::default() }),
         }
@@ -83,16 +85,14 @@ fn basic(id: &str, secret: &SecretString) -> String {
     format!("Basic {}", STANDARD.encode(format!("{id}:{}", secret.expose_secret())))
 }
 
-/// The token that is kept of one service account. Whoever comes while one is asked for waits for it.
-type Kept = Arc<tokio::sync::Mutex<Option<Arc<Token>>>>;
-
-/// The tokens of all service accounts, by client id.
+/// The access tokens of all service accounts, by client id.
 #[derive(Default)]
-pub(super) struct Tokens(Mutex<HashMap<String, Kept>>);
+pub(super) struct Tokens(Mutex<HashMap<String, Arc<TokenCache<Token>>>>);
 
 impl Tokens {
-    fn of(&self, id: &str) -> Kept {
-        Arc::clone(lock(&self.0).entry(id.to_owned()).or_default())
+    fn of(&self, id: &str) -> Arc<TokenCache<Token>> {
+        let cache = || Arc::new(TokenCache::new(BEFORE_THE_END, Clock::system()));
+        Arc::clone(lock(&self.0).entry(id.to_owned()).or_insert_with(cache))
     }
 }
 
@@ -101,14 +101,6 @@ struct Token {
     text: SecretString,
     /// The same as calls bring it.
     header: HeaderValue,
-    until: SystemTime,
-}
-
-#[derive(Deserialize)]
-struct TokenAnswer {
-    access_token: String,
-    expires_in: u64,
-    token_type: String,
 }
 
 /// How calls are authorized.
@@ -141,7 +133,7 @@ impl Access {
 pub(super) struct Account {
     id: String,
     secret: SecretString,
-    kept: Kept,
+    cache: Arc<TokenCache<Token>>,
 }
 
 impl Account {
@@ -153,44 +145,33 @@ impl Account {
             return Ok(answer);
         }
         // It ended meanwhile, or somebody revoked it.
-        self.forget(&token).await;
+        self.cache.forget(&token).await;
         let token = self.token(http, deadline).await?;
         once(http, call, || Some(Ok(token.header.clone())), deadline).await
     }
 
     async fn token(&self, http: &Http, deadline: Deadline) -> Result<Arc<Token>> {
-        let mut kept = self.kept.lock().await;
-        if let Some(token) = kept.as_ref().filter(|token| now() < token.until) {
-            return Ok(Arc::clone(token));
-        }
-        let token = Arc::new(self.mint(http, deadline).await?);
-        *kept = Some(Arc::clone(&token));
-        Ok(token)
+        self.cache.get(async || self.mint(http, deadline).await).await
     }
 
-    /// Forgets this token; a newer one stays.
-    async fn forget(&self, token: &Arc<Token>) {
-        self.kept.lock().await.take_if(|kept| Arc::ptr_eq(kept, token));
-    }
-
-    async fn mint(&self, http: &Http, deadline: Deadline) -> Result<Token> {
+    /// A new token, and its life in seconds.
+    async fn mint(&self, http: &Http, deadline: Deadline) -> Result<(Token, i64)> {
         let request = Request::post_form(TOKEN_PATH, &[("grant_type", "client_credentials")]);
         let answer = self.post(http, &request, deadline).await?;
         if !answer.status.is_success() {
             return Err(errors::no_token(TOKEN_CALL, &answer));
         }
-        let given: TokenAnswer = answer.json().map_err(|failure| errors::unanswered(TOKEN_CALL, &failure))?;
-        if !given.token_type.eq_ignore_ascii_case("bearer") {
+        let grant: Grant = answer.json().map_err(|failure| errors::unanswered(TOKEN_CALL, &failure))?;
+        if !grant.token_type.eq_ignore_ascii_case("bearer") {
             return Err(errors::strange(TOKEN_CALL, "the token is not of type Bearer"));
         }
-        let lifetime = Duration::from_secs(given.expires_in.min(LONGEST)).saturating_sub(BEFORE_THE_END);
-        let header = secret_value(format!("Bearer {}", given.access_token))
-            .map_err(|_| errors::strange(TOKEN_CALL, "the token has characters that no token has"))?;
-        Ok(Token { text: given.access_token.into(), header, until: now() + lifetime })
+        let header = sensitive(format!("Bearer {}", grant.access_token))
+            .map_err(|why| errors::strange(TOKEN_CALL, &format!("the token cannot be sent: {why}")))?;
+        Ok((Token { text: grant.access_token.into(), header }, grant.expires_in))
     }
 
     async fn leave(&self, http: &Http) {
-        let Some(token) = self.kept.lock().await.take() else { return };
+        let Some(token) = self.cache.take().await else { return };
         let form = [("token", token.text.expose_secret()), ("token_type_hint", "access_token")];
         let request = Request::post_form(REVOKE_PATH, &form);
         match self.post(http, &request, Deadline::after(LEAVE)).await {
@@ -202,7 +183,7 @@ impl Account {
 
     async fn post(&self, http: &Http, request: &Request, deadline: Deadline) -> Result<Answer> {
         let accept = HeaderValue::from_static("application/json");
-        let authorization = secret_value(basic(&self.id, &self.secret))?;
+        let authorization = header(&basic(&self.id, &self.secret))?;
         let headers = HeaderMap::from_iter([(ACCEPT, accept), (AUTHORIZATION, authorization)]);
         let call = format!("POST {}", request.path());
         let answer = http.send(request, &|_, _| Ok(headers.clone()), deadline).await;
@@ -212,7 +193,7 @@ impl Account {
 
 fn not_revoked(why: &str) {
     tracing::info!(
-        code = "ATLAS_TOKEN_NOT_REVOKED",
+        code = Code::AtlasTokenNotRevoked.name(),
         why,
         "An access token of Atlas was not given back: it ends by itself within the hour."
     );
@@ -252,7 +233,7 @@ impl Key {
 
     fn authorization(&self, session: &Session, request: &Request) -> Result<HeaderValue> {
         let (method, target) = (request.method().as_str(), request.path());
-        secret_value(session.authorization(&self.public, &self.private, method, target))
+        header(&session.authorization(&self.public, &self.private, method, target))
     }
 }
 
@@ -273,15 +254,9 @@ async fn once(
     http.send(&call.request, &headers, deadline).await.map_err(|failure| errors::unanswered(&call.name, &failure))
 }
 
-/// A header value that no log shows.
-fn secret_value(text: String) -> Result<HeaderValue> {
-    let mut value = HeaderValue::try_from(text).map_err(|_| errors::unmade("a header that HTTP does not know"))?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-fn now() -> SystemTime {
-    clock::now().into()
+/// The value of an `Authorization`.
+fn header(text: &str) -> Result<HeaderValue> {
+    sensitive(text).map_err(|why| errors::unmade(&format!("the credential cannot be sent: {why}")))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

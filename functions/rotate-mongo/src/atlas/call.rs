@@ -1,6 +1,7 @@
 //! One call to the Admin API: what is sent, how errors name it, and what it needs.
 
-use super::{ApiVersion, errors};
+use super::ApiVersion;
+use super::errors::{self, Needs};
 use keyturn::http::header::HeaderValue;
 use keyturn::http::{Answer, Method, Request};
 use keyturn::{Error, Result};
@@ -11,15 +12,6 @@ use serde::de::DeserializeOwned;
 
 /// All but what RFC 3986 calls unreserved.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// What the credential must be allowed to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Needs {
-    /// Read and change database users.
-    Users,
-    /// Read clusters.
-    Clusters,
-}
 
 /// A call.
 pub(super) struct Call<'a> {
@@ -52,7 +44,8 @@ impl<'a> Call<'a> {
 
     fn new(request: Request, version: &ApiVersion, needs: Needs) -> Result<Self> {
         let name = format!("{} {}", request.method(), request.path().split('?').next().unwrap_or_default());
-        let accept = HeaderValue::try_from(version.media_type()).map_err(|_| errors::unmade("a media type"))?;
+        let accept = HeaderValue::try_from(version.media_type())
+            .map_err(|_| errors::unmade("its media type cannot be a header"))?;
         Ok(Self { request, name, accept, needs, hidden: None })
     }
 
@@ -82,7 +75,7 @@ fn below(group: &str, path: &str) -> String {
 }
 
 fn json(body: &impl Serialize) -> Result<SecretString> {
-    serde_json::to_string(body).map(SecretString::from).map_err(|_| errors::unmade("a body that is no JSON"))
+    serde_json::to_string(body).map(SecretString::from).map_err(|_| errors::unmade("its body is no JSON"))
 }
 
 /// A name as one segment of a path.
@@ -91,7 +84,7 @@ fn json(body: &impl Serialize) -> Result<SecretString> {
 /// Names that no path can hold: an empty one, and dots alone, which lead elsewhere even when they are escaped.
 pub(super) fn segment(name: &str) -> Result<String> {
     if ["", ".", ".."].contains(&name) {
-        return Err(errors::unmade("a name that is empty or only dots"));
+        return Err(errors::unmade("a name in its path is empty or only dots"));
     }
     Ok(utf8_percent_encode(name, ESCAPED).to_string())
 }

@@ -1,7 +1,8 @@
 //! What Atlas sends and takes, as far as it is used here. Unknown members are ignored, missing ones are not made up.
 
-use super::{Connections, PrivateEndpoint, errors};
+use super::{Connections, PrivateEndpoint};
 use crate::user;
+use keyturn::failure::words;
 use serde::{Deserialize, Serialize};
 
 /// A database user as Atlas describes it.
@@ -32,7 +33,7 @@ impl User {
             mechanisms: None,
             restrictions: Vec::new(),
             passwordless,
-            ends: self.delete_after_date.map(|date| errors::harmless(&date)),
+            ends: self.delete_after_date.map(|date| words(&date)),
         }
     }
 
@@ -46,7 +47,7 @@ impl User {
         ];
         ways.into_iter().find_map(|(name, value)| {
             let value = value.as_ref().filter(|value| *value != "NONE")?;
-            Some(format!("{name} is {}", errors::harmless(value)))
+            Some(format!("{name} is {}", words(value)))
         })
     }
 }

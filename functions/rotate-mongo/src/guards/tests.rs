@@ -1,17 +1,17 @@
 use super::*;
 use crate::case::{AtServer, System};
-use crate::config::Config;
+use crate::settings::Settings;
 use keyturn::Vars;
 use keyturn::rotation::Strategy;
 
-const SETTINGS: [(&str, &str); 1] = [("KEYTURN_ENV", "prod")];
+const GIVEN: [(&str, &str); 1] = [("KEYTURN_ENV", "prod")];
 
 fn settings<const N: usize>(more: [(&str, &str); N]) -> GuardSettings {
-    let pairs = SETTINGS.into_iter().chain(more).map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let pairs = GIVEN.into_iter().chain(more).map(|(name, value)| (name.to_owned(), value.to_owned()));
     let mut vars = Vars::from_pairs(pairs);
-    let config = Config::read(&mut vars);
+    let settings = Settings::read(&mut vars);
     vars.finish().unwrap();
-    config.guards
+    settings.guards
 }
 
 fn case(base: &str) -> Case {

@@ -1,10 +1,11 @@
 //! Where a cluster is: its servers, as a list of hosts or a connection string names them.
 
+use crate::codes::Code;
+use keyturn::address::Address;
 use keyturn::{Error, Result};
 use percent_encoding::percent_decode_str;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::Ipv6Addr;
 
 /// The registered port, for hosts that are named without one.
 pub(super) const DEFAULT_PORT: u16 = 27017;
@@ -12,8 +13,8 @@ pub(super) const DEFAULT_PORT: u16 = 27017;
 /// The servers of one cluster. Two are equal when they name the same hosts, in whatever order.
 #[derive(Clone, Debug)]
 pub(crate) struct Servers {
-    /// Lower case, without trailing dots or brackets; never empty, each once.
-    hosts: Vec<(String, u16)>,
+    /// Never empty, each once.
+    hosts: Vec<Address>,
     replica_set: Option<String>,
     /// What messages call them: the cluster's name, else the hosts.
     name: String,
@@ -37,14 +38,14 @@ impl Servers {
     pub(crate) fn own(text: &str, port: Option<u16>, whence: &str) -> Result<Self> {
         let servers = Self::read(text, port.unwrap_or(DEFAULT_PORT), None).map_err(|why| {
             Error::new(
-                "HOSTS_INVALID",
+                Code::HostsInvalid,
                 format!("{whence} names no servers that can be used: {why}."),
                 "Name them as host:port, host:port or mongodb://host:port,host:port/?replicaSet=name, without a credential.",
             )
         })?;
-        if servers.hosts.iter().any(|(host, _)| host == "mongodb.net" || host.ends_with(".mongodb.net")) {
+        if servers.hosts.iter().any(|Address { host, .. }| host == "mongodb.net" || host.ends_with(".mongodb.net")) {
             return Err(Error::new(
-                "ATLAS_NEEDS_ITS_API",
+                Code::AtlasNeedsItsApi,
                 format!("{servers} belongs to Atlas, where a password set over the wire is taken back."),
                 "Rotate this user through Atlas's Admin API: engine \"mongodb-atlas\", with ATLAS_SECRET_ID.",
             ));
@@ -52,8 +53,7 @@ impl Servers {
         Ok(servers)
     }
 
-    /// Host names (or addresses) and TCP ports.
-    pub(crate) fn hosts(&self) -> &[(String, u16)] {
+    pub(crate) fn hosts(&self) -> &[Address] {
         &self.hosts
     }
 
@@ -69,7 +69,7 @@ impl Servers {
 
     /// Each server alone.
     pub(crate) fn each(&self) -> impl Iterator<Item = Self> {
-        self.hosts.iter().map(|host| Self { hosts: vec![host.clone()], replica_set: None, name: spelled(host) })
+        self.hosts.iter().map(|host| Self { hosts: vec![host.clone()], replica_set: None, name: host.to_string() })
     }
 
     fn read(text: &str, port: u16, name: Option<&str>) -> std::result::Result<Self, String> {
@@ -80,13 +80,13 @@ impl Servers {
         let (list, replica_set) = parts(text)?;
         let mut hosts = Vec::new();
         for part in list.split(',') {
-            let host = host(part.trim(), port)?;
+            let host = Address::parse(part, port)?;
             if !hosts.contains(&host) {
                 hosts.push(host);
             }
         }
         let replica_set = replica_set.filter(|set| !set.is_empty());
-        let listed = hosts.iter().map(spelled).collect::<Vec<_>>().join(",");
+        let listed = hosts.iter().map(Address::to_string).collect::<Vec<_>>().join(",");
         let name = name.map_or(listed, str::to_owned);
         Ok(Self { hosts, replica_set, name })
     }
@@ -118,42 +118,6 @@ fn parts(text: &str) -> std::result::Result<(&str, Option<String>), String> {
     Ok((hosts, set.map(|(_, value)| percent_decode_str(value).decode_utf8_lossy().into_owned())))
 }
 
-fn host(text: &str, default_port: u16) -> std::result::Result<(String, u16), String> {
-    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, rest)) => {
-            let address: Ipv6Addr = address.parse().map_err(|_| format!("{text:?} is no IPv6 address"))?;
-            let port = if rest.is_empty() { None } else { Some(rest.strip_prefix(':').unwrap_or("")) };
-            (address.to_string(), port)
-        }
-        None => match text.split_once(':') {
-            Some((host, port)) => (named(host, text)?.to_ascii_lowercase(), Some(port)),
-            None => (named(text, text)?.to_ascii_lowercase(), None),
-        },
-    };
-    let port = match port {
-        Some(port) => {
-            port.parse().ok().filter(|port| *port > 0).ok_or_else(|| format!("{text:?} has no valid port"))?
-        }
-        None => default_port,
-    };
-    Ok((host, port))
-}
-
-/// A name as DNS has them (and underscores, which some have), without the dot at its end.
-fn named<'a>(host: &'a str, text: &str) -> std::result::Result<&'a str, String> {
-    let host = host.strip_suffix('.').unwrap_or(host);
-    if host.is_empty() {
-        return Err(if text.is_empty() { "a host is empty".to_owned() } else { format!("{text:?} names no host") });
-    }
-    let valid = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
-    if valid { Ok(host) } else { Err(format!("{text:?} is no host")) }
-}
-
-/// The one spelling of a host and port, which is also the driver's but for IPv6 addresses.
-pub(super) fn spelled((host, port): &(String, u16)) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
-
 impl fmt::Display for Servers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
@@ -174,12 +138,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn hosts(text: &str) -> Vec<(String, u16)> {
+    fn hosts(text: &str) -> Vec<Address> {
         Servers::parse(text, None).unwrap().hosts
     }
 
-    fn named(hosts: &[(&str, u16)]) -> Vec<(String, u16)> {
-        hosts.iter().map(|(host, port)| ((*host).to_owned(), *port)).collect()
+    fn named(hosts: &[(&str, u16)]) -> Vec<Address> {
+        hosts.iter().map(|(host, port)| Address::new(host, *port)).collect()
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! What the driver's monitors met while it looked for a server: the only place where the real causes can be had, because the
 //! driver's own error tells no more than that time was up.
 
-use super::servers::{Servers, spelled};
-use crate::causes::{self, Failure};
+use super::servers::{DEFAULT_PORT, Servers};
+use crate::errors;
+use keyturn::address::Address;
+use keyturn::codes::Code as Core;
+use keyturn::failure::Failure;
 use mongodb::bson::Document;
 use mongodb::event::EventHandler;
 use mongodb::event::sdam::SdamEvent;
@@ -11,7 +14,7 @@ use std::collections::BTreeMap;
 use tokio::sync::watch;
 
 /// The last that was seen of each host.
-type Seen = BTreeMap<String, Sight>;
+type Seen = BTreeMap<Address, Sight>;
 
 #[derive(Clone, Debug)]
 enum Sight {
@@ -44,7 +47,7 @@ impl Sightings {
         loop {
             let failure = {
                 let seen = self.seen.borrow_and_update();
-                let hopeless = self.servers.hosts().iter().all(|host| lastingly_failed(seen.get(&spelled(host))));
+                let hopeless = self.servers.hosts().iter().all(|host| lastingly_failed(seen.get(host)));
                 if hopeless { worst(&seen).cloned() } else { None }
             };
             match failure {
@@ -61,13 +64,13 @@ impl Sightings {
         let seen = self.seen.borrow();
         let worst = worst(&seen);
         if seen.values().any(|sight| matches!(sight, Sight::Fitting)) {
-            return Some(causes::no_primary(&self.servers, worst));
+            return Some(errors::no_primary(&self.servers, worst));
         }
         worst.cloned()
     }
 }
 
-fn sight(event: SdamEvent, wanted: Option<&str>) -> Option<(String, Sight)> {
+fn sight(event: SdamEvent, wanted: Option<&str>) -> Option<(Address, Sight)> {
     match event {
         SdamEvent::ServerHeartbeatSucceeded(event) => {
             let host = host(&event.server_address)?;
@@ -76,36 +79,34 @@ fn sight(event: SdamEvent, wanted: Option<&str>) -> Option<(String, Sight)> {
         }
         SdamEvent::ServerHeartbeatFailed(event) => {
             let host = host(&event.server_address)?;
-            let failure = causes::unreachable(&event.failure, &host);
+            let failure = errors::unreachable(&event.failure, &host);
             Some((host, Sight::Failed(failure)))
         }
         _ => None,
     }
 }
 
-fn host(address: &ServerAddress) -> Option<String> {
+fn host(address: &ServerAddress) -> Option<Address> {
     match address {
-        ServerAddress::Tcp { host, port } => {
-            Some(spelled(&(host.clone(), port.unwrap_or(super::servers::DEFAULT_PORT))))
-        }
+        ServerAddress::Tcp { host, port } => Some(Address::new(host, port.unwrap_or(DEFAULT_PORT))),
         _ => None,
     }
 }
 
 /// The driver drops members of another replica set without a word.
-fn other_set(hello: &Document, wanted: &str, host: &str) -> Option<Failure> {
+fn other_set(hello: &Document, wanted: &str, host: &Address) -> Option<Failure> {
     match hello.get_str("setName") {
         Ok(actual) if actual == wanted => None,
-        Ok(actual) => Some(causes::other_replica_set(host, wanted, Some(actual))),
+        Ok(actual) => Some(errors::other_replica_set(host, wanted, Some(actual))),
         // It has not read its configuration yet.
         Err(_) if hello.get_bool("isreplicaset").unwrap_or(false) => None,
-        Err(_) => Some(causes::other_replica_set(host, wanted, None)),
+        Err(_) => Some(errors::other_replica_set(host, wanted, None)),
     }
 }
 
 fn lastingly_failed(sight: Option<&Sight>) -> bool {
     // A name that DNS does not know now may be known in a moment: that is tried for as long as everything else.
-    matches!(sight, Some(Sight::Failed(failure)) if !failure.is_transient() && failure.error.code() != "DATABASE_HOST_UNKNOWN")
+    matches!(sight, Some(Sight::Failed(failure)) if !failure.is_transient() && !failure.error.is(Core::DatabaseHostUnknown))
 }
 
 /// The failure to tell of: one that lasts before one that may pass, else the first host's.
@@ -122,16 +123,15 @@ fn worst(seen: &Seen) -> Option<&Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::causes::Kind;
+    use keyturn::failure::Kind;
     use mongodb::bson::doc;
 
-    fn failed(kind: Kind, code: &'static str) -> Sight {
-        let make = if kind == Kind::Transient { Failure::transient } else { Failure::permanent };
-        Sight::Failed(make(code, "It failed.".to_owned(), String::new()))
+    fn failed(kind: Kind, code: Core) -> Sight {
+        Sight::Failed(Failure::new(kind, code, "It failed.", ""))
     }
 
     fn sightings(hosts: &str, sights: Vec<(&str, Sight)>) -> Sightings {
-        let seen = sights.into_iter().map(|(host, sight)| (host.to_owned(), sight)).collect();
+        let seen = sights.into_iter().map(|(host, sight)| (Address::parse(host, 1).unwrap(), sight)).collect();
         Sightings { servers: Servers::parse(hosts, None).unwrap(), seen: watch::channel(seen).1 }
     }
 
@@ -142,22 +142,22 @@ mod tests {
 
     #[test]
     fn gives_up_only_when_every_named_server_has_failed_for_good() {
-        let untrusted = || failed(Kind::Permanent, "TLS_UNTRUSTED");
+        let untrusted = || failed(Kind::Permanent, Core::TlsUntrusted);
         assert!(gives_up("h1:1", vec![("h1:1", untrusted())]));
         assert!(!gives_up("h1:1,h2:1", vec![("h1:1", untrusted())]));
         assert!(!gives_up("h1:1,h2:1", vec![("h1:1", untrusted()), ("h2:1", Sight::Fitting)]));
-        assert!(!gives_up("h1:1", vec![("h1:1", failed(Kind::Transient, "DATABASE_UNREACHABLE"))]));
-        assert!(!gives_up("h1:1", vec![("h1:1", failed(Kind::Permanent, "DATABASE_HOST_UNKNOWN"))]));
+        assert!(!gives_up("h1:1", vec![("h1:1", failed(Kind::Transient, Core::DatabaseUnreachable))]));
+        assert!(!gives_up("h1:1", vec![("h1:1", failed(Kind::Permanent, Core::DatabaseHostUnknown))]));
         assert!(!gives_up("h1:1", vec![("h9:1", untrusted())]));
     }
 
     #[test]
     fn the_verdict_is_what_lasts_and_members_without_a_primary_are_said_to_be_that() {
         let code = |sights| sightings("h1:1,h2:1", sights).verdict().map(|failure| failure.error.code());
-        let refused = || failed(Kind::Transient, "DATABASE_UNREACHABLE");
+        let refused = || failed(Kind::Transient, Core::DatabaseUnreachable);
         assert_eq!(code(vec![]), None);
         assert_eq!(
-            code(vec![("h1:1", refused()), ("h2:1", failed(Kind::Permanent, "TLS_UNTRUSTED"))]),
+            code(vec![("h1:1", refused()), ("h2:1", failed(Kind::Permanent, Core::TlsUntrusted))]),
             Some("TLS_UNTRUSTED")
         );
         assert_eq!(code(vec![("h1:1", refused()), ("h2:1", Sight::Fitting)]), Some("DATABASE_UNAVAILABLE"));
@@ -165,10 +165,11 @@ mod tests {
 
     #[test]
     fn members_of_other_replica_sets_are_told_apart() {
-        assert!(other_set(&doc! { "setName": "rs0" }, "rs0", "h1").is_none());
-        assert!(other_set(&doc! { "isreplicaset": true }, "rs0", "h1").is_none());
+        let host = Address::new("h1", 1);
+        assert!(other_set(&doc! { "setName": "rs0" }, "rs0", &host).is_none());
+        assert!(other_set(&doc! { "isreplicaset": true }, "rs0", &host).is_none());
         for hello in [doc! { "setName": "rs1" }, doc! { "ok": 1 }, doc! { "msg": "isdbgrid" }] {
-            assert_eq!(other_set(&hello, "rs0", "h1").unwrap().error.code(), "REPLICA_SET_NAME_WRONG");
+            assert_eq!(other_set(&hello, "rs0", &host).unwrap().error.code(), "REPLICA_SET_NAME_WRONG");
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What servers answer about users, read.
 
-use crate::causes::{Answer, words};
+use crate::errors::Answer;
 use crate::user::{Role, User};
+use keyturn::failure::words;
 use mongodb::bson::{Bson, Document, doc};
 use std::collections::BTreeSet;
 

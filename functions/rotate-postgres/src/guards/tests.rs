@@ -1,6 +1,6 @@
 use super::*;
 use crate::catalog::SettingKey;
-use crate::config::HostAlias;
+use crate::settings::HostAlias;
 
 fn role(name: &str, member_of: &[&str]) -> Role {
     let member_of: Vec<String> = member_of.iter().map(|role| (*role).to_owned()).collect();
@@ -180,13 +180,13 @@ fn names_come_quoted_out_of_every_remedy() {
 #[test]
 fn an_alias_holds_for_its_own_server_and_one_way_round() {
     let (reader, writer, other) =
-        (Server::new("reader", None), Server::new("writer", None), Server::new("writer", Some(1)));
-    let config =
-        Config { host_aliases: vec![HostAlias { alias: reader.clone(), server: writer.clone() }], ..Config::default() };
-    assert_eq!(same_server(&config, &reader, &writer), Ok(()));
-    assert_eq!(same_server(&config, &writer, &writer), Ok(()));
+        (Address::new("reader", 5432), Address::new("writer", 5432), Address::new("writer", 1));
+    let host_aliases = vec![HostAlias { alias: reader.clone(), server: writer.clone() }];
+    let settings = Settings { host_aliases, ..Settings::default() };
+    assert_eq!(same_server(&settings, &reader, &writer), Ok(()));
+    assert_eq!(same_server(&settings, &writer, &writer), Ok(()));
     for (current, admin) in [(&reader, &other), (&writer, &reader), (&other, &writer)] {
-        let error = same_server(&config, current, admin).unwrap_err();
+        let error = same_server(&settings, current, admin).unwrap_err();
         assert_eq!(error.code(), "ADMIN_OF_ANOTHER_SERVER");
         assert!(error.remedy().ends_with(&format!("HOST_ALIASES={current}={admin}")), "{error}");
     }
@@ -200,7 +200,7 @@ fn what_the_user_in_use_owns_itself_stops_an_owner_layout_and_is_told_of_a_clone
     let verdict = roles(&turn("a", "b", Base::Owner("app".into())), "admin", &all);
     refused(verdict, "OBJECTS_NOT_SHARED", "REASSIGN OWNED BY \"a\" TO \"app\"");
     let warnings = roles(&turn("app_clone", "app", Base::Pending), "admin", &all).unwrap();
-    assert_eq!(warnings.iter().map(|warning| warning.code).collect::<Vec<_>>(), ["OBJECTS_NOT_SHARED"]);
+    assert_eq!(warnings.iter().map(|warning| warning.code).collect::<Vec<_>>(), [Code::ObjectsNotShared]);
     // The base owns what it shares.
     let owner = catalog(180_000, [admin(), ours(Role { owns_objects: true, ..role("app", &[]) })]);
     assert_eq!(roles(&turn("app", "app_clone", Base::Current), "admin", &owner), Ok(vec![]));

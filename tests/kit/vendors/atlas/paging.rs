@@ -5,7 +5,7 @@ use url::form_urlencoded::Serializer;
 
 use super::refusal::{Refused, error};
 use crate::vendors::Call;
-use crate::vendors::request::wrong_parameter;
+use crate::vendors::request::{WrongParameter, wrong_parameter};
 
 /// What a list's query may hold.
 pub(super) const PARAMETERS: [&str; 3] = ["includeCount", "itemsPerPage", "pageNum"];
@@ -51,5 +51,8 @@ fn address(url: &str, call: &Call, nth: usize) -> String {
 
 /// Each parameter is one of the endpoint's and comes once.
 pub(super) fn check_query(call: &Call, allowed: &[&str]) -> Result<(), Refused> {
-    wrong_parameter(call, allowed).map_or(Ok(()), |name| Err(wrong(name)))
+    match wrong_parameter(call, allowed) {
+        Some(WrongParameter::Twice(name) | WrongParameter::Unknown(name)) => Err(wrong(name)),
+        None => Ok(()),
+    }
 }

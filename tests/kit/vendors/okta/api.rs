@@ -9,7 +9,7 @@ use super::refusal::{Refused, error, malformed, no_permission, not_found, still_
 use super::search::Search;
 use super::state::{Group, Permission, State};
 use super::token;
-use crate::vendors::request::{decoded_path, wrong_parameter};
+use crate::vendors::request::{WrongParameter, decoded_path, wrong_parameter};
 use crate::vendors::{Call, Reply};
 
 type Answer = Result<Reply, Refused>;
@@ -58,7 +58,11 @@ fn check_accept(call: &Call) -> Result<(), Refused> {
 
 /// Each parameter is one of the endpoint's and comes once.
 fn check_query(call: &Call, allowed: &[&str]) -> Result<(), Refused> {
-    wrong_parameter(call, allowed).map_or(Ok(()), |name| Err(malformed(format!("invalid query parameter {name}"))))
+    match wrong_parameter(call, allowed) {
+        Some(WrongParameter::Twice(_)) => Err(malformed("a query parameter comes twice")),
+        Some(WrongParameter::Unknown(name)) => Err(malformed(format!("unknown query parameter {name}"))),
+        None => Ok(()),
+    }
 }
 
 fn check_no_body(call: &Call) -> Result<(), Refused> {

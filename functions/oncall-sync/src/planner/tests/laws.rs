@@ -33,8 +33,8 @@ fn shift() -> impl Strategy<Value = Shift> {
         prop_oneof![6 => known, 1 => second, 1 => nobody]
     });
     let start = proptest::option::of(select(vec![-130, -10, 0, 1]));
-    (okta, start, proptest::option::of(minutes())).prop_map(|((pagerduty, okta), start, end)| Shift {
-        pagerduty: id(&pagerduty),
+    (okta, start, proptest::option::of(minutes())).prop_map(|((person, okta), start, end)| Shift {
+        person: id(&person),
         okta,
         start: start.map(at),
         end: end.map(at),
@@ -46,7 +46,7 @@ fn row() -> impl Strategy<Value = Row> {
     (person(), source, proptest::option::of(minutes()), minutes(), any::<bool>()).prop_map(
         |(who, source, shift_end, expires, intended)| Row {
             okta: id(who),
-            pagerduty: (source == Origin::Oncall).then(|| id(&format!("P-{who}"))),
+            person: (source == Origin::Oncall).then(|| id(&format!("P-{who}"))),
             source,
             granted_at: at(-200),
             shift_end: shift_end.filter(|_| source == Origin::Oncall).map(at),
@@ -136,7 +136,7 @@ impl World {
     fn current(&self) -> impl Iterator<Item = &Shift> {
         let going_on = |shift: &&Shift| {
             let begun = shift.start.is_none_or(|start| start <= self.now);
-            begun && shift.end.is_none_or(|end| end > self.now) && !self.binding.placeholders.contains(&shift.pagerduty)
+            begun && shift.end.is_none_or(|end| end > self.now) && !self.binding.placeholders.contains(&shift.person)
         };
         self.shifts.iter().filter(|_| self.is_read()).filter(going_on)
     }
@@ -146,9 +146,9 @@ impl World {
         self.current().any(|shift| shift.okta == Identity::Known(okta.clone()))
     }
 
-    fn unresolved_people(&self) -> BTreeSet<&PagerDutyId> {
+    fn unresolved_people(&self) -> BTreeSet<&PersonId> {
         let unresolved = self.current().filter(|shift| matches!(shift.okta, Identity::Unresolved(_)));
-        unresolved.map(|shift| &shift.pagerduty).collect()
+        unresolved.map(|shift| &shift.person).collect()
     }
 
     fn is_eligible(&self, okta: &OktaId) -> bool {
@@ -203,7 +203,7 @@ impl World {
     /// A row keeps its person although the source, which was read, does not name them.
     fn is_spoken_for(&self, row: &Row) -> bool {
         let after_shift = row.shift_end.is_some_and(|end| end <= self.now);
-        let unresolved = row.pagerduty.as_ref().is_some_and(|id| self.unresolved_people().contains(id));
+        let unresolved = row.person.as_ref().is_some_and(|id| self.unresolved_people().contains(id));
         row.expires_at > self.now
             && match row.source {
                 Origin::Manual => true,

@@ -94,7 +94,7 @@ fn an_emergency_account_is_never_taken_out() {
 fn an_emergency_account_is_never_put_in_even_when_on_call() {
     let mut world = World::new().with(|b| b.keep = BTreeSet::from([id("eve")])).on_call("eve", 60);
     let why = "in \"keep\": never granted".to_owned();
-    assert_eq!(world.plan().notices, BTreeSet::from([Notice::NotGranted { pagerduty: id("P-eve"), why }]));
+    assert_eq!(world.plan().notices, BTreeSet::from([Notice::NotGranted { person: id("P-eve"), why }]));
     assert_eq!(world.ticks(0, 70), "");
 }
 

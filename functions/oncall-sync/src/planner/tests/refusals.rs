@@ -20,7 +20,7 @@ fn a_suspended_person_leaves_while_pagerduty_is_down() {
 fn an_ineligible_person_is_never_granted() {
     let mut world = World::new().on_call("ann", 60).on_call("bob", 60).eligible(&["bob"]);
     let why = "not in the group of eligible people".to_owned();
-    assert_eq!(world.plan().notices, BTreeSet::from([Notice::NotGranted { pagerduty: id("P-ann"), why }]));
+    assert_eq!(world.plan().notices, BTreeSet::from([Notice::NotGranted { person: id("P-ann"), why }]));
     assert_eq!(world.ticks(0, 60), "0 +bob, 60 -bob:shift_ended");
 }
 

@@ -110,7 +110,7 @@ fn a_shift_without_an_end_is_the_latest() {
 fn two_pagerduty_accounts_of_one_person_make_one_grant() {
     let mut world = World::new().shift("P2", "ann", None, Some(30)).shift("P1", "ann", None, Some(60));
     let plan = world.plan();
-    assert_eq!((plan.grants.len(), plan.grants[0].pagerduty.clone()), (1, Some(id("P1"))));
+    assert_eq!((plan.grants.len(), plan.grants[0].person.clone()), (1, Some(id("P1"))));
     assert_eq!(world.ticks(0, 60), "0 +ann, 60 -ann:shift_ended");
 }
 

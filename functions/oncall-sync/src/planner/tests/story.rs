@@ -74,7 +74,7 @@ impl Story {
         self.world = match event {
             Event::Shifts(shifts) => {
                 let shift = |(who, end, known): (&str, Option<i64>, bool)| Shift {
-                    pagerduty: id(&format!("P-{who}")),
+                    person: id(&format!("P-{who}")),
                     okta: if known { Identity::Known(id(who)) } else { Identity::Unresolved("deleted".to_owned()) },
                     start: None,
                     end: end.map(|end| at(in_minutes(end))),

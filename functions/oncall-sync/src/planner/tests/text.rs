@@ -22,7 +22,7 @@ fn a_handover_reads_like_this() {
 fn an_outage_without_a_ledger_reads_like_this() {
     let lines = [
         "shop: group break-glass (00g1)",
-        "  source: unknown: The other side does not answer. (OUT_OF_ORDER)",
+        "  source: unknown: The other side does not answer. (PAGERDUTY_UNREACHABLE)",
         "  members: ann@example.com (ann)",
         "  note: there is no ledger yet, or it was lost; who is in the group is judged by \"adoption\"",
         "  nothing to change",
@@ -36,8 +36,8 @@ fn a_shift_that_ends_while_nothing_can_be_read_reads_like_this() {
     world.tick();
     let lines = [
         "shop: group break-glass (00g1)",
-        "  source: unknown: The other side does not answer. (OUT_OF_ORDER)",
-        "  members: unknown: The other side does not answer. (OUT_OF_ORDER)",
+        "  source: unknown: The other side does not answer. (PAGERDUTY_UNREACHABLE)",
+        "  members: unknown: The other side does not answer. (PAGERDUTY_UNREACHABLE)",
         "  revoke ann: shift_ended since 2031-05-06T13:00:00Z",
     ];
     assert_eq!(world.members_unknown().outage().at(60).shown(), lines);

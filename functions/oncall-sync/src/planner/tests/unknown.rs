@@ -148,7 +148,7 @@ fn a_lost_ledger_is_made_again_from_a_reading_and_whoever_is_on_call_stays() {
 fn an_unreadable_group_of_eligible_people_grants_nobody_and_revokes_nobody() {
     let mut world = World::new().on_call("ann", 60).on_call("bob", 60).member("ann").eligible_unknown();
     let why = "the group of eligible people could not be read".to_owned();
-    assert!(world.plan().notices.contains(&Notice::NotGranted { pagerduty: id("P-bob"), why }));
+    assert!(world.plan().notices.contains(&Notice::NotGranted { person: id("P-bob"), why }));
     assert_eq!(world.ticks(0, 70), "60 -ann:shift_ended");
 }
 

@@ -21,7 +21,7 @@ pub(super) fn id<T: for<'a> TryFrom<&'a str, Error = String>>(text: &str) -> T {
 }
 
 fn out() -> Error {
-    Error::new("OUT_OF_ORDER", "The other side does not answer.", "Wait.")
+    Error::new(Code::PagerdutyUnreachable, "The other side does not answer.", "Wait.")
 }
 
 /// Everything a plan is made from, and what it acts upon.
@@ -90,16 +90,16 @@ impl World {
         self.shift(&format!("P-{who}"), who, Some(0), end.into())
     }
 
-    pub(super) fn shift(mut self, pagerduty: &str, okta: &str, start: Option<i64>, end: Option<i64>) -> Self {
+    pub(super) fn shift(mut self, person: &str, okta: &str, start: Option<i64>, end: Option<i64>) -> Self {
         let okta = Identity::Known(id(okta));
-        self.shifts.push(Shift { pagerduty: id(pagerduty), okta, start: start.map(at), end: end.map(at) });
+        self.shifts.push(Shift { person: id(person), okta, start: start.map(at), end: end.map(at) });
         self
     }
 
     /// Somebody is on call of whom Okta cannot say who they are.
     pub(super) fn unresolved(mut self, who: &str) -> Self {
         let okta = Identity::Unresolved("no such user at Okta".to_owned());
-        self.shifts.push(Shift { pagerduty: id(&format!("P-{who}")), okta, start: None, end: None });
+        self.shifts.push(Shift { person: id(&format!("P-{who}")), okta, start: None, end: None });
         self
     }
 
@@ -186,7 +186,7 @@ impl World {
         let granted_at = self.now;
         let row = Row {
             okta: okta.clone(),
-            pagerduty: None,
+            person: None,
             source: Origin::Manual,
             granted_at,
             shift_end: None,

@@ -1,0 +1,251 @@
+//! The codes of oncall-sync. Those of AWS, of events and of the channels are the core's.
+
+use keyturn::Error;
+use keyturn::codes::DeclaredCode;
+use strum::{EnumIter, EnumMessage, IntoStaticStr};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumMessage, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+pub enum Code {
+    // Asked for by hand
+    /// There is no such binding.
+    #[strum(message = "List them: aws ssm get-parameters-by-path --path <CONFIG_PATH>")]
+    BindingUnknown,
+    /// Okta has no such user, or several: it is not certain who is meant.
+    #[strum(message = "Name the user by full login, or by Okta id (00u...).")]
+    UserUnknown,
+    /// The Okta user does not exist, is not ACTIVE, or has another email address by now.
+    #[strum(message = "Activate the user at Okta, or correct \"identities\" in the binding's document.")]
+    UserNotActive,
+    /// The Okta user is not known to be in the binding's `eligible_group`.
+    #[strum(message = "Let the owner of that group add the user; then ask again.")]
+    UserNotEligible,
+    /// The Okta user is in the binding's "keep": never granted, never revoked by this function.
+    #[strum(message = "Take the user out of \"keep\" first, if that is what is meant.")]
+    UserIsKept,
+    /// A change was not made, or the group does not show it yet.
+    #[strum(message = "The log line says why. The next tick goes on with a revoke; ask for a grant by hand again.")]
+    ChangeUnfinished,
+    /// The ledger could not be written, so the next tick may put a person back who was revoked by hand.
+    #[strum(message = "Ask again after the next tick; until then, take the person off the schedule.")]
+    RevokeNotHeld,
+
+    // Configuration
+    /// There is no binding's document below `CONFIG_PATH`.
+    #[strum(
+        message = "Store one: aws ssm put-parameter --type String --name <CONFIG_PATH>/shop --value file://binding.json"
+    )]
+    NoBindings,
+    /// A binding's document is refused; the message names the parameter and the path of the key.
+    #[strum(message = "Correct the document; until then nothing changes but that recorded shifts end.")]
+    BindingInvalid,
+    /// A ledger has no document any more, but people are still in its group.
+    #[strum(message = "Nothing: each of them leaves when the shift ends, or max_stale after it was last confirmed.")]
+    BindingGone,
+    /// The secret with a vendor's credential does not exist, or has no AWSCURRENT value.
+    #[strum(
+        message = "Store it: aws secretsmanager put-secret-value --secret-id <id> --secret-string file://credential.json"
+    )]
+    CredentialMissing,
+    /// PagerDuty's secret is not of the form it should have; the message names the key, never a value.
+    #[strum(
+        message = "Store {\"token\":\"...\"} (\"region\":\"eu\" where the account is in the EU) or {\"client_id\":\"...\",\"client_secret\":\"...\",\"subdomain\":\"...\",\"region\":\"us\"}."
+    )]
+    PagerdutySecretInvalid,
+    /// Okta's secret is not of the form it should have; the message names the key, never a value.
+    #[strum(
+        message = "Store {\"org_url\":\"https://<organization>.okta.com\",\"client_id\":\"0oa...\",\"private_key\":<JWK or PEM>} or {\"org_url\":\"...\",\"token\":\"...\"}."
+    )]
+    OktaSecretInvalid,
+    /// Okta has no group of the id in the document, or not any more.
+    #[strum(message = "Correct okta_group in the binding's document.")]
+    GroupNotFound,
+    /// The group has another name than the document says.
+    #[strum(message = "Correct okta_group or group_name in the binding's document, whichever is wrong.")]
+    GroupNameDiffers,
+    /// The group's members come from elsewhere: it is not of type `OKTA_GROUP`.
+    #[strum(message = "Make a group at Okta itself for this binding.")]
+    GroupTypeRefused,
+    /// An active group rule fills the group: it would put back everybody who is taken out.
+    #[strum(message = "Deactivate the rule, or make a group for this binding alone.")]
+    GroupFilledByRule,
+    /// A warning: the role may not list the org's group rules, so a rule that fills a group would not be noticed.
+    #[strum(message = "See to it by hand that no group rule fills a binding's group.")]
+    GroupRulesUnreadable,
+
+    // PagerDuty
+    /// PagerDuty gave no answer, so the source is unknown for now.
+    #[strum(
+        message = "Nothing now: the next tick tries again. In a VPC, the function needs a NAT gateway and a security group that allows HTTPS out."
+    )]
+    PagerdutyUnreachable,
+    /// PagerDuty's limit of requests is used up, so the source is unknown for now.
+    #[strum(
+        message = "Nothing now: the next tick tries again. If it goes on, see what else takes the account's 960 requests a minute."
+    )]
+    PagerdutyThrottled,
+    /// PagerDuty answered with an error, so the source is unknown for now.
+    #[strum(message = "The next tick tries again; if it goes on, see https://status.pagerduty.com.")]
+    PagerdutyCallFailed,
+    /// The answer is not what PagerDuty documents, so the source is unknown for now.
+    #[strum(
+        message = "If it goes on, look for a proxy that answers in PagerDuty's place, and at PAGERDUTY_API_URL; else report it."
+    )]
+    PagerdutyAnswerStrange,
+    /// PagerDuty refused the credential: it is wrong, was revoked, or is for the other service region.
+    #[strum(message = "Correct the token, the client id and secret, or the region (us or eu) in PagerDuty's secret.")]
+    PagerdutyCredentialRefused,
+    /// PagerDuty's app was not granted every scope; the message names those that are missing.
+    #[strum(
+        message = "Under Integrations, App Registration, give the app the scopes schedules.read oncalls.read users.read."
+    )]
+    PagerdutyScopeMissing,
+    /// PagerDuty's credential may not read this.
+    #[strum(
+        message = "Use a read-only REST API key, or an app with the scopes schedules.read oncalls.read users.read."
+    )]
+    PagerdutyForbidden,
+    /// PagerDuty has nothing of the id in the binding's document.
+    #[strum(message = "Correct the id: it is wrong, of another account, or was deleted.")]
+    PagerdutyNotFound,
+    /// PagerDuty names nobody at any level of the escalation policy: it does not exist, is empty, or may not be seen.
+    #[strum(
+        message = "Compare escalation_policy with the address of the policy's page at PagerDuty; put somebody on its first level."
+    )]
+    PagerdutyPolicyEmpty,
+
+    // Okta
+    /// Okta gave no answer, so the group is unknown or unchanged for now.
+    #[strum(
+        message = "Nothing now: the next tick tries again. If it goes on, see https://status.okta.com, and whether the function reaches the Internet (in a VPC, a NAT gateway)."
+    )]
+    OktaUnreachable,
+    /// Okta's rate limit is used up, so the group is unknown or unchanged for now.
+    #[strum(
+        message = "Nothing now: the next tick tries again. If it goes on, see Reports > Rate Limits, or give this credential a higher share."
+    )]
+    OktaThrottled,
+    /// Okta answered with an error; its code and its error id are in the message.
+    #[strum(
+        message = "Look the code up at https://developer.okta.com/docs/reference/error-codes/; Okta's support finds the call by its error id."
+    )]
+    OktaCallFailed,
+    /// The answer is not what Okta documents.
+    #[strum(
+        message = "Check that org_url in Okta's secret (or OKTA_ORG_URL) is the organization's own address, and that no proxy answers in its place."
+    )]
+    OktaAnswerStrange,
+    /// A list's pages cannot be followed to the end, so the list is not used.
+    #[strum(
+        message = "Check that org_url (or OKTA_ORG_URL) is the address that Okta names itself by, and that the group has fewer than 10,000 members."
+    )]
+    OktaPagingStrange,
+    /// Okta is still busy with that person.
+    #[strum(message = "Nothing: the next tick tries again.")]
+    OktaConflict,
+    /// Okta refused the credential.
+    #[strum(
+        message = "Store a valid one. An API token ends with its owner's account and after 30 days without use; a service app needs its public key and its client id as they are in Okta."
+    )]
+    OktaCredentialRefused,
+    /// Okta's service app was not granted every scope; the message names those that are missing.
+    #[strum(message = "Grant them: Applications > the service app > Okta API Scopes.")]
+    OktaScopeMissing,
+    /// Okta's credential lacks a permission for this call; the message names it.
+    #[strum(
+        message = "Give the service app (or the token's owner) a custom admin role with that permission, on a resource set that holds the group and the people who may be added to it; infra/okta has the calls."
+    )]
+    OktaForbidden,
+
+    // What a person should look at
+    /// More people are on call, or would be granted at once, than the binding allows: nobody is granted.
+    #[strum(message = "Look at the schedule, or raise max_members or max_new_per_run in the binding's document.")]
+    BrakePulled,
+    /// A person is on call and gets no grant; the message says why.
+    #[strum(message = "Mend what the message names; a grant by hand helps at once.")]
+    OnCallNotGranted,
+    /// A person is in the group without being on call, and stays.
+    #[strum(message = "Take the person out, or set out_of_band or adoption to \"revoke\" in the binding's document.")]
+    OutsiderReported,
+    /// There is no ledger yet (the first run), or it was lost; "adoption" decides about the people in the group.
+    #[strum(
+        message = "Nothing at the first run; for a change by hand, let one tick pass. Later: who may write below LEDGER_PATH?"
+    )]
+    LedgerLost,
+    /// A ledger cannot be read; it counts as lost and is begun anew.
+    #[strum(message = "Only the function's role may write below LEDGER_PATH: see who else does.")]
+    LedgerUnreadable,
+    /// A ledger could not be stored, so the grants of its binding wait; revokes go on.
+    #[strum(message = "The next tick tries again. If it goes on, the log has the reason that Parameter Store gave.")]
+    LedgerNotStored,
+    /// A parameter below `LEDGER_PATH` is not named like a ledger; it is left alone.
+    #[strum(message = "Delete it, and see who may write below LEDGER_PATH.")]
+    LedgerNameUnknown,
+
+    // What happened
+    /// A person is about to be removed from a group.
+    RevokeIntended,
+    /// A person is about to be added to a group.
+    GrantIntended,
+    /// The group no longer has the person.
+    Revoked,
+    /// The group has the person.
+    Granted,
+    /// Somebody asked for a revoke by hand.
+    RevokeAsked,
+    /// A channel took an alert.
+    AlertSent,
+    /// A tick is over.
+    TickDone,
+
+    // Defects
+    /// A call to Okta could not be signed; never seen.
+    #[strum(message = "Report it as a defect of Keyturn.")]
+    OktaSigningFailed,
+    /// A plan was asked for without its source having been read; never seen.
+    #[strum(message = "Report it as a defect of Keyturn.")]
+    SourceNotRead,
+    /// A plan was asked for without its group having been read; never seen.
+    #[strum(message = "Report it as a defect of Keyturn.")]
+    GroupNotRead,
+}
+
+impl DeclaredCode for Code {}
+
+impl Code {
+    /// What says of a group that it is not the one that was meant, and not only that Okta could not be asked.
+    const ABOUT_THE_GROUP: [Self; 5] = [
+        Self::GroupNotFound,
+        Self::GroupNameDiffers,
+        Self::GroupTypeRefused,
+        Self::GroupFilledByRule,
+        Self::GroupNotRead,
+    ];
+
+    pub(crate) fn is_about_the_group(error: &Error) -> bool {
+        Self::ABOUT_THE_GROUP.into_iter().any(|code| error.is(code))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyturn::codes::entries;
+
+    #[test]
+    fn codes_are_spelled_as_logs_and_alarms_know_them_and_say_what_they_mean() {
+        let entries = entries::<Code>();
+        let known = |name| entries.iter().any(|entry| entry.name == name);
+        for name in ["PAGERDUTY_SECRET_INVALID", "ON_CALL_NOT_GRANTED", "OKTA_CREDENTIAL_REFUSED", "TICK_DONE"] {
+            assert!(known(name), "{name}");
+        }
+        assert!(entries.iter().all(|entry| !entry.meaning.is_empty()), "{entries:?}");
+    }
+
+    #[test]
+    fn a_group_that_cannot_be_listed_is_no_wrong_group() {
+        let about = |code: Code| Code::is_about_the_group(&Error::new(code, "", ""));
+        assert!(about(Code::GroupNameDiffers) && about(Code::GroupNotFound) && about(Code::GroupFilledByRule));
+        assert!(!about(Code::OktaUnreachable) && !about(Code::GroupRulesUnreadable));
+    }
+}

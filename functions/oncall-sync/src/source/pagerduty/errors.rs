@@ -1,0 +1,138 @@
+//! One call to PagerDuty, and the words for each way in which it fails. Never a body, a token or a query in them.
+
+use crate::codes::Code;
+use crate::ids::{PolicyId, ScheduleId};
+use chrono::{DateTime, SecondsFormat, Utc};
+use keyturn::http::{Answer, Failure, Request, StatusCode};
+use keyturn::{Error, Result};
+use serde_json::Value;
+use url::form_urlencoded::Serializer;
+
+/// A GET, and what errors call it.
+pub(super) struct Call {
+    path: String,
+    query: String,
+}
+
+impl Call {
+    pub(super) fn new(path: impl Into<String>) -> Self {
+        Self { path: path.into(), query: String::new() }
+    }
+
+    pub(super) fn with_query(path: impl Into<String>, fields: &[(&str, &str)]) -> Self {
+        let query = Serializer::for_suffix(String::from("?"), 1).extend_pairs(fields).finish();
+        Self { path: path.into(), query }
+    }
+
+    pub(super) fn request(&self) -> Request {
+        Request::get(format!("{}{}", self.path, self.query))
+    }
+
+    /// The answer as JSON.
+    pub(super) fn json(&self, answer: &Answer) -> Result<Value> {
+        answer.json().map_err(|failure| self.failed(&failure))
+    }
+
+    /// No usable answer came.
+    pub(super) fn failed(&self, failure: &Failure) -> Error {
+        failed(&format!("GET {}", self.path), failure)
+    }
+
+    /// The answer is JSON, but not what PagerDuty documents.
+    pub(super) fn strange(&self, why: &str) -> Error {
+        self.failed(&Failure::Strange(why.to_owned()))
+    }
+
+    /// The answer says no.
+    pub(super) fn refused(&self, answer: &Answer) -> Error {
+        let status = answer.status;
+        let said = error_code(answer).map(|code| format!(", error {code}")).unwrap_or_default();
+        let what = format!("PagerDuty answered GET {} with {status}{said}.", self.path);
+        match status {
+            StatusCode::UNAUTHORIZED => Error::new(
+                Code::PagerdutyCredentialRefused,
+                what,
+                "The token is wrong or was revoked, or the account is one of the other service region: correct \"token\" or \"region\" (us or eu) in the secret.",
+            ),
+            StatusCode::FORBIDDEN => Error::new(
+                Code::PagerdutyForbidden,
+                what,
+                "Give the credential the right to read: a read-only REST API key, or an app with the scopes schedules.read oncalls.read users.read.",
+            ),
+            StatusCode::NOT_FOUND => Error::new(
+                Code::PagerdutyNotFound,
+                what,
+                "Correct the id in the binding: it is wrong, of another account, or was deleted.",
+            ),
+            _ => Error::new(
+                Code::PagerdutyCallFailed,
+                what,
+                "The next run tries again; if it goes on, see https://status.pagerduty.com.",
+            ),
+        }
+    }
+}
+
+/// No usable answer came to `call`.
+pub(super) fn failed(call: &str, failure: &Failure) -> Error {
+    let (code, remedy) = match failure {
+        Failure::NotSent(_) | Failure::NoAnswer(_) | Failure::OutOfTime => (
+            Code::PagerdutyUnreachable,
+            "Nothing to do now: the next run tries again. In a VPC, the function needs a NAT gateway and a security group that allows HTTPS out.",
+        ),
+        Failure::Strange(_) | Failure::Redirected => (
+            Code::PagerdutyAnswerStrange,
+            "If it goes on, look for a proxy that answers in PagerDuty's place, and at PAGERDUTY_API_URL where it is set; otherwise report it as a defect of Keyturn.",
+        ),
+        Failure::RateLimited => (
+            Code::PagerdutyThrottled,
+            "Nothing to do now: the next run tries again. If it goes on, another user of the account's API takes its 960 requests a minute.",
+        ),
+    };
+    Error::new(code, format!("{call} at PagerDuty failed: {failure}."), remedy)
+}
+
+/// Neither API has the schedule.
+pub(super) fn no_schedule(id: &ScheduleId) -> Error {
+    Error::new(
+        Code::PagerdutyNotFound,
+        format!("PagerDuty has no schedule {id}: neither /schedules nor /v3/schedules knows it."),
+        "Correct the id in the binding: it is wrong, of another account, or was deleted.",
+    )
+}
+
+/// Nobody is on call for the policy at any level.
+pub(super) fn empty_policy(id: &PolicyId) -> Error {
+    Error::new(
+        Code::PagerdutyPolicyEmpty,
+        format!(
+            "PagerDuty names nobody at any level of the escalation policy {id}: it does not exist, is empty, or may not be seen."
+        ),
+        "Compare escalation_policy with the address of the policy's page at PagerDuty; put somebody on its first level.",
+    )
+}
+
+/// An instant as queries take it. Cut to the second, so that a shift that begins `now` is within the window.
+pub(super) fn instant(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// Whether this is PagerDuty's own way of saying no (`{"error": {...}}`), and not a proxy's.
+pub(super) fn is_own_refusal(answer: &Answer) -> bool {
+    answer.json::<Value>().is_ok_and(|body| body["error"].is_object())
+}
+
+/// PagerDuty's error code: a number in v2, a word in v3.
+fn error_code(answer: &Answer) -> Option<String> {
+    let body: Value = answer.json().ok()?;
+    match &body["error"]["code"] {
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(word) => is_word(word).then(|| word.clone()),
+        _ => None,
+    }
+}
+
+/// Whether it is short and plain enough to be shown.
+pub(super) fn is_word(text: &str) -> bool {
+    (1..=40).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}

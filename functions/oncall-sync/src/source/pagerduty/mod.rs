@@ -1,0 +1,162 @@
+//! PagerDuty's REST API: a client that only reads who is on call.
+//!
+//! Whatever is not exactly what PagerDuty documents is an error, so that it can never be taken for "nobody is on call".
+//! Sources: "REST API", "Schedules API: v2 to v3 Upgrade Guide" and "Obtaining an App OAuth Token" at
+//! developer.pagerduty.com.
+
+mod account;
+mod errors;
+mod oncalls;
+mod schedule;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod token;
+mod user;
+
+pub use account::{Account, Places};
+
+use crate::codes::Code;
+use crate::ids::{PersonId, PolicyId, ScheduleId};
+use crate::settings::Settings;
+use crate::source::shift::Shift;
+use crate::vendor::{Clients, Vendor};
+use chrono::{DateTime, TimeDelta, Utc};
+use errors::Call;
+use keyturn::http::{Answer, StatusCode};
+use keyturn::{Deadline, Result};
+use schedule::Version;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+/// How far ahead a schedule is read. Ends beyond the longest `max_stale` are enough: where an answer cuts a shift at
+/// this window's end, nobody leaves earlier by that than staleness alone would make them.
+const HORIZON: TimeDelta = TimeDelta::hours(24);
+/// How far ahead a policy is read: only who is on call now matters, and an instant is no window.
+const INSTANT: TimeDelta = TimeDelta::minutes(1);
+
+/// The client of one PagerDuty account.
+pub(crate) struct PagerDuty {
+    vendor: Vendor<Account>,
+    /// Which API has each schedule, as the last reading found.
+    versions: Mutex<HashMap<ScheduleId, Version>>,
+}
+
+impl PagerDuty {
+    /// The client of the account that the settings name.
+    pub(crate) fn new(settings: &Settings, clients: &Clients) -> Self {
+        let places = Places { api: settings.pagerduty_api.clone(), identity: settings.pagerduty_identity.clone() };
+        let vendor = Vendor::new(clients, &settings.pagerduty_secret, move |text, client, clock| {
+            Account::parse(text, &places, client, clock)
+        });
+        Self { vendor, versions: Mutex::default() }
+    }
+
+    /// The final schedule, overrides and all, of the 24 hours from `now`.
+    ///
+    /// Layer-based schedules are read over v2, shift-based ones over v3, which knows which is which: it answers 400 for
+    /// the former. What was found is remembered, so that a schedule costs one request. The other API is asked as well
+    /// when the remembered one does not have the schedule any more (it was upgraded), and when v2 says that nobody at
+    /// all is on call, as it might of an upgraded one.
+    ///
+    /// # Errors
+    /// `PAGERDUTY_NOT_FOUND` where neither API has it, and the codes of every call.
+    pub(crate) async fn schedule(&self, id: &ScheduleId, now: DateTime<Utc>, deadline: Deadline) -> Result<Vec<Shift>> {
+        let first = self.version(id).unwrap_or(Version::Shifts);
+        let found = match self.read(id, first, now, deadline).await? {
+            Some(shifts) if first == Version::Layers && shifts.is_empty() => self
+                .read(id, Version::Shifts, now, deadline)
+                .await?
+                .map(|shifts| (Version::Shifts, shifts))
+                .or(Some((first, shifts))),
+            Some(shifts) => Some((first, shifts)),
+            None => self.read(id, first.other(), now, deadline).await?.map(|shifts| (first.other(), shifts)),
+        };
+        let Some((version, shifts)) = found else { return Err(errors::no_schedule(id)) };
+        self.remember(id, version);
+        Ok(shifts)
+    }
+
+    /// Who is on call now, at each level of an escalation policy.
+    ///
+    /// A policy that does not exist, or that the credential may not see, looks like one without anybody at any level: since
+    /// nobody can tell, that is an error and no gap.
+    ///
+    /// # Errors
+    /// The codes of every call.
+    pub(crate) async fn policy(
+        &self,
+        id: &PolicyId,
+        now: DateTime<Utc>,
+        deadline: Deadline,
+    ) -> Result<Vec<(u32, Shift)>> {
+        let mut reading = oncalls::Reading::default();
+        while let Some(offset) = reading.next_offset() {
+            let call = oncalls::call(id, now, now + INSTANT, offset);
+            let answer = self.found(&call, deadline).await?;
+            reading.take(answer).map_err(|why| call.strange(&why))?;
+        }
+        let shifts = reading.shifts(id);
+        if shifts.is_empty() { Err(errors::empty_policy(id)) } else { Ok(shifts) }
+    }
+
+    /// A user's email address. `None`: the user is gone, or has none.
+    ///
+    /// # Errors
+    /// The codes of every call.
+    pub(crate) async fn email(&self, id: &PersonId, deadline: Deadline) -> Result<Option<String>> {
+        let call = Call::new(format!("/users/{id}"));
+        let answer = self.ask(&call, deadline).await?;
+        match answer.status {
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => user::read_email(call.json(&answer)?, id).map_err(|why| call.strange(&why)),
+        }
+    }
+
+    /// Makes sure that the credential may read users, which is how the doctor tries it.
+    ///
+    /// # Errors
+    /// The codes of every call.
+    pub(crate) async fn check_users(&self, deadline: Deadline) -> Result<()> {
+        let call = Call::with_query("/users", &[("limit", "1")]);
+        let answer = self.found(&call, deadline).await?;
+        user::check_list(answer).map_err(|why| call.strange(&why))
+    }
+
+    /// The shifts, if this API has the schedule.
+    async fn read(
+        &self,
+        id: &ScheduleId,
+        version: Version,
+        now: DateTime<Utc>,
+        deadline: Deadline,
+    ) -> Result<Option<Vec<Shift>>> {
+        let call = version.call(id, now, now + HORIZON);
+        let answer = self.ask(&call, deadline).await?;
+        if !answer.status.is_success() {
+            return Ok(None);
+        }
+        version.read(call.json(&answer)?, id).map_err(|why| call.strange(&why))
+    }
+
+    /// The JSON of an answer that must be there.
+    async fn found(&self, call: &Call, deadline: Deadline) -> Result<Value> {
+        let answer = self.ask(call, deadline).await?;
+        if answer.status.is_success() { call.json(&answer) } else { Err(call.refused(&answer)) }
+    }
+
+    async fn ask(&self, call: &Call, deadline: Deadline) -> Result<Answer> {
+        let is_refused =
+            |outcome: &Result<Answer>| matches!(outcome, Err(error) if error.is(Code::PagerdutyCredentialRefused));
+        self.vendor.call(deadline, is_refused, async |account: &Account| account.ask(call, deadline).await).await
+    }
+
+    fn version(&self, id: &ScheduleId) -> Option<Version> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).get(id).copied()
+    }
+
+    fn remember(&self, id: &ScheduleId, version: Version) {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), version);
+    }
+}

@@ -1,0 +1,150 @@
+//! Schedules: layer-based ones over v2, shift-based ones over v3.
+
+use super::errors::{Call, instant};
+use super::shape::{User, present, shape, shift, who};
+use crate::ids::{PersonId, ScheduleId};
+use crate::source::shift::{Email, Shift, Who};
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Which API has a schedule. Its id stays the same when it is upgraded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// v2: layers and overrides.
+    Layers,
+    /// v3: shifts.
+    Shifts,
+}
+
+impl Version {
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Layers => Self::Shifts,
+            Self::Shifts => Self::Layers,
+        }
+    }
+
+    /// The request for the final schedule. Without a window v2 shows no entries, whoever is on call; without `overflow`
+    /// it cuts shifts at the window's ends.
+    pub(super) fn call(self, id: &ScheduleId, since: DateTime<Utc>, until: DateTime<Utc>) -> Call {
+        let (since, until) = (instant(since), instant(until));
+        match self {
+            Self::Layers => Call::with_query(
+                format!("/schedules/{id}"),
+                &[("since", &since), ("until", &until), ("overflow", "true")],
+            ),
+            Self::Shifts => Call::with_query(
+                format!("/v3/schedules/{id}"),
+                &[("since", &since), ("until", &until), ("include[]", "final_schedule")],
+            ),
+        }
+    }
+
+    /// What the answer says; `None` where it says that the other API has the schedule.
+    pub(super) fn read(self, answer: Value, id: &ScheduleId) -> Result<Option<Vec<Shift>>, String> {
+        let head: Head = shape(answer.clone())?;
+        if head.schedule.id != *id {
+            return Err("another schedule than asked for".to_owned());
+        }
+        match (self, head.schedule.kind) {
+            (Self::Layers, Kind::ScheduleV3) => Ok(None),
+            (Self::Layers, Kind::Schedule) => read_layers(answer).map(Some),
+            (Self::Shifts, _) => read_shifts(answer).map(Some),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Head {
+    schedule: Identity,
+}
+
+#[derive(Deserialize)]
+struct Identity {
+    id: ScheduleId,
+    #[serde(rename = "type")]
+    kind: Kind,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Schedule,
+    ScheduleV3,
+}
+
+/// Both APIs wrap the final schedule in the same way.
+#[derive(Deserialize)]
+struct Wrapped<F> {
+    schedule: WithFinal<F>,
+}
+
+#[derive(Deserialize)]
+struct WithFinal<F> {
+    final_schedule: F,
+}
+
+#[derive(Deserialize)]
+struct Layers {
+    rendered_schedule_entries: Vec<Entry>,
+    /// In percent of the window; null where no window was asked for.
+    rendered_coverage_percentage: f64,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    start: DateTime<Utc>,
+    end: DateTime<Utc>,
+    #[serde(deserialize_with = "present")]
+    user: Option<User>,
+}
+
+fn read_layers(answer: Value) -> Result<Vec<Shift>, String> {
+    let layers = shape::<Wrapped<Layers>>(answer)?.schedule.final_schedule;
+    check_coverage(layers.rendered_coverage_percentage, layers.rendered_schedule_entries.is_empty())?;
+    let shifts = layers.rendered_schedule_entries.into_iter();
+    shifts.map(|entry| shift(who(entry.user), Some(entry.start), Some(entry.end))).collect()
+}
+
+#[derive(Deserialize)]
+struct Shifts {
+    computed_shift_assignments: Vec<Assignment>,
+    /// In percent of the window.
+    rendered_coverage_percentage: f64,
+}
+
+#[derive(Deserialize)]
+struct Assignment {
+    start_time: DateTime<Utc>,
+    end_time: DateTime<Utc>,
+    member: Member,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Member {
+    UserMember { user_id: PersonId },
+    EmptyMember {},
+}
+
+fn read_shifts(answer: Value) -> Result<Vec<Shift>, String> {
+    let shifts = shape::<Wrapped<Shifts>>(answer)?.schedule.final_schedule;
+    check_coverage(shifts.rendered_coverage_percentage, shifts.computed_shift_assignments.is_empty())?;
+    let assignments = shifts.computed_shift_assignments.into_iter();
+    assignments.map(|one| shift(one.member.who(), Some(one.start_time), Some(one.end_time))).collect()
+}
+
+impl Member {
+    fn who(self) -> Who {
+        match self {
+            Self::UserMember { user_id } => Who::Person { id: user_id, name: None, email: Email::NotSaid },
+            Self::EmptyMember {} => Who::Nobody,
+        }
+    }
+}
+
+/// Somebody is said to be on call, and nobody is named: the answer lost its entries.
+fn check_coverage(percent: f64, is_empty: bool) -> Result<(), String> {
+    if is_empty && percent > 0.0 { Err("a covered schedule without entries".to_owned()) } else { Ok(()) }
+}

@@ -1,0 +1,205 @@
+//! The codes of this function; those that every rotation has are in [`keyturn::codes`].
+
+use keyturn::codes::DeclaredCode;
+use strum::{EnumIter, EnumMessage, IntoStaticStr};
+
+/// The doc comment of a variant is its meaning, its message the remedy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumMessage, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+pub enum Code {
+    // The secret and its tags
+    /// A tag of the secret cannot be read.
+    #[strum(message = "Correct the tag: the message has the command, with an example.")]
+    TagInvalid,
+    /// The secret's host, or its tag `keyturn:hosts`, cannot be read.
+    #[strum(
+        message = "Name the servers as host:port, host:port or mongodb://host:port,host:port/?replicaSet=name, without a credential."
+    )]
+    HostsInvalid,
+    /// The secret's user is not the user of its tag `keyturn:username`, nor that user's twin.
+    #[strum(message = "Correct the secret's value, or its tag.")]
+    UsernameMismatch,
+    /// The secret is to alternate between two users, but its value names none: clients could not know which.
+    #[strum(
+        message = "Add \"username\" to the secret's JSON and let clients read it, or set the tag keyturn:strategy=fixed."
+    )]
+    UsernameNotInSecret,
+    /// Nothing says in which Atlas project the user is.
+    #[strum(message = "Set the tag keyturn:atlas-project to the project's id.")]
+    ProjectUnknown,
+    /// The secret is for an Atlas project that is not among `ATLAS_PROJECT_IDS`.
+    #[strum(
+        message = "Correct the tag keyturn:atlas-project, or add the project to ATLAS_PROJECT_IDS (or set ALLOW_ANY_PROJECT=true)."
+    )]
+    ProjectNotAllowed,
+    /// The secret's `groupId` is not the Atlas project that its tag or the settings name.
+    #[strum(message = "Correct the value, or the tag keyturn:atlas-project.")]
+    ProjectMismatch,
+    /// There is no cluster that the user may log in to, or a scope or the tag `keyturn:atlas-clusters` names one that Atlas
+    /// does not list.
+    #[strum(
+        message = "Correct the user's scopes or the tag keyturn:atlas-clusters; name the hosts of flex and serverless clusters by the tag keyturn:hosts."
+    )]
+    ClusterNotFound,
+    /// A cluster has no address in the network that `ATLAS_NETWORK` names, or one that cannot be used.
+    #[strum(
+        message = "Correct ATLAS_NETWORK, or wait until the cluster is up; the tag keyturn:hosts names hosts by hand."
+    )]
+    ClusterHasNoAddress,
+    /// The tag `keyturn:auth-db` names another database than admin, where Atlas keeps users with a password.
+    #[strum(
+        message = "Take the tag off: aws secretsmanager untag-resource --secret-id <arn> --tag-keys keyturn:auth-db"
+    )]
+    AuthDatabaseNotAdmin,
+    /// A server of Atlas's is to be changed over the wire, where Atlas takes a password back.
+    #[strum(message = "Set the tag keyturn:engine=mongodb-atlas, and ATLAS_SECRET_ID.")]
+    AtlasNeedsItsApi,
+    /// No admin is named where one is needed, or `ADMIN_SECRET_ARNS` names several and the secret none of them.
+    #[strum(message = "Set ADMIN_SECRET_ARNS, and masterarn in the secret.")]
+    AdminNotNamed,
+
+    // Guards
+    /// The user's name is not one of this deployment's.
+    #[strum(
+        message = "Attach the function of that environment, or correct USERNAME_PATTERNS or KEYTURN_ENV (or set ALLOW_ANY_USERNAME=true)."
+    )]
+    UsernameNotAllowed,
+    /// The user is protected: people or emergencies depend on it.
+    #[strum(message = "Rotate an application's user, or allow this one: ALLOW_PROTECTED_USERS=name")]
+    UserProtected,
+    /// The user has a role with power over users, the cluster or every database.
+    #[strum(message = "Give it roles on its own databases only, or allow it: ALLOW_ROLES=role@database")]
+    RoleForbidden,
+    /// The user has a role on a database that is no application's.
+    #[strum(message = "Take the role away, or allow it: ALLOW_ROLES=role@database or ALLOW_DATABASES=name")]
+    DatabaseForbidden,
+    /// The user has a role on a database that `DATABASE_PATTERNS` keeps it from.
+    #[strum(message = "Take the role away, or correct DATABASE_PATTERNS.")]
+    DatabaseNotOfUser,
+    /// The two users that take turns do not have the same rights, or the pending one logs in without a role of the one in
+    /// use.
+    #[strum(message = "Make them the same, or let each rotation make the twin like its base: SYNC_ROLES=true")]
+    RolesDiffer,
+    /// The user has no password to rotate: it proves itself by X.509, LDAP, OIDC or AWS IAM.
+    #[strum(message = "aws secretsmanager cancel-rotate-secret, or make a user with a password.")]
+    UserHasNoPassword,
+    /// The user is temporary: Atlas deletes it.
+    #[strum(message = "Make a user that stays, and store that one in the secret.")]
+    UserEnds,
+    /// The user has no roles: it is no application's, or somebody is taking it out of use.
+    #[strum(message = "Give it the roles its application needs, or cancel the rotation of this secret.")]
+    UserHasNoRoles,
+
+    // The change
+    /// The time was up while Atlas still applied the new password.
+    #[strum(
+        message = "Nothing: the next try waits for it. If it goes on, give the function a longer timeout (5 minutes)."
+    )]
+    ChangePending,
+    /// The time was up before every server accepted the new password.
+    #[strum(
+        message = "Nothing: the next try waits for it. If it goes on, give the function a longer timeout (5 minutes)."
+    )]
+    ChangeNotProven,
+    /// The new password is said to be applied, and servers still refuse it; the message says whether the old one is back.
+    #[strum(message = "Look at the user where the message says. Then let Secrets Manager rotate again.")]
+    PasswordNotTaken,
+    /// Something else has set the old password again.
+    #[strum(
+        message = "Find who else writes it (Terraform, an operator, a sync job; at Atlas, the project's activity feed) and stop that; the message has the command with which clients work again."
+    )]
+    RevertedByOtherWriter,
+    /// setSecret waits until every server accepts the new password.
+    Waiting,
+
+    // Atlas
+    /// `ATLAS_SECRET_ID` is not set, or its secret does not exist or has no AWSCURRENT value.
+    #[strum(
+        message = "Store a service account's {\"client_id\",\"client_secret\"} in a secret of its own, and set ATLAS_SECRET_ID to its ARN."
+    )]
+    AtlasSecretMissing,
+    /// The secret in `ATLAS_SECRET_ID` is not of the form it should have.
+    #[strum(
+        message = "Store {\"client_id\",\"client_secret\"} of a service account, or {\"public_key\",\"private_key\"} of an API key."
+    )]
+    AtlasSecretInvalid,
+    /// Atlas refuses the credential in `ATLAS_SECRET_ID`.
+    #[strum(message = "Store a valid one: a service account's secret ends on the day that Atlas shows beside it.")]
+    AtlasCredentialRefused,
+    /// Too many access tokens of the service account are alive.
+    #[strum(message = "Wait: each ends within the hour. Give each function a service account of its own.")]
+    AtlasTokenLimit,
+    /// The function's address, which the message names, is not on the credential's API access list.
+    #[strum(message = "Add it to that list; in a VPC it is the address of the NAT gateway.")]
+    AtlasIpNotAllowed,
+    /// The credential's roles do not allow this call.
+    #[strum(message = "Give it the role in the message (Project Database Access Admin) on this very project.")]
+    AtlasPermissionMissing,
+    /// There is no such project, or not in the credential's organization.
+    #[strum(
+        message = "Give the project's id, not its name: it stands in the address of its pages, cloud.mongodb.com/v2/<id>."
+    )]
+    AtlasProjectNotFound,
+    /// The project takes no further database user, and a twin is to be made.
+    #[strum(
+        message = "Delete users that nobody needs, raise the project's limit and set ATLAS_USER_LIMIT to it, or use the strategy fixed."
+    )]
+    AtlasUserQuota,
+    /// Atlas does not answer for this version of its API any more.
+    #[strum(message = "Set ATLAS_API_VERSION to a date that Atlas still answers for, as YYYY-MM-DD.")]
+    AtlasApiVersionGone,
+    /// Atlas gave no answer.
+    #[strum(
+        message = "Nothing now: it is tried again by itself. If it goes on, check the function's way to the Internet (in a VPC, a NAT gateway)."
+    )]
+    AtlasUnreachable,
+    /// Atlas takes no more calls for the moment.
+    #[strum(
+        message = "Nothing now: it is tried again by itself. If it goes on, find what else calls the API for this project so often."
+    )]
+    AtlasThrottled,
+    /// The answer is not what Atlas sends: a proxy's page, a redirect, something of another shape.
+    #[strum(message = "Check ATLAS_API_URL, and that no proxy answers in Atlas's place.")]
+    AtlasAnswerStrange,
+    /// Atlas refused or failed in another way.
+    #[strum(
+        message = "Look the error code in the message up in Atlas's documentation; a failure of Atlas's own is tried again by itself."
+    )]
+    AtlasCallFailed,
+    /// A cluster that is paused, being made or being deleted is not asked whether it accepts the password.
+    ClusterLeftOut,
+    /// Atlas does not tell this credential whether a change is applied: logins alone will show it.
+    AtlasProgressUnknown,
+    /// An access token of Atlas was not given back: it ends by itself within the hour.
+    AtlasTokenNotRevoked,
+
+    // The server
+    /// The twin cannot be given a role that does not exist.
+    #[strum(message = "Make the role, or take it from the user the twin is copied from.")]
+    RoleMissing,
+    /// The server belongs to another replica set than the one that is named, or to none.
+    #[strum(message = "Correct the replica set's name, or leave it out.")]
+    ReplicaSetNameWrong,
+    /// The server is older than the function's driver allows.
+    #[strum(message = "Upgrade to MongoDB 4.4 or later (DocumentDB: to 5.0 or later).")]
+    ServerTooOld,
+    /// The server is newer than the function's driver knows.
+    #[strum(message = "Deploy a newer version of this function.")]
+    ServerTooNew,
+    /// The TLS handshake failed for another reason than the certificate.
+    #[strum(message = "The server must offer TLS 1.2 or 1.3, and not demand a certificate of its clients.")]
+    TlsFailed,
+    /// No admin is named, and the user may not change its own password.
+    #[strum(message = "Run the createRole and the grant in the message, or name an admin.")]
+    ChangeOwnPasswordMissing,
+    /// The server does not take such a password.
+    #[strum(
+        message = "Let PASSWORD_LENGTH be from 8 to 100, and leave / \" @ out with EXCLUDE_CHARACTERS (DocumentDB's rules)."
+    )]
+    PasswordNotAllowed,
+    /// The server refused a command; its code is in the message.
+    #[strum(message = "Look the code up in MongoDB's list of error codes; the server's log says more.")]
+    CommandFailed,
+}
+
+impl DeclaredCode for Code {}

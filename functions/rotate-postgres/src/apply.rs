@@ -1,0 +1,53 @@
+//! setSecret: proves that the current credential works, then lets the admin make the pending one work.
+
+use crate::layout::Layout;
+use crate::place::Place;
+use crate::postgres::{Admin, Postgres};
+use crate::session::{Connector, Login};
+use crate::transaction::{self, Wanted};
+use keyturn::credential::Credential;
+use keyturn::failure::{Attempt, Failure, Kind, RETRY_FOR, retry};
+use keyturn::rotation::Job;
+use keyturn::{Deadline, Result};
+
+/// Gives back what was changed, in words.
+pub(crate) async fn apply(
+    postgres: &Postgres,
+    current: &Credential,
+    pending: &Credential,
+    job: &Job,
+    still: &impl AsyncFn() -> Result<()>,
+) -> Result<Vec<String>> {
+    let place = Place::of(current, "The AWSCURRENT value")?;
+    let turn = Layout::of(current)?.turn(current.username(), pending.username())?;
+    let (current_login, pending_login) = (Login::new(current, place.clone()), Login::new(pending, place.clone()));
+    let (admin, _, tried) =
+        tokio::try_join!(postgres.admin(current, &place, job), postgres.prove_current(&current_login, job), async {
+            Ok(postgres.connector.open(&pending_login, job.deadline).await)
+        },)?;
+    let password = match tried {
+        Ok(_) => None,
+        // Setting a password that the server has accepted before is harmless, and makes the role one that may log in.
+        Err(Failure { kind: Kind::PasswordRefused | Kind::PasswordAccepted, .. }) => Some(pending.password()),
+        Err(failure) => return Err(failure.error),
+    };
+    let hash = postgres.settings.password_hash;
+    let wanted = Wanted { turn: &turn, admin: &admin.login.user, password, hash };
+    Ok(as_admin(&postgres.connector, &admin, &wanted, job.deadline, still).await?)
+}
+
+async fn as_admin(
+    connector: &Connector,
+    admin: &Admin,
+    wanted: &Wanted<'_>,
+    deadline: Deadline,
+    still: &impl AsyncFn() -> Result<()>,
+) -> Attempt<Vec<String>> {
+    // A new connection for every try: after a failover the old one may lead to the old writer.
+    let attempt = async |connects_end| {
+        let opened = connector.open_once(&admin.login, connects_end).await;
+        let session = opened.map_err(|failure| admin.explain(failure))?.until(deadline);
+        transaction::run(&session, wanted, deadline, still).await
+    };
+    retry(deadline, RETRY_FOR, Failure::is_transient, attempt).await
+}

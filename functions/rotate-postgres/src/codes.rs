@@ -1,0 +1,126 @@
+//! The codes of this function beside those of the core.
+
+use keyturn::codes::DeclaredCode;
+use strum::{EnumIter, EnumMessage, IntoStaticStr};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumMessage, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+pub enum Code {
+    // The two users
+    /// A user's name, or its clone's, is longer than PostgreSQL's 63 bytes: the server would cut it off.
+    #[strum(message = "Name both users with \"usernames\" (and \"owner\") in the secret.")]
+    NameTooLong,
+    /// The user in use, or the pending one, is not one of the secret's two users.
+    #[strum(message = "Let \"usernames\" name the current user and the one to alternate with.")]
+    UserNotInPair,
+    /// The user in use is not a member of its base or owner, so nothing says that the two belong together.
+    #[strum(message = "If they do: GRANT base TO user; the message has the statement.")]
+    CurrentNotMember,
+    /// The second user exists, and nothing in the catalog says that it is this application's.
+    #[strum(
+        message = "If it is this application's: GRANT base TO user or, in owner layout, ALTER ROLE user SET role = owner. Otherwise name two other users with \"usernames\"."
+    )]
+    TwinIsSomebodyElse,
+    /// The second user has a power or a membership that the first one does not have.
+    #[strum(message = "Take it away from the one, or give it to the other, on purpose.")]
+    TwinTooPowerful,
+    /// The two users of a pair are members of different roles: nothing says that they are one application.
+    #[strum(message = "Make both members of the same roles, or use the owner layout.")]
+    PairRightsDiffer,
+    /// The user in use owns objects, or will own what it makes, and the next user has no rights on them. An error in owner
+    /// layout; a warning about a clone that AWS's function made.
+    #[strum(
+        message = "In each database of the application: REASSIGN OWNED BY app_a TO app. Once: ALTER ROLE app_a SET role = app."
+    )]
+    ObjectsNotShared,
+    /// The role that the two users share does not exist.
+    #[strum(message = "Create it, or correct the secret: CREATE ROLE app NOLOGIN.")]
+    OwnerMissing,
+    /// The pending user is gone, though the transaction has just made or changed it.
+    #[strum(message = "Find out who drops roles there, then rotate again.")]
+    RoleVanished,
+    /// The user is a member of `rds_iam`, or the server asks it for another proof than a password.
+    #[strum(message = "Rotate nothing (IAM tokens rotate themselves), or REVOKE rds_iam FROM user.")]
+    IamAuthOnly,
+    /// The pending user is a member of its base or owner, but would not have its rights, or could not SET ROLE to it.
+    #[strum(message = "GRANT base TO user; the message has the statement.")]
+    MembershipHasNoEffect,
+    /// The login does not act as its base or owner, so that what it makes would belong to the wrong role. A warning for a
+    /// clone that AWS's function made; its next rotation mends that.
+    #[strum(message = "GRANT base TO user; the message has the statement.")]
+    RoleNotAssumed,
+    /// A setting of the base stays out of its twin, because only a superuser may set it; the rotation goes on.
+    #[strum(message = "Set it as a superuser: ALTER ROLE twin SET ...; the log line names the setting.")]
+    SettingNotCopied,
+
+    // The admin
+    /// The server knows no role of the name that the admin secret gives.
+    #[strum(message = "Correct the admin secret.")]
+    AdminMissing,
+    /// The admin has no CREATEROLE.
+    #[strum(message = "As a superuser: ALTER ROLE admin CREATEROLE.")]
+    AdminLacksCreaterole,
+    /// From PostgreSQL 16 on, the admin needs ADMIN OPTION on the base and on the second user. A warning where it is a member
+    /// of `rds_superuser`: there the server decides.
+    #[strum(
+        message = "As whoever made the role, or a superuser: GRANT base TO admin WITH ADMIN OPTION; the message has the statements."
+    )]
+    AdminLacksAdminOption,
+    /// `rds.restrict_password_commands` is on, and the admin is not a member of `rds_password`.
+    #[strum(message = "GRANT rds_password TO admin.")]
+    AdminLacksRdsPassword,
+
+    // Logging in
+    /// The password is valid, but the role is NOLOGIN.
+    #[strum(message = "ALTER ROLE user LOGIN.")]
+    RoleCannotLogIn,
+    /// The password is valid, but the user's own connection limit is reached.
+    #[strum(message = "Raise it: ALTER ROLE user CONNECTION LIMIT -1.")]
+    ConnectionLimitReached,
+    /// The password is valid, but there is no database of that name.
+    #[strum(message = "Correct \"dbname\" in the secret.")]
+    DatabaseNotFound,
+    /// The password is valid, but the user lacks CONNECT on the database.
+    #[strum(message = "GRANT CONNECT ON DATABASE db TO user.")]
+    ConnectDenied,
+    /// The user's VALID UNTIL is in the past: no password of it is accepted.
+    #[strum(message = "ALTER ROLE user VALID UNTIL 'infinity'.")]
+    PasswordExpired,
+    /// The server asks for the password in clear text, for MD5 where only SCRAM is allowed, or for none; none was sent.
+    #[strum(message = "Have pg_hba.conf ask for scram-sha-256, and give the user a SCRAM password.")]
+    AuthMethodRefused,
+    /// No line of `pg_hba.conf` lets the user into the database over TLS from where the function is.
+    #[strum(message = "Add one: hostssl all all <the function's network> scram-sha-256.")]
+    HbaRefused,
+    /// One of the secret's `testQueries` failed as the new user.
+    #[strum(message = "Run it as that user to see why, and grant what is missing or correct the query.")]
+    TestQueryFailed,
+
+    // The server
+    /// The server has no connection left.
+    #[strum(message = "It is tried again by itself; if it goes on, raise max_connections or find out who holds them.")]
+    TooManyClients,
+    /// Another rotation of the same users holds the lock.
+    #[strum(message = "It lets go when its session ends; the message has the query that shows it.")]
+    RotationLocked,
+    /// The server refused a statement for a reason that Keyturn does not know.
+    #[strum(message = "Look up the SQLSTATE in the message; the server's log says more.")]
+    StatementFailed,
+}
+
+impl DeclaredCode for Code {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyturn::codes::{Code as Core, entries};
+
+    #[test]
+    fn no_code_is_declared_here_and_in_the_core() {
+        let core = entries::<Core>();
+        for entry in entries::<Code>() {
+            assert!(core.iter().all(|other| other.name != entry.name), "{}", entry.name);
+            assert!(!entry.meaning.is_empty(), "{}", entry.name);
+        }
+    }
+}

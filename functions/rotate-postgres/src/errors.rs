@@ -1,0 +1,292 @@
+//! What a failed connection or statement means, by SQLSTATE and by the server routine that raised it (both are the same in
+//! every language of the server's messages), and what to do about it.
+
+use crate::codes::Code;
+use crate::handshake::Refusal;
+use crate::place::Place;
+use keyturn::codes::{Code as Core, DeclaredCode};
+use keyturn::failure::{self, Failure, Kind, root_cause};
+use std::error::Error as _;
+use std::time::Duration;
+use tokio_postgres::error::{DbError, SqlState};
+
+/// How far a connection had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Lookup,
+    Connect,
+    TlsRequest,
+    TlsHandshake,
+    Login,
+}
+
+impl Phase {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Lookup => "DNS lookup",
+            Self::Connect => "TCP connect",
+            Self::TlsRequest => "request for TLS",
+            Self::TlsHandshake => "TLS handshake",
+            Self::Login => "login",
+        }
+    }
+}
+
+const NETWORK: &str = "Check that the endpoint is right, that the function is in the database's VPC, and that its security group may reach the database's port.";
+
+/// The host's name has no address; `why` is the resolver's word.
+pub(crate) fn no_address(place: &Place, why: &str) -> Failure {
+    failure::no_address(&place.address, why, "Correct \"host\" in the secret, or the VPC's DNS.")
+}
+
+/// No TCP connection came about.
+pub(crate) fn not_connected(place: &Place, why: &std::io::Error) -> Failure {
+    Failure::transient(
+        Core::DatabaseUnreachable,
+        format!("{} cannot be reached (TCP connect): {why}.", place.address),
+        NETWORK,
+    )
+}
+
+/// Nothing came back in time. Not tried again in this invocation: the next try is the service's.
+pub(crate) fn silent(place: &Place, phase: Phase, limit: Duration) -> Failure {
+    Failure::permanent(
+        Core::DatabaseUnreachable,
+        format!("{} did not answer within {:.1} s ({}).", place.address, limit.as_secs_f64(), phase.name()),
+        NETWORK,
+    )
+}
+
+/// The login became somebody else's session.
+pub(crate) fn somebody_else(user: &str, actual: &str, place: &Place) -> Failure {
+    Failure::permanent(
+        Core::LoggedInAsSomebodyElse,
+        format!("The login of {user:?} at {} became a session of {actual:?}.", place.address),
+        "Look at pg_ident.conf, or at the proxy between.",
+    )
+}
+
+/// A connection failed after TCP stood.
+pub(crate) fn login(error: &tokio_postgres::Error, user: &str, place: &Place, phase: Phase) -> Failure {
+    if let Some(refused) = error.as_db_error() {
+        return login_refused(refused, user, place);
+    }
+    if let Some(refusal) = refusal_in(error) {
+        return Failure::permanent(
+            Code::AuthMethodRefused,
+            format!(
+                "{} wants to authenticate {user:?} in a way this function does not do: {refusal}. No password was sent.",
+                place.address
+            ),
+            match refusal {
+                // How RDS treats members of rds_iam; IAM tokens go over the wire as they are.
+                Refusal::Cleartext => format!(
+                    "Have pg_hba.conf ask for scram-sha-256. On RDS this is what members of rds_iam (direct or not) meet: REVOKE rds_iam FROM {}",
+                    quoted(user)
+                ),
+                _ => format!(
+                    "Have pg_hba.conf ask for scram-sha-256, and give {user:?} a SCRAM password (password_encryption = 'scram-sha-256'); with PASSWORD_HASH=auto the rotation itself replaces MD5 hashes."
+                ),
+            },
+        );
+    }
+    let why = root_cause(error);
+    match phase {
+        // The server closed or said no before any TLS: tokio-postgres has no other error here.
+        Phase::TlsRequest if !is_io(error) => Failure::permanent(
+            Core::TlsNotOffered,
+            format!("{} does not offer TLS.", place.address),
+            "Switch TLS on at the server (ssl = on; RDS has it on by default). This function never connects in clear text, whatever \"ssl\" in the secret says.",
+        ),
+        Phase::TlsHandshake if !is_io(error) => Failure::permanent(
+            Core::TlsUntrusted,
+            format!("The TLS handshake with {} failed: {}.", place.address, handshake_cause(error)),
+            "The certificate must name this host and come from a known authority: for RDS use the endpoint's own name; for a private authority set DATABASE_CA_FILE to its PEM file.",
+        ),
+        // Not a lost connection: the two sides did not agree, or the server failed its own half of SCRAM's proof.
+        Phase::Login if error.to_string().starts_with("authentication error") => Failure::permanent(
+            Core::LoginFailed,
+            format!("The login of {user:?} at {} failed on this side: {why}.", place.address),
+            "The server must offer SCRAM-SHA-256, and prove that it knows the password; look for something in between.",
+        ),
+        _ => Failure::transient(
+            Core::DatabaseUnreachable,
+            format!("{} broke the connection off ({}): {why}.", place.address, phase.name()),
+            NETWORK,
+        ),
+    }
+}
+
+fn accepted(code: impl DeclaredCode, message: String, remedy: impl Into<String>) -> Failure {
+    Failure::new(Kind::PasswordAccepted, code, message, remedy)
+}
+
+fn login_refused(refused: &DbError, user: &str, place: &Place) -> Failure {
+    let routine = refused.routine().unwrap_or_default();
+    let valid = |what: &str| format!("The password of {user:?} at {} is valid, but {what}.", place.address);
+    let database = &place.database;
+    match refused.code() {
+        &SqlState::INVALID_PASSWORD => Failure::new(
+            Kind::PasswordRefused,
+            Core::PasswordRefused,
+            format!(
+                "{} refused the password of {user:?}: wrong password, no such user, no password set, or its VALID UNTIL is past (the server says the same for all of these).",
+                place.address
+            ),
+            format!(
+                "Put a credential that works into the secret, or look at the user: SELECT rolcanlogin, rolvaliduntil FROM pg_roles WHERE rolname = {}",
+                literal(user)
+            ),
+        ),
+        &SqlState::TOO_MANY_CONNECTIONS if routine == "InitializeSessionUserId" => accepted(
+            Code::ConnectionLimitReached,
+            valid("the user's own connection limit is reached"),
+            format!("Raise it: ALTER ROLE {} CONNECTION LIMIT -1", quoted(user)),
+        ),
+        &SqlState::TOO_MANY_CONNECTIONS => Failure::transient(
+            Code::TooManyClients,
+            format!("{} has no connection left: {}.", place.address, refused.message()),
+            "Raise max_connections, or find out who holds them: SELECT usename, count(*) FROM pg_stat_activity GROUP BY 1 ORDER BY 2 DESC",
+        ),
+        &SqlState::INVALID_AUTHORIZATION_SPECIFICATION if routine == "InitializeSessionUserId" => accepted(
+            Code::RoleCannotLogIn,
+            valid("the role may not log in"),
+            format!("Allow it: ALTER ROLE {} LOGIN", quoted(user)),
+        ),
+        &SqlState::INVALID_AUTHORIZATION_SPECIFICATION if routine == "auth_failed" => Failure::permanent(
+            Code::IamAuthOnly,
+            format!("{} does not take passwords from {user:?}: {}.", place.address, refused.message()),
+            format!(
+                "On RDS a member of rds_iam (direct or not) logs in by IAM only: REVOKE rds_iam FROM {}",
+                quoted(user)
+            ),
+        ),
+        &SqlState::INVALID_AUTHORIZATION_SPECIFICATION => Failure::permanent(
+            Code::HbaRefused,
+            format!(
+                "{} has no pg_hba.conf entry that lets {user:?} into {database:?} over TLS from here: {}.",
+                place.address,
+                refused.message()
+            ),
+            "Add one: hostssl all all <the function's network> scram-sha-256",
+        ),
+        &SqlState::INVALID_CATALOG_NAME => accepted(
+            Code::DatabaseNotFound,
+            valid(&format!("there is no database {database:?}")),
+            "Correct \"dbname\" in the secret.",
+        ),
+        &SqlState::INSUFFICIENT_PRIVILEGE => accepted(
+            Code::ConnectDenied,
+            valid(&format!("it lacks CONNECT on database {database:?}")),
+            format!("Grant it: GRANT CONNECT ON DATABASE {} TO {}", quoted(database), quoted(user)),
+        ),
+        code if is_passing(code) => Failure::transient(
+            Core::DatabaseUnavailable,
+            format!("{} takes no connections now: {} (SQLSTATE {}).", place.address, refused.message(), code.code()),
+            "Try again when it is up.",
+        ),
+        code => Failure::permanent(
+            Core::LoginFailed,
+            format!("{} did not let {user:?} in: {} (SQLSTATE {}).", place.address, refused.message(), code.code()),
+            "Look the SQLSTATE up in PostgreSQL's table of error codes; the server's log says more.",
+        ),
+    }
+}
+
+/// A statement failed. `doing` completes "The server failed while ...".
+pub(crate) fn statement(error: &tokio_postgres::Error, doing: &str, place: &Place) -> Failure {
+    let Some(refused) = error.as_db_error() else {
+        return Failure::transient(
+            Core::DatabaseUnreachable,
+            format!("The connection to {} broke while {doing}: {}.", place.address, root_cause(error)),
+            NETWORK,
+        );
+    };
+    let code = refused.code();
+    let said = format!("{} failed while {doing}: {} (SQLSTATE {})", place.address, refused.message(), code.code());
+    match code {
+        &SqlState::INSUFFICIENT_PRIVILEGE => Failure::permanent(
+            Core::AdminLacksPrivilege,
+            format!("{said}."),
+            "The admin needs CREATEROLE, and from PostgreSQL 16 on ADMIN OPTION on the base role and on the twin: see \"What the admin needs\" in the function's README. Roles with SUPERUSER, REPLICATION or BYPASSRLS are a superuser's to change.",
+        ),
+        // A failover leaves the old writer reachable, read-only, until DNS has moved on.
+        &SqlState::READ_ONLY_SQL_TRANSACTION => read_only(place),
+        &SqlState::LOCK_NOT_AVAILABLE
+        | &SqlState::T_R_SERIALIZATION_FAILURE
+        | &SqlState::T_R_DEADLOCK_DETECTED
+        | &SqlState::DUPLICATE_OBJECT => Failure::transient(
+            Core::DatabaseBusy,
+            format!("{said}."),
+            "Someone else changes the same roles; try again.",
+        ),
+        &SqlState::UNIQUE_VIOLATION if refused.constraint().is_none_or(|c| c == "pg_authid_rolname_index") => {
+            Failure::transient(Core::DatabaseBusy, format!("{said}."), "Someone else makes the same role; try again.")
+        }
+        // "tuple concurrently updated": PostgreSQL has no SQLSTATE of its own for it.
+        &SqlState::INTERNAL_ERROR if refused.routine().is_some_and(|r| r.starts_with("simple_heap_")) => {
+            Failure::transient(
+                Core::DatabaseBusy,
+                format!("{said}."),
+                "Someone else changes the same roles; try again.",
+            )
+        }
+        code if is_passing(code) => {
+            Failure::transient(Core::DatabaseUnavailable, format!("{said}."), "Try again when it is up.")
+        }
+        _ => Failure::permanent(
+            Code::StatementFailed,
+            format!("{said}."),
+            "Look the SQLSTATE up in PostgreSQL's table of error codes; the server's log says more.",
+        ),
+    }
+}
+
+/// The server is a standby, or its transactions are read-only.
+pub(crate) fn read_only(place: &Place) -> Failure {
+    Failure::transient(
+        Core::DatabaseReadOnly,
+        format!("{} is read-only: a replica, or the old writer after a failover.", place.address),
+        "Let the admin secret's \"host\" name the writer (for Aurora, the cluster endpoint).",
+    )
+}
+
+/// Connection exceptions, shutdowns and start-ups: classes 08 and 57P.
+fn is_passing(code: &SqlState) -> bool {
+    code.code().starts_with("08")
+        || [SqlState::CANNOT_CONNECT_NOW, SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN].contains(code)
+}
+
+fn refusal_in(error: &tokio_postgres::Error) -> Option<Refusal> {
+    io_in(error)?.get_ref()?.downcast_ref().copied()
+}
+
+fn is_io(error: &tokio_postgres::Error) -> bool {
+    io_in(error).is_some() || error.is_closed()
+}
+
+fn io_in(error: &tokio_postgres::Error) -> Option<&std::io::Error> {
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        if let Some(io) = deeper.downcast_ref() {
+            return Some(io);
+        }
+        cause = deeper.source();
+    }
+    None
+}
+
+/// The deepest cause is OpenSSL's "certificate verify failed"; what was wrong with the certificate stands one above it.
+fn handshake_cause(error: &tokio_postgres::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// `name` as an SQL identifier.
+pub(crate) fn quoted(name: &str) -> String {
+    postgres_protocol::escape::escape_identifier(name)
+}
+
+/// `text` as an SQL string.
+pub(crate) fn literal(text: &str) -> String {
+    postgres_protocol::escape::escape_literal(text)
+}

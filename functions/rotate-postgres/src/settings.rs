@@ -1,0 +1,150 @@
+//! What the operator sets per deployment, read once at start.
+
+use crate::place::DEFAULT_PORT;
+use keyturn::address::Address;
+use keyturn::settings::DeclaredSetting;
+use keyturn::{Vars, admin};
+use strum::{EnumIter, EnumMessage, EnumProperty, IntoStaticStr};
+
+/// The settings of this function beside those of the core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumMessage, EnumProperty, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+pub enum Setting {
+    /// PEM file of the only authorities to trust for databases
+    #[strum(props(default = "built-in RDS and public roots", example = "/opt/database-ca.pem"))]
+    DatabaseCaFile,
+    /// `auto`: as the server's `password_encryption`; `scram`: always, and refuse MD5; `md5`: for old clients
+    #[strum(props(default = "auto"))]
+    PasswordHash,
+    /// comma list: the only admin secrets that may be used
+    #[strum(props(default = "any", example = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:admin-AbCdEf"))]
+    AdminSecretArns,
+    /// comma list of `alias:port=server:port`: a secret may name the alias where its admin secret names the server
+    #[strum(props(default = "none", example = "reader.example.com:5432=writer.example.com:5432"))]
+    HostAliases,
+}
+
+impl DeclaredSetting for Setting {}
+
+/// Which kind of password hash is stored in the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum PasswordHash {
+    /// What the server's `password_encryption` says.
+    #[default]
+    Auto,
+    /// SCRAM-SHA-256 always; a server that asks for an MD5 answer is refused.
+    Scram,
+    /// MD5, for clients too old for SCRAM.
+    Md5,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    /// PEM certificates to trust instead of the built-in ones.
+    pub(crate) database_ca: Option<Vec<u8>>,
+    pub(crate) password_hash: PasswordHash,
+    /// `None` leaves the choice to each secret's `masterarn`.
+    pub(crate) admin_secret_arns: Option<Vec<String>>,
+    /// Other names (a replica, a proxy, a DNS alias) of an admin's server.
+    pub(crate) host_aliases: Vec<HostAlias>,
+}
+
+/// "A secret may name `alias` where its admin secret names `server`."
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostAlias {
+    pub(crate) alias: Address,
+    pub(crate) server: Address,
+}
+
+impl Settings {
+    /// What is wrong with the settings is noted in `vars`.
+    pub(crate) fn read(vars: &mut Vars) -> Self {
+        Self {
+            database_ca: vars.parsed(Setting::DatabaseCaFile, read_certificates),
+            password_hash: vars.parsed(Setting::PasswordHash, password_hash).unwrap_or_default(),
+            admin_secret_arns: vars.parsed(Setting::AdminSecretArns, admin::secret_arns),
+            host_aliases: vars.parsed(Setting::HostAliases, host_aliases).unwrap_or_default(),
+        }
+    }
+
+    /// Whether `address` is another name of some admin's server.
+    pub(crate) fn is_alias(&self, address: &Address) -> bool {
+        self.host_aliases.iter().any(|pair| pair.alias == *address)
+    }
+
+    /// Whether `alias` is another name of `server`.
+    pub(crate) fn is_alias_of(&self, alias: &Address, server: &Address) -> bool {
+        self.host_aliases.iter().any(|pair| pair.alias == *alias && pair.server == *server)
+    }
+}
+
+fn read_certificates(path: &str) -> Result<Vec<u8>, String> {
+    let pem = std::fs::read(path).map_err(|e| format!("cannot read {path}: {e}"))?;
+    let certificates = native_tls::Certificate::stack_from_pem(&pem).map_err(|_| format!("{path} is not PEM"))?;
+    if certificates.is_empty() { Err(format!("{path} holds no certificate")) } else { Ok(pem) }
+}
+
+fn password_hash(value: &str) -> Result<PasswordHash, String> {
+    match value {
+        "auto" => Ok(PasswordHash::Auto),
+        "scram" => Ok(PasswordHash::Scram),
+        "md5" => Ok(PasswordHash::Md5),
+        _ => Err("not one of auto, scram, md5".to_owned()),
+    }
+}
+
+fn host_aliases(value: &str) -> Result<Vec<HostAlias>, String> {
+    let pairs = value.split(',').map(str::trim).filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (alias, server) = pair.split_once('=').ok_or_else(|| format!("{pair:?} has no '='"))?;
+            Ok(HostAlias { alias: Address::parse(alias, DEFAULT_PORT)?, server: Address::parse(server, DEFAULT_PORT)? })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_environment_gives_the_defaults() {
+        let mut vars = Vars::of([]);
+        let settings = Settings::read(&mut vars);
+        vars.finish().unwrap();
+        assert_eq!(settings.password_hash, PasswordHash::Auto);
+        assert!(
+            settings.database_ca.is_none() && settings.admin_secret_arns.is_none() && settings.host_aliases.is_empty()
+        );
+    }
+
+    #[test]
+    fn every_bad_setting_is_named() {
+        let mut vars = Vars::of([
+            ("DATABASE_CA_FILE", "/does/not/exist.pem"),
+            ("PASSWORD_HASH", "bcrypt"),
+            ("ADMIN_SECRET_ARNS", "admin"),
+            ("HOST_ALIASES", "a:5432=b:port"),
+        ]);
+        let _ = Settings::read(&mut vars);
+        let error = vars.finish().unwrap_err().to_string();
+        for name in [
+            "DATABASE_CA_FILE: cannot read",
+            "PASSWORD_HASH: not one of",
+            "ADMIN_SECRET_ARNS: \"admin\" is not",
+            "HOST_ALIASES: ",
+        ] {
+            assert!(error.contains(name), "{name} in {error}");
+        }
+    }
+
+    #[test]
+    fn aliases_are_pairs_of_addresses() {
+        let mut vars = Vars::of([("HOST_ALIASES", "Reader.example.com=writer.example.com:5433, [::1]:1=[::1]:2")]);
+        let settings = Settings::read(&mut vars);
+        vars.finish().unwrap();
+        assert_eq!(settings.host_aliases[0].alias, Address::new("reader.example.com", 5432));
+        assert_eq!(settings.host_aliases[0].server, Address::new("writer.example.com", 5433));
+        assert_eq!(settings.host_aliases[1].server, Address::new("::1", 2));
+    }
+}

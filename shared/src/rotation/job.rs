@@ -1,0 +1,39 @@
+//! What one invocation is about.
+
+use crate::Deadline;
+use crate::settings::DeclaredSetting;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+
+/// What one invocation is about.
+#[derive(Debug)]
+pub struct Job {
+    /// The full ARN of the secret being rotated.
+    pub secret_arn: String,
+    pub tags: HashMap<String, String>,
+    /// When the invocation has to be over.
+    pub deadline: Deadline,
+    overrides: RefCell<BTreeSet<&'static str>>,
+}
+
+impl Job {
+    pub fn of(
+        secret_arn: impl Into<String>,
+        tags: impl IntoIterator<Item = (String, String)>,
+        deadline: Deadline,
+    ) -> Self {
+        let tags = tags.into_iter().collect();
+        Self { secret_arn: secret_arn.into(), tags, deadline, overrides: RefCell::default() }
+    }
+
+    /// A guard would have refused this, had the operator not set `setting`. The audit line names it.
+    pub fn overridden(&self, setting: impl DeclaredSetting) {
+        self.overrides.borrow_mut().insert(setting.name());
+    }
+
+    /// The settings that allowed something so far.
+    #[must_use]
+    pub fn overrides(&self) -> Vec<&'static str> {
+        self.overrides.borrow().iter().copied().collect()
+    }
+}

@@ -1,0 +1,225 @@
+//! Settings from the environment: each declared once with its name, default and meaning, all mistakes reported at once.
+//!
+//! Every crate has an enum `Setting`. The doc comment of a variant is its meaning, `props(default = "...")` what holds where
+//! it is not set, `props(example = "...")` what a mistake shows to copy. The manuals' tables are generated from these
+//! enums, and the deployment template is compared with them.
+
+use crate::codes::{Code, meaning};
+use crate::{Error, Result};
+use std::collections::HashMap;
+use strum::{EnumIter, EnumMessage, EnumProperty, IntoEnumIterator, IntoStaticStr};
+
+/// A declared setting of the environment, or a declared tag of a secret.
+pub trait DeclaredSetting: Copy + Into<&'static str> + EnumMessage + EnumProperty {
+    /// The variable's or tag's name.
+    fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// What a mistake shows to copy: the declared example, else the default.
+    fn example(self) -> &'static str {
+        self.get_str("example").or_else(|| self.get_str("default")).unwrap_or_default()
+    }
+}
+
+/// A setting as the manuals list it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub name: &'static str,
+    pub default: &'static str,
+    pub meaning: String,
+    /// Whether `infra/template.yaml` sets it.
+    pub deployed: bool,
+}
+
+/// Every declared setting, in the order of its declaration.
+#[must_use]
+pub fn entries<S: DeclaredSetting + IntoEnumIterator>() -> Vec<Entry> {
+    let entry = |setting: S| Entry {
+        name: setting.name(),
+        default: setting.get_str("default").unwrap_or_default(),
+        meaning: meaning(&setting),
+        deployed: setting.get_str("deployed") != Some("no"),
+    };
+    S::iter().map(entry).collect()
+}
+
+/// The settings that every function has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumMessage, EnumProperty, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+pub enum Setting {
+    /// `trace`, `debug`, `info`, `warn`, `error`; for Keyturn's own lines, libraries stay at `warn`
+    #[strum(props(default = "info"))]
+    LogLevel,
+    /// another endpoint of Secrets Manager, as AWS's functions have it; https, or http on loopback
+    #[strum(props(default = "AWS's", example = "https://vpce-0123.secretsmanager.eu-west-1.vpce.amazonaws.com"))]
+    SecretsManagerEndpoint,
+    /// PEM file of the only authorities to trust for AWS
+    #[strum(props(default = "Amazon's roots", example = "/opt/ca.pem"))]
+    AwsCaBundle,
+    /// the SDK's own variable: another endpoint for every service of AWS
+    #[strum(props(default = "AWS's", deployed = "no", example = "https://vpce-0123.eu-west-1.vpce.amazonaws.com"))]
+    AwsEndpointUrl,
+    /// the same for Secrets Manager alone
+    #[strum(props(
+        default = "AWS's",
+        deployed = "no",
+        example = "https://vpce-0123.secretsmanager.eu-west-1.vpce.amazonaws.com"
+    ))]
+    AwsEndpointUrlSecretsManager,
+    /// the same for Parameter Store alone
+    #[strum(props(default = "AWS's", deployed = "no", example = "https://vpce-0123.ssm.eu-west-1.vpce.amazonaws.com"))]
+    AwsEndpointUrlSsm,
+    /// set by Lambda: the dimension of the metrics
+    #[strum(props(default = "the crate's name", deployed = "no"))]
+    AwsLambdaFunctionName,
+}
+
+impl DeclaredSetting for Setting {}
+
+type Source = Box<dyn Fn(&str) -> Option<String>>;
+
+/// Where settings come from, and what was wrong with those read so far.
+pub struct Vars {
+    source: Source,
+    mistakes: Vec<String>,
+}
+
+impl Vars {
+    /// The environment of this process.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    pub fn environment() -> Self {
+        Self::from_source(|name| std::env::var(name).ok())
+    }
+
+    /// These settings and no others.
+    #[must_use]
+    pub fn of<const N: usize>(settings: [(&str, &str); N]) -> Self {
+        Self::from_pairs(settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())))
+    }
+
+    /// The same from pairs of a name and a value.
+    pub fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
+        let settings: HashMap<String, String> = pairs.into_iter().collect();
+        Self::from_source(move |name| settings.get(name).cloned())
+    }
+
+    fn from_source(source: impl Fn(&str) -> Option<String> + 'static) -> Self {
+        Self { source: Box::new(source), mistakes: Vec::new() }
+    }
+
+    /// The value. One that is set but empty counts as not set, as in every deployment template.
+    #[must_use]
+    pub fn text(&self, setting: impl DeclaredSetting) -> Option<String> {
+        self.raw(setting).filter(|value| !value.is_empty())
+    }
+
+    /// The value, empty or not: for the few settings where empty means something.
+    #[must_use]
+    pub fn raw(&self, setting: impl DeclaredSetting) -> Option<String> {
+        (self.source)(setting.name())
+    }
+
+    /// The value as `parse` reads it; `None` where it is not set. What `parse` refuses is noted as a mistake.
+    pub fn parsed<T>(
+        &mut self,
+        setting: impl DeclaredSetting,
+        parse: impl FnOnce(&str) -> std::result::Result<T, String>,
+    ) -> Option<T> {
+        let value = self.text(setting)?;
+        parse(&value).map_err(|problem| self.mistake(setting, &problem)).ok()
+    }
+
+    /// The value of a setting that must be set.
+    pub fn required<T>(
+        &mut self,
+        setting: impl DeclaredSetting,
+        parse: impl FnOnce(&str) -> std::result::Result<T, String>,
+    ) -> Option<T> {
+        if self.text(setting).is_none() {
+            self.mistake(setting, "not set");
+        }
+        self.parsed(setting, parse)
+    }
+
+    /// `true` or `false`; not set is false.
+    pub fn flag(&mut self, setting: impl DeclaredSetting) -> bool {
+        let read = |value: &str| value.parse().map_err(|_| "neither true nor false".to_owned());
+        self.parsed(setting, read).unwrap_or(false)
+    }
+
+    /// Notes what is wrong with a setting, with the example to copy.
+    pub fn mistake(&mut self, setting: impl DeclaredSetting, problem: &str) {
+        let (name, example) = (setting.name(), setting.example());
+        self.mistakes.push(format!("{name}: {problem}, for example {name}={example}"));
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// `CONFIGURATION_INVALID`, naming every setting that was refused, what is wrong with it, and an example.
+    pub fn finish(self) -> Result<()> {
+        if self.mistakes.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::ConfigurationInvalid,
+            format!(
+                "The function's environment has {} bad setting(s): {}.",
+                self.mistakes.len(),
+                self.mistakes.join("; ")
+            ),
+            "Correct them in the function's configuration; the function's README has the table of settings.",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Copy, EnumIter, EnumMessage, EnumProperty, IntoStaticStr)]
+    #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+    enum Some {
+        /// where the server
+        /// listens
+        #[strum(props(default = "5432"))]
+        Port,
+        #[strum(props(example = "quiet"))]
+        Mode,
+        #[strum(props(example = "true", deployed = "no"))]
+        Loud,
+    }
+
+    impl DeclaredSetting for Some {}
+
+    #[test]
+    fn reports_every_mistake_at_once_with_an_example() {
+        let mut vars = Vars::of([("PORT", "x"), ("LOUD", "on")]);
+        assert_eq!(vars.parsed(Some::Port, |v| v.parse::<u16>().map_err(|_| "not a port".to_owned())), None);
+        assert_eq!(vars.required::<()>(Some::Mode, |_| Err("never asked".to_owned())), None);
+        assert!(!vars.flag(Some::Loud));
+        let error = vars.finish().unwrap_err();
+        assert_eq!(error.code(), "CONFIGURATION_INVALID");
+        let expected = "PORT: not a port, for example PORT=5432; MODE: not set, for example MODE=quiet; \
+                        LOUD: neither true nor false, for example LOUD=true";
+        assert!(error.message().contains(expected), "{error}");
+    }
+
+    #[test]
+    fn a_good_environment_passes_and_empty_is_not_set() {
+        let mut vars = Vars::of([("PORT", "5432"), ("LOUD", "true"), ("MODE", "")]);
+        assert_eq!(vars.parsed(Some::Port, |v| v.parse::<u16>().map_err(|e| e.to_string())), Option::Some(5432));
+        assert!(vars.flag(Some::Loud));
+        assert_eq!(vars.text(Some::Mode), None);
+        assert!(vars.finish().is_ok());
+    }
+
+    #[test]
+    fn a_declaration_is_a_row_of_a_table() {
+        let [port, mode, loud] = &entries::<Some>()[..] else { panic!() };
+        assert_eq!((port.name, port.default, port.meaning.as_str()), ("PORT", "5432", "where the server listens"));
+        assert_eq!((mode.default, mode.deployed, loud.deployed), ("", true, false));
+    }
+}
