@@ -43,7 +43,7 @@ local: servers-for-demo stack ## Keep the functions' local stacks up for cargo l
 rotate: ## Ask the stack of `make local` for a rotation, as Secrets Manager does it (SECRET=shop or reports)
 	@$(LOCAL) rotate $(if $(SECRET),--secret $(SECRET))
 
-test: tools ## Run every suite, end to end, on PostgreSQL 13 to 18 where there is a database
+test: tools ## Run every suite but the deployment's, end to end; guards and layouts on PostgreSQL 13 to 18
 	@echo "next: cargo builds the functions and the suites (on 2 cores some 7 minutes at first, then what has changed)"
 	@cargo build $(FEATURES) --workspace --bins --tests
 	@echo "next: the suites (on 2 cores some 12 minutes)"
