@@ -40,7 +40,7 @@ pub(crate) struct Work {
     asked_to_store: bool,
     tried: BTreeSet<OktaId>,
     failed: Vec<(OktaId, String)>,
-    /// Whose alert was sent, or is about to be. A grant without it was not begun.
+    /// The people whose alert was sent, or is being sent. `apply` begins no other grant.
     pub(crate) told: BTreeMap<OktaId, Told>,
     pub(crate) revoked: BTreeSet<OktaId>,
     pub(crate) granted: BTreeSet<OktaId>,

@@ -12,7 +12,7 @@ const LEAST_STALE: TimeDelta = TimeDelta::minutes(5);
 /// As far ahead as the source is asked: an end beyond it is not known.
 const MOST_STALE: TimeDelta = TimeDelta::hours(24);
 
-/// Whose shifts count: what the document names at the on-call source.
+/// The schedules and escalation policy whose shifts decide who is granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Whoever is on call in any of these schedules.
@@ -25,7 +25,7 @@ pub enum Source {
     },
 }
 
-/// What happens to people in the group whom this function did not add.
+/// The rule for group members that this function did not add.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Outsiders {

@@ -157,7 +157,7 @@ pub enum Code {
     )]
     OktaForbidden,
 
-    // What a person should look at
+    // Conditions that need a person
     /// More people are on call, or would be granted at once, than the binding allows: nobody is granted.
     #[strum(message = "Look at the schedule, or raise max_members or max_new_per_run in the binding's document.")]
     BrakePulled,
@@ -182,7 +182,7 @@ pub enum Code {
     #[strum(message = "Delete it, and see who may write below LEDGER_PATH.")]
     LedgerNameUnknown,
 
-    // What happened
+    // Audit lines
     /// A person is about to be removed from a group.
     RevokeIntended,
     /// A person is about to be added to a group.
@@ -191,7 +191,7 @@ pub enum Code {
     Revoked,
     /// The group has the person.
     Granted,
-    /// Somebody asked for a revoke by hand.
+    /// A caller asked for a revoke by hand.
     RevokeAsked,
     /// A channel took an alert.
     AlertSent,
