@@ -23,15 +23,9 @@ LAMBDA = CHECKOUT / "target/lambda"
 TOOLS = CHECKOUT / ".tools/cargo-lambda"
 TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux-gnu"}
 
-# What a crate or library leaves in each binary that uses it: names of its files, for its messages of panics and errors.
-MARKS = {
-    "AWS-LC": rb"/aws-lc-",
-    "hyper 0.14": rb"/hyper-0\.",
-    "mongodb": rb"/mongodb-\d",
-    "OpenSSL": rb"ssl/statem/",
-    "reqwest": rb"/reqwest-\d",
-    "tokio-postgres": rb"/tokio-postgres-\d",
-}
+# What no function may carry, and what it would leave in a binary. Each function's Cargo.toml has the same of what it does carry,
+# which no other function may.
+NOWHERE = {"AWS-LC": r"/aws-lc-", "hyper 0.14": r"/hyper-0\."}
 
 # What provided.al2023 has: this version of glibc, and of libraries little more than glibc's own.
 GLIBC = 34
@@ -50,11 +44,12 @@ def main(arguments):
     target_folder, functions = workspace()
     # What is deployed is whole, or there is nothing: zips of two architectures side by side would be half dead.
     (LAMBDA / "architecture.yaml").unlink(missing_ok=True)
+    marks = NOWHERE | {crate: mark for settings in functions.values() for crate, mark in settings["carries"].items()}
     build(functions, architecture, target_folder)
     print(f"{'function':<17}{'binary':>8}{'zip':>9}   {'for':<8}{'glibc':<10}sha256 of the zip")
     for function, settings in functions.items():
         binary = (LAMBDA / "packaged" / function).read_bytes()
-        glibc = check(function, binary, set(settings["carries"]))
+        glibc = check(function, binary, marks, settings["carries"].keys())
         archive = LAMBDA / function / "bootstrap.zip"
         pack(binary, archive)
         zipped = archive.read_bytes()
@@ -98,7 +93,7 @@ def build(functions, architecture, target_folder):
             (Path(made) / function / "bootstrap").replace(LAMBDA / "packaged" / function)
 
 
-def check(function, binary, wanted):
+def check(function, binary, marks, wanted):
     """The newest version of glibc that is asked for. Whatever looks like a name of a version or library counts as asked for."""
     glibc = max((int(minor) for minor in re.findall(rb"GLIBC_2\.(\d+)", binary)), default=0)
     if glibc > GLIBC:
@@ -106,7 +101,7 @@ def check(function, binary, wanted):
     for name in re.findall(rb"\blib[\w+-]+\.so(?:\.\d+)*(?=\0)", binary):
         if not LIBRARIES.fullmatch(name.decode()):
             raise Problem(f"{function} needs {name.decode()}, which Lambda has not: link it statically")
-    carried = {crate for crate, mark in MARKS.items() if re.search(mark, binary)}
+    carried = {crate for crate, mark in marks.items() if re.search(mark.encode(), binary)}
     if carried != wanted:
         raise Problem(f"{function} carries {sorted(carried)}, and should carry {sorted(wanted)}")
     return glibc

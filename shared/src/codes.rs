@@ -38,7 +38,9 @@ pub(crate) fn meaning(declared: &impl EnumMessage) -> String {
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     /// The function panicked: a defect of Keyturn. The message names the place in the source, never what was at hand there.
-    #[strum(message = "Report it with the log lines of that invocation. Rotations are tried again by Secrets Manager.")]
+    #[strum(
+        message = "Report it as an issue of Keyturn's repository, with the log lines of that invocation. Secrets Manager tries a rotation again; the next tick of oncall-sync begins anew."
+    )]
     InternalDefect,
     /// The function's environment has mistakes; the message names every one of them.
     #[strum(message = "Correct the settings; each mistake comes with an example.")]

@@ -67,7 +67,7 @@ pub enum Setting {
         example = "https://vpce-0123.secretsmanager.eu-west-1.vpce.amazonaws.com"
     ))]
     AwsEndpointUrlSecretsManager,
-    /// the same for Parameter Store alone
+    /// the same for Parameter Store alone, which only `oncall-sync` calls
     #[strum(props(default = "AWS's", deployed = "no", example = "https://vpce-0123.ssm.eu-west-1.vpce.amazonaws.com"))]
     AwsEndpointUrlSsm,
     /// set by Lambda: the dimension of the metrics

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what helps a test fails it like the test itself would")]
 
 mod aws_function;
+mod boundaries;
 mod defects;
 mod documents;
 mod matrix;

@@ -89,7 +89,7 @@ pub enum Code {
     PagerdutyCallFailed,
     /// The answer is not what PagerDuty documents, so the source is unknown for now.
     #[strum(
-        message = "If it goes on, look for a proxy that answers in PagerDuty's place, and at PAGERDUTY_API_URL; else report it."
+        message = "If it goes on, look for a proxy that answers in PagerDuty's place, and at PAGERDUTY_API_URL; else report it at Keyturn's repository."
     )]
     PagerdutyAnswerStrange,
     /// PagerDuty refused the credential: it is wrong, was revoked, or is for the other service region.
@@ -200,13 +200,13 @@ pub enum Code {
 
     // Defects
     /// A call to Okta could not be signed; never seen.
-    #[strum(message = "Report it as a defect of Keyturn.")]
+    #[strum(message = "Report it as an issue of Keyturn's repository.")]
     OktaSigningFailed,
     /// A plan was asked for without its source having been read; never seen.
-    #[strum(message = "Report it as a defect of Keyturn.")]
+    #[strum(message = "Report it as an issue of Keyturn's repository.")]
     SourceNotRead,
     /// A plan was asked for without its group having been read; never seen.
-    #[strum(message = "Report it as a defect of Keyturn.")]
+    #[strum(message = "Report it as an issue of Keyturn's repository.")]
     GroupNotRead,
 }
 

@@ -22,7 +22,9 @@ pub enum Code {
     )]
     TwinIsSomebodyElse,
     /// The second user has a power or a membership that the first one does not have.
-    #[strum(message = "Take it away from the one, or give it to the other, on purpose.")]
+    #[strum(
+        message = "Take it from the second user: REVOKE <role> FROM user, or ALTER ROLE user NO<attribute>. If the application is to have it, give it to the first user as well."
+    )]
     TwinTooPowerful,
     /// The two users of a pair are members of different roles: nothing says that they are one application.
     #[strum(message = "Make both members of the same roles, or use the owner layout.")]

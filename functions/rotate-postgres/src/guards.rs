@@ -233,7 +233,7 @@ fn no_member_of_more(twin: &Role, current: &Role, owner: &Role) -> Result<()> {
             excess.join(", "),
             current.name
         ),
-        "Take it away from the one, or give it to the other, on purpose.",
+        level(twin, current),
     ))
 }
 
@@ -271,8 +271,16 @@ fn no_stronger(twin: &Role, base: &Role, admin: &str) -> Result<()> {
             base.name,
             excess.join(", ")
         ),
-        "Take it away from the one, or give it to the other, on purpose.",
+        level(twin, base),
     ))
+}
+
+/// How to make `twin` no stronger than `other`.
+fn level(twin: &Role, other: &Role) -> String {
+    let (twin, other) = (quoted(&twin.name), quoted(&other.name));
+    format!(
+        "Take it from {twin}: REVOKE <role> FROM {twin}, or ALTER ROLE {twin} NO<attribute>. If the application is to have it, give it to {other} as well."
+    )
 }
 
 fn admin_suffices(turn: &Turn, admin: &str, catalog: &Catalog) -> Result<Option<Warning>> {

@@ -8,14 +8,11 @@ function=${2:-rotate-postgres}
 stack=${3:-keyturn}
 rules='{"ScheduleExpression": "cron(0 3 ? * SUN *)", "Duration": "2h"}' # Sundays from 03:00 to 05:00 UTC
 
-case $function in
-  rotate-postgres) output=RotatePostgresArn ;;
-  rotate-mongo) output=RotateMongoArn ;;
-  *) echo "no such function: $function" >&2; exit 2 ;;
-esac
+# RotatePostgresArn of rotate-postgres
+output=$(awk -F - '{ for (n = 1; n <= NF; n++) printf "%s", toupper(substr($n, 1, 1)) substr($n, 2); print "Arn" }' <<< "$function")
 arn=$(aws cloudformation describe-stacks --stack-name "$stack" --output text \
   --query "Stacks[0].Outputs[?OutputKey=='$output'].OutputValue")
-[ -n "$arn" ] || { echo "stack $stack has no output $output: is the function switched on?" >&2; exit 1; }
+[ -n "$arn" ] || { echo "stack $stack has no output $output: is $function a function, and switched on?" >&2; exit 1; }
 
 # The function's role reaches what carries this tag, and is named below /{environment}/{team}/.
 aws secretsmanager tag-resource --secret-id "$secret" --tags "Key=keyturn:function,Value=$function"

@@ -6,15 +6,15 @@
 # A secret that has a value, or is rotated, keeps it unless REPLACE=yes: an older password would lock clients out.
 set -euo pipefail
 
-usage="usage: create.sh NAME rotate-postgres|rotate-mongo|oncall-sync|none [Key=...,Value=...] < value.json"
+usage="usage: create.sh NAME FUNCTION|none [Key=...,Value=...] < value.json"
+functions=$(dirname "${BASH_SOURCE[0]}")/../../../functions
 name=${1:?"$usage"}
 function=${2:?"$usage"}
 shift 2
-case $function in
-  rotate-postgres | rotate-mongo | oncall-sync) set -- "Key=keyturn:function,Value=$function" "$@" ;;
-  none) ;;
-  *) echo "$usage" >&2; exit 2 ;;
-esac
+if [ "$function" != none ]; then
+  [ -d "$functions/$function" ] || { echo "there is no function $function: $(ls "$functions" | xargs)" >&2; exit 2; }
+  set -- "Key=keyturn:function,Value=$function" "$@"
+fi
 
 umask 077
 value=$(mktemp)

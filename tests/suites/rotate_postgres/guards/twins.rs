@@ -50,7 +50,7 @@ async fn a_twin_with_more_power_is_refused(scene: &Scene) {
             .refuses(
                 &secret,
                 &twin,
-                Refusal("TWIN_TOO_POWERFUL", &[&says, "Take it away from the one, or give it to the other"]),
+                Refusal("TWIN_TOO_POWERFUL", &[&says, &format!("ALTER ROLE \"{twin}\" NO<attribute>")]),
             )
             .await;
     }

@@ -1,0 +1,15 @@
+//! Who may use whom, where `deny.toml` cannot say it.
+
+use keyturn_tests::source;
+
+#[test]
+fn neither_the_core_nor_a_function_uses_a_function() {
+    let functions = source::functions().unwrap();
+    let crates = functions.iter().map(|name| format!("functions/{name}")).chain(["shared".to_owned()]);
+    for folder in crates {
+        let manifest = source::read(&format!("{folder}/Cargo.toml")).unwrap();
+        let used: Vec<_> =
+            functions.iter().filter(|name| !folder.ends_with(*name) && manifest.contains(*name)).collect();
+        assert!(used.is_empty(), "{folder}/Cargo.toml names {used:?}");
+    }
+}
