@@ -47,9 +47,9 @@ rotate: ## Ask the stack of `make local` for a rotation, as Secrets Manager does
 	@$(LOCAL) rotate $(if $(SECRET),--secret $(SECRET))
 
 test: tools ## Run every suite but the deployment's, end to end; guards and layouts on PostgreSQL 13 to 18
-	@echo "next: cargo builds the functions and the suites (on 2 cores some 6 minutes at first, then what has changed)"
+	@echo "next: cargo builds the functions and the suites (on 2 cores some 5 minutes at first, then what has changed)"
 	@cargo build $(FEATURES) --workspace --bins --tests
-	@echo "next: the suites (on 2 cores some 9 minutes)"
+	@echo "next: the suites (on 2 cores some 10 minutes)"
 	cargo test $(FEATURES) --workspace
 
 prove: tools ## Run every suite in its long form: crash matrices with every call instead of one of each kind

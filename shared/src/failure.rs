@@ -19,6 +19,8 @@ pub enum Kind {
     PasswordRefused,
     /// The server accepted the password, and then did not let this user in.
     PasswordAccepted,
+    /// The server answered, and did not let this user in for another reason than the password, which it may not have looked at.
+    LoginRefused,
     /// The same attempt may succeed in a moment.
     Transient,
     /// It will fail again until somebody changes something.

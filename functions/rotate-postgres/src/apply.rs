@@ -27,8 +27,11 @@ pub(crate) async fn apply(
         },)?;
     let password = match tried {
         Ok(_) => None,
-        // Setting a password that the server has accepted before is harmless, and makes the role one that may log in.
-        Err(Failure { kind: Kind::PasswordRefused | Kind::PasswordAccepted, .. }) => Some(pending.password()),
+        // Whatever the server refuses it for, this says "not yet": a line of pg_hba.conf for a group's members, say, knows the
+        // user only once it exists. Setting a password that the server has accepted before is harmless.
+        Err(Failure { kind: Kind::PasswordRefused | Kind::PasswordAccepted | Kind::LoginRefused, .. }) => {
+            Some(pending.password())
+        }
         Err(failure) => return Err(failure.error),
     };
     let hash = postgres.settings.password_hash;

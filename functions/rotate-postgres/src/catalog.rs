@@ -25,8 +25,8 @@ pub(crate) struct ServerFacts {
     pub(crate) scram_iterations: u32,
     /// RDS lets only members of `rds_password` change passwords.
     pub(crate) restricts_password_commands: bool,
-    /// Who this session acts as.
-    pub(crate) current_user: String,
+    /// Who this session acts as (`current_user`).
+    pub(crate) acts_as: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,11 +35,13 @@ pub(crate) struct Role {
     pub(crate) name: String,
     pub(crate) superuser: bool,
     pub(crate) creates_roles: bool,
-    /// The attributes of power (`SUPERUSER`, `CREATEROLE` ...) that it or any role it is a member of has.
+    pub(crate) replicates: bool,
+    pub(crate) may_log_in: bool,
+    /// The attributes of power (`SUPERUSER`, `CREATEROLE` ...) that it or any role that it may SET ROLE to has.
     pub(crate) powers: Vec<String>,
     pub(crate) inherit: bool,
     pub(crate) connection_limit: i32,
-    /// As the server writes it; `None`: for ever.
+    /// In UTC and ISO 8601's order, whatever the session's settings; `None`: for ever.
     pub(crate) valid_until: Option<String>,
     pub(crate) expired: bool,
     /// It owns something, in whichever database.
@@ -109,18 +111,19 @@ impl Catalog {
             encrypts_md5: false,
             scram_iterations: 4096,
             restricts_password_commands: false,
-            current_user: String::new(),
+            acts_as: String::new(),
         };
         Self { server, roles: roles.into_iter().map(|role| (role.name.clone(), role)).collect() }
     }
 }
 
-const SERVER: &str = "SELECT current_setting('server_version_num')::int4,
-    pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on',
-    current_setting('password_encryption') = 'md5',
-    coalesce(current_setting('scram_iterations', true), '4096'),
-    coalesce(current_setting('rds.restrict_password_commands', true), 'off') NOT IN ('off', '0', 'false', ''),
-    current_user::text";
+const SERVER: &str = "SELECT current_setting('server_version_num')::int4 AS version,
+    pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS read_only,
+    current_setting('password_encryption') = 'md5' AS encrypts_md5,
+    coalesce(current_setting('scram_iterations', true), '4096') AS scram_iterations,
+    coalesce(current_setting('rds.restrict_password_commands', true), 'off') NOT IN ('off', '0', 'false', '')
+        AS restricts_password_commands,
+    current_user::text AS acts_as";
 
 /// $1: the roles asked for, $2: the admin, $3: the base. What `pg_has_role` says of a missing role is an error, hence EXISTS.
 const ROLES: &str = "WITH RECURSIVE
@@ -132,36 +135,39 @@ const ROLES: &str = "WITH RECURSIVE
         SELECT a.oid, m.member FROM asked a JOIN pg_auth_members m ON m.roleid = a.oid
         UNION SELECT h.role, m.member FROM holders h JOIN pg_roles g ON g.oid = h.member
             JOIN pg_auth_members m ON m.roleid = h.member WHERE g.rolname <> $2)
-SELECT r.rolname::text, r.rolsuper, r.rolcreaterole,
+SELECT r.rolname::text AS name, r.rolsuper AS superuser, r.rolcreaterole AS creates_roles, r.rolreplication AS replicates,
+    r.rolcanlogin AS may_log_in, r.rolinherit AS inherit, r.rolconnlimit AS connection_limit,
     ARRAY (SELECT DISTINCT power.name
-        FROM (SELECT r.oid UNION ALL SELECT reach.role FROM reach WHERE reach.login = r.oid) held (oid)
+        FROM (SELECT r.oid UNION ALL SELECT reach.role FROM reach WHERE reach.login = r.oid AND pg_has_role(r.oid, reach.role,
+            CASE WHEN current_setting('server_version_num')::int4 >= 160000 THEN 'SET' ELSE 'MEMBER' END)) held (oid)
         JOIN pg_roles g ON g.oid = held.oid
         CROSS JOIN LATERAL (VALUES ('SUPERUSER', g.rolsuper), ('REPLICATION', g.rolreplication),
             ('BYPASSRLS', g.rolbypassrls), ('CREATEROLE', g.rolcreaterole), ('CREATEDB', g.rolcreatedb)) power (name, has)
-        WHERE power.has ORDER BY 1),
-    r.rolinherit,
-    r.rolconnlimit,
-    CASE WHEN r.rolvaliduntil < 'infinity' THEN r.rolvaliduntil::text END,
-    coalesce(r.rolvaliduntil < now(), false),
+        WHERE power.has ORDER BY 1) AS powers,
+    CASE WHEN r.rolvaliduntil = '-infinity' THEN '-infinity' WHEN r.rolvaliduntil < 'infinity' THEN
+        rtrim(rtrim(to_char(r.rolvaliduntil AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), '0'), '.') || '+00' END AS valid_until,
+    coalesce(r.rolvaliduntil < now(), false) AS expired,
     EXISTS (SELECT FROM pg_shdepend d
-        WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid AND d.deptype = 'o'),
+        WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid AND d.deptype = 'o') AS owns_objects,
     EXISTS (SELECT FROM pg_shdepend d
-        WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid AND d.deptype IN ('o', 'a')),
-    ARRAY (SELECT g.rolname::text FROM reach JOIN pg_roles g ON g.oid = reach.role WHERE reach.login = r.oid ORDER BY 1),
+        WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid AND d.deptype IN ('o', 'a')) AS in_use,
+    ARRAY (SELECT g.rolname::text FROM reach JOIN pg_roles g ON g.oid = reach.role WHERE reach.login = r.oid ORDER BY 1)
+        AS member_of,
     ARRAY (SELECT g.rolname::text FROM holders h JOIN pg_roles g ON g.oid = h.member
-        WHERE h.role = r.oid AND g.rolcanlogin AND NOT g.rolsuper AND g.rolname <> $2 ORDER BY 1),
+        WHERE h.role = r.oid AND g.rolcanlogin AND NOT g.rolsuper AND g.rolname <> $2 ORDER BY 1) AS held_by,
     EXISTS (SELECT FROM pg_roles a WHERE a.rolname = $2
-        AND pg_has_role(a.oid, r.oid, 'MEMBER WITH ADMIN OPTION')),
-    EXISTS (SELECT FROM pg_roles b WHERE b.rolname = $3 AND pg_has_role(r.oid, b.oid, 'USAGE')),
+        AND pg_has_role(a.oid, r.oid, 'MEMBER WITH ADMIN OPTION')) AS admin_has_option,
+    EXISTS (SELECT FROM pg_roles b WHERE b.rolname = $3 AND pg_has_role(r.oid, b.oid, 'USAGE')) AS inherits_base,
     EXISTS (SELECT FROM pg_roles b WHERE b.rolname = $3 AND pg_has_role(r.oid, b.oid,
-        CASE WHEN current_setting('server_version_num')::int4 >= 160000 THEN 'SET' ELSE 'MEMBER' END))
+        CASE WHEN current_setting('server_version_num')::int4 >= 160000 THEN 'SET' ELSE 'MEMBER' END)) AS may_set_base
 FROM asked r";
 
 const SETTINGS: &str = "SELECT r.rolname::text, d.datname::text, unnest(s.setconfig)
     FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase
     WHERE r.rolname = ANY ($1::text[])";
 
-/// Reads everything about `names`, in one round trip. `admin` and `base` are who rights are judged by.
+/// Reads everything about `names`, in one round trip, in a transaction with a fixed schema path. `admin` and `base` are who
+/// rights are judged by.
 pub(crate) async fn read(session: &Session, names: &[String], admin: &str, base: Option<&str>) -> Attempt<Catalog> {
     let by: [Parameter<'_>; 3] = [(&names, Type::TEXT_ARRAY), (&admin, Type::TEXT), (&base, Type::TEXT)];
     let doing = "reading the roles";
@@ -186,32 +192,34 @@ pub(crate) async fn read(session: &Session, names: &[String], admin: &str, base:
 
 fn server_facts(row: &Row) -> ServerFacts {
     ServerFacts {
-        version: row.get(0),
-        read_only: row.get(1),
-        encrypts_md5: row.get(2),
-        scram_iterations: row.get::<_, &str>(3).parse().unwrap_or(4096),
-        restricts_password_commands: row.get(4),
-        current_user: row.get(5),
+        version: row.get("version"),
+        read_only: row.get("read_only"),
+        encrypts_md5: row.get("encrypts_md5"),
+        scram_iterations: row.get::<_, &str>("scram_iterations").parse().unwrap_or(4096),
+        restricts_password_commands: row.get("restricts_password_commands"),
+        acts_as: row.get("acts_as"),
     }
 }
 
 fn role(row: &Row) -> Role {
     Role {
-        name: row.get(0),
-        superuser: row.get(1),
-        creates_roles: row.get(2),
-        powers: row.get(3),
-        inherit: row.get(4),
-        connection_limit: row.get(5),
-        valid_until: row.get(6),
-        expired: row.get(7),
-        owns_objects: row.get(8),
-        in_use: row.get(9),
-        member_of: row.get(10),
-        held_by: row.get(11),
-        admin_has_option: row.get(12),
-        inherits_base: row.get(13),
-        may_set_base: row.get(14),
+        name: row.get("name"),
+        superuser: row.get("superuser"),
+        creates_roles: row.get("creates_roles"),
+        replicates: row.get("replicates"),
+        may_log_in: row.get("may_log_in"),
+        powers: row.get("powers"),
+        inherit: row.get("inherit"),
+        connection_limit: row.get("connection_limit"),
+        valid_until: row.get("valid_until"),
+        expired: row.get("expired"),
+        owns_objects: row.get("owns_objects"),
+        in_use: row.get("in_use"),
+        member_of: row.get("member_of"),
+        held_by: row.get("held_by"),
+        admin_has_option: row.get("admin_has_option"),
+        inherits_base: row.get("inherits_base"),
+        may_set_base: row.get("may_set_base"),
         settings: BTreeMap::new(),
     }
 }

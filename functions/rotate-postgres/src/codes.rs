@@ -73,8 +73,8 @@ pub enum Code {
     AdminLacksRdsPassword,
 
     // Logging in
-    /// The password is valid, but the role is NOLOGIN.
-    #[strum(message = "ALTER ROLE user LOGIN.")]
+    /// The role is NOLOGIN: somebody locked it, or it is a group. A rotation never lifts that.
+    #[strum(message = "Find out why; then ALTER ROLE user LOGIN.")]
     RoleCannotLogIn,
     /// The password is valid, but the user's own connection limit is reached.
     #[strum(message = "Raise it: ALTER ROLE user CONNECTION LIMIT -1.")]

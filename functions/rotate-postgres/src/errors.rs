@@ -72,7 +72,7 @@ pub(crate) fn login(error: &tokio_postgres::Error, user: &str, place: &Place, ph
         return login_refused(refused, user, place);
     }
     if let Some(refusal) = refusal_in(error) {
-        return Failure::permanent(
+        return not_let_in(
             Code::AuthMethodRefused,
             format!(
                 "{} wants to authenticate {user:?} in a way this function does not do: {refusal}. No password was sent.",
@@ -121,6 +121,10 @@ fn accepted(code: impl DeclaredCode, message: String, remedy: impl Into<String>)
     Failure::new(Kind::PasswordAccepted, code, message, remedy)
 }
 
+fn not_let_in(code: impl DeclaredCode, message: String, remedy: impl Into<String>) -> Failure {
+    Failure::new(Kind::LoginRefused, code, message, remedy)
+}
+
 fn login_refused(refused: &DbError, user: &str, place: &Place) -> Failure {
     let routine = refused.routine().unwrap_or_default();
     let valid = |what: &str| format!("The password of {user:?} at {} is valid, but {what}.", place.address);
@@ -153,7 +157,7 @@ fn login_refused(refused: &DbError, user: &str, place: &Place) -> Failure {
             valid("the role may not log in"),
             format!("Allow it: ALTER ROLE {} LOGIN", quoted(user)),
         ),
-        &SqlState::INVALID_AUTHORIZATION_SPECIFICATION if routine == "auth_failed" => Failure::permanent(
+        &SqlState::INVALID_AUTHORIZATION_SPECIFICATION if routine == "auth_failed" => not_let_in(
             Code::IamAuthOnly,
             format!("{} does not take passwords from {user:?}: {}.", place.address, refused.message()),
             format!(
@@ -161,7 +165,7 @@ fn login_refused(refused: &DbError, user: &str, place: &Place) -> Failure {
                 quoted(user)
             ),
         ),
-        &SqlState::INVALID_AUTHORIZATION_SPECIFICATION => Failure::permanent(
+        &SqlState::INVALID_AUTHORIZATION_SPECIFICATION => not_let_in(
             Code::HbaRefused,
             format!(
                 "{} has no pg_hba.conf entry that lets {user:?} into {database:?} over TLS from here: {}.",
@@ -185,7 +189,7 @@ fn login_refused(refused: &DbError, user: &str, place: &Place) -> Failure {
             format!("{} takes no connections now: {} (SQLSTATE {}).", place.address, refused.message(), code.code()),
             "Try again when it is up.",
         ),
-        code => Failure::permanent(
+        code => not_let_in(
             Core::LoginFailed,
             format!("{} did not let {user:?} in: {} (SQLSTATE {}).", place.address, refused.message(), code.code()),
             "Look the SQLSTATE up in PostgreSQL's table of error codes; the server's log says more.",

@@ -46,6 +46,9 @@ pub(crate) fn roles(turn: &Turn, admin: &str, catalog: &Catalog) -> Result<Vec<W
     for role in [base, current, pending].into_iter().flatten() {
         takes_passwords(role)?;
     }
+    if let Some(pending) = pending {
+        unlocked(pending)?;
+    }
     match turn.base {
         Base::None => pair(turn, current, pending)?,
         // Membership was given by someone with power over the base: it says "these two are one application".
@@ -137,6 +140,21 @@ fn takes_passwords(role: &Role) -> Result<()> {
         Code::IamAuthOnly,
         format!("{:?} is a member of rds_iam: RDS then takes IAM tokens from it, and no password.", role.name),
         format!("Rotate nothing (IAM tokens rotate themselves), or REVOKE rds_iam FROM {}", quoted(&role.name)),
+    ))
+}
+
+/// NOLOGIN is how a login is locked in an incident, and what a group is: neither is a rotation's to lift.
+fn unlocked(role: &Role) -> Result<()> {
+    if role.may_log_in {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::RoleCannotLogIn,
+        format!(
+            "{:?} may not log in (NOLOGIN): somebody locked it, or it is a group. A rotation leaves that as it is.",
+            role.name
+        ),
+        format!("If it is to log in again: ALTER ROLE {} LOGIN", quoted(&role.name)),
     ))
 }
 

@@ -43,6 +43,7 @@ mod tests {
         let effective = !member_of.is_empty();
         Role {
             name: name.to_owned(),
+            may_log_in: true,
             member_of,
             inherits_base: effective,
             may_set_base: effective,

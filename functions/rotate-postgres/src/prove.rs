@@ -42,7 +42,7 @@ async fn identity_and_rights(session: &Session, layout: &Layout, pending: &Crede
     if actual != user {
         return Err(errors::somebody_else(user, &actual, session.place()));
     }
-    let catalog = catalog::read(session, &names, user, base).await?;
+    let catalog = session.reading(Box::pin(catalog::read(session, &names, user, base))).await?;
     // A name that merely ends like a clone's is nobody's clone, and acts as itself.
     let base = base.filter(|base| *layout != Layout::Clone || catalog.is_clone_of(user, base));
     if !matches!(layout, Layout::Pair { .. }) {
@@ -65,7 +65,7 @@ fn rights(catalog: &Catalog, user: &str, base: Option<&str>, session: &Session) 
             format!("GRANT {} TO {}", quoted(base), quoted(user)),
         ));
     }
-    let acting = &catalog.server.current_user;
+    let acting = &catalog.server.acts_as;
     let database = &session.place().database;
     let own = login.and_then(|login| login.assumes_in(database));
     // What the base acts as there, not what somebody set for this login alone.
@@ -95,9 +95,7 @@ fn rights(catalog: &Catalog, user: &str, base: Option<&str>, session: &Session) 
 
 /// The text of the query and of the server's answer stay out of the error: they may hold anything.
 async fn test_query(session: &Session, n: usize, query: &str) -> Attempt<()> {
-    session
-        .run("RESET search_path; BEGIN READ ONLY; SET LOCAL statement_timeout = '10s'", "starting a test query")
-        .await?;
+    session.run("BEGIN READ ONLY; SET LOCAL statement_timeout = '10s'", "starting a test query").await?;
     // Not by `run`, which takes several statements: a COMMIT among them would end the read-only transaction.
     let result = session.execute(query, "running a test query").await;
     session.run("ROLLBACK", "ending a test query").await?;

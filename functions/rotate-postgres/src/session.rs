@@ -88,6 +88,8 @@ impl Connector {
         let stream = TcpStream::connect(addresses.collect::<Vec<_>>().as_slice())
             .await
             .map_err(|e| errors::not_connected(&login.place, &e))?;
+        // Else the last message of a login waits for the server's delayed acknowledgement: 40 ms. It only fails on a dead socket.
+        stream.set_nodelay(true).map_err(|e| errors::not_connected(&login.place, &e))?;
         phase.set(Phase::TlsRequest);
         let tls = GuardedTls {
             inner: postgres_native_tls::TlsConnector::new(self.tls.connector()?, &address.host),
@@ -146,13 +148,19 @@ impl Session {
         &self.place
     }
 
-    /// Says who this session is, and sets the schema path so that no object of the database can stand in for a catalog.
+    /// Says who this session is. `SESSION_USER` is a keyword, which nothing can stand in for.
     pub(crate) async fn identify(&self) -> Attempt<String> {
-        let path = self.run("SET search_path = pg_catalog, pg_temp", "setting the schema path");
-        let doing = "asking who is logged in";
-        // SESSION_USER is a keyword, which nothing can stand in for; the two travel together.
-        let ((), rows) = tokio::try_join!(path, self.rows("SELECT session_user::pg_catalog.text", &[], doing))?;
+        let rows = self.rows("SELECT session_user::pg_catalog.text", &[], "asking who is logged in").await?;
         Ok(rows[0].get(0))
+    }
+
+    /// Does what `read` asks in one round trip, in a transaction that nothing is left of: behind a pooler this very session
+    /// is the application's in the next moment. A fixed schema path, so that no object of the database, operators included,
+    /// can stand in for a catalog's. `read` must ask everything at once: the transaction's end follows on its heels.
+    pub(crate) async fn reading<T>(&self, read: impl Future<Output = Attempt<T>>) -> Attempt<T> {
+        let begin = self.run("BEGIN; SET LOCAL search_path = pg_catalog, pg_temp", "starting to read");
+        let end = self.run("ROLLBACK", "ending to read");
+        tokio::try_join!(begin, read, end).map(|((), found, ())| found)
     }
 
     /// Takes this long for what follows, instead of what is left of the time for connecting.

@@ -78,7 +78,7 @@ fn login(
     let mut options = Vec::new();
     let mut says = Vec::new();
     if let Some(verifier) = verifier {
-        options.push(format!(" LOGIN PASSWORD {}", literal(verifier.expose_secret())));
+        options.push(format!(" PASSWORD {}", literal(verifier.expose_secret())));
         says.push("password set".to_owned());
     }
     if let Some(measure) = measure {
@@ -98,7 +98,7 @@ fn login(
         None => {
             let base = turn.base().map(|base| format!(" IN ROLE {}", quoted(base))).unwrap_or_default();
             says.insert(0, format!("{:?} created", turn.pending));
-            statements.need(format!("CREATE ROLE {name} INHERIT{base}{}", *options), says.join(", "));
+            statements.need(format!("CREATE ROLE {name} LOGIN INHERIT{base}{}", *options), says.join(", "));
         }
         Some(_) if nothing_to_do => {}
         Some(_) => statements.need(format!("ALTER ROLE {name}{}", *options), says.join(", ")),
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(
             sql(&statements),
             [
-                "CREATE ROLE \"app_clone\" INHERIT IN ROLE \"app\" LOGIN PASSWORD 'V' CONNECTION LIMIT 20 VALID UNTIL '2027-01-01 00:00:00+00'",
+                "CREATE ROLE \"app_clone\" LOGIN INHERIT IN ROLE \"app\" PASSWORD 'V' CONNECTION LIMIT 20 VALID UNTIL '2027-01-01 00:00:00+00'",
                 "ALTER ROLE \"app_clone\" SET role = 'app'",
                 "ALTER ROLE \"app_clone\" IN DATABASE \"shop\" SET \"search_path\" TO '$user', 'public', 'A \"b\"'",
             ]
@@ -245,10 +245,7 @@ mod tests {
         twin.member_of = vec!["app".into()];
         (twin.inherits_base, twin.may_set_base) = (true, true);
         let catalog = catalog(180_000, [app, twin]);
-        assert_eq!(
-            sql(&of(&clone_turn(), &catalog, Some(&"V".into()))),
-            ["ALTER ROLE \"app_clone\" LOGIN PASSWORD 'V'"]
-        );
+        assert_eq!(sql(&of(&clone_turn(), &catalog, Some(&"V".into()))), ["ALTER ROLE \"app_clone\" PASSWORD 'V'"]);
         assert!(of(&clone_turn(), &catalog, None).is_empty());
     }
 
@@ -281,7 +278,7 @@ mod tests {
         let mut app = with_setting(role("app"), None, "work_mem", "1MB");
         app.connection_limit = 3;
         let statements = of(&turn, &catalog(160_000, [app, role("app_clone")]), Some(&"V".into()));
-        assert_eq!(sql(&statements), ["ALTER ROLE \"app\" LOGIN PASSWORD 'V'"]);
+        assert_eq!(sql(&statements), ["ALTER ROLE \"app\" PASSWORD 'V'"]);
     }
 
     #[test]
@@ -308,7 +305,7 @@ mod tests {
         assert_eq!(
             sql(&statements),
             [
-                "CREATE ROLE \"b\"\"; DROP ROLE x; --\" INHERIT IN ROLE \"o'\"\"\" LOGIN PASSWORD 'V'",
+                "CREATE ROLE \"b\"\"; DROP ROLE x; --\" LOGIN INHERIT IN ROLE \"o'\"\"\" PASSWORD 'V'",
                 "ALTER ROLE \"b\"\"; DROP ROLE x; --\" SET role = 'o''\"'",
             ]
         );

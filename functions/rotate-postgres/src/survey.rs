@@ -30,6 +30,6 @@ pub(crate) async fn survey(postgres: &Postgres, current: &Credential, job: &Job)
     let admin = admin.login.user;
     let mut names = layout.names(user);
     names.push(admin.clone());
-    let catalog = catalog::read(&session, &names, &admin, layout.likely_base(user)).await?;
+    let catalog = session.reading(Box::pin(catalog::read(&session, &names, &admin, layout.likely_base(user)))).await?;
     Ok(Survey { layout, current: user.to_owned(), admin, catalog })
 }

@@ -48,7 +48,7 @@ async fn rotate_in_slow_motion(stack: &Stack, app: &App, activity: &Activity) {
     let holder = stack.postgres.admin_client().await.unwrap();
     holder.batch_execute("BEGIN; ALTER ROLE shop_clone CONNECTION LIMIT 5").await.unwrap();
     let (outcome, ()) = tokio::join!(stack.rotate(&app.secret), async {
-        activity.shows("ALTER ROLE \"shop_clone\" LOGIN PASSWORD 'SCRAM-SHA-256$").await;
+        activity.shows("ALTER ROLE \"shop_clone\" PASSWORD 'SCRAM-SHA-256$").await;
         holder.batch_execute("ROLLBACK").await.unwrap();
     });
     assert!(outcome.unwrap().succeeded());

@@ -157,6 +157,38 @@ async fn settings_and_limits_follow(stack: &Stack) {
     assert_eq!(fact(stack, &limits("tuned_clone")).await, "-1 infinity");
 }
 
+/// The end of a password is an instant, however the server's sessions write one.
+async fn the_end_of_a_password_stays_where_it_is(stack: &Stack) {
+    let app = stack.app("dated").await.unwrap();
+    let set = "ALTER ROLE dated VALID UNTIL '2099-03-04 05:06:07.5+00'";
+    stack.postgres.execute(set).await.unwrap();
+    for database in ["dated", "postgres"] {
+        let settings = format!(
+            "ALTER DATABASE {database} SET DateStyle = 'SQL, DMY'; ALTER DATABASE {database} SET TimeZone = 'Asia/Kolkata'"
+        );
+        stack.postgres.execute(&settings).await.unwrap();
+    }
+    for _ in 0..3 {
+        rotate(stack, &app).await;
+        let ends = "SELECT string_agg(DISTINCT extract(epoch FROM rolvaliduntil)::numeric::text, ' ') FROM pg_roles \
+            WHERE rolname IN ('dated', 'dated_clone')";
+        assert!(fact(stack, ends).await.starts_with("4076283967.5"), "{}", fact(stack, ends).await);
+    }
+    for database in ["dated", "postgres"] {
+        stack.postgres.execute(&format!("ALTER DATABASE {database} RESET ALL")).await.unwrap();
+    }
+}
+
+/// Behind a pooler in transaction mode, the session that the function has used is the application's a moment later.
+fn nothing_is_left_in_a_session(stack: &Stack) {
+    let log = stack.postgres.server_log().unwrap();
+    assert!(log.contains("SET LOCAL search_path = pg_catalog, pg_temp"));
+    let is_left =
+        |line: &&str| line.contains("statement: SET search_path") || line.contains("statement: RESET search_path");
+    let left: Vec<_> = log.lines().filter(is_left).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 /// What somebody broke at the twin since the last rotation is mended by the next one.
 async fn a_damaged_twin_is_mended(stack: &Stack) {
     let app = stack.app("worn").await.unwrap();
@@ -164,9 +196,7 @@ async fn a_damaged_twin_is_mended(stack: &Stack) {
     rotate(stack, &app).await;
     stack
         .postgres
-        .execute(
-            "REVOKE worn FROM worn_clone; ALTER ROLE worn_clone NOLOGIN NOINHERIT; ALTER ROLE worn_clone RESET role",
-        )
+        .execute("REVOKE worn FROM worn_clone; ALTER ROLE worn_clone NOINHERIT; ALTER ROLE worn_clone RESET role")
         .await
         .unwrap();
     rotate(stack, &app).await;
@@ -182,6 +212,8 @@ async fn every_layout_rotates_on(major: u32) {
     pair_layout(&stack).await;
     settings_and_limits_follow(&stack).await;
     a_damaged_twin_is_mended(&stack).await;
+    the_end_of_a_password_stays_where_it_is(&stack).await;
+    nothing_is_left_in_a_session(&stack);
     assert_eq!(stack.aws.violations(), Vec::<String>::new());
 }
 

@@ -265,7 +265,7 @@ async fn either_function_ends_what_the_other_failed_at() {
 }
 
 #[tokio::test]
-async fn a_clone_that_awss_function_can_no_longer_repair_is_repaired_by_ours() {
+async fn a_clone_that_somebody_locked_stays_so_and_what_awss_function_cannot_repair_is_repaired_afterwards() {
     let stack = Stack::start(16).await.unwrap();
     let app = app(&stack, "shop").await;
     let token = stack.stage(&app.secret).unwrap();
@@ -278,6 +278,9 @@ async fn a_clone_that_awss_function_can_no_longer_repair_is_repaired_by_ours() {
     Function::Theirs.step(&stack, &app, &token, "testSecret").await.unwrap_err();
     Function::Theirs.run(&stack, &app, &token, &STEPS[..2]).await;
     Function::Theirs.step(&stack, &app, &token, "testSecret").await.unwrap_err();
+    let refused = Function::Ours.step(&stack, &app, &token, "setSecret").await.unwrap_err();
+    assert!(format!("{refused:?}").contains("ROLE_CANNOT_LOG_IN"), "{refused:?}");
+    stack.postgres.execute("ALTER ROLE shop_clone LOGIN").await.unwrap();
     Function::Ours.run(&stack, &app, &token, &STEPS).await;
     assert_sound(&stack, &app, "repaired").await;
     assert_eq!(login(&stack, &app, "AWSCURRENT").await.unwrap(), ("shop_clone".to_owned(), "shop".to_owned()));

@@ -7,6 +7,7 @@ fn role(name: &str, member_of: &[&str]) -> Role {
     let effective = !member_of.is_empty();
     Role {
         name: name.to_owned(),
+        may_log_in: true,
         member_of,
         inherit: true,
         inherits_base: effective,

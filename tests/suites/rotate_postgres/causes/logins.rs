@@ -16,6 +16,7 @@ async fn a_login_that_fails_says_why() {
             .hba("hostssl all trusted 127.0.0.1/32 trust")
             .hba("hostssl all clear 127.0.0.1/32 password")
             .hba("hostssl all identified 127.0.0.1/32 ident")
+            .hba("hostssl all +unlisted_gate 127.0.0.1/32 scram-sha-256")
             .hba("hostssl \"/^(?!unlisted)\" all 127.0.0.1/32 scram-sha-256")
     }))
     .await;
@@ -23,6 +24,7 @@ async fn a_login_that_fails_says_why() {
     a_password_that_the_server_accepts_and_then_something_else(&scene).await;
     a_way_of_authentication_that_proves_nothing_or_gives_the_password_away(&scene).await;
     an_entry_in_pg_hba_conf_that_is_missing_or_rejects(&scene).await;
+    an_entry_for_a_groups_members_lets_the_twin_in_once_it_exists(&scene).await;
     a_certificate_that_is_not_the_hosts(&scene).await;
     a_real_server_without_tls(&scene).await;
     scene.ends();
@@ -164,6 +166,17 @@ async fn an_entry_in_pg_hba_conf_that_is_missing_or_rejects(scene: &Scene) {
     let secret = scene.secret("keyless", &value).unwrap();
     let says = ["into \"unlisted\" over TLS", "no pg_hba.conf entry for host", "hostssl all all"];
     scene.refuses(&secret, "keyless_clone", Refusal("HBA_REFUSED", &says)).await;
+}
+
+/// Before its first rotation the twin is in no group, so the server refuses it by that line: that is no reason to stop.
+async fn an_entry_for_a_groups_members_lets_the_twin_in_once_it_exists(scene: &Scene) {
+    scene.sql("CREATE ROLE unlisted_gate NOLOGIN").await;
+    scene.login("gated", "IN ROLE unlisted_gate").await;
+    let mut value = scene.of_user("gated");
+    value["dbname"] = json!("unlisted");
+    let secret = scene.secret("gated", &value).unwrap();
+    assert_eq!(scene.rotates(&secret).await, "gated_clone");
+    assert_eq!(scene.rotates(&secret).await, "gated");
 }
 
 async fn a_certificate_that_is_not_the_hosts(scene: &Scene) {

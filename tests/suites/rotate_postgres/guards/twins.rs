@@ -19,6 +19,23 @@ pub(super) async fn stories(scene: &Scene) {
     what_the_user_in_use_owns_itself_would_be_lost_to_the_next_one(scene).await;
     a_pair_is_two_equal_users_or_refused(scene).await;
     a_user_of_iam_tokens_is_refused(scene).await;
+    a_user_that_somebody_locked_stays_locked(scene).await;
+}
+
+/// NOLOGIN is what an incident's first minute leaves behind.
+async fn a_user_that_somebody_locked_stays_locked(scene: &Scene) {
+    scene.login("shut", "").await;
+    let secret = scene.secret_of("shut");
+    assert_eq!(scene.rotates(&secret).await, "shut_clone");
+    for locked in ["shut", "shut_clone"] {
+        scene.sql(&format!("ALTER ROLE {locked} NOLOGIN")).await;
+        let unlock = format!("ALTER ROLE \"{locked}\" LOGIN");
+        let refusal = Refusal("ROLE_CANNOT_LOG_IN", &["may not log in (NOLOGIN)", &unlock]);
+        scene.refuses(&secret, locked, refusal).await;
+        // Once it is lifted on purpose, the rotation goes on where it stood.
+        scene.sql(&unlock).await;
+        assert_eq!(scene.rotates(&secret).await, locked);
+    }
 }
 
 async fn a_twin_with_more_power_is_refused(scene: &Scene) {
