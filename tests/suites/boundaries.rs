@@ -1,4 +1,4 @@
-//! Who may use whom, where `deny.toml` cannot say it.
+//! Which crate may depend on which: the rule that `deny.toml` could say only by listing every function.
 
 use keyturn_tests::source;
 

@@ -27,8 +27,8 @@ pub(crate) async fn apply(
         },)?;
     let password = match tried {
         Ok(_) => None,
-        // Whatever the server refuses it for, this says "not yet": a line of pg_hba.conf for a group's members, say, knows the
-        // user only once it exists. Setting a password that the server has accepted before is harmless.
+        // The server may refuse the pending user for many reasons before setSecret has made it: a line of pg_hba.conf with
+        // `+group`, for one, admits members only. Setting a password that the server has accepted before is harmless.
         Err(Failure { kind: Kind::PasswordRefused | Kind::PasswordAccepted | Kind::LoginRefused, .. }) => {
             Some(pending.password())
         }
