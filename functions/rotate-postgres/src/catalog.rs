@@ -25,7 +25,7 @@ pub(crate) struct ServerFacts {
     pub(crate) scram_iterations: u32,
     /// RDS lets only members of `rds_password` change passwords.
     pub(crate) restricts_password_commands: bool,
-    /// Who this session acts as (`current_user`).
+    /// The session's `current_user`.
     pub(crate) acts_as: String,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Role {
     pub(crate) creates_roles: bool,
     pub(crate) replicates: bool,
     pub(crate) may_log_in: bool,
-    /// The attributes of power (`SUPERUSER`, `CREATEROLE` ...) that it or any role that it may SET ROLE to has.
+    /// The attributes of power (`SUPERUSER`, `CREATEROLE` ...) that it or any role it is a member of has.
     pub(crate) powers: Vec<String>,
     pub(crate) inherit: bool,
     pub(crate) connection_limit: i32,
@@ -138,8 +138,7 @@ const ROLES: &str = "WITH RECURSIVE
 SELECT r.rolname::text AS name, r.rolsuper AS superuser, r.rolcreaterole AS creates_roles, r.rolreplication AS replicates,
     r.rolcanlogin AS may_log_in, r.rolinherit AS inherit, r.rolconnlimit AS connection_limit,
     ARRAY (SELECT DISTINCT power.name
-        FROM (SELECT r.oid UNION ALL SELECT reach.role FROM reach WHERE reach.login = r.oid AND pg_has_role(r.oid, reach.role,
-            CASE WHEN current_setting('server_version_num')::int4 >= 160000 THEN 'SET' ELSE 'MEMBER' END)) held (oid)
+        FROM (SELECT r.oid UNION ALL SELECT reach.role FROM reach WHERE reach.login = r.oid) held (oid)
         JOIN pg_roles g ON g.oid = held.oid
         CROSS JOIN LATERAL (VALUES ('SUPERUSER', g.rolsuper), ('REPLICATION', g.rolreplication),
             ('BYPASSRLS', g.rolbypassrls), ('CREATEROLE', g.rolcreaterole), ('CREATEDB', g.rolcreatedb)) power (name, has)
