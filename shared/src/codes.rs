@@ -128,6 +128,10 @@ pub enum Code {
     #[strum(message = "Attach the function made for that engine; for rotate-mongo, set the tag keyturn:engine.")]
     EngineUnknown,
 
+    /// A tag of the secret cannot be read.
+    #[strum(message = "Correct the tag: the message has the command, with an example.")]
+    TagInvalid,
+
     // AWS
     /// AWS refused a call for lack of permission; the message names the action and the resource.
     #[strum(

@@ -92,6 +92,11 @@ impl SecretsManager {
         self.with(secret, |secret| secret.stage_pending(token, None))?.map_err(|failure| refused(&failure))
     }
 
+    /// The full ARN of the secret of this name.
+    pub fn arn(&self, name: &str) -> anyhow::Result<String> {
+        self.with(name, |secret| secret.arn.clone())
+    }
+
     pub fn tag(&self, secret: &str, key: &str, value: &str) -> anyhow::Result<()> {
         self.with(secret, |secret| secret.tags.insert(key.to_owned(), value.to_owned())).map(drop)
     }

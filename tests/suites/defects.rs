@@ -25,8 +25,8 @@ impl Target for Broken {
         Ok(String::new())
     }
 
-    fn mismatch(&self, _: &Credential, _: &Credential, _: &Job) -> Option<String> {
-        None
+    fn mismatch(&self, _: &Credential, _: &Credential, _: &Job) -> Result<Option<String>> {
+        Ok(None)
     }
 
     async fn apply(

@@ -11,7 +11,6 @@ use keyturn::alternation::{base_of, twin_of};
 use keyturn::codes::Code as Core;
 use keyturn::credential::{Credential, Shape};
 use keyturn::rotation::{Job, Strategy};
-use keyturn::settings::DeclaredSetting as _;
 use keyturn::{Error, Result};
 
 /// The database that keeps users, unless somebody chose another.
@@ -67,7 +66,7 @@ pub(crate) fn read(text: secrecy::SecretString, what: &str, job: &Job) -> Result
         usernames: &["username", "mongoUser"],
         passwords: &["password", "mongoPassword"],
         hosts: &["host", "mongoHostname", "clusterUrl"],
-        username: tag(job, Tag::Username).map(str::to_owned),
+        username: job.tag(Tag::Username).map(str::to_owned),
     };
     Credential::parse_as(shape, text, what)
 }
@@ -76,8 +75,8 @@ pub(crate) fn read(text: secrecy::SecretString, what: &str, job: &Job) -> Result
 ///
 /// Errors: `TAG_INVALID`.
 pub(crate) fn strategy_of(settings: &Settings, job: &Job) -> Result<Strategy> {
-    match tag(job, Tag::Strategy) {
-        Some(text) => strategy(text).map_err(|why| bad_tag(job, Tag::Strategy, &why)),
+    match job.tag(Tag::Strategy) {
+        Some(text) => strategy(text).map_err(|why| job.bad_tag(Tag::Strategy, &why)),
         None => Ok(settings.strategy),
     }
 }
@@ -89,7 +88,7 @@ impl Case {
     /// `PROJECT_NOT_ALLOWED`, `PROJECT_MISMATCH`, `AUTH_DATABASE_NOT_ADMIN`, `ATLAS_NEEDS_ITS_API`, `SECRET_KEY_MISSING`.
     pub(crate) fn of(settings: &Settings, credential: &Credential, job: &Job) -> Result<Self> {
         let strategy = strategy_of(settings, job)?;
-        let database = tag(job, Tag::AuthDb).unwrap_or(ADMIN_DATABASE).to_owned();
+        let database = job.tag(Tag::AuthDb).unwrap_or(ADMIN_DATABASE).to_owned();
         let system = match engine(settings, credential, job)? {
             Engine::Atlas => System::Atlas(atlas(settings, credential, job, &database)?),
             Engine::Server => System::Server(server(credential, job)?),
@@ -104,7 +103,7 @@ impl Case {
 fn turn(strategy: Strategy, credential: &Credential, job: &Job) -> Result<(String, String)> {
     let current = credential.username();
     if strategy == Strategy::Fixed {
-        return match tag(job, Tag::Username) {
+        return match job.tag(Tag::Username) {
             Some(tagged) if tagged != current => Err(foreign(job, current, &format!("{tagged:?}"))),
             _ => Ok((current.to_owned(), current.to_owned())),
         };
@@ -119,7 +118,7 @@ fn turn(strategy: Strategy, credential: &Credential, job: &Job) -> Result<(Strin
             "Add \"username\" to the secret's JSON and let clients read it, or set the tag keyturn:strategy=fixed.",
         ));
     }
-    let base = tag(job, Tag::Username).or_else(|| base_of(current)).unwrap_or(current);
+    let base = job.tag(Tag::Username).or_else(|| base_of(current)).unwrap_or(current);
     let twin = twin_of(base);
     match current {
         _ if current == base => Ok((base.to_owned(), twin)),
@@ -141,8 +140,8 @@ fn foreign(job: &Job, current: &str, expected: &str) -> Error {
 }
 
 fn engine(settings: &Settings, credential: &Credential, job: &Job) -> Result<Engine> {
-    if let Some(text) = tag(job, Tag::Engine) {
-        return Engine::parse(text).map_err(|why| bad_tag(job, Tag::Engine, &why));
+    if let Some(text) = job.tag(Tag::Engine) {
+        return Engine::parse(text).map_err(|why| job.bad_tag(Tag::Engine, &why));
     }
     let unknown = |what: String| {
         Error::new(
@@ -195,18 +194,18 @@ fn atlas(settings: &Settings, credential: &Credential, job: &Job, database: &str
             format!("Correct the value, or the tag {}.", Tag::AtlasProject),
         ));
     }
-    let clusters = tag(job, Tag::AtlasClusters).map(|text| words(text).map(str::to_owned).collect());
-    let hosts = tag(job, Tag::Hosts).map(|text| Servers::parse(&joined(text), None)).transpose();
-    let hosts = hosts.map_err(|why| bad_tag(job, Tag::Hosts, &why))?;
+    let clusters = job.tag(Tag::AtlasClusters).map(|text| words(text).map(str::to_owned).collect());
+    let hosts = job.tag(Tag::Hosts).map(|text| Servers::parse(&joined(text), None)).transpose();
+    let hosts = hosts.map_err(|why| job.bad_tag(Tag::Hosts, &why))?;
     Ok(AtAtlas { project, clusters, hosts })
 }
 
 /// The project comes from the tag or, where the settings allow only one, from them.
 fn project(settings: &Settings, job: &Job) -> Result<String> {
     let allowed = &settings.atlas.projects;
-    let project = match (tag(job, Tag::AtlasProject), allowed.as_slice()) {
+    let project = match (job.tag(Tag::AtlasProject), allowed.as_slice()) {
         (Some(id), _) if is_project_id(id) => id.to_owned(),
-        (Some(_), _) => return Err(bad_tag(job, Tag::AtlasProject, "not 24 hexadecimal digits")),
+        (Some(_), _) => return Err(job.bad_tag(Tag::AtlasProject, "not 24 hexadecimal digits")),
         (None, [only]) => return Ok(only.clone()),
         (None, _) => {
             return Err(Error::new(
@@ -234,7 +233,7 @@ fn project(settings: &Settings, job: &Job) -> Result<String> {
 }
 
 fn server(credential: &Credential, job: &Job) -> Result<AtServer> {
-    let tagged = tag(job, Tag::Hosts);
+    let tagged = job.tag(Tag::Hosts);
     let servers = match (tagged, credential.host()) {
         (Some(text), _) => Servers::own(&joined(text), None, &format!("The tag {} of {}", Tag::Hosts, job.secret_arn))?,
         (None, Some(host)) => {
@@ -258,20 +257,6 @@ fn joined(text: &str) -> String {
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split([' ', ',']).filter(|word| !word.is_empty())
-}
-
-/// A tag's value; one that is empty counts as not there.
-fn tag(job: &Job, tag: Tag) -> Option<&str> {
-    job.tags.get(tag.name()).map(|value| value.trim()).filter(|value| !value.is_empty())
-}
-
-fn bad_tag(job: &Job, tag: Tag, why: &str) -> Error {
-    let example = tag.example();
-    Error::new(
-        Code::TagInvalid,
-        format!("The tag {tag} of {} is {why}.", job.secret_arn),
-        format!("aws secretsmanager tag-resource --secret-id {} --tags \"Key={tag},Value={example}\"", job.secret_arn),
-    )
 }
 
 #[cfg(test)]

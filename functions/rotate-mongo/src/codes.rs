@@ -8,9 +8,6 @@ use strum::{EnumIter, EnumMessage, IntoStaticStr};
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     // The secret and its tags
-    /// A tag of the secret cannot be read.
-    #[strum(message = "Correct the tag: the message has the command, with an example.")]
-    TagInvalid,
     /// The secret's host, or its tag `keyturn:hosts`, cannot be read.
     #[strum(
         message = "Name the servers as host:port, host:port or mongodb://host:port,host:port/?replicaSet=name, without a credential."

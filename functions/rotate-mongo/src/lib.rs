@@ -118,17 +118,17 @@ impl Target for Mongo {
         plan::next_user(&self.settings, survey, job)
     }
 
-    fn mismatch(&self, current: &Credential, pending: &Credential, job: &Job) -> Option<String> {
-        // What is wrong with the current value, a tag or a setting is not the pending value's fault: the step says it itself.
-        let from = Case::of(&self.settings, current, job).ok()?;
+    fn mismatch(&self, current: &Credential, pending: &Credential, job: &Job) -> Result<Option<String>> {
+        let from = Case::of(&self.settings, current, job)?;
         let to = match Case::of(&self.settings, pending, job) {
             Ok(to) => to,
-            Err(error) => return Some(error.message().trim_end_matches('.').to_owned()),
+            Err(error) => return Ok(Some(error.message().trim_end_matches('.').to_owned())),
         };
         if from.system != to.system {
-            return Some("it is for other servers, another project or another admin".to_owned());
+            return Ok(Some("it is for other servers, another project or another admin".to_owned()));
         }
-        (to.current != from.next).then(|| format!("it is for user {:?} instead of {:?}", to.current, from.next))
+        let differs = to.current != from.next;
+        Ok(differs.then(|| format!("it is for user {:?} instead of {:?}", to.current, from.next)))
     }
 
     async fn apply(

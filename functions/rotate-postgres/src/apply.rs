@@ -1,6 +1,6 @@
 //! setSecret: proves that the current credential works, then lets the admin make the pending one work.
 
-use crate::layout::Layout;
+use crate::case::Case;
 use crate::place::Place;
 use crate::postgres::{Admin, Postgres};
 use crate::session::{Connector, Login};
@@ -18,8 +18,9 @@ pub(crate) async fn apply(
     job: &Job,
     still: &impl AsyncFn() -> Result<()>,
 ) -> Result<Vec<String>> {
-    let place = Place::of(current, "The AWSCURRENT value")?;
-    let turn = Layout::of(current)?.turn(current.username(), pending.username())?;
+    let place = postgres.server(Place::of(current, "The AWSCURRENT value")?);
+    let case = Case::of(current, job)?;
+    let turn = case.layout.turn(current.username(), pending.username())?;
     let (current_login, pending_login) = (Login::new(current, place.clone()), Login::new(pending, place.clone()));
     let (admin, _, tried) =
         tokio::try_join!(postgres.admin(current, &place, job), postgres.prove_current(&current_login, job), async {
@@ -34,8 +35,14 @@ pub(crate) async fn apply(
         }
         Err(failure) => return Err(failure.error),
     };
-    let hash = postgres.settings.password_hash;
-    let wanted = Wanted { turn: &turn, admin: &admin.login.user, password, hash };
+    let wanted = Wanted {
+        case: &case,
+        turn: &turn,
+        database: &place.database,
+        admin: &admin.login.user,
+        password,
+        hash: postgres.settings.password_hash,
+    };
     Ok(as_admin(&postgres.connector, &admin, &wanted, job.deadline, still).await?)
 }
 
@@ -48,8 +55,7 @@ async fn as_admin(
 ) -> Attempt<Vec<String>> {
     // A new connection for every try: after a failover the old one may lead to the old writer.
     let attempt = async |connects_end| {
-        let opened = connector.open_once(&admin.login, connects_end).await;
-        let session = opened.map_err(|failure| admin.explain(failure))?.until(deadline);
+        let session = admin.open(connector, connects_end).await?.until(deadline);
         transaction::run(&session, wanted, deadline, still).await
     };
     retry(deadline, RETRY_FOR, Failure::is_transient, attempt).await

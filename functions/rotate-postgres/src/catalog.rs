@@ -2,9 +2,16 @@
 
 use crate::session::{Parameter, Session};
 use keyturn::failure::Attempt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
+
+/// The first version whose memberships have options of their own (INHERIT, SET), in which CREATEROLE alone gives no power over
+/// roles that somebody else made.
+pub(crate) const MEMBERSHIP_OPTIONS: i32 = 160_000;
+
+/// The first version in which the right to set one parameter can be given away.
+const PARAMETER_PRIVILEGES: i32 = 150_000;
 
 /// What the catalogs said at one moment.
 #[derive(Clone, Debug)]
@@ -27,6 +34,10 @@ pub(crate) struct ServerFacts {
     pub(crate) restricts_password_commands: bool,
     /// The session's `current_user`.
     pub(crate) acts_as: String,
+    /// As whom the admin changes roles; `None` where there is no such admin.
+    pub(crate) admin_acts_as: Option<String>,
+    /// The parameters that only a superuser may set, but for which the admin was given the right (15 and later).
+    pub(crate) admin_may_set: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,28 +48,34 @@ pub(crate) struct Role {
     pub(crate) creates_roles: bool,
     pub(crate) replicates: bool,
     pub(crate) may_log_in: bool,
-    /// The attributes of power (`SUPERUSER`, `CREATEROLE` ...) that it or any role it is a member of has.
-    pub(crate) powers: Vec<String>,
     pub(crate) inherit: bool,
     pub(crate) connection_limit: i32,
     /// In UTC and ISO 8601's order, whatever the session's settings; `None`: for ever.
     pub(crate) valid_until: Option<String>,
     pub(crate) expired: bool,
-    /// It owns something, in whichever database.
+    /// What `COMMENT ON ROLE` says.
+    pub(crate) comment: Option<String>,
+    /// It owns something that can be given to somebody else, in whichever database.
     pub(crate) owns_objects: bool,
-    /// It owns something, or has been given rights on something, in whichever database.
-    pub(crate) in_use: bool,
     /// Every role it is a member of, directly or not.
     pub(crate) member_of: Vec<String>,
-    /// Every login that is a member of it, directly or not, but for superusers, the admin, and who is one through the admin.
-    pub(crate) held_by: Vec<String>,
-    /// The admin has ADMIN OPTION on it, directly or through a group.
-    pub(crate) admin_has_option: bool,
-    /// It has the base role's rights without SET ROLE.
-    pub(crate) inherits_base: bool,
-    /// It may SET ROLE to the base role.
-    pub(crate) may_set_base: bool,
-    pub(crate) settings: BTreeMap<SettingKey, String>,
+    /// Of these, the ones that it is a member of by grants that an admin made: not the role itself, which may grant itself
+    /// to others up to PostgreSQL 14.
+    pub(crate) vouched_for: Vec<String>,
+    /// Of these, the ones whose rights it has, without or with SET ROLE, or can give itself by ADMIN OPTION.
+    pub(crate) rights_of: Vec<String>,
+    /// The attributes of power (`SUPERUSER`, `CREATEROLE` ...) of itself and of every role that it can act as, or can give
+    /// itself by ADMIN OPTION.
+    pub(crate) powers: Vec<String>,
+    /// Of the roles asked for: whose rights it has without SET ROLE.
+    pub(crate) inherits: Vec<String>,
+    /// Of the roles asked for: to which it may SET ROLE.
+    pub(crate) may_set: Vec<String>,
+    /// Of the roles asked for: which it may grant to others (ADMIN OPTION, directly or through a group).
+    pub(crate) may_grant: Vec<String>,
+    /// Whom a login of it acts as in the database of the secret, by whichever setting of PostgreSQL.
+    pub(crate) acts_as: String,
+    pub(crate) settings: BTreeMap<SettingKey, Setting>,
 }
 
 /// A setting made by `ALTER ROLE ... [IN DATABASE ...] SET`.
@@ -69,25 +86,44 @@ pub(crate) struct SettingKey {
     pub(crate) name: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Setting {
+    pub(crate) value: String,
+    /// Everybody may set it for themselves. Of parameters of extensions that are not loaded, nobody knows.
+    pub(crate) anybody_may_set: bool,
+}
+
 impl Role {
     pub(crate) fn is_member_of(&self, role: &str) -> bool {
-        self.member_of.iter().any(|name| name == role)
+        has(&self.member_of, role)
     }
 
-    /// The role a login of this role acts as, by its setting for all databases.
+    pub(crate) fn inherits(&self, role: &str) -> bool {
+        self.name == role || has(&self.inherits, role)
+    }
+
+    pub(crate) fn may_set(&self, role: &str) -> bool {
+        self.name == role || has(&self.may_set, role)
+    }
+
+    pub(crate) fn may_grant(&self, role: &str) -> bool {
+        has(&self.may_grant, role)
+    }
+
+    /// It acts as another role than itself.
+    pub(crate) fn acts_as_another(&self) -> bool {
+        self.acts_as != self.name
+    }
+
+    /// The role that it is to act as in all databases, by its own setting.
     pub(crate) fn assumes(&self) -> Option<&str> {
-        self.role_setting(None)
+        let key = SettingKey { database: None, name: "role".to_owned() };
+        self.settings.get(&key).map(|setting| setting.value.as_str()).filter(|role| *role != "none")
     }
+}
 
-    /// The same in one database, whose own setting comes first.
-    pub(crate) fn assumes_in(&self, database: &str) -> Option<&str> {
-        self.role_setting(Some(database)).or_else(|| self.assumes())
-    }
-
-    fn role_setting(&self, database: Option<&str>) -> Option<&str> {
-        let key = SettingKey { database: database.map(str::to_owned), name: "role".to_owned() };
-        self.settings.get(&key).map(String::as_str).filter(|role| *role != "none")
-    }
+fn has(names: &[String], name: &str) -> bool {
+    names.iter().any(|other| other == name)
 }
 
 impl Catalog {
@@ -99,11 +135,57 @@ impl Catalog {
     pub(crate) fn is_clone_of(&self, login: &str, base: &str) -> bool {
         self.role(login).is_some_and(|role| role.is_member_of(base))
     }
+
+    /// Whether the admin may make this setting for another role.
+    pub(crate) fn admin_may_set(&self, name: &str, setting: &Setting) -> bool {
+        let admin = self.server.admin_acts_as.as_deref().and_then(|admin| self.role(admin));
+        setting.anybody_may_set
+            || admin.is_some_and(|admin| admin.superuser)
+            || self.server.admin_may_set.contains(name)
+    }
+}
+
+#[cfg(test)]
+impl Role {
+    /// An unremarkable login that is a member of these roles by an admin's grant, with everything that this gives.
+    pub(crate) fn of(name: &str, member_of: &[&str]) -> Self {
+        let member_of: Vec<String> = member_of.iter().map(|role| (*role).to_owned()).collect();
+        Self {
+            name: name.to_owned(),
+            may_log_in: true,
+            inherit: true,
+            connection_limit: -1,
+            acts_as: name.to_owned(),
+            vouched_for: member_of.clone(),
+            rights_of: member_of.clone(),
+            inherits: member_of.clone(),
+            may_set: member_of.clone(),
+            member_of,
+            ..Self::default()
+        }
+    }
+
+    /// The admin, with ADMIN OPTION on these roles.
+    pub(crate) fn admin(may_grant: &[&str]) -> Self {
+        let may_grant = may_grant.iter().map(|role| (*role).to_owned()).collect();
+        Self { creates_roles: true, may_grant, ..Self::of("admin", &[]) }
+    }
+
+    pub(crate) fn acting_as(mut self, role: &str) -> Self {
+        self.acts_as = role.to_owned();
+        self.with_setting(None, "role", role)
+    }
+
+    pub(crate) fn with_setting(mut self, database: Option<&str>, name: &str, value: &str) -> Self {
+        let key = SettingKey { database: database.map(str::to_owned), name: name.to_owned() };
+        self.settings.insert(key, Setting { value: value.to_owned(), anybody_may_set: true });
+        self
+    }
 }
 
 #[cfg(test)]
 impl Catalog {
-    /// The catalog of an unremarkable server of this version with these roles.
+    /// The catalog of an unremarkable server of this version with these roles, administered by `admin`.
     pub(crate) fn of(version: i32, roles: impl IntoIterator<Item = Role>) -> Self {
         let server = ServerFacts {
             version,
@@ -112,68 +194,116 @@ impl Catalog {
             scram_iterations: 4096,
             restricts_password_commands: false,
             acts_as: String::new(),
+            admin_acts_as: Some("admin".to_owned()),
+            admin_may_set: BTreeSet::new(),
         };
         Self { server, roles: roles.into_iter().map(|role| (role.name.clone(), role)).collect() }
     }
 }
 
+/// What is read.
+#[derive(Clone, Debug)]
+pub(crate) struct Query {
+    /// The roles.
+    pub(crate) names: Vec<String>,
+    /// The secret's database.
+    pub(crate) database: String,
+    /// The admin's login, and the database it logs in to.
+    pub(crate) admin: Option<(String, String)>,
+}
+
+/// $1: the admin, $2: its database.
 const SERVER: &str = "SELECT current_setting('server_version_num')::int4 AS version,
     pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS read_only,
     current_setting('password_encryption') = 'md5' AS encrypts_md5,
     coalesce(current_setting('scram_iterations', true), '4096') AS scram_iterations,
     coalesce(current_setting('rds.restrict_password_commands', true), 'off') NOT IN ('off', '0', 'false', '')
         AS restricts_password_commands,
-    current_user::text AS acts_as";
+    current_user::text AS acts_as,
+    (SELECT {acts} FROM pg_roles r WHERE r.rolname = $1) AS admin_acts_as";
 
-/// $1: the roles asked for, $2: the admin, $3: the base. What `pg_has_role` says of a missing role is an error, hence EXISTS.
+/// $1: the roles asked for, $2: the secret's database, $3: the admin, $4: its database.
+///
+/// `reach` says how far a login comes: 2 it can act as the role, or can give itself the role; 1 it has the role's rights;
+/// 0 it is a member. `vouched` follows the grants of an admin alone.
 const ROLES: &str = "WITH RECURSIVE
-    asked AS (SELECT * FROM pg_roles WHERE rolname = ANY ($1::text[])),
-    reach (login, role) AS (
-        SELECT a.oid, m.roleid FROM asked a JOIN pg_auth_members m ON m.member = a.oid
-        UNION SELECT reach.login, m.roleid FROM reach JOIN pg_auth_members m ON m.member = reach.role),
-    holders (role, member) AS (
-        SELECT a.oid, m.member FROM asked a JOIN pg_auth_members m ON m.roleid = a.oid
-        UNION SELECT h.role, m.member FROM holders h JOIN pg_roles g ON g.oid = h.member
-            JOIN pg_auth_members m ON m.roleid = h.member WHERE g.rolname <> $2)
+    asked AS (SELECT * FROM pg_roles r WHERE rolname = ANY ($1::text[])
+        OR rolname = (SELECT {admin acts} FROM pg_roles r WHERE r.rolname = $3)),
+    edges AS (SELECT m.roleid, m.member, m.admin_option,
+            coalesce((to_jsonb(m) ->> 'set_option')::bool, true) AS settable,
+            coalesce((to_jsonb(m) ->> 'inherit_option')::bool, member.rolinherit) AS inherited,
+            m.grantor NOT IN (m.roleid, m.member) AND (current_setting('server_version_num')::int4 >= 160000
+                OR coalesce(grantor.rolsuper OR grantor.rolcreaterole, false)) AS by_an_admin
+        FROM pg_auth_members m JOIN pg_roles member ON member.oid = m.member LEFT JOIN pg_roles grantor ON grantor.oid = m.grantor),
+    reach (login, role, how) AS (
+        SELECT oid, oid, 2 FROM asked
+        UNION SELECT r.login, e.roleid, step.how FROM reach r JOIN edges e ON e.member = r.role
+            CROSS JOIN LATERAL (VALUES (0, true), (1, r.how >= 1 AND e.inherited),
+                (2, r.how = 2 AND e.settable OR e.admin_option)) step (how, goes)
+            WHERE step.goes),
+    reached AS (SELECT r.login, r.role, g.rolname::text AS name, max(r.how) AS how
+        FROM reach r JOIN pg_roles g ON g.oid = r.role GROUP BY 1, 2, 3),
+    vouched (login, role) AS (
+        SELECT oid, oid FROM asked
+        UNION SELECT v.login, e.roleid FROM vouched v JOIN edges e ON e.member = v.role AND e.by_an_admin)
 SELECT r.rolname::text AS name, r.rolsuper AS superuser, r.rolcreaterole AS creates_roles, r.rolreplication AS replicates,
     r.rolcanlogin AS may_log_in, r.rolinherit AS inherit, r.rolconnlimit AS connection_limit,
-    ARRAY (SELECT DISTINCT power.name
-        FROM (SELECT r.oid UNION ALL SELECT reach.role FROM reach WHERE reach.login = r.oid) held (oid)
-        JOIN pg_roles g ON g.oid = held.oid
-        CROSS JOIN LATERAL (VALUES ('SUPERUSER', g.rolsuper), ('REPLICATION', g.rolreplication),
-            ('BYPASSRLS', g.rolbypassrls), ('CREATEROLE', g.rolcreaterole), ('CREATEDB', g.rolcreatedb)) power (name, has)
-        WHERE power.has ORDER BY 1) AS powers,
     CASE WHEN r.rolvaliduntil = '-infinity' THEN '-infinity' WHEN r.rolvaliduntil < 'infinity' THEN
         rtrim(rtrim(to_char(r.rolvaliduntil AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), '0'), '.') || '+00' END AS valid_until,
     coalesce(r.rolvaliduntil < now(), false) AS expired,
+    shobj_description(r.oid, 'pg_authid') AS comment,
     EXISTS (SELECT FROM pg_shdepend d
-        WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid AND d.deptype = 'o') AS owns_objects,
-    EXISTS (SELECT FROM pg_shdepend d
-        WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid AND d.deptype IN ('o', 'a')) AS in_use,
-    ARRAY (SELECT g.rolname::text FROM reach JOIN pg_roles g ON g.oid = reach.role WHERE reach.login = r.oid ORDER BY 1)
-        AS member_of,
-    ARRAY (SELECT g.rolname::text FROM holders h JOIN pg_roles g ON g.oid = h.member
-        WHERE h.role = r.oid AND g.rolcanlogin AND NOT g.rolsuper AND g.rolname <> $2 ORDER BY 1) AS held_by,
-    EXISTS (SELECT FROM pg_roles a WHERE a.rolname = $2
-        AND pg_has_role(a.oid, r.oid, 'MEMBER WITH ADMIN OPTION')) AS admin_has_option,
-    EXISTS (SELECT FROM pg_roles b WHERE b.rolname = $3 AND pg_has_role(r.oid, b.oid, 'USAGE')) AS inherits_base,
-    EXISTS (SELECT FROM pg_roles b WHERE b.rolname = $3 AND pg_has_role(r.oid, b.oid,
-        CASE WHEN current_setting('server_version_num')::int4 >= 160000 THEN 'SET' ELSE 'MEMBER' END)) AS may_set_base
+        WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid AND d.deptype = 'o'
+            AND d.classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass)) AS owns_objects,
+    ARRAY (SELECT name FROM reached WHERE login = r.oid AND role <> r.oid ORDER BY 1) AS member_of,
+    ARRAY (SELECT g.rolname::text FROM vouched v JOIN pg_roles g ON g.oid = v.role
+        WHERE v.login = r.oid AND v.role <> r.oid ORDER BY 1) AS vouched_for,
+    ARRAY (SELECT name FROM reached WHERE login = r.oid AND role <> r.oid AND how > 0 ORDER BY 1) AS rights_of,
+    ARRAY (SELECT DISTINCT power.name FROM reached JOIN pg_roles g ON g.oid = reached.role
+        CROSS JOIN LATERAL (VALUES ('SUPERUSER', g.rolsuper), ('REPLICATION', g.rolreplication),
+            ('BYPASSRLS', g.rolbypassrls), ('CREATEROLE', g.rolcreaterole), ('CREATEDB', g.rolcreatedb)) power (name, has)
+        WHERE reached.login = r.oid AND reached.how = 2 AND power.has ORDER BY 1) AS powers,
+    ARRAY (SELECT b.rolname::text FROM asked b WHERE b.oid <> r.oid AND pg_has_role(r.oid, b.oid, 'USAGE')) AS inherits,
+    ARRAY (SELECT b.rolname::text FROM asked b WHERE b.oid <> r.oid AND {may set}) AS may_set,
+    ARRAY (SELECT b.rolname::text FROM asked b WHERE pg_has_role(r.oid, b.oid, 'MEMBER WITH ADMIN OPTION')) AS may_grant,
+    {acts} AS acts_as
 FROM asked r";
 
-const SETTINGS: &str = "SELECT r.rolname::text, d.datname::text, unnest(s.setconfig)
-    FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase
+/// Whether role r may SET ROLE to role b.
+const MAY_SET: &str = "pg_has_role(r.oid, b.oid, CASE WHEN current_setting('server_version_num')::int4 >= 160000 THEN 'SET' ELSE 'MEMBER' END)";
+
+/// Whom a login of role r acts as in a database: the nearest of the settings of `role` that apply there, if it has an effect.
+fn acts(database: &str) -> String {
+    format!(
+        "coalesce((SELECT b.rolname::text FROM (SELECT substr(c, 6) AS name FROM pg_db_role_setting s, unnest(s.setconfig) c
+            WHERE s.setrole IN (r.oid, 0) AND c LIKE 'role=%'
+                AND (s.setdatabase = 0 OR s.setdatabase = (SELECT oid FROM pg_database WHERE datname = {database}))
+            ORDER BY s.setrole = 0, s.setdatabase = 0 LIMIT 1) nearest
+        JOIN pg_roles b ON b.rolname = nearest.name AND {MAY_SET}), r.rolname::text)"
+    )
+}
+
+const SETTINGS: &str = "SELECT r.rolname::text, d.datname::text, c, split_part(c, '=', 1) IN
+        (SELECT name FROM pg_settings WHERE context = 'user' AND name = split_part(c, '=', 1)) AS anybody_may_set
+    FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase,
+        unnest(s.setconfig) c
     WHERE r.rolname = ANY ($1::text[])";
 
-/// Reads everything about `names`, in one round trip, in a transaction with a fixed schema path. `admin` and `base` are who
-/// rights are judged by.
-pub(crate) async fn read(session: &Session, names: &[String], admin: &str, base: Option<&str>) -> Attempt<Catalog> {
-    let by: [Parameter<'_>; 3] = [(&names, Type::TEXT_ARRAY), (&admin, Type::TEXT), (&base, Type::TEXT)];
+/// Reads everything that `query` asks for, in one round trip, in a transaction with a fixed schema path.
+pub(crate) async fn read(session: &Session, query: &Query) -> Attempt<Catalog> {
+    let Query { names, database, admin } = query;
+    let admin = admin.as_ref();
+    let (admin, its_database) = (admin.map(|admin| &admin.0), admin.map(|admin| &admin.1));
+    let on_server: [Parameter<'_>; 2] = [(&admin, Type::TEXT), (&its_database, Type::TEXT)];
+    let on_roles: [Parameter<'_>; 4] =
+        [(names, Type::TEXT_ARRAY), (database, Type::TEXT), (&admin, Type::TEXT), (&its_database, Type::TEXT)];
     let doing = "reading the roles";
+    let server = SERVER.replace("{acts}", &acts("$2"));
+    let roles = ROLES.replace("{admin acts}", &acts("$4")).replace("{acts}", &acts("$2")).replace("{may set}", MAY_SET);
     let (server, roles, settings) = tokio::try_join!(
-        session.rows(SERVER, &[], doing),
-        session.rows(ROLES, &by, doing),
-        session.rows(SETTINGS, &by[..1], doing)
+        session.rows(&server, &on_server, doing),
+        session.rows(&roles, &on_roles, doing),
+        session.rows(SETTINGS, &on_roles[..1], doing)
     )?;
     let mut roles: BTreeMap<String, Role> = roles.iter().map(role).map(|role| (role.name.clone(), role)).collect();
     for row in &settings {
@@ -183,10 +313,43 @@ pub(crate) async fn read(session: &Session, names: &[String], admin: &str, base:
         else {
             continue;
         };
-        role.settings.insert(SettingKey { database: row.get(1), name: name.to_owned() }, value.to_owned());
+        let setting = Setting { value: value.to_owned(), anybody_may_set: row.get("anybody_may_set") };
+        role.settings.insert(SettingKey { database: row.get(1), name: name.to_owned() }, setting);
     }
     // A SELECT without FROM gives exactly one row.
     Ok(Catalog { server: server_facts(&server[0]), roles })
+}
+
+/// The same in a transaction of its own, in a session that is not the admin's.
+pub(crate) async fn survey(session: &Session, query: &Query) -> Attempt<Catalog> {
+    let mut catalog = session.reading(Box::pin(read(session, query))).await?;
+    if !restricted(&catalog).is_empty() {
+        session.reading(Box::pin(add_parameter_privileges(session, &mut catalog))).await?;
+    }
+    Ok(catalog)
+}
+
+/// The parameters among the roles' settings that only a superuser may set, and for which rights can have been given. Seldom
+/// any: then nothing has to be asked.
+fn restricted(catalog: &Catalog) -> Vec<&str> {
+    if catalog.server.version < PARAMETER_PRIVILEGES {
+        return Vec::new();
+    }
+    let settings = catalog.roles.values().flat_map(|role| &role.settings);
+    settings.filter(|(_, setting)| !setting.anybody_may_set).map(|(key, _)| key.name.as_str()).collect()
+}
+
+/// Adds which restricted parameters the admin was given the right to set: a question that PostgreSQL 14 does not understand.
+pub(crate) async fn add_parameter_privileges(session: &Session, catalog: &mut Catalog) -> Attempt<()> {
+    let (Some(admin), names) = (&catalog.server.admin_acts_as, restricted(catalog)) else { return Ok(()) };
+    if names.is_empty() {
+        return Ok(());
+    }
+    let by: [Parameter<'_>; 2] = [(&names, Type::TEXT_ARRAY), (admin, Type::TEXT)];
+    let sql = "SELECT name FROM unnest($1::text[]) name WHERE has_parameter_privilege($2, name, 'SET')";
+    let rows = session.rows(sql, &by, "reading the rights on parameters").await?;
+    catalog.server.admin_may_set = rows.iter().map(|row| row.get(0)).collect();
+    Ok(())
 }
 
 fn server_facts(row: &Row) -> ServerFacts {
@@ -197,6 +360,8 @@ fn server_facts(row: &Row) -> ServerFacts {
         scram_iterations: row.get::<_, &str>("scram_iterations").parse().unwrap_or(4096),
         restricts_password_commands: row.get("restricts_password_commands"),
         acts_as: row.get("acts_as"),
+        admin_acts_as: row.get("admin_acts_as"),
+        admin_may_set: BTreeSet::new(),
     }
 }
 
@@ -207,18 +372,20 @@ fn role(row: &Row) -> Role {
         creates_roles: row.get("creates_roles"),
         replicates: row.get("replicates"),
         may_log_in: row.get("may_log_in"),
-        powers: row.get("powers"),
         inherit: row.get("inherit"),
         connection_limit: row.get("connection_limit"),
         valid_until: row.get("valid_until"),
         expired: row.get("expired"),
+        comment: row.get("comment"),
         owns_objects: row.get("owns_objects"),
-        in_use: row.get("in_use"),
         member_of: row.get("member_of"),
-        held_by: row.get("held_by"),
-        admin_has_option: row.get("admin_has_option"),
-        inherits_base: row.get("inherits_base"),
-        may_set_base: row.get("may_set_base"),
+        vouched_for: row.get("vouched_for"),
+        rights_of: row.get("rights_of"),
+        powers: row.get("powers"),
+        inherits: row.get("inherits"),
+        may_set: row.get("may_set"),
+        may_grant: row.get("may_grant"),
+        acts_as: row.get("acts_as"),
         settings: BTreeMap::new(),
     }
 }

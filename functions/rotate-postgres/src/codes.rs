@@ -7,18 +7,28 @@ use strum::{EnumIter, EnumMessage, IntoStaticStr};
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     // The two users
+    /// The secret's value has the key `usernames`: who may write the value must not choose whose password changes.
+    #[strum(
+        message = "Take `usernames` and `owner` out of the value, and tag the secret: keyturn:usernames = app_a app_b, keyturn:owner = app."
+    )]
+    LayoutInValue,
     /// A user's name, or its clone's, is longer than PostgreSQL's 63 bytes: the server would cut it off.
-    #[strum(message = "Name both users with \"usernames\" (and \"owner\") in the secret.")]
+    #[strum(message = "Name both users with the tags keyturn:usernames and keyturn:owner.")]
     NameTooLong,
     /// The user in use, or the pending one, is not one of the secret's two users.
-    #[strum(message = "Let \"usernames\" name the current user and the one to alternate with.")]
+    #[strum(message = "Correct the user in the value, or the tags keyturn:usernames and keyturn:username.")]
     UserNotInPair,
+    /// One of the two users is marked (`COMMENT ON ROLE`) as another secret's: two secrets would break each other.
+    #[strum(
+        message = "Delete one of the two secrets. If this one takes the other's place (a restored database, a secret made anew): the tag keyturn:adopt = <the other's ARN>."
+    )]
+    PairOfAnotherSecret,
     /// The user in use is not a member of its base or owner, so nothing says that the two belong together.
     #[strum(message = "If they do: GRANT base TO user; the message has the statement.")]
     CurrentNotMember,
     /// The second user exists, and nothing in the catalog says that it is this application's.
     #[strum(
-        message = "If it is this application's: GRANT base TO user or, in owner layout, ALTER ROLE user SET role = owner. Otherwise name two other users with \"usernames\"."
+        message = "If it is this application's: GRANT base TO user as an admin or, in owner layout, ALTER ROLE user SET role = owner; or the tag keyturn:adopt = user. Otherwise name two other users with the tag keyturn:usernames."
     )]
     TwinIsSomebodyElse,
     /// The second user has a power or a membership that the first one does not have.
@@ -26,11 +36,15 @@ pub enum Code {
         message = "Take it from the second user: REVOKE <role> FROM user, or ALTER ROLE user NO<attribute>. If the application is to have it, give it to the first user as well."
     )]
     TwinTooPowerful,
+    /// The user in use may log in for replication, the second one may not, and the admin cannot give it that: clients would
+    /// be refused after every second rotation.
+    #[strum(message = "As a superuser: ALTER ROLE user REPLICATION; the message has the statement.")]
+    TwinLacksReplication,
     /// The two users of a pair are members of different roles: nothing says that they are one application.
     #[strum(message = "Make both members of the same roles, or use the owner layout.")]
     PairRightsDiffer,
-    /// The user in use owns objects, or will own what it makes, and the next user has no rights on them. An error in owner
-    /// layout; a warning about a clone that AWS's function made.
+    /// A user owns objects, or will own what it makes, and the other user has no rights on them. An error in owner layout; a
+    /// warning about a clone that AWS's function made, which goes on acting as itself until it owns nothing.
     #[strum(
         message = "In each database of the application: REASSIGN OWNED BY app_a TO app. Once: ALTER ROLE app_a SET role = app."
     )]
@@ -44,15 +58,16 @@ pub enum Code {
     /// The user is a member of `rds_iam`, or the server asks it for another proof than a password.
     #[strum(message = "Rotate nothing (IAM tokens rotate themselves), or REVOKE rds_iam FROM user.")]
     IamAuthOnly,
-    /// The pending user is a member of its base or owner, but would not have its rights, or could not SET ROLE to it.
+    /// A user is a member of its base or owner, but does not have its rights, or could not SET ROLE to it.
     #[strum(message = "GRANT base TO user; the message has the statement.")]
     MembershipHasNoEffect,
     /// The login does not act as its base or owner, so that what it makes would belong to the wrong role. A warning for a
     /// clone that AWS's function made; its next rotation mends that.
     #[strum(message = "GRANT base TO user; the message has the statement.")]
     RoleNotAssumed,
-    /// A setting of the base stays out of its twin, because only a superuser may set it; the rotation goes on.
-    #[strum(message = "Set it as a superuser: ALTER ROLE twin SET ...; the log line names the setting.")]
+    /// The base has a setting that only a superuser may give to its twin: clients would meet another setting after every
+    /// second rotation.
+    #[strum(message = "As a superuser: ALTER ROLE twin SET ...; the message has the statement.")]
     SettingNotCopied,
 
     // The admin
@@ -103,7 +118,7 @@ pub enum Code {
     #[strum(message = "It is tried again by itself; if it goes on, raise max_connections or find out who holds them.")]
     TooManyClients,
     /// Another rotation of the same users holds the lock.
-    #[strum(message = "It lets go when its session ends; the message has the query that shows it.")]
+    #[strum(message = "It ends by itself; the message has the query that shows who holds the lock.")]
     RotationLocked,
     /// The server refused a statement for a reason that Keyturn does not know.
     #[strum(message = "Look up the SQLSTATE in the message; the server's log says more.")]

@@ -57,6 +57,15 @@ pub(crate) fn silent(place: &Place, phase: Phase, limit: Duration) -> Failure {
     )
 }
 
+/// The role is gone, though it has just been there.
+pub(crate) fn vanished(role: &str) -> Failure {
+    Failure::permanent(
+        Code::RoleVanished,
+        format!("{role:?} is gone, though it has just been there."),
+        "Find out who drops roles here, then rotate again.",
+    )
+}
+
 /// The login became somebody else's session.
 pub(crate) fn somebody_else(user: &str, actual: &str, place: &Place) -> Failure {
     Failure::permanent(

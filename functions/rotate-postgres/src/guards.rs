@@ -3,13 +3,15 @@
 //! Whoever can write a secret decides whose password is reset with whose power. These rules see to it that this is never a
 //! user with more rights than the one they can log in as already.
 
-use crate::catalog::{Catalog, Role};
+use crate::case::Case;
+use crate::catalog::{Catalog, MEMBERSHIP_OPTIONS, Role};
 use crate::codes::Code;
 use crate::errors::{literal, quoted};
 use crate::layout::{Base, Turn};
-use crate::settings::Settings;
+use crate::mark;
+use crate::statements;
 use keyturn::address::Address;
-use keyturn::codes::Code as Core;
+use keyturn::codes::{Code as Core, DeclaredCode as _};
 use keyturn::{Error, Result};
 
 /// How roles are named that give power over the server: PostgreSQL's own and those of RDS.
@@ -18,14 +20,14 @@ const POWERFUL: [&str; 2] = ["pg_", "rds_"];
 /// Members of this role log in by IAM token only.
 const IAM: &str = "rds_iam";
 
-/// The first version in which CREATEROLE alone gives no power over roles that somebody else made.
-const ADMIN_OPTION_NEEDED: i32 = 160_000;
+/// The first version in which a login cannot grant itself to others.
+const SELF_ADMINISTRATION_ENDED: i32 = 150_000;
 
 /// The rotated secret and its admin secret must mean the same server.
 ///
 /// Errors: `ADMIN_OF_ANOTHER_SERVER`.
-pub(crate) fn same_server(settings: &Settings, current: &Address, admin: &Address) -> Result<()> {
-    if current == admin || settings.is_alias_of(current, admin) {
+pub(crate) fn same_server(current: &Address, admin: &Address) -> Result<()> {
+    if current == admin {
         return Ok(());
     }
     Err(Error::new(
@@ -37,43 +39,36 @@ pub(crate) fn same_server(settings: &Settings, current: &Address, admin: &Addres
     ))
 }
 
-/// The roles of the turn, as the server knows them. Gives back warnings.
-pub(crate) fn roles(turn: &Turn, admin: &str, catalog: &Catalog) -> Result<Vec<Warning>> {
-    names(turn, admin)?;
+/// The roles of the turn, as the server knows them. Gives back warnings. `admin` is the login that the admin secret names.
+pub(crate) fn roles(case: &Case, turn: &Turn, admin: &str, catalog: &Catalog) -> Result<Vec<Warning>> {
+    let acting = acting_admin(admin, catalog)?;
+    names(turn, [admin, &acting.name])?;
     let base = base_role(turn, catalog)?;
-    let current = catalog.role(&turn.current);
+    let current = existing(&turn.current, catalog)?;
     let pending = catalog.role(&turn.pending);
-    for role in [base, current, pending].into_iter().flatten() {
+    for role in [base, Some(current), pending].into_iter().flatten() {
         takes_passwords(role)?;
     }
     if let Some(pending) = pending {
         unlocked(pending)?;
     }
-    match turn.base {
-        Base::None => pair(turn, current, pending)?,
-        // Membership was given by someone with power over the base: it says "these two are one application".
-        Base::Pending => member(current, turn, &turn.current)?,
-        Base::Owner(ref owner) if turn.current != *owner => member(current, turn, &turn.current)?,
-        Base::Owner(_) | Base::Current => {}
+    for role in [Some(current), pending].into_iter().flatten() {
+        of_this_secret(case, role)?;
     }
-    match (&turn.base, pending, base) {
-        (Base::Current, Some(twin), Some(base)) => {
-            twin_is_ours(twin, base)?;
-            no_stronger(twin, base, admin)?;
-        }
-        (Base::Owner(_), Some(twin), Some(owner)) => {
-            twin_is_ours(twin, owner)?;
-            twin_acts_as(twin, owner)?;
-            // The user in use is the measure: the owner's name is the secret's to choose.
-            no_stronger(twin, current.unwrap_or(owner), admin)?;
-            no_member_of_more(twin, current.unwrap_or(owner), owner)?;
-        }
-        (Base::Pending | Base::None, Some(pending), _) if pending.expired => return Err(expired(pending)),
-        _ => {}
+    let powers = Powers { admins: [admin, &acting.name] };
+    let objects = match (&turn.base, base) {
+        (Base::Owner(_), Some(owner)) => owner_layout(case, current, pending, owner, &powers).map(|()| None),
+        (Base::Current, Some(base)) => to_the_clone(case, base, pending, &powers, catalog),
+        (Base::Pending, Some(base)) => to_the_base(case, current, base),
+        _ => pair(current, pending, turn, &powers).map(|()| None),
+    }?;
+    for role in [Some(current), pending].into_iter().flatten() {
+        within_reach(role, acting, catalog)?;
     }
-    let own_objects = shared_objects(turn, current, base)?;
-    let admin_options = admin_suffices(turn, admin, catalog)?;
-    Ok([own_objects, admin_options].into_iter().flatten().collect())
+    replicates_too(current, pending, turn, acting, catalog)?;
+    let admin_options = admin_suffices(turn, acting, catalog)?;
+    let settings = settings_can_be_copied(case, turn, acting, catalog)?;
+    Ok([objects, admin_options, settings].into_iter().flatten().collect())
 }
 
 /// A finding that does not stop the rotation, but that an operator should know.
@@ -83,42 +78,111 @@ pub(crate) struct Warning {
     pub(crate) says: String,
 }
 
-/// The next user has no rights on objects that the current one owns itself, or makes as itself.
-fn shared_objects(turn: &Turn, current: Option<&Role>, base: Option<&Role>) -> Result<Option<Warning>> {
-    let (Some(current), Some(base)) = (current, base) else { return Ok(None) };
-    let acts_as_base = current.assumes() == Some(base.assumes().unwrap_or(&base.name));
-    let refuses = matches!(turn.base, Base::Owner(_));
-    if current.name == base.name || !(current.owns_objects || (refuses && !acts_as_base)) {
-        return Ok(None);
+pub(crate) fn warn(warnings: &[Warning]) {
+    for warning in warnings {
+        tracing::warn!(code = warning.code.name(), "{}", warning.says);
     }
-    let does = if current.owns_objects {
-        "owns objects"
-    } else {
-        "acts as itself and not as the owner, so that it owns what it makes"
-    };
-    let says = format!("{:?} {does}: {:?} and its other users have no rights on them.", current.name, base.name);
-    let (login, owner) = (quoted(&current.name), quoted(&base.name));
-    let remedy = format!(
-        "In each database of the application: REASSIGN OWNED BY {login} TO {owner}. And once, for what it makes from now on: ALTER ROLE {login} SET role = {}",
-        literal(&base.name)
-    );
-    if refuses {
-        // A team that begins with this layout: clients would lose their tables at the first turn.
-        return Err(Error::new(Code::ObjectsNotShared, says, remedy));
-    }
-    // What a clone of AWS's function made has been out of its base's reach all along.
-    Ok(Some(Warning { code: Code::ObjectsNotShared, says: format!("{says} {remedy}") }))
 }
 
-fn names(turn: &Turn, admin: &str) -> Result<()> {
-    if turn.pending == admin || turn.current == admin {
+/// Two logins that the operator named, and the role that owns what they make.
+fn owner_layout(case: &Case, current: &Role, twin: Option<&Role>, owner: &Role, powers: &Powers<'_>) -> Result<()> {
+    let starts_with_owner = current.name == owner.name;
+    if !starts_with_owner {
+        member(current, owner)?;
+        if case.acts_as_base {
+            may_act(current, owner)?;
+        }
+        no_objects_of_its_own(case, current, owner)?;
+    }
+    let Some(twin) = twin else { return Ok(()) };
+    twin_is_ours(case, twin, owner)?;
+    twin_acts_as(case, twin, owner)?;
+    // The user in use is the measure, so that a rotation hands out nothing that its holder does not have.
+    powers.no_more(twin, current)?;
+    no_more_of_the_owner(twin, current, owner)?;
+    no_member_of_more(twin, current, owner)
+}
+
+/// From the base to its clone.
+fn to_the_clone(
+    case: &Case,
+    base: &Role,
+    twin: Option<&Role>,
+    powers: &Powers<'_>,
+    catalog: &Catalog,
+) -> Result<Option<Warning>> {
+    let Some(twin) = twin else { return Ok(None) };
+    twin_is_ours(case, twin, base)?;
+    powers.no_more(twin, base)?;
+    // Up to 14 every login could grant itself; from then on this would be more than the base itself has.
+    if catalog.server.version >= SELF_ADMINISTRATION_ENDED && twin.may_grant(&base.name) {
+        return Err(too_powerful(twin, base, &format!("ADMIN OPTION on {}", base.name)));
+    }
+    Ok((case.acts_as_base && statements::keeps_its_objects(twin)).then(|| lost_objects(twin, base)))
+}
+
+/// From the clone back to its base.
+fn to_the_base(case: &Case, clone: &Role, base: &Role) -> Result<Option<Warning>> {
+    // Membership was given by someone with power over the base: it says "these two are one application".
+    member(clone, base)?;
+    // Who has the base's password can do all that the base can, so the clone must be able to already.
+    may_act(clone, base)?;
+    if base.expired {
+        return Err(expired(base));
+    }
+    Ok((case.acts_as_base && clone.owns_objects).then(|| lost_objects(clone, base)))
+}
+
+/// Two logins that exist; nothing but a password is changed.
+fn pair(current: &Role, pending: Option<&Role>, turn: &Turn, powers: &Powers<'_>) -> Result<()> {
+    let Some(pending) = pending else {
         return Err(Error::new(
-            Core::AdminIsTarget,
-            format!("The admin {admin:?} is one of the users this secret alternates between."),
-            "Use an admin user of its own: CREATE ROLE rotation_admin LOGIN CREATEROLE PASSWORD '...'",
+            Core::UserMissing,
+            format!("There is no user {:?}. In pair layout both users must exist.", turn.pending),
+            format!(
+                "CREATE ROLE {} LOGIN with the rights it needs, or add the tag keyturn:owner and let the rotation make it.",
+                quoted(&turn.pending)
+            ),
+        ));
+    };
+    powers.no_more(pending, current)?;
+    if current.member_of != pending.member_of {
+        return Err(Error::new(
+            Code::PairRightsDiffer,
+            format!(
+                "{:?} is a member of [{}], {:?} of [{}]: they are not two logins of one application.",
+                current.name,
+                current.member_of.join(", "),
+                pending.name,
+                pending.member_of.join(", ")
+            ),
+            "Make both members of the same roles, or use the owner layout.",
         ));
     }
-    Ok(())
+    if pending.expired { Err(expired(pending)) } else { Ok(()) }
+}
+
+/// The role as which the admin changes others.
+fn acting_admin<'c>(admin: &str, catalog: &'c Catalog) -> Result<&'c Role> {
+    let acting = catalog.server.admin_acts_as.as_deref().and_then(|acting| catalog.role(acting));
+    acting.ok_or_else(|| {
+        Error::new(
+            Code::AdminMissing,
+            format!("The server knows no role {admin:?}, which the admin secret names."),
+            "Correct the admin secret.",
+        )
+    })
+}
+
+fn names(turn: &Turn, admins: [&str; 2]) -> Result<()> {
+    if !admins.iter().any(|admin| turn.pending == *admin || turn.current == *admin) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Core::AdminIsTarget,
+        format!("The admin {:?} is, or acts as, one of the users this secret alternates between.", admins[0]),
+        "Use an admin user of its own: CREATE ROLE rotation_admin LOGIN CREATEROLE PASSWORD '...'",
+    ))
 }
 
 fn base_role<'c>(turn: &Turn, catalog: &'c Catalog) -> Result<Option<&'c Role>> {
@@ -127,8 +191,14 @@ fn base_role<'c>(turn: &Turn, catalog: &'c Catalog) -> Result<Option<&'c Role>> 
         Error::new(
             Code::OwnerMissing,
             format!("There is no role {base:?} for the two users to share."),
-            format!("Create it, or correct the secret: CREATE ROLE {} NOLOGIN", quoted(base)),
+            format!("Create it, or correct the secret's tags: CREATE ROLE {} NOLOGIN", quoted(base)),
         )
+    })
+}
+
+fn existing<'c>(name: &str, catalog: &'c Catalog) -> Result<&'c Role> {
+    catalog.role(name).ok_or_else(|| {
+        Error::new(Core::UserMissing, format!("There is no user {name:?}."), "Correct the user in the secret's value.")
     })
 }
 
@@ -158,73 +228,139 @@ fn unlocked(role: &Role) -> Result<()> {
     ))
 }
 
-fn pair(turn: &Turn, current: Option<&Role>, pending: Option<&Role>) -> Result<()> {
-    let (Some(current), Some(pending)) = (current, pending) else {
-        let missing = if current.is_none() { &turn.current } else { &turn.pending };
-        return Err(Error::new(
-            Core::UserMissing,
-            format!("There is no user {missing:?}. In pair layout both users must exist."),
-            format!(
-                "CREATE ROLE {} LOGIN with the rights it needs, or add \"owner\" to the secret and let the rotation make it.",
-                quoted(missing)
-            ),
-        ));
+/// Some roles only a superuser may change, even their password: superusers, and up to 15 those with REPLICATION.
+fn within_reach(role: &Role, admin: &Role, catalog: &Catalog) -> Result<()> {
+    let what = if role.superuser {
+        "a superuser"
+    } else if role.replicates && catalog.server.version < MEMBERSHIP_OPTIONS {
+        "a role with REPLICATION on PostgreSQL 15 or before"
+    } else {
+        return Ok(());
     };
-    no_stronger(pending, current, "")?;
-    if current.member_of != pending.member_of {
-        return Err(Error::new(
-            Code::PairRightsDiffer,
-            format!(
-                "{:?} is a member of [{}], {:?} of [{}]: they are not two logins of one application.",
-                current.name,
-                current.member_of.join(", "),
-                pending.name,
-                pending.member_of.join(", ")
-            ),
-            "Make both members of the same roles, or use the owner layout.",
-        ));
+    if admin.superuser {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::new(
+        Core::AdminLacksPrivilege,
+        format!("{:?} is {what}: only a superuser may change it, and the admin {:?} is none.", role.name, admin.name),
+        "Let masterarn name a superuser, or give that power to a login of its own.",
+    ))
 }
 
-fn member(login: Option<&Role>, turn: &Turn, name: &str) -> Result<()> {
-    let base = turn.base().unwrap_or_default();
+/// Two secrets for the same users would change each other's passwords, in silence.
+fn of_this_secret(case: &Case, role: &Role) -> Result<()> {
+    let other = role.comment.as_deref().and_then(mark::secret_in);
+    let Some(other) = other.filter(|other| *other != case.secret && !case.adopts(other)) else { return Ok(()) };
+    Err(Error::new(
+        Code::PairOfAnotherSecret,
+        format!("{:?} is a user of the secret {other} (its comment says so), not of {}.", role.name, case.secret),
+        format!(
+            "Delete one of the two secrets. If this one takes the other's place (a restored database, a secret made anew): aws secretsmanager tag-resource --secret-id {} --tags Key=keyturn:adopt,Value={other}",
+            case.secret
+        ),
+    ))
+}
+
+fn member(login: &Role, base: &Role) -> Result<()> {
     // From PostgreSQL 16 on a membership may give nothing at all (INHERIT FALSE, SET FALSE): that vouches for nothing.
-    if login.is_some_and(|login| login.is_member_of(base) && (login.inherits_base || login.may_set_base)) {
+    if login.is_member_of(&base.name) && (login.inherits(&base.name) || login.may_set(&base.name)) {
         return Ok(());
     }
     Err(Error::new(
         Code::CurrentNotMember,
-        format!("{name:?} is not a member of {base:?}, so nothing says that the two belong together."),
-        format!("If they do: GRANT {} TO {}", quoted(base), quoted(name)),
+        format!("{:?} is not a member of {:?}, so nothing says that the two belong together.", login.name, base.name),
+        format!("If they do: GRANT {} TO {}", quoted(&base.name), quoted(&login.name)),
     ))
 }
 
-fn twin_is_ours(twin: &Role, base: &Role) -> Result<()> {
-    // Whoever is a member of the twin would get the base's rights with it.
-    let fresh = twin.member_of.is_empty() && !twin.in_use && twin.held_by.is_empty();
-    if fresh || twin.is_member_of(&base.name) {
+/// The user in use may do all that its base may. If not, the other user must not be able to either.
+fn may_act(login: &Role, base: &Role) -> Result<()> {
+    if login.may_set(&base.name) {
         return Ok(());
     }
     Err(Error::new(
+        Code::MembershipHasNoEffect,
+        format!(
+            "{:?} is a member of {:?} without SET, so it cannot act as it; a rotation must not give its other user more.",
+            login.name, base.name
+        ),
+        format!("If it is to act as it: GRANT {} TO {} WITH SET TRUE", quoted(&base.name), quoted(&login.name)),
+    ))
+}
+
+/// What the user in use owns, and makes, must be within the next one's reach: clients would lose their tables.
+fn no_objects_of_its_own(case: &Case, current: &Role, owner: &Role) -> Result<()> {
+    let does = if current.owns_objects {
+        "owns objects"
+    } else if case.acts_as_base && current.acts_as != owner.acts_as {
+        "acts as itself and not as the owner, so that it owns what it makes"
+    } else {
+        return Ok(());
+    };
+    let says = format!("{:?} {does}: {:?} and its other users have no rights on them.", current.name, owner.name);
+    let act = format!(
+        " And once, for what it makes from now on: ALTER ROLE {} SET role = {}",
+        quoted(&current.name),
+        literal(&owner.name)
+    );
+    let act = if case.acts_as_base { act } else { String::new() };
+    Err(Error::new(Code::ObjectsNotShared, says, format!("{}.{act}", reassign(current, owner))))
+}
+
+/// A clone that AWS's function made owns what it made. What it owns already has been out of its base's reach all along.
+fn lost_objects(clone: &Role, base: &Role) -> Warning {
+    let says = format!(
+        "{:?} owns objects on which {:?} has no rights. {}; once it owns nothing, it acts as {:?} too.",
+        clone.name,
+        base.name,
+        reassign(clone, base),
+        base.name
+    );
+    Warning { code: Code::ObjectsNotShared, says }
+}
+
+/// Default privileges and user mappings are no objects that REASSIGN OWNED moves.
+fn reassign(from: &Role, to: &Role) -> String {
+    let (from, to) = (quoted(&from.name), quoted(&to.name));
+    format!(
+        "In each database of the application: REASSIGN OWNED BY {from} TO {to} (default privileges and user mappings stay behind: make them anew for {to})"
+    )
+}
+
+/// The catalog has to say that an existing role is this application's second user, by something that the application itself
+/// cannot have written.
+fn twin_is_ours(case: &Case, twin: &Role, base: &Role) -> Result<()> {
+    let marked = twin.comment.as_deref().and_then(mark::secret_in).is_some_and(|secret| secret == case.secret);
+    if twin.vouched_for.contains(&base.name) || marked || case.adopts(&twin.name) {
+        return Ok(());
+    }
+    let (why, remedy) = if twin.is_member_of(&base.name) {
+        ("is a member of it by no admin's grant", "As an admin: ")
+    } else {
+        ("is not a member of it", "")
+    };
+    Err(Error::new(
         Code::TwinIsSomebodyElse,
         format!(
-            "{:?} exists, is not a member of {:?}, and has memberships, members, objects or rights of its own: it is another application's user.",
+            "{:?} exists, but nothing says that it is a second user of {:?}: it {why}, and may be another application's.",
             twin.name, base.name
         ),
         format!(
-            "If it is this application's all the same: GRANT {} TO {}. Otherwise name two other users with \"usernames\".",
+            "If it is this application's: {remedy}GRANT {} TO {}. Otherwise name two other users with the tag keyturn:usernames.",
             quoted(&base.name),
             quoted(&twin.name)
         ),
     ))
 }
 
-/// In owner layout both names are the secret's to choose: membership in the owner alone does not make two logins one
-/// application. Acting as the owner does: only the login itself, or someone with power over it, can have set that.
-fn twin_acts_as(twin: &Role, owner: &Role) -> Result<()> {
-    let fresh = !twin.is_member_of(&owner.name);
-    if fresh || twin.assumes() == Some(owner.assumes().unwrap_or(&owner.name)) {
+/// Membership in the owner alone does not make two logins one application. Acting as the owner does: only the login itself,
+/// or someone with power over it, can have set that.
+fn twin_acts_as(case: &Case, twin: &Role, owner: &Role) -> Result<()> {
+    if !case.acts_as_base || case.adopts(&twin.name) || twin.acts_as == owner.acts_as {
+        return Ok(());
+    }
+    // Its setting is right, but has no effect yet: the rotation gives it the membership that it lacks.
+    if twin.assumes() == Some(owner.assumes().unwrap_or(&owner.name)) {
         return Ok(());
     }
     Err(Error::new(
@@ -238,7 +374,9 @@ fn twin_acts_as(twin: &Role, owner: &Role) -> Result<()> {
 }
 
 fn no_member_of_more(twin: &Role, current: &Role, owner: &Role) -> Result<()> {
-    let known = |role: &&String| **role == owner.name || current.is_member_of(role) || owner.is_member_of(role);
+    let known = |role: &&String| {
+        **role == owner.name || current.name == **role || current.is_member_of(role) || owner.is_member_of(role)
+    };
     let excess: Vec<&str> = twin.member_of.iter().filter(|role| !known(role)).map(String::as_str).collect();
     if excess.is_empty() {
         return Ok(());
@@ -255,6 +393,22 @@ fn no_member_of_more(twin: &Role, current: &Role, owner: &Role) -> Result<()> {
     ))
 }
 
+/// The options of the membership in the owner are those of the user in use, at most.
+fn no_more_of_the_owner(twin: &Role, current: &Role, owner: &Role) -> Result<()> {
+    let name = &owner.name;
+    let is_owner = current.name == *name;
+    for (option, twin_has, current_has) in [
+        ("INHERIT", twin.inherits(name), current.inherits(name)),
+        ("SET", twin.may_set(name), current.may_set(name)),
+        ("ADMIN", twin.may_grant(name), current.may_grant(name) && !is_owner),
+    ] {
+        if twin_has && !current_has {
+            return Err(too_powerful(twin, current, &format!("{option} OPTION on {name}")));
+        }
+    }
+    Ok(())
+}
+
 /// The rotation leaves this user's VALID UNTIL as it is, and no password of it would be accepted.
 pub(crate) fn expired(role: &Role) -> Error {
     Error::new(
@@ -268,29 +422,30 @@ pub(crate) fn expired(role: &Role) -> Error {
     )
 }
 
-fn no_stronger(twin: &Role, base: &Role, admin: &str) -> Result<()> {
-    let attributes = twin.powers.iter().filter(|power| !base.powers.contains(power)).cloned();
-    let powerful = |role: &&String| POWERFUL.iter().any(|prefix| role.starts_with(prefix)) || role.as_str() == admin;
-    let memberships = twin
-        .member_of
-        .iter()
-        .filter(powerful)
-        .filter(|role| !base.is_member_of(role))
-        .map(|role| format!("membership in {role}"));
-    let excess: Vec<String> = attributes.chain(memberships).collect();
-    if excess.is_empty() {
-        return Ok(());
+/// What gives power over the server, or over the rotation.
+struct Powers<'a> {
+    admins: [&'a str; 2],
+}
+
+impl Powers<'_> {
+    /// Whoever learns the password of `twin` gets no power that `other` does not have.
+    fn no_more(&self, twin: &Role, other: &Role) -> Result<()> {
+        let attributes = twin.powers.iter().filter(|power| !other.powers.contains(power)).cloned();
+        let powerful = |role: &&String| {
+            POWERFUL.iter().any(|prefix| role.starts_with(prefix)) || self.admins.contains(&role.as_str())
+        };
+        let memberships = twin.rights_of.iter().filter(powerful).filter(|role| !other.rights_of.contains(role));
+        let excess: Vec<String> = attributes.chain(memberships.map(|role| format!("membership in {role}"))).collect();
+        if excess.is_empty() { Ok(()) } else { Err(too_powerful(twin, other, &excess.join(", "))) }
     }
-    Err(Error::new(
+}
+
+fn too_powerful(twin: &Role, other: &Role, what: &str) -> Error {
+    Error::new(
         Code::TwinTooPowerful,
-        format!(
-            "{:?} has what {:?} has not: {}. A rotation must not hand that out.",
-            twin.name,
-            base.name,
-            excess.join(", ")
-        ),
-        level(twin, base),
-    ))
+        format!("{:?} has what {:?} has not: {what}. A rotation must not hand that out.", twin.name, other.name),
+        level(twin, other),
+    )
 }
 
 /// How to make `twin` no stronger than `other`.
@@ -301,43 +456,82 @@ fn level(twin: &Role, other: &Role) -> String {
     )
 }
 
-fn admin_suffices(turn: &Turn, admin: &str, catalog: &Catalog) -> Result<Option<Warning>> {
-    let Some(role) = catalog.role(admin) else {
-        return Err(Error::new(
-            Code::AdminMissing,
-            format!("The server knows no role {admin:?}, which the admin secret names."),
-            "Correct the admin secret.",
-        ));
+/// PostgreSQL asks the login itself for REPLICATION, whomever it acts as.
+fn replicates_too(current: &Role, pending: Option<&Role>, turn: &Turn, admin: &Role, catalog: &Catalog) -> Result<()> {
+    let lacks = current.replicates && pending.is_none_or(|pending| !pending.replicates);
+    if !lacks || turn.base == Base::Pending || statements::gives_replication(admin, turn, catalog) {
+        return Ok(());
+    }
+    let twin = quoted(&turn.pending);
+    let base = turn.base().map(|base| format!(" IN ROLE {}", quoted(base))).unwrap_or_default();
+    let statement = match pending {
+        Some(_) => format!("ALTER ROLE {twin} REPLICATION"),
+        None => format!("CREATE ROLE {twin} LOGIN REPLICATION{base}"),
     };
-    if role.superuser {
+    Err(Error::new(
+        Code::TwinLacksReplication,
+        format!(
+            "{:?} may log in for replication, {:?} may not, and the admin cannot change that.",
+            current.name, turn.pending
+        ),
+        format!("As a superuser: {statement}"),
+    ))
+}
+
+/// A twin without a setting of its base would surprise clients after every second rotation.
+fn settings_can_be_copied(case: &Case, turn: &Turn, admin: &Role, catalog: &Catalog) -> Result<Option<Warning>> {
+    let denied = statements::denied_settings(case, turn, catalog);
+    if denied.is_empty() {
         return Ok(None);
     }
-    let on_rds = role.is_member_of("rds_superuser");
-    if !role.creates_roles && !on_rds {
+    let denied = denied.join("; ");
+    let says = format!("Only a superuser may make the settings of {:?} like those of its other user", turn.pending);
+    if on_rds(admin) {
+        // RDS may let an rds_superuser through all the same: the statement itself will tell.
+        let says = format!("{says}. Should it be refused: {denied}");
+        return Ok(Some(Warning { code: Code::SettingNotCopied, says }));
+    }
+    let create = match (catalog.role(&turn.pending), turn.base()) {
+        (None, Some(base)) => format!("CREATE ROLE {} LOGIN IN ROLE {}; ", quoted(&turn.pending), quoted(base)),
+        _ => String::new(),
+    };
+    Err(Error::new(Code::SettingNotCopied, format!("{says}."), format!("As a superuser: {create}{denied}")))
+}
+
+fn on_rds(admin: &Role) -> bool {
+    admin.is_member_of("rds_superuser")
+}
+
+fn admin_suffices(turn: &Turn, admin: &Role, catalog: &Catalog) -> Result<Option<Warning>> {
+    if admin.superuser {
+        return Ok(None);
+    }
+    let name = &admin.name;
+    if !admin.creates_roles && !on_rds(admin) {
         return Err(Error::new(
             Code::AdminLacksCreaterole,
-            format!("The admin {admin:?} has no CREATEROLE."),
-            format!("As a superuser: ALTER ROLE {} CREATEROLE", quoted(admin)),
+            format!("The admin {name:?} has no CREATEROLE."),
+            format!("As a superuser: ALTER ROLE {} CREATEROLE", quoted(name)),
         ));
     }
-    if catalog.server.restricts_password_commands && !role.is_member_of("rds_password") {
+    if catalog.server.restricts_password_commands && !admin.is_member_of("rds_password") {
         return Err(Error::new(
             Code::AdminLacksRdsPassword,
-            format!("rds.restrict_password_commands is on, and the admin {admin:?} is not a member of rds_password."),
-            format!("GRANT rds_password TO {}", quoted(admin)),
+            format!("rds.restrict_password_commands is on, and the admin {name:?} is not a member of rds_password."),
+            format!("GRANT rds_password TO {}", quoted(name)),
         ));
     }
-    let missing = missing_admin_options(turn, catalog);
+    let missing = missing_admin_options(turn, admin, catalog);
     if missing.is_empty() {
         return Ok(None);
     }
     let grants: Vec<String> =
-        missing.iter().map(|role| format!("GRANT {} TO {} WITH ADMIN OPTION", quoted(role), quoted(admin))).collect();
+        missing.iter().map(|role| format!("GRANT {} TO {} WITH ADMIN OPTION", quoted(role), quoted(name))).collect();
     let says = format!(
-        "The admin {admin:?} lacks ADMIN OPTION on {}, which PostgreSQL 16 and later ask for.",
+        "The admin {name:?} lacks ADMIN OPTION on {}, which PostgreSQL 16 and later ask for.",
         missing.join(" and ")
     );
-    if on_rds {
+    if on_rds(admin) {
         // RDS may let an rds_superuser through all the same: the statement itself will tell.
         let says = format!("{says} Should it be refused: {}", grants.join("; "));
         return Ok(Some(Warning { code: Code::AdminLacksAdminOption, says }));
@@ -349,20 +543,21 @@ fn admin_suffices(turn: &Turn, admin: &str, catalog: &Catalog) -> Result<Option<
     ))
 }
 
-/// The roles on which the admin must have ADMIN OPTION and has not. Before PostgreSQL 16 CREATEROLE was enough.
-fn missing_admin_options(turn: &Turn, catalog: &Catalog) -> Vec<String> {
-    if catalog.server.version < ADMIN_OPTION_NEEDED {
+/// The roles on which the admin must have ADMIN OPTION and has not: both users, which it marks, and the owner, if it has to
+/// put a user into it. Before PostgreSQL 16 CREATEROLE was enough.
+fn missing_admin_options(turn: &Turn, admin: &Role, catalog: &Catalog) -> Vec<String> {
+    if catalog.server.version < MEMBERSHIP_OPTIONS {
         return Vec::new();
     }
     let twin = catalog.role(&turn.pending);
-    let grant_needed =
-        |base: &&str| *base == turn.pending || twin.is_none_or(|twin| !(twin.inherits_base && twin.may_set_base));
-    let needed = turn.base().filter(grant_needed).into_iter().chain(twin.map(|twin| twin.name.as_str()));
-    let mut missing: Vec<String> = needed
-        .filter(|name| catalog.role(name).is_some_and(|role| !role.admin_has_option))
-        .map(str::to_owned)
-        .collect();
-    missing.dedup();
+    let of_the_twin = |base: &&str| twin.is_some_and(|twin| twin.inherits(base) && twin.may_set(base));
+    let needed = [Some(turn.current.as_str()), turn.base().filter(|base| !of_the_twin(base)), Some(&turn.pending)];
+    let mut missing: Vec<String> = Vec::new();
+    for name in needed.into_iter().flatten() {
+        if catalog.role(name).is_some() && !admin.may_grant(name) && !missing.iter().any(|other| other == name) {
+            missing.push(name.to_owned());
+        }
+    }
     missing
 }
 

@@ -1,43 +1,68 @@
 //! Which of the two users is next, from names alone.
 
 use crate::codes::Code;
+use crate::settings::Tag;
 use keyturn::alternation::{base_of, twin_of};
-use keyturn::codes::Code as Core;
-use keyturn::credential::Credential;
+use keyturn::rotation::Job;
 use keyturn::{Error, Result};
 
 /// PostgreSQL's limit for names, in bytes (`NAMEDATALEN` - 1). It cuts longer ones off without a word, so that the clone of a
 /// name this long would be the name itself.
 const LONGEST_NAME: usize = 63;
 
-/// How the two alternating users of a secret are named and what they share.
+/// How the two alternating users of a secret are named and what they share. The secret's tags choose it, never its value:
+/// whoever writes the value must not say whose password changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
     /// Two named logins; everything they make belongs to `owner`.
     Owner { users: [String; 2], owner: String },
-    /// `app` and `app_clone`; everything they make belongs to `app`.
-    Clone,
+    /// `app` and `app_clone`; everything they make belongs to `app`. The base is pinned, or told by the catalog.
+    Clone { base: Option<String> },
     /// Two named logins, each with its own objects; nothing is created or granted.
     Pair { users: [String; 2] },
 }
 
 impl Layout {
-    /// The layout a secret asks for by its keys `usernames` and `owner`.
+    /// The layout that the secret's tags choose. Tags take few characters, so that names stand apart by spaces.
     ///
-    /// Errors: `SECRET_KEY_INVALID`.
-    pub(crate) fn of(credential: &Credential) -> Result<Self> {
-        match (credential.usernames(), credential.owner()) {
-            // An `owner` without `usernames` is a note of the team's own: secrets made for AWS's function may hold any key.
-            (None, _) => Ok(Self::Clone),
-            (Some([a, b]), None) => Ok(Self::Pair { users: [a.clone(), b.clone()] }),
-            (Some([a, b]), Some(owner)) if owner != a && owner != b => {
-                Ok(Self::Owner { users: [a.clone(), b.clone()], owner: owner.to_owned() })
-            }
-            _ => Err(Error::new(
-                Core::SecretKeyInvalid,
-                "The secret's keys \"usernames\" and \"owner\" do not make a layout.",
-                "Either none of them (clone layout), or \"usernames\": [\"app_a\", \"app_b\"] with \"owner\": \"app\" (a third role that owns the objects), or \"usernames\" alone (pair layout).",
-            )),
+    /// Errors: `TAG_INVALID`.
+    pub(crate) fn of(job: &Job) -> Result<Self> {
+        let owner = job.tag(Tag::Owner);
+        let Some(usernames) = job.tag(Tag::Usernames) else {
+            return match owner {
+                Some(_) => Err(job.bad_tag(Tag::Usernames, "not set, though keyturn:owner is")),
+                None => Ok(Self::Clone { base: job.tag(Tag::Username).map(str::to_owned) }),
+            };
+        };
+        if job.tag(Tag::Username).is_some() {
+            return Err(
+                job.bad_tag(Tag::Username, "set beside keyturn:usernames, which names both users; take one away")
+            );
+        }
+        let names: Vec<&str> = usernames.split([' ', ',']).filter(|name| !name.is_empty()).collect();
+        let [a, b] = names.as_slice() else {
+            return Err(job.bad_tag(Tag::Usernames, "not two names with a space between"));
+        };
+        if a == b || owner.is_some_and(|owner| owner == *a || owner == *b) {
+            return Err(job.bad_tag(Tag::Usernames, "not two users, each another role than the other and the owner"));
+        }
+        let users = [(*a).to_owned(), (*b).to_owned()];
+        Ok(match owner {
+            Some(owner) => Self::Owner { users, owner: owner.to_owned() },
+            None => Self::Pair { users },
+        })
+    }
+
+    pub(crate) fn is_clone(&self) -> bool {
+        matches!(self, Self::Clone { .. })
+    }
+
+    /// The role whose rights a user of this name is to have besides its own.
+    pub(crate) fn base_of<'n>(&'n self, user: &'n str) -> Option<&'n str> {
+        match self {
+            Self::Owner { owner, .. } => Some(owner),
+            Self::Clone { .. } => base_of(user),
+            Self::Pair { .. } => None,
         }
     }
 
@@ -46,19 +71,12 @@ impl Layout {
         match self {
             Self::Owner { users: [a, b], owner } => vec![a.clone(), b.clone(), owner.clone(), current.to_owned()],
             Self::Pair { users: [a, b] } => vec![a.clone(), b.clone()],
-            Self::Clone => [Some(current.to_owned()), Some(twin_of(current)), base_of(current).map(str::to_owned)]
-                .into_iter()
-                .flatten()
-                .collect(),
-        }
-    }
-
-    /// The base to judge rights by while it is not known yet whether `current` is a clone.
-    pub(crate) fn likely_base<'n>(&'n self, current: &'n str) -> Option<&'n str> {
-        match self {
-            Self::Owner { owner, .. } => Some(owner),
-            Self::Clone => Some(current),
-            Self::Pair { .. } => None,
+            Self::Clone { .. } => {
+                [Some(current.to_owned()), Some(twin_of(current)), base_of(current).map(str::to_owned)]
+                    .into_iter()
+                    .flatten()
+                    .collect()
+            }
         }
     }
 
@@ -67,7 +85,10 @@ impl Layout {
     /// Errors: `USER_NOT_IN_PAIR`, `NAME_TOO_LONG`.
     pub(crate) fn after(&self, current: &str, is_clone_of: impl Fn(&str, &str) -> bool) -> Result<Turn> {
         let pending = match self {
-            Self::Clone => match base_of(current) {
+            Self::Clone { base: Some(base) } if current == base => twin_of(base),
+            Self::Clone { base: Some(base) } if current == twin_of(base) => base.clone(),
+            Self::Clone { base: Some(base) } => return Err(not_in_pair(current, &not_the_pinned(base))),
+            Self::Clone { base: None } => match base_of(current) {
                 // A name that merely ends like a clone's is a base of its own: AWS's function resets a stranger's password here.
                 Some(base) if is_clone_of(current, base) => base.to_owned(),
                 _ => twin_of(current),
@@ -90,15 +111,22 @@ impl Layout {
     pub(crate) fn turn(&self, current: &str, pending: &str) -> Result<Turn> {
         let base = match self {
             Self::Owner { owner, .. } => Base::Owner(owner.clone()),
-            Self::Clone if base_of(current) == Some(pending) => Base::Pending,
-            Self::Clone if base_of(pending) == Some(current) => Base::Current,
+            Self::Clone { base } if base_of(current) == Some(pending) && is_or_free(base.as_ref(), pending) => {
+                Base::Pending
+            }
+            Self::Clone { base } if base_of(pending) == Some(current) && is_or_free(base.as_ref(), current) => {
+                Base::Current
+            }
+            Self::Clone { base: Some(base) } => return Err(not_in_pair(current, &not_the_pinned(base))),
             Self::Pair { .. } => Base::None,
-            Self::Clone => return Err(not_in_pair(current, &format!("{pending:?} is neither its clone nor its base"))),
+            Self::Clone { .. } => {
+                return Err(not_in_pair(current, &format!("{pending:?} is neither its clone nor its base")));
+            }
         };
         if let Self::Owner { users, .. } | Self::Pair { users } = self
             && self.other(users, current)? != pending
         {
-            return Err(not_in_pair(pending, "it is not the other one of \"usernames\""));
+            return Err(not_in_pair(pending, "it is not the other one of keyturn:usernames"));
         }
         for name in [current, pending] {
             if name.len() > LONGEST_NAME {
@@ -108,7 +136,7 @@ impl Layout {
                         "User name {name:?} has {} bytes; PostgreSQL cuts names off after {LONGEST_NAME}.",
                         name.len()
                     ),
-                    "Name both users yourself: \"usernames\": [\"app_a\", \"app_b\"] and \"owner\" in the secret.",
+                    "Name both users yourself, with the secret's tags: keyturn:usernames = app_a app_b, keyturn:owner = app.",
                 ));
             }
         }
@@ -122,7 +150,7 @@ impl Layout {
             _ if current == b => Ok(a),
             // The first rotation of a team that has used the owner itself as its login until now.
             Self::Owner { owner, .. } if current == owner => Ok(a),
-            _ => Err(not_in_pair(current, "\"usernames\" does not name it")),
+            _ => Err(not_in_pair(current, "its tag keyturn:usernames does not name it")),
         }
     }
 }
@@ -161,25 +189,30 @@ impl Turn {
             Base::None => None,
         }
     }
-
-    /// One lock for both directions of the turn.
-    pub(crate) fn lock_name(&self) -> &str {
-        self.base().unwrap_or_else(|| (&self.current).min(&self.pending))
-    }
 }
 
 fn not_in_pair(user: &str, why: &str) -> Error {
     Error::new(
         Code::UserNotInPair,
         format!("User {user:?} does not belong to this secret's pair of users: {why}."),
-        "Let \"usernames\" name the current user and the one to alternate with.",
+        "Correct the user in the secret's value, or the secret's tags: keyturn:usernames names both users, keyturn:username the base of a clone.",
     )
+}
+
+/// Whether a base that names alone tell is the pinned one, where there is one.
+fn is_or_free(pinned: Option<&String>, base: &str) -> bool {
+    pinned.is_none_or(|pinned| pinned == base)
+}
+
+fn not_the_pinned(base: &str) -> String {
+    format!("the secret's tag keyturn:username pins it to {base:?} and its clone")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::place::Place;
+    use keyturn::credential::Credential;
     use proptest::prelude::*;
 
     fn owner() -> Layout {
@@ -190,42 +223,39 @@ mod tests {
         Layout::Pair { users: ["x".into(), "y".into()] }
     }
 
+    fn clone() -> Layout {
+        Layout::Clone { base: None }
+    }
+
+    fn pinned() -> Layout {
+        Layout::Clone { base: Some("app_clone".into()) }
+    }
+
     #[test]
-    fn the_example_of_each_layout_is_one() {
-        let users = |a: &str, b: &str| [a.to_owned(), b.to_owned()];
-        for (text, layout) in [
-            (
-                include_str!("../../../infra/examples/secrets/rotate-postgres/owner.json"),
-                Layout::Owner { users: users("orders_a", "orders_b"), owner: "orders".to_owned() },
-            ),
-            (include_str!("../../../infra/examples/secrets/rotate-postgres/clone.json"), Layout::Clone),
-            (
-                include_str!("../../../infra/examples/secrets/rotate-postgres/pair.json"),
-                Layout::Pair { users: users("orders_red", "orders_blue") },
-            ),
-        ] {
-            let credential = Credential::parse(text.to_owned().into(), "the example").unwrap();
-            assert_eq!(Layout::of(&credential).unwrap(), layout);
-            let admin = include_str!("../../../infra/examples/secrets/rotate-postgres/admin.json");
-            let admin = Credential::parse(admin.to_owned().into(), "the admin's example").unwrap();
-            let address = |credential| Place::of(credential, "the example").unwrap().address;
-            assert_eq!(address(&credential), address(&admin), "{layout:?}");
-            assert!(credential.master_arn().is_some(), "{layout:?}");
-        }
+    fn the_examples_of_a_secret_and_of_its_admins_are_for_one_server() {
+        let text = include_str!("../../../infra/examples/secrets/rotate-postgres/application.json");
+        let credential = Credential::parse(text.to_owned().into(), "the example").unwrap();
+        let admin = include_str!("../../../infra/examples/secrets/rotate-postgres/admin.json");
+        let admin = Credential::parse(admin.to_owned().into(), "the admin's example").unwrap();
+        let address = |credential| Place::of(credential, "the example").unwrap().address;
+        assert_eq!(address(&credential), address(&admin));
+        assert!(credential.master_arn().is_some());
     }
 
     #[test]
     fn users_take_turns() {
-        let table: [(Layout, &str, bool, &str, Option<&str>); 9] = [
-            (Layout::Clone, "app", false, "app_clone", Some("app")),
-            (Layout::Clone, "app_clone", true, "app", Some("app")),
-            (Layout::Clone, "app_clone", false, "app_clone_clone", Some("app_clone")),
-            (Layout::Clone, "_clone", true, "_clone_clone", Some("_clone")),
+        let table: [(Layout, &str, bool, &str, Option<&str>); 11] = [
+            (clone(), "app", false, "app_clone", Some("app")),
+            (clone(), "app_clone", true, "app", Some("app")),
+            (clone(), "app_clone", false, "app_clone_clone", Some("app_clone")),
+            (clone(), "_clone", true, "_clone_clone", Some("_clone")),
             (owner(), "app_a", false, "app_b", Some("app")),
             (owner(), "app_b", false, "app_a", Some("app")),
             (owner(), "app", false, "app_a", Some("app")),
             (pair(), "x", false, "y", None),
             (pair(), "y", false, "x", None),
+            (pinned(), "app_clone", true, "app_clone_clone", Some("app_clone")),
+            (pinned(), "app_clone_clone", false, "app_clone", Some("app_clone")),
         ];
         for (layout, current, is_clone, pending, base) in table {
             let turn = layout.after(current, |_, _| is_clone).unwrap();
@@ -236,8 +266,10 @@ mod tests {
     #[test]
     fn a_stranger_is_refused() {
         for (layout, current, pending) in [
-            (Layout::Clone, "app", "victim"),
-            (Layout::Clone, "app", "victim_clone"),
+            (clone(), "app", "victim"),
+            (clone(), "app", "victim_clone"),
+            (pinned(), "app", "app_clone"),
+            (pinned(), "victim", "victim_clone"),
             (owner(), "victim", "app_a"),
             (owner(), "app_a", "victim"),
             (owner(), "app_a", "app"),
@@ -251,7 +283,7 @@ mod tests {
     #[test]
     fn the_clone_of_a_58_byte_name_is_refused_and_of_57_is_not() {
         let after = |length: usize| {
-            Layout::Clone.after(
+            clone().after(
                 &"ü".repeat(length / 2).chars().chain("x".repeat(length % 2).chars()).collect::<String>(),
                 |_, _| false,
             )
@@ -263,11 +295,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn two_turns_lead_back_under_the_same_lock(name in "[a-z_\"% Ü]{1,20}") {
-            let there = Layout::Clone.after(&name, |_, _| false).unwrap();
-            let back = Layout::Clone.after(&there.pending, |_, _| true).unwrap();
+        fn two_turns_lead_back_and_share_their_base(name in "[a-z_\"% Ü]{1,20}") {
+            let there = clone().after(&name, |_, _| false).unwrap();
+            let back = clone().after(&there.pending, |_, _| true).unwrap();
             prop_assert_eq!(&back.pending, &name);
-            prop_assert_eq!(back.lock_name(), there.lock_name());
+            prop_assert_eq!(back.base(), there.base());
         }
     }
 }

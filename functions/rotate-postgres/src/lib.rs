@@ -1,12 +1,14 @@
 //! Rotates PostgreSQL passwords between two alternating users, so that the one in use is never touched.
 
 mod apply;
+mod case;
 mod catalog;
 pub mod codes;
 mod errors;
 mod guards;
 mod handshake;
 mod layout;
+mod mark;
 mod place;
 mod plan;
 mod postgres;
@@ -58,8 +60,8 @@ impl Target for Postgres {
         Ok(plan::turn(survey)?.pending)
     }
 
-    fn mismatch(&self, current: &Credential, pending: &Credential, _job: &Job) -> Option<String> {
-        plan::mismatch(current, pending)
+    fn mismatch(&self, current: &Credential, pending: &Credential, job: &Job) -> Result<Option<String>> {
+        plan::mismatch(current, pending, job)
     }
 
     async fn apply(

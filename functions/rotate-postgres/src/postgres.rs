@@ -1,6 +1,7 @@
 //! Who the function logs in as: the user in use, who has to prove that its password works, and then the admin that the
 //! secret names.
 
+use crate::codes::Code;
 use crate::errors;
 use crate::guards;
 use crate::place::Place;
@@ -8,10 +9,10 @@ use crate::session::{Connector, Login, Session};
 use crate::settings::Settings;
 use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
-use keyturn::failure::{Failure, Kind};
+use keyturn::failure::{Attempt, Failure, Kind};
 use keyturn::rotation::Job;
 use keyturn::secrets::Secrets;
-use keyturn::{Error, Result, admin, diagnosis};
+use keyturn::{Deadline, Error, Result, admin, diagnosis};
 
 /// PostgreSQL as this deployment reaches it.
 #[derive(Debug)]
@@ -25,11 +26,27 @@ pub(crate) struct Postgres {
 pub(crate) struct Admin {
     pub(crate) login: Login,
     secret_arn: String,
+    /// The secret's own database, where the admin's secret names none: PUBLIC may have lost CONNECT on `postgres`.
+    else_in: Option<String>,
 }
 
 impl Admin {
+    /// Logs in once.
+    pub(crate) async fn open(&self, connector: &Connector, deadline: Deadline) -> Attempt<Session> {
+        let opened = match (connector.open_once(&self.login, deadline).await, &self.else_in) {
+            (Err(failure), Some(database))
+                if failure.error.is(Code::ConnectDenied) || failure.error.is(Code::DatabaseNotFound) =>
+            {
+                let place = Place { database: database.clone(), ..self.login.place.clone() };
+                connector.open_once(&Login { place, ..self.login.clone() }, deadline).await
+            }
+            (opened, _) => opened,
+        };
+        opened.map_err(|failure| self.explain(failure))
+    }
+
     /// Says that it was the admin's password that did not work: only then is the admin's secret the place to look.
-    pub(crate) fn explain(&self, failure: Failure) -> Failure {
+    fn explain(&self, failure: Failure) -> Failure {
         if failure.kind == Kind::PasswordRefused {
             admin::password_refused(&self.secret_arn, failure.error.message()).into()
         } else {
@@ -43,6 +60,12 @@ impl Postgres {
     pub(crate) fn new(settings: Settings, secrets: Secrets) -> Self {
         let connector = Connector::new(settings.database_ca.clone(), settings.password_hash);
         Self { settings, connector, secrets }
+    }
+
+    /// Where the server is that a secret means: an alias (a replica, a proxy) is for testSecret alone.
+    pub(crate) fn server(&self, place: Place) -> Place {
+        let address = self.settings.server_of(&place.address).clone();
+        Place { address, ..place }
     }
 
     /// Reads the admin secret that `current` names, and refuses one that may not be used for it.
@@ -59,12 +82,14 @@ impl Postgres {
         let what = format!("the admin secret {named}");
         let admin = Credential::parse(stored.text, &what)?;
         let at = Place::of(&admin, &what)?;
-        guards::same_server(&self.settings, &place.address, &at.address)?;
-        Ok(Admin { login: Login::new(&admin, at), secret_arn: stored.arn })
+        guards::same_server(&place.address, &at.address)?;
+        let else_in = admin.dbname().is_none().then(|| place.database.clone());
+        Ok(Admin { login: Login::new(&admin, at), secret_arn: stored.arn, else_in })
     }
 
-    /// Proves that the current credential logs in. Only then may the admin's power be used for this secret.
-    pub(crate) async fn prove_current(&self, login: &Login, job: &Job) -> Result<Session> {
+    /// Proves that the current credential logs in. Only then may the admin's power be used for this secret. `None`: the server
+    /// took the password, but all connections that this user may have are taken.
+    pub(crate) async fn prove_current(&self, login: &Login, job: &Job) -> Result<Option<Session>> {
         match self.connector.open(login, job.deadline).await {
             Ok(session) => {
                 let session = session.until(job.deadline);
@@ -73,8 +98,9 @@ impl Postgres {
                 if actual != login.user {
                     return Err(errors::somebody_else(&login.user, &actual, &login.place).error);
                 }
-                Ok(session)
+                Ok(Some(session))
             }
+            Err(failure) if failure.error.is(Code::ConnectionLimitReached) => Ok(None),
             Err(Failure { kind: Kind::PasswordRefused, error }) => {
                 Err(self.explain_refused_current(&error, login, job).await)
             }

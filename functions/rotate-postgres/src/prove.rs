@@ -1,14 +1,13 @@
 //! testSecret's proof: a fresh login with the pending credential is who it should be and may do what it must.
 
-use crate::catalog::{self, Catalog};
+use crate::case::Case;
+use crate::catalog::{self, Catalog, Query};
 use crate::codes::Code;
 use crate::errors::{self, quoted};
-use crate::layout::Layout;
 use crate::place::Place;
 use crate::postgres::Postgres;
 use crate::session::{Login, Session};
 use keyturn::Result;
-use keyturn::alternation::base_of;
 use keyturn::codes::DeclaredCode as _;
 use keyturn::credential::Credential;
 use keyturn::failure::{Attempt, Failure, Kind, RETRY_FOR};
@@ -20,44 +19,48 @@ const REPLICA_LAG: Duration = Duration::from_secs(15);
 
 pub(crate) async fn prove(postgres: &Postgres, pending: &Credential, job: &Job) -> Result<()> {
     let place = Place::of(pending, "The AWSPENDING value")?;
-    let layout = Layout::of(pending)?;
+    let case = Case::of(pending, job)?;
     let login = Login::new(pending, place);
     let lagging = postgres.settings.is_alias(&login.place.address);
     let passing = |failure: &Failure| failure.is_transient() || (lagging && failure.kind == Kind::PasswordRefused);
     let patience = if lagging { REPLICA_LAG } else { RETRY_FOR };
     let session = postgres.connector.open_while(&login, job.deadline, patience, passing).await?;
-    Ok(identity_and_rights(&session.until(job.deadline), &layout, pending).await?)
+    Ok(identity_and_rights(&session.until(job.deadline), &case, pending).await?)
 }
 
 /// Proves who the session is and what it may do, then runs the secret's own `testQueries`.
-async fn identity_and_rights(session: &Session, layout: &Layout, pending: &Credential) -> Attempt<()> {
+async fn identity_and_rights(session: &Session, case: &Case, pending: &Credential) -> Attempt<()> {
     let user = pending.username();
-    let base = match layout {
-        Layout::Owner { owner, .. } => Some(owner.as_str()),
-        Layout::Clone => base_of(user),
-        Layout::Pair { .. } => None,
-    };
+    let base = case.layout.base_of(user);
     let names: Vec<String> = [Some(user), base].into_iter().flatten().map(str::to_owned).collect();
     let actual = session.identify().await?;
     if actual != user {
         return Err(errors::somebody_else(user, &actual, session.place()));
     }
-    let catalog = session.reading(Box::pin(catalog::read(session, &names, user, base))).await?;
+    let query = Query { names, database: session.place().database.clone(), admin: None };
+    let catalog = catalog::survey(session, &query).await?;
     // A name that merely ends like a clone's is nobody's clone, and acts as itself.
-    let base = base.filter(|base| *layout != Layout::Clone || catalog.is_clone_of(user, base));
-    if !matches!(layout, Layout::Pair { .. }) {
-        rights(&catalog, user, base, session)?;
-    }
+    let base = base.filter(|base| !case.layout.is_clone() || catalog.is_clone_of(user, base));
+    rights(case, &catalog, user, base)?;
     for (n, query) in pending.test_queries().iter().enumerate() {
         test_query(session, n + 1, query).await?;
     }
     Ok(())
 }
 
-fn rights(catalog: &Catalog, user: &str, base: Option<&str>, session: &Session) -> Attempt<()> {
-    let login = catalog.role(user);
+fn rights(case: &Case, catalog: &Catalog, user: &str, base: Option<&str>) -> Attempt<()> {
+    let Some(login) = catalog.role(user) else {
+        // The session is this user's: somebody has dropped the role since.
+        return Err(errors::vanished(user));
+    };
+    let acting = catalog.server.acts_as.as_str();
+    // Whom the base acts as there, not what somebody set for this login alone.
+    let wanted = base.and_then(|base| catalog.role(base)).map(|base| base.acts_as.as_str());
+    if case.acts_as_base && wanted == Some(acting) {
+        return Ok(());
+    }
     if let Some(base) = base
-        && !login.is_some_and(|login| login.inherits_base)
+        && !(login.inherits(base) || login.may_set(base))
     {
         return Err(Failure::permanent(
             Code::MembershipHasNoEffect,
@@ -65,32 +68,35 @@ fn rights(catalog: &Catalog, user: &str, base: Option<&str>, session: &Session) 
             format!("GRANT {} TO {}", quoted(base), quoted(user)),
         ));
     }
-    let acting = &catalog.server.acts_as;
-    let database = &session.place().database;
-    let own = login.and_then(|login| login.assumes_in(database));
-    // What the base acts as there, not what somebody set for this login alone.
-    let wanted = base.map(|base| catalog.role(base).and_then(|role| role.assumes_in(database)).unwrap_or(base));
-    match (own.map(|own| wanted.unwrap_or(own)), base) {
-        // The server only warns at login when a role setting has no effect, and stays the login role: so, too, when a clone's
-        // membership is gone, by which it was known as one.
-        (Some(wanted), _) if acting != wanted => Err(Failure::permanent(
-            Code::RoleNotAssumed,
-            format!(
-                "{user:?} should act as {wanted:?} but acts as {acting:?}: what it makes would belong to the wrong role."
-            ),
-            format!("GRANT {} TO {}", quoted(wanted), quoted(user)),
-        )),
-        (None, Some(_)) => {
-            // A clone that AWS's function made, and no setSecret of ours has seen yet. It works as it always has.
-            tracing::warn!(
-                code = Code::RoleNotAssumed.name(),
-                user,
-                "This user acts as itself: what it makes is its own. The next rotation of it mends that."
-            );
-            Ok(())
-        }
-        _ => Ok(()),
+    // The server only warns at login when a role setting has no effect, and stays the login role: so, too, when a clone's
+    // membership is gone, by which it was known as one.
+    if let Some(meant) = login.assumes().filter(|meant| acting == user && *meant != user) {
+        return Err(not_assumed(user, meant, acting));
     }
+    let Some(wanted) = wanted else { return Ok(()) };
+    if case.acts_as_base && acting != user {
+        return Err(not_assumed(user, wanted, acting));
+    }
+    if case.acts_as_base {
+        // A clone that AWS's function made, and no setSecret of ours has seen yet, or one that owns objects. It works as it
+        // always has.
+        tracing::warn!(
+            code = Code::RoleNotAssumed.name(),
+            user,
+            "This user acts as itself: what it makes is its own. The next rotation of it mends that, once it owns nothing."
+        );
+    }
+    Ok(())
+}
+
+fn not_assumed(user: &str, wanted: &str, acting: &str) -> Failure {
+    Failure::permanent(
+        Code::RoleNotAssumed,
+        format!(
+            "{user:?} should act as {wanted:?} but acts as {acting:?}: what it makes would belong to the wrong role."
+        ),
+        format!("GRANT {} TO {}", quoted(wanted), quoted(user)),
+    )
 }
 
 /// The text of the query and of the server's answer stay out of the error: they may hold anything.

@@ -26,6 +26,29 @@ pub enum Setting {
 
 impl DeclaredSetting for Setting {}
 
+/// The tags of a secret that are read here. They decide whose password changes. Names stand apart by spaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumMessage, EnumProperty, IntoStaticStr)]
+pub enum Tag {
+    /// owner or pair layout: the two users
+    #[strum(serialize = "keyturn:usernames", props(default = "clone layout", example = "app_a app_b"))]
+    Usernames,
+    /// owner layout: the role that both users act as
+    #[strum(serialize = "keyturn:owner", props(default = "none", example = "app"))]
+    Owner,
+    /// clone layout: pins the base, so that the value can name it and its clone only
+    #[strum(serialize = "keyturn:username", props(default = "the secret's", example = "app"))]
+    Username,
+    /// `owner`: logins act as the owner, or in clone layout as the base (`SET role`); `self`: as themselves, as with AWS's
+    /// function
+    #[strum(serialize = "keyturn:acts-as", props(default = "owner", example = "self"))]
+    ActsAs,
+    /// a role that nothing in the catalog vouches for, or the ARN of the secret whose users this one takes over
+    #[strum(serialize = "keyturn:adopt", props(default = "none", example = "app_clone"))]
+    Adopt,
+}
+
+impl DeclaredSetting for Tag {}
+
 /// Which kind of password hash is stored in the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum PasswordHash {
@@ -72,9 +95,9 @@ impl Settings {
         self.host_aliases.iter().any(|pair| pair.alias == *address)
     }
 
-    /// Whether `alias` is another name of `server`.
-    pub(crate) fn is_alias_of(&self, alias: &Address, server: &Address) -> bool {
-        self.host_aliases.iter().any(|pair| pair.alias == *alias && pair.server == *server)
+    /// The server that this address is another name of; the address itself, where it is none.
+    pub(crate) fn server_of<'a>(&'a self, address: &'a Address) -> &'a Address {
+        self.host_aliases.iter().find(|pair| pair.alias == *address).map_or(address, |pair| &pair.server)
     }
 }
 
@@ -94,13 +117,17 @@ fn password_hash(value: &str) -> Result<PasswordHash, String> {
 }
 
 fn host_aliases(value: &str) -> Result<Vec<HostAlias>, String> {
-    let pairs = value.split(',').map(str::trim).filter(|pair| !pair.is_empty());
-    pairs
-        .map(|pair| {
-            let (alias, server) = pair.split_once('=').ok_or_else(|| format!("{pair:?} has no '='"))?;
-            Ok(HostAlias { alias: Address::parse(alias, DEFAULT_PORT)?, server: Address::parse(server, DEFAULT_PORT)? })
-        })
-        .collect()
+    let mut aliases: Vec<HostAlias> = Vec::new();
+    for pair in value.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+        let (alias, server) = pair.split_once('=').ok_or_else(|| format!("{pair:?} has no '='"))?;
+        let pair =
+            HostAlias { alias: Address::parse(alias, DEFAULT_PORT)?, server: Address::parse(server, DEFAULT_PORT)? };
+        if aliases.iter().any(|other| other.alias == pair.alias) {
+            return Err(format!("{} is there twice", pair.alias));
+        }
+        aliases.push(pair);
+    }
+    Ok(aliases)
 }
 
 #[cfg(test)]
@@ -146,5 +173,9 @@ mod tests {
         assert_eq!(settings.host_aliases[0].alias, Address::new("reader.example.com", 5432));
         assert_eq!(settings.host_aliases[0].server, Address::new("writer.example.com", 5433));
         assert_eq!(settings.host_aliases[1].server, Address::new("::1", 2));
+        let (reader, other) = (Address::new("reader.example.com", 5432), Address::new("other", 1));
+        assert_eq!(settings.server_of(&reader), &settings.host_aliases[0].server);
+        assert_eq!(settings.server_of(&other), &other);
+        assert_eq!(host_aliases("a=b,A.=c").unwrap_err(), "a:5432 is there twice");
     }
 }

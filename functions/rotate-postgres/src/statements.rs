@@ -2,14 +2,13 @@
 //!
 //! Everything is compared first, so that a twin which is as it should be costs no statement but its password.
 
-use crate::catalog::{Catalog, Role, SettingKey};
+use crate::case::Case;
+use crate::catalog::{Catalog, MEMBERSHIP_OPTIONS, Role, SettingKey};
 use crate::errors::{literal, quoted};
 use crate::layout::{Base, Turn};
+use crate::mark;
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
-
-/// The first version that takes `WITH INHERIT TRUE, SET TRUE`; before, it is a syntax error and not needed.
-const GRANT_OPTIONS: i32 = 160_000;
 
 /// Settings whose value is a list of names: one string literal for the whole would be one odd name.
 const LISTS: [&str; 6] = [
@@ -27,38 +26,54 @@ pub(crate) struct Statement {
     pub(crate) says: String,
 }
 
-/// The statements of one rotation.
-#[derive(Default)]
-pub(crate) struct Statements {
-    /// Must all succeed.
-    pub(crate) needed: Vec<Statement>,
-    /// Settings copied from the base. One that only a superuser may set is skipped with a warning.
-    pub(crate) settings: Vec<Statement>,
-}
-
-impl Statements {
-    fn need(&mut self, sql: String, says: impl Into<String>) {
-        self.needed.push(Statement { sql: sql.into(), says: says.into() });
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        let Self { needed, settings } = self;
-        needed.is_empty() && settings.is_empty()
-    }
-}
-
 /// The statements for the turn. `verifier` is the pending password's hash; `None` when the pending password works already.
-pub(crate) fn of(turn: &Turn, catalog: &Catalog, verifier: Option<&SecretString>) -> Statements {
+pub(crate) fn of(case: &Case, turn: &Turn, catalog: &Catalog, verifier: Option<&SecretString>) -> Vec<Statement> {
     let mut statements = Statements::default();
     let twin = catalog.role(&turn.pending);
     let base = turn.base().filter(|base| *base != turn.pending).and_then(|base| catalog.role(base));
-    login(&mut statements, turn, catalog, twin, verifier);
-    if let Some(base) = base {
-        membership(&mut statements, twin, turn, base, catalog.server.version);
-        role_to_assume(&mut statements, twin, turn, base);
-        settings(&mut statements, twin, turn, base);
+    login(&mut statements, turn, catalog, twin, base, verifier);
+    if let (Some(base), Some(current)) = (base, catalog.role(&turn.current)) {
+        let options = MembershipOptions::of(current, base);
+        membership(&mut statements, twin, turn, base, &options, catalog.server.version);
+        role_to_assume(&mut statements, twin, turn, case, base);
     }
-    statements
+    statements.0.extend(settings(case, turn, catalog).into_iter().map(|change| change.statement));
+    if twin.is_none() {
+        let new = Role { name: turn.pending.clone(), ..Role::default() };
+        statements.need(mark::statement(&new, &case.secret), "marked as this secret's");
+    }
+    statements.0
+}
+
+/// The settings that a superuser would have to make for the turn, as SQL: the admin would be refused.
+pub(crate) fn denied_settings(case: &Case, turn: &Turn, catalog: &Catalog) -> Vec<String> {
+    let denied = settings(case, turn, catalog).into_iter().filter(|change| !change.admin_may);
+    denied.map(|change| change.statement.sql.expose_secret().to_owned()).collect()
+}
+
+/// Whether the rotation gives the pending user REPLICATION, which the user in use has.
+pub(crate) fn gives_replication(admin: &Role, turn: &Turn, catalog: &Catalog) -> bool {
+    let lacks = |pending: &Role| !pending.replicates;
+    turn.base != Base::Pending
+        && turn.base != Base::None
+        && catalog.role(&turn.current).is_some_and(|current| current.replicates)
+        && catalog.role(&turn.pending).is_none_or(lacks)
+        && (admin.superuser
+            || (catalog.server.version >= MEMBERSHIP_OPTIONS && admin.creates_roles && admin.replicates))
+}
+
+/// A clone that owns objects goes on acting as itself: as its base it would lose them.
+pub(crate) fn keeps_its_objects(twin: &Role) -> bool {
+    twin.owns_objects && !twin.acts_as_another() && twin.assumes().is_none()
+}
+
+#[derive(Default)]
+struct Statements(Vec<Statement>);
+
+impl Statements {
+    fn need(&mut self, sql: String, says: impl Into<String>) {
+        self.0.push(Statement { sql: sql.into(), says: says.into() });
+    }
 }
 
 /// The login itself: that it exists, its password, its limits.
@@ -67,6 +82,7 @@ fn login(
     turn: &Turn,
     catalog: &Catalog,
     twin: Option<&Role>,
+    base: Option<&Role>,
     verifier: Option<&SecretString>,
 ) {
     let name = quoted(&turn.pending);
@@ -92,60 +108,144 @@ fn login(
             says.push(format!("valid until {until}"));
         }
     }
+    let admin = catalog.server.admin_acts_as.as_deref().and_then(|admin| catalog.role(admin));
+    if admin.is_some_and(|admin| gives_replication(admin, turn, catalog)) {
+        options.push(" REPLICATION".to_owned());
+        says.push("may log in for replication".to_owned());
+    }
     let nothing_to_do = options.is_empty();
     let options = Zeroizing::new(options.concat());
-    match twin {
-        None => {
-            let base = turn.base().map(|base| format!(" IN ROLE {}", quoted(base))).unwrap_or_default();
+    match (twin, base) {
+        (None, Some(base)) => {
             says.insert(0, format!("{:?} created", turn.pending));
-            statements.need(format!("CREATE ROLE {name} LOGIN INHERIT{base}{}", *options), says.join(", "));
+            let inherits = catalog.role(&turn.current).is_none_or(|current| current.inherits(&base.name));
+            let inherit = if inherits { "INHERIT" } else { "NOINHERIT" };
+            statements.need(
+                format!("CREATE ROLE {name} LOGIN {inherit} IN ROLE {}{}", quoted(&base.name), *options),
+                says.join(", "),
+            );
         }
-        Some(_) if nothing_to_do => {}
-        Some(_) => statements.need(format!("ALTER ROLE {name}{}", *options), says.join(", ")),
+        _ if nothing_to_do => {}
+        _ => statements.need(format!("ALTER ROLE {name}{}", *options), says.join(", ")),
     }
 }
 
-fn membership(statements: &mut Statements, twin: Option<&Role>, turn: &Turn, base: &Role, version: i32) {
-    // A role that is created here gets its membership with it.
-    let Some(twin) = twin else { return };
-    let (login, role) = (quoted(&turn.pending), quoted(&base.name));
-    if !twin.inherit && version < GRANT_OPTIONS {
-        statements.need(format!("ALTER ROLE {login} INHERIT"), "inherits its memberships' rights");
+/// What a membership in the base or owner gives. The second user's is like that of the user in use, never more.
+pub(crate) struct MembershipOptions {
+    inherit: bool,
+    set: bool,
+    admin: bool,
+}
+
+impl MembershipOptions {
+    /// Those of `current`, which may be the base itself.
+    pub(crate) fn of(current: &Role, base: &Role) -> Self {
+        let name = &base.name;
+        let admin = current.name != *name && current.may_grant(name);
+        Self { inherit: current.inherits(name), set: current.may_set(name), admin }
     }
-    if !(twin.is_member_of(&base.name) && twin.inherits_base && twin.may_set_base) {
-        let options = if version < GRANT_OPTIONS { "" } else { " WITH INHERIT TRUE, SET TRUE" };
-        statements.need(format!("GRANT {role} TO {login}{options}"), format!("member of {:?}", base.name));
+
+    /// Whether `twin` has them all.
+    pub(crate) fn are_given_to(&self, twin: &Role, base: &Role) -> bool {
+        let has = |wanted: bool, has: bool| has || !wanted;
+        let name = &base.name;
+        twin.is_member_of(name)
+            && has(self.inherit, twin.inherits(name))
+            && has(self.set, twin.may_set(name))
+            && has(self.admin, twin.may_grant(name))
+    }
+
+    /// As the end of a GRANT. `GRANT` up to 15 knows ADMIN alone.
+    fn sql(&self, version: i32) -> String {
+        let on = |option: bool| if option { "TRUE" } else { "FALSE" };
+        match (version < MEMBERSHIP_OPTIONS, self.admin) {
+            (true, true) => " WITH ADMIN OPTION".to_owned(),
+            (true, false) => String::new(),
+            (false, true) => format!(" WITH INHERIT {}, SET {}, ADMIN TRUE", on(self.inherit), on(self.set)),
+            (false, false) => format!(" WITH INHERIT {}, SET {}", on(self.inherit), on(self.set)),
+        }
+    }
+}
+
+fn membership(
+    statements: &mut Statements,
+    twin: Option<&Role>,
+    turn: &Turn,
+    base: &Role,
+    options: &MembershipOptions,
+    version: i32,
+) {
+    let (login, role) = (quoted(&turn.pending), quoted(&base.name));
+    let grant = format!("GRANT {role} TO {login}{}", options.sql(version));
+    let says = format!("member of {:?}", base.name);
+    match twin {
+        // A role that is created here gets its membership with it: with SET, and INHERIT as it has itself.
+        None if options.set && !options.admin => {}
+        None => statements.need(grant, says),
+        Some(twin) => {
+            if !twin.inherit && options.inherit && version < MEMBERSHIP_OPTIONS {
+                statements.need(format!("ALTER ROLE {login} INHERIT"), "inherits its memberships' rights");
+            }
+            if !options.are_given_to(twin, base) {
+                statements.need(grant, says);
+            }
+        }
     }
 }
 
 /// With this the login acts as the base from its first statement, so that what it makes belongs to the base.
-fn role_to_assume(statements: &mut Statements, twin: Option<&Role>, turn: &Turn, base: &Role) {
-    let wanted = base.assumes().unwrap_or(&base.name);
-    if twin.and_then(|twin| twin.assumes()) != Some(wanted) {
-        statements.need(
-            format!("ALTER ROLE {} SET role = {}", quoted(&turn.pending), literal(wanted)),
-            format!("acts as {wanted:?}"),
-        );
+fn role_to_assume(statements: &mut Statements, twin: Option<&Role>, turn: &Turn, case: &Case, base: &Role) {
+    let login = quoted(&turn.pending);
+    let now = twin.and_then(Role::assumes);
+    let wanted = base.assumes().unwrap_or(&base.acts_as);
+    if case.acts_as_base {
+        if now != Some(wanted) && !twin.is_some_and(keeps_its_objects) {
+            statements
+                .need(format!("ALTER ROLE {login} SET role = {}", literal(wanted)), format!("acts as {wanted:?}"));
+        }
+    } else if now == Some(wanted) {
+        statements.need(format!("ALTER ROLE {login} RESET role"), "acts as itself");
     }
 }
 
-fn settings(statements: &mut Statements, twin: Option<&Role>, turn: &Turn, base: &Role) {
-    let is_role = |key: &SettingKey| key.database.is_none() && key.name == "role";
-    for (key, value) in base.settings.iter().filter(|(key, _)| !is_role(key)) {
-        if twin.and_then(|twin| twin.settings.get(key)) != Some(value) {
-            let sql =
-                format!("{} SET {} TO {}", of_role(turn, key), quoted_parts(&key.name), value_sql(&key.name, value));
-            statements.settings.push(Statement { sql: sql.into(), says: format!("setting {}", key.name) });
+/// A setting to be made or removed.
+struct Change {
+    statement: Statement,
+    admin_may: bool,
+}
+
+/// The settings of the base. A user that is made gets those of the user in use as well.
+fn settings(case: &Case, turn: &Turn, catalog: &Catalog) -> Vec<Change> {
+    let twin = catalog.role(&turn.pending);
+    let base = turn.base().filter(|base| *base != turn.pending).and_then(|base| catalog.role(base));
+    let Some(base) = base else { return Vec::new() };
+    // Whom it acts as in all databases is `role_to_assume`'s.
+    let is_role = |key: &SettingKey| key.name == "role" && (key.database.is_none() || !case.acts_as_base);
+    let mut wanted = base.settings.clone();
+    if let (None, Some(current)) = (twin, catalog.role(&turn.current)) {
+        // A role for one database that the user in use has for itself would make the next one act as somebody else there.
+        let own = current.settings.iter().filter(|(key, _)| key.name != "role");
+        wanted.extend(own.map(|(key, setting)| (key.clone(), setting.clone())));
+    }
+    let mut changes = Vec::new();
+    for (key, setting) in wanted.iter().filter(|(key, _)| !is_role(key)) {
+        if twin.and_then(|twin| twin.settings.get(key)).map(|setting| &setting.value) != Some(&setting.value) {
+            let value = value_sql(&key.name, &setting.value);
+            let sql = format!("{} SET {} TO {value}", of_role(turn, key), quoted_parts(&key.name));
+            let statement = Statement { sql: sql.into(), says: format!("setting {}", key.name) };
+            changes.push(Change { statement, admin_may: catalog.admin_may_set(&key.name, setting) });
         }
     }
     // A clone follows its base in every setting; the two logins of an owner may have settings of their own. A role set for
     // one database is removed in both layouts: in that database the login would act as another role.
-    let ours = |key: &&SettingKey| turn.base == Base::Current || key.name == "role";
-    let extra = twin.into_iter().flat_map(|twin| twin.settings.keys()).filter(ours);
-    for key in extra.filter(|key| !is_role(key) && !base.settings.contains_key(key)) {
+    let ours = |key: &SettingKey| turn.base == Base::Current || key.name == "role";
+    let extra = twin.into_iter().flat_map(|twin| &twin.settings).filter(|(key, _)| ours(key));
+    for (key, setting) in extra.filter(|(key, _)| !is_role(key) && !wanted.contains_key(*key)) {
         let sql = format!("{} RESET {}", of_role(turn, key), quoted_parts(&key.name));
-        statements.settings.push(Statement { sql: sql.into(), says: format!("setting {} removed", key.name) });
+        let statement = Statement { sql: sql.into(), says: format!("setting {} removed", key.name) };
+        changes.push(Change { statement, admin_may: catalog.admin_may_set(&key.name, setting) });
     }
+    changes
 }
 
 fn of_role(turn: &Turn, key: &SettingKey) -> String {
@@ -198,61 +298,65 @@ fn list_items(value: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::Layout;
     use proptest::prelude::*;
 
-    fn role(name: &str) -> Role {
-        Role { name: name.to_owned(), inherit: true, connection_limit: -1, ..Role::default() }
+    fn clone() -> Case {
+        Case::with(Layout::Clone { base: None })
     }
 
-    fn catalog(version: i32, roles: impl IntoIterator<Item = Role>) -> Catalog {
-        Catalog::of(version, roles)
-    }
-
-    fn clone_turn() -> Turn {
+    fn to_the_clone() -> Turn {
         Turn { current: "app".into(), pending: "app_clone".into(), base: Base::Current }
     }
 
-    fn sql(statements: &Statements) -> Vec<&str> {
-        statements.needed.iter().chain(&statements.settings).map(|statement| statement.sql.expose_secret()).collect()
+    fn to_b() -> Turn {
+        Turn { current: "a".into(), pending: "b".into(), base: Base::Owner("app".into()) }
     }
 
-    fn with_setting(mut role: Role, database: Option<&str>, name: &str, value: &str) -> Role {
-        role.settings
-            .insert(SettingKey { database: database.map(str::to_owned), name: name.to_owned() }, value.to_owned());
-        role
+    fn owner() -> Case {
+        Case::with(Layout::Owner { users: ["a".into(), "b".into()], owner: "app".into() })
     }
+
+    /// The statements for the turn on a server with these roles, besides the admin.
+    fn sql(case: &Case, turn: &Turn, version: i32, roles: &[Role], verifier: Option<&str>) -> Vec<String> {
+        let catalog = Catalog::of(version, roles.iter().cloned().chain([Role::admin(&[])]));
+        let verifier = verifier.map(SecretString::from);
+        let statements = of(case, turn, &catalog, verifier.as_ref());
+        statements.iter().map(|statement| statement.sql.expose_secret().to_owned()).collect()
+    }
+
+    const MARKED: &str = "COMMENT ON ROLE \"app_clone\" IS '[keyturn arn:app]'";
 
     #[test]
     fn a_first_rotation_creates_the_clone_in_one_statement() {
-        let mut app = with_setting(role("app"), Some("shop"), "search_path", "\"$user\", public, \"A \"\"b\"\"\"");
+        let mut app =
+            Role::of("app", &[]).with_setting(Some("shop"), "search_path", "\"$user\", public, \"A \"\"b\"\"\"");
         app.connection_limit = 20;
         app.valid_until = Some("2027-01-01 00:00:00+00".into());
-        let statements = of(&clone_turn(), &catalog(160_000, [app]), Some(&"V".into()));
         assert_eq!(
-            sql(&statements),
+            sql(&clone(), &to_the_clone(), 160_000, &[app], Some("V")),
             [
                 "CREATE ROLE \"app_clone\" LOGIN INHERIT IN ROLE \"app\" PASSWORD 'V' CONNECTION LIMIT 20 VALID UNTIL '2027-01-01 00:00:00+00'",
                 "ALTER ROLE \"app_clone\" SET role = 'app'",
                 "ALTER ROLE \"app_clone\" IN DATABASE \"shop\" SET \"search_path\" TO '$user', 'public', 'A \"b\"'",
+                MARKED,
             ]
         );
     }
 
     #[test]
     fn a_twin_that_is_as_it_should_be_costs_one_statement_or_none() {
-        let app = with_setting(role("app"), None, "work_mem", "64MB");
-        let mut twin = with_setting(with_setting(role("app_clone"), None, "role", "app"), None, "work_mem", "64MB");
-        twin.member_of = vec!["app".into()];
-        (twin.inherits_base, twin.may_set_base) = (true, true);
-        let catalog = catalog(180_000, [app, twin]);
-        assert_eq!(sql(&of(&clone_turn(), &catalog, Some(&"V".into()))), ["ALTER ROLE \"app_clone\" PASSWORD 'V'"]);
-        assert!(of(&clone_turn(), &catalog, None).is_empty());
+        let app = Role::of("app", &[]).with_setting(None, "work_mem", "64MB");
+        let twin = Role::of("app_clone", &["app"]).acting_as("app").with_setting(None, "work_mem", "64MB");
+        let statements = |verifier| sql(&clone(), &to_the_clone(), 180_000, &[app.clone(), twin.clone()], verifier);
+        assert_eq!(statements(Some("V")), ["ALTER ROLE \"app_clone\" PASSWORD 'V'"]);
+        assert_eq!(statements(None), [""; 0]);
     }
 
     #[test]
     fn a_clone_made_by_hand_is_put_right() {
-        let app = with_setting(role("app"), None, "role", "app_owner");
-        let mut twin = with_setting(role("app_clone"), None, "myapp.tenant", "x");
+        let app = Role::of("app", &[]).acting_as("app_owner");
+        let mut twin = Role::of("app_clone", &[]).with_setting(None, "myapp.tenant", "x");
         twin.inherit = false;
         let wanted = |grant: &'static str, extra: Option<&'static str>| {
             extra
@@ -264,51 +368,102 @@ mod tests {
                 ])
                 .collect::<Vec<_>>()
         };
-        let on = |version| of(&clone_turn(), &catalog(version, [app.clone(), twin.clone()]), None);
-        assert_eq!(
-            sql(&on(150_000)),
-            wanted("GRANT \"app\" TO \"app_clone\"", Some("ALTER ROLE \"app_clone\" INHERIT"))
-        );
-        assert_eq!(sql(&on(160_000)), wanted("GRANT \"app\" TO \"app_clone\" WITH INHERIT TRUE, SET TRUE", None));
+        let on = |version| sql(&clone(), &to_the_clone(), version, &[app.clone(), twin.clone()], None);
+        assert_eq!(on(150_000), wanted("GRANT \"app\" TO \"app_clone\"", Some("ALTER ROLE \"app_clone\" INHERIT")));
+        assert_eq!(on(160_000), wanted("GRANT \"app\" TO \"app_clone\" WITH INHERIT TRUE, SET TRUE", None));
     }
 
     #[test]
     fn the_base_itself_only_gets_a_password() {
         let turn = Turn { current: "app_clone".into(), pending: "app".into(), base: Base::Pending };
-        let mut app = with_setting(role("app"), None, "work_mem", "1MB");
+        let mut app = Role::of("app", &[]).with_setting(None, "work_mem", "1MB");
         app.connection_limit = 3;
-        let statements = of(&turn, &catalog(160_000, [app, role("app_clone")]), Some(&"V".into()));
-        assert_eq!(sql(&statements), ["ALTER ROLE \"app\" PASSWORD 'V'"]);
+        let statements = sql(&clone(), &turn, 160_000, &[app, Role::of("app_clone", &["app"])], Some("V"));
+        assert_eq!(statements, ["ALTER ROLE \"app\" PASSWORD 'V'"]);
     }
 
     #[test]
-    fn an_owners_second_login_keeps_settings_of_its_own() {
-        let turn = Turn { current: "a".into(), pending: "b".into(), base: Base::Owner("app".into()) };
-        let twin = with_setting(role("b"), None, "work_mem", "1MB");
-        let owner = with_setting(role("app"), None, "datestyle", "ISO, DMY");
-        let statements = of(&turn, &catalog(140_000, [owner, role("a"), twin]), None);
+    fn an_owners_second_login_keeps_settings_of_its_own_and_a_new_one_gets_those_of_the_first() {
+        let roles = |twin: Option<Role>| -> Vec<Role> {
+            let owner = Role::of("app", &[]).with_setting(None, "datestyle", "ISO, DMY");
+            let first = Role::of("a", &["app"]).acting_as("app").with_setting(None, "work_mem", "2MB");
+            [owner, first].into_iter().chain(twin).collect()
+        };
+        let twin = Role::of("b", &[]).with_setting(None, "work_mem", "1MB");
         assert_eq!(
-            sql(&statements),
+            sql(&owner(), &to_b(), 140_000, &roles(Some(twin)), None),
             [
                 "GRANT \"app\" TO \"b\"",
                 "ALTER ROLE \"b\" SET role = 'app'",
                 "ALTER ROLE \"b\" SET \"datestyle\" TO 'ISO, DMY'"
             ]
         );
+        assert_eq!(
+            sql(&owner(), &to_b(), 140_000, &roles(None), None),
+            [
+                "CREATE ROLE \"b\" LOGIN INHERIT IN ROLE \"app\"",
+                "ALTER ROLE \"b\" SET role = 'app'",
+                "ALTER ROLE \"b\" SET \"datestyle\" TO 'ISO, DMY'",
+                "ALTER ROLE \"b\" SET \"work_mem\" TO '2MB'",
+                "COMMENT ON ROLE \"b\" IS '[keyturn arn:app]'",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_membership_is_copied_with_its_options() {
+        let on = |version, first: Role| {
+            let roles = [Role::of("app", &[]), first];
+            sql(&Case { acts_as_base: false, ..owner() }, &to_b(), version, &roles, None)
+        };
+        let no_set = Role { may_set: Vec::new(), ..Role::of("a", &["app"]) };
+        assert_eq!(on(160_000, no_set)[1], "GRANT \"app\" TO \"b\" WITH INHERIT TRUE, SET FALSE");
+        let dry = Role { inherits: Vec::new(), ..Role::of("a", &["app"]) };
+        assert_eq!(on(160_000, dry)[0], "CREATE ROLE \"b\" LOGIN NOINHERIT IN ROLE \"app\"");
+        let grants = || Role { may_grant: vec!["app".into()], ..Role::of("a", &["app"]) };
+        assert_eq!(on(160_000, grants())[1], "GRANT \"app\" TO \"b\" WITH INHERIT TRUE, SET TRUE, ADMIN TRUE");
+        assert_eq!(on(150_000, grants())[1], "GRANT \"app\" TO \"b\" WITH ADMIN OPTION");
+    }
+
+    #[test]
+    fn a_clone_that_owns_objects_goes_on_acting_as_itself() {
+        let owning = Role { owns_objects: true, ..Role::of("app_clone", &["app"]) };
+        assert_eq!(sql(&clone(), &to_the_clone(), 180_000, &[Role::of("app", &[]), owning], None), [""; 0]);
+    }
+
+    #[test]
+    fn logins_that_are_to_act_as_themselves_do() {
+        let case = Case { acts_as_base: false, ..clone() };
+        let of = |twin: Role| sql(&case, &to_the_clone(), 180_000, &[Role::of("app", &[]), twin], None);
+        assert_eq!(of(Role::of("app_clone", &["app"])), [""; 0]);
+        assert_eq!(of(Role::of("app_clone", &["app"]).acting_as("app")), ["ALTER ROLE \"app_clone\" RESET role"]);
     }
 
     #[test]
     fn names_cannot_break_out_of_their_quotes() {
         let turn =
             Turn { current: "a".into(), pending: "b\"; DROP ROLE x; --".into(), base: Base::Owner("o'\"".into()) };
-        let statements = of(&turn, &catalog(160_000, [role("o'\""), role("a")]), Some(&"V".into()));
+        let roles = [Role::of("o'\"", &[]), Role::of("a", &["o'\""])];
         assert_eq!(
-            sql(&statements),
+            sql(&owner(), &turn, 160_000, &roles, Some("V")),
             [
                 "CREATE ROLE \"b\"\"; DROP ROLE x; --\" LOGIN INHERIT IN ROLE \"o'\"\"\" PASSWORD 'V'",
                 "ALTER ROLE \"b\"\"; DROP ROLE x; --\" SET role = 'o''\"'",
+                "COMMENT ON ROLE \"b\"\"; DROP ROLE x; --\" IS '[keyturn arn:app]'",
             ]
         );
+    }
+
+    #[test]
+    fn replication_is_given_where_the_admin_can_give_it() {
+        let app = Role { replicates: true, ..Role::of("app", &[]) };
+        let of = |version, admin: Role| {
+            let catalog = Catalog::of(version, [app.clone(), Role::of("app_clone", &["app"]).acting_as("app"), admin]);
+            of(&clone(), &to_the_clone(), &catalog, None).len()
+        };
+        let replicating = || Role { replicates: true, ..Role::admin(&[]) };
+        assert_eq!((of(160_000, replicating()), of(150_000, replicating())), (1, 0));
+        assert_eq!((of(160_000, Role::admin(&[])), of(130_000, Role { superuser: true, ..Role::admin(&[]) })), (0, 1));
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use crate::codes::Code;
 use crate::{Error, Result};
 
 /// The keys with a meaning of their own. Only `username` and `password` ever change; their copies sit under other keys.
-pub(super) const KNOWN: [&str; 13] = [
+pub(super) const KNOWN: [&str; 11] = [
     "engine",
     "host",
     "port",
@@ -21,8 +21,6 @@ pub(super) const KNOWN: [&str; 13] = [
     "masterarn",
     "dbInstanceIdentifier",
     "dbClusterIdentifier",
-    "usernames",
-    "owner",
     "testQueries",
 ];
 
@@ -110,18 +108,6 @@ impl<'t> Keys<'t> {
         match port {
             Some(port) if port > 0 => Ok(Some(port)),
             _ => Err(self.invalid("port", "is not a whole number from 1 to 65535")),
-        }
-    }
-
-    /// The two alternating users.
-    pub(super) fn usernames(&self) -> Result<Option<Vec<String>>> {
-        let Some(names) = self.strings("usernames")? else { return Ok(None) };
-        for name in &names {
-            self.refuse_control_characters("usernames", name)?;
-        }
-        match names.as_slice() {
-            [one, other] if one != other && !one.is_empty() && !other.is_empty() => Ok(Some(names)),
-            _ => Err(self.invalid("usernames", "is not a list of exactly two different names")),
         }
     }
 

@@ -6,6 +6,7 @@
 mod change;
 mod copies;
 mod document;
+mod follows;
 mod keys;
 mod keywords;
 #[cfg(test)]
@@ -59,8 +60,6 @@ pub struct Credential {
     port: Option<u16>,
     dbname: Option<String>,
     master_arn: Option<String>,
-    usernames: Option<Vec<String>>,
-    owner: Option<String>,
     test_queries: Vec<String>,
 }
 
@@ -96,8 +95,6 @@ impl Credential {
             port: keys.port()?,
             dbname: keys.name("dbname")?,
             master_arn: keys.name("masterarn")?,
-            usernames: keys.usernames()?,
-            owner: keys.name("owner")?,
             test_queries: keys.test_queries()?,
             shape,
             text,
@@ -148,6 +145,14 @@ impl Credential {
         Keys::new(&self.what, text, object(text, &self.what)?)?.name(key)
     }
 
+    /// Whether the secret has this top key, with another value than null.
+    ///
+    /// Errors: none that reading the secret has not met.
+    pub fn has(&self, key: &str) -> Result<bool> {
+        let text = self.text.expose_secret();
+        Ok(Keys::new(&self.what, text, object(text, &self.what)?)?.has(key))
+    }
+
     /// Key `password`; never empty, without NUL.
     #[must_use]
     pub fn password(&self) -> &SecretString {
@@ -164,18 +169,6 @@ impl Credential {
     #[must_use]
     pub fn master_arn(&self) -> Option<&str> {
         self.master_arn.as_deref()
-    }
-
-    /// Key `usernames`: the two alternating users, when they are not told apart by a suffix.
-    #[must_use]
-    pub fn usernames(&self) -> Option<&[String]> {
-        self.usernames.as_deref()
-    }
-
-    /// Key `owner`: the role that owns the objects; absent when empty.
-    #[must_use]
-    pub fn owner(&self) -> Option<&str> {
-        self.owner.as_deref()
     }
 
     /// Key `testQueries`: what the new user must be able to run.
@@ -218,6 +211,20 @@ impl Credential {
         Ok(Self { what: self.what.clone(), ..new })
     }
 
+    /// Says what else than its credential `pending` changes of this value; `None` where that is nothing. This value may have
+    /// been edited since `pending` was made, and the edit would be undone.
+    ///
+    /// Errors: those of [`Credential::with`].
+    pub fn edited_since(&self, pending: &Self) -> Result<Option<String>> {
+        let made = self.with(&pending.username, &pending.password)?;
+        let difference =
+            follows::difference(pending.text.expose_secret(), made.text.expose_secret(), self.text.expose_secret());
+        Ok(difference.map(|key| match key {
+            "" => "another key than the credential's differs".to_owned(),
+            key => format!("key \"{key}\" differs"),
+        }))
+    }
+
     fn is_credential(&self, key: &str) -> bool {
         self.shape.usernames.contains(&key) || self.shape.passwords.contains(&key)
     }
@@ -232,8 +239,6 @@ impl fmt::Debug for Credential {
             .field("username", &self.username)
             .field("dbname", &self.dbname)
             .field("master_arn", &self.master_arn)
-            .field("usernames", &self.usernames)
-            .field("owner", &self.owner)
             .finish_non_exhaustive()
     }
 }

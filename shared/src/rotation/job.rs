@@ -1,7 +1,8 @@
 //! What one invocation is about.
 
-use crate::Deadline;
+use crate::codes::Code;
 use crate::settings::DeclaredSetting;
+use crate::{Deadline, Error};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 
@@ -24,6 +25,21 @@ impl Job {
     ) -> Self {
         let tags = tags.into_iter().collect();
         Self { secret_arn: secret_arn.into(), tags, deadline, overrides: RefCell::default() }
+    }
+
+    /// The value of a declared tag; one that is empty counts as not there.
+    pub fn tag(&self, tag: impl DeclaredSetting) -> Option<&str> {
+        self.tags.get(tag.name()).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    /// A declared tag has a value that cannot be used: `why` completes "The tag ... is".
+    pub fn bad_tag(&self, tag: impl DeclaredSetting, why: &str) -> Error {
+        let (arn, tag, example) = (&self.secret_arn, tag.name(), tag.example());
+        Error::new(
+            Code::TagInvalid,
+            format!("The tag {tag} of {arn} is {why}."),
+            format!("aws secretsmanager tag-resource --secret-id {arn} --tags \"Key={tag},Value={example}\""),
+        )
     }
 
     /// A guard would have refused this, had the operator not set `setting`. The audit line names it.

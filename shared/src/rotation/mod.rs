@@ -31,6 +31,9 @@ use tracing::Instrument as _;
 /// How long a value that the labels promise may still be missing: reads lag behind writes for a moment.
 const READ_LAG: Duration = Duration::from_secs(3);
 
+/// How long a pending value of one user is tried, to word an advice.
+const PROBE: Duration = Duration::from_secs(8);
+
 /// A rotation function: Secrets Manager on one side, the target on the other.
 #[derive(Debug)]
 pub struct Rotation<T> {
@@ -92,7 +95,7 @@ impl<T: Target> Rotation<T> {
             Reading::Pending { job, current, pending, .. } => (job, current, pending),
         };
         if let Some(pending) = pending {
-            return self.kept(event, &job, &current, &pending);
+            return self.kept(event, &job, &current, &pending).await;
         }
         let username = self.target.plan(&self.target.survey(&current, &job).await?, &job)?;
         let pending = current.with(&username, &self.passwords.generate()?)?;
@@ -108,13 +111,13 @@ impl<T: Target> Rotation<T> {
             Put::Stored => Ok(done(event, Outcome::PendingCreated, &username, &job)),
             Put::Taken => {
                 let pending = self.pending_when_visible(event, deadline).await?;
-                self.kept(event, &job, &current, &pending)
+                self.kept(event, &job, &current, &pending).await
             }
         }
     }
 
-    fn kept(&self, event: &RotationEvent, job: &Job, current: &Credential, pending: &Stored) -> Result<Report> {
-        let pending = self.consistent(event, job, current, pending)?;
+    async fn kept(&self, event: &RotationEvent, job: &Job, current: &Credential, pending: &Stored) -> Result<Report> {
+        let pending = self.consistent(event, job, current, pending).await?;
         Ok(done(event, Outcome::PendingKept, pending.username(), job))
     }
 
@@ -127,7 +130,7 @@ impl<T: Target> Rotation<T> {
             Some(pending) => pending,
             None => self.pending_when_visible(event, deadline).await?,
         };
-        let pending = self.consistent(event, &job, &current, &pending)?;
+        let pending = self.consistent(event, &job, &current, &pending).await?;
         let still = async || self.unmoved(event, &stage, deadline).await;
         let changes = self.target.apply(&current, &pending, &job, still).await?;
         Ok(Report { changes, ..done(event, Outcome::PasswordSet, pending.username(), &job) })
@@ -171,13 +174,21 @@ impl<T: Target> Rotation<T> {
     }
 
     async fn finish(&self, event: &RotationEvent, deadline: Deadline) -> Result<Report> {
-        let description = self.secrets.describe(&event.secret, deadline).await?;
-        let current = match stage::judge(&description, &event.token)? {
-            Stage::Finished => return Ok(report(event, Outcome::AlreadyCurrent)),
-            Stage::Pending { current } => current.ok_or_else(|| no_current(&event.secret))?,
+        let (job, stage, value, pending) = match self.read(event, deadline).await? {
+            Reading::Finished => return Ok(report(event, Outcome::AlreadyCurrent)),
+            Reading::Pending { job, stage, current, pending } => (job, stage, current, pending),
+        };
+        let pending = match pending {
+            Some(pending) => pending,
+            None => self.pending_when_visible(event, deadline).await?,
+        };
+        // Whoever edits the value between two steps must not find it undone.
+        self.consistent(event, &job, &value, &pending).await?;
+        let Stage::Pending { current: Some(current) } = &stage else {
+            return Err(no_current(&event.secret));
         };
         // Safe to repeat: a compare-and-swap, and a refusal is looked into.
-        if self.secrets.move_current(&event.secret, &current, &event.token, deadline).await? == Moved::Done {
+        if self.secrets.move_current(&event.secret, current, &event.token, deadline).await? == Moved::Done {
             return Ok(report(event, Outcome::Finished));
         }
         let description = self.secrets.describe(&event.secret, deadline).await?;
@@ -268,7 +279,8 @@ impl<T: Target> Rotation<T> {
         }
     }
 
-    fn consistent(
+    /// The pending value, which is the current one with another credential in it.
+    async fn consistent(
         &self,
         event: &RotationEvent,
         job: &Job,
@@ -301,14 +313,33 @@ impl<T: Target> Rotation<T> {
             }
             _ => {}
         }
-        match self.target.mismatch(current, &pending, job) {
-            None => Ok(pending),
-            Some(difference) => Err(Error::new(
-                Code::PendingMismatch,
-                format!("The pending value of {} does not follow the current one: {difference}.", job.secret_arn),
-                self.clear_pending(event, job),
-            )),
+        let difference = match self.target.mismatch(current, &pending, job)? {
+            None => current.edited_since(&pending)?,
+            difference => difference,
+        };
+        let Some(difference) = difference else { return Ok(pending) };
+        let (remedy, was_edited) =
+            (self.way_out(event, &pending, job).await, "the current one may have been edited since");
+        Err(Error::new(
+            Code::PendingMismatch,
+            format!(
+                "The pending value of {} does not follow the current one ({was_edited}): {difference}.",
+                job.secret_arn
+            ),
+            remedy,
+        ))
+    }
+
+    /// With one user for both, the pending password may be the only one that works. Then it must not be dropped.
+    async fn way_out(&self, event: &RotationEvent, pending: &Credential, job: &Job) -> String {
+        let probe = Job::of(&job.secret_arn, job.tags.clone(), job.deadline.at_most(PROBE));
+        if self.target.strategy(job) == Ok(Strategy::Fixed) && self.target.prove(pending, &probe).await.is_ok() {
+            return format!(
+                "The pending password logs in, and may be the only one that does: do not drop it. Undo the edit (put the value of before it back: aws secretsmanager put-secret-value), let this rotation finish (aws secretsmanager rotate-secret --secret-id {}), then edit again.",
+                event.secret
+            );
         }
+        self.clear_pending(event, job)
     }
 }
 

@@ -37,8 +37,9 @@ pub trait Target {
     /// written yet.
     fn plan(&self, survey: &Self::Survey, job: &Job) -> Result<String>;
 
-    /// Says in which way `pending` cannot be what follows `current` (another host, a foreign user); `None` when it can.
-    fn mismatch(&self, current: &Credential, pending: &Credential, job: &Job) -> Option<String>;
+    /// Says in which way `pending` cannot be what follows `current` (another host, a foreign user); `None` when it can. What
+    /// is wrong with the current value or a tag is no fault of the pending value, but an error.
+    fn mismatch(&self, current: &Credential, pending: &Credential, job: &Job) -> Result<Option<String>>;
 
     /// Makes `pending` valid in the system and gives back what it changed, in words. Must be safe to repeat. Asks `still`
     /// last of all before the change takes effect: waiting may have taken so long that the rotation is not this one any more.

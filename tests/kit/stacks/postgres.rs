@@ -85,15 +85,25 @@ impl Stack {
         self.postgres
             .execute(&format!("ALTER ROLE {} SET role = {}", escape_identifier(&first), escape_literal(name)))
             .await?;
-        let mut credential = self.credential(name, &first, &password);
-        credential["usernames"] = json!([first, format!("{name}_b")]);
-        credential["owner"] = json!(name);
+        let credential = self.credential(name, &first, &password);
         // From PostgreSQL 16 on, power over a role that somebody else made has to be given.
         if self.postgres.major() >= 16 {
             self.postgres.execute(&format!("GRANT {} TO {ADMIN} WITH ADMIN OPTION", escape_identifier(&first))).await?;
         }
         let secret = self.secret(name, &credential)?;
+        self.in_owner_layout(&secret, [&first, &format!("{name}_b")], name)?;
         Ok(App { name: name.to_owned(), secret })
+    }
+
+    /// Tags a secret for owner layout.
+    pub fn in_owner_layout(&self, secret: &str, users: [&str; 2], owner: &str) -> Result<()> {
+        self.in_pair_layout(secret, users)?;
+        self.aws.secrets.tag(secret, "keyturn:owner", owner)
+    }
+
+    /// Tags a secret for pair layout.
+    pub fn in_pair_layout(&self, secret: &str, users: [&str; 2]) -> Result<()> {
+        self.aws.secrets.tag(secret, "keyturn:usernames", &users.join(" "))
     }
 
     /// Gives a role a database that only it may enter, and the admin its power over the role.

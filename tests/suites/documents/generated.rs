@@ -3,7 +3,6 @@
 //! `make docs` writes them anew; without it, these tests say which page is stale.
 
 use crate::functions;
-use ::rotate_mongo::settings::Tag;
 use keyturn::codes::{self, Code, Entry};
 use keyturn::settings;
 use keyturn_tests::source;
@@ -97,7 +96,12 @@ fn the_manuals_list_every_declared_setting() {
 }
 
 #[test]
-fn the_manual_of_rotate_mongo_lists_every_declared_tag() {
-    let path = "functions/rotate-mongo/README.md";
-    check(path, &with_table(path, "tags", "tag", &settings::entries::<Tag>()));
+fn the_manuals_of_the_rotations_list_every_declared_tag() {
+    for (name, tags) in [
+        ("rotate-mongo", settings::entries::<::rotate_mongo::settings::Tag>()),
+        ("rotate-postgres", settings::entries::<::rotate_postgres::settings::Tag>()),
+    ] {
+        let path = format!("functions/{name}/README.md");
+        check(&path, &with_table(&path, "tags", "tag", &tags));
+    }
 }

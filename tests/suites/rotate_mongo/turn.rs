@@ -51,6 +51,38 @@ async fn turns_alternating(stack: &MongoStack, app: &MongoApp) {
     }
 }
 
+/// With one user the old password is dead after setSecret: a pending value that does not fit any more must not be dropped.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_of_the_value_after_the_change_is_not_undone_and_the_password_that_works_is_kept() {
+    let stack = MongoStack::start().await.unwrap();
+    let app = stack.own_app("shop").await.unwrap();
+    let client = keyturn_tests::aws::secrets_client(&stack.aws.client_url());
+    let put =
+        async |text: &str| client.put_secret_value().secret_id(&app.secret).secret_string(text).send().await.unwrap();
+    let before = stack.aws.secrets.value(&app.secret, "AWSCURRENT").unwrap().unwrap();
+    let mut edited = stack.value(&app.secret, "AWSCURRENT").unwrap();
+    edited["api_key"] = json!("added");
+    let token = stack.stage(&app.secret).unwrap();
+    step(&stack, &app, &token, "createSecret").await.unwrap();
+    // Nothing has changed yet: the pending value may go.
+    put(&edited.to_string()).await;
+    let look = "look before you drop it";
+    refused(step(&stack, &app, &token, "setSecret").await, "PENDING_MISMATCH", &["another key", look]);
+    put(&before).await;
+    for name in ["setSecret", "testSecret"] {
+        step(&stack, &app, &token, name).await.unwrap();
+    }
+    put(&edited.to_string()).await;
+    let keep = "do not drop it. Undo the edit";
+    refused(step(&stack, &app, &token, "finishSecret").await, "PENDING_MISMATCH", &["another key", keep]);
+    assert_eq!(stack.value(&app.secret, "AWSCURRENT").unwrap(), edited);
+    // What the message says helps.
+    put(&before).await;
+    step(&stack, &app, &token, "finishSecret").await.unwrap();
+    assert!(stack.logs_in(&app.secret, "AWSCURRENT").await.unwrap());
+    assert_eq!(stack.violations(), Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schedule_that_is_saved_without_rotating_is_tested_and_changes_nothing() {
     let stack = MongoStack::start().await.unwrap();

@@ -4,5 +4,4 @@ mod busy;
 mod logins;
 mod network;
 mod proofs;
-mod settings;
 mod writer;

@@ -92,9 +92,8 @@ fn wrong_keys(good: &Value) -> Vec<Case> {
         ("masterarn", json!(""), "SECRET_KEY_MISSING", "\"masterarn\""),
         ("masterarn", json!({"arn": CANARY}), "SECRET_KEY_WRONG_TYPE", "\"masterarn\""),
         ("masterarn", json!("no-such-secret"), "ADMIN_SECRET_MISSING", "no-such-secret"),
-        ("usernames", json!("shop,shop_b"), "SECRET_KEY_WRONG_TYPE", "\"usernames\" must be an array"),
-        ("usernames", json!(["shop"]), "SECRET_KEY_INVALID", "exactly two different names"),
-        ("usernames", json!(["other", "another"]), "USER_NOT_IN_PAIR", "\"shop\""),
+        ("usernames", json!("shop,shop_b"), "LAYOUT_IN_VALUE", "tag-resource"),
+        ("usernames", json!(["shop", CANARY]), "LAYOUT_IN_VALUE", "must not choose whose password changes"),
         ("testQueries", json!([1]), "SECRET_KEY_WRONG_TYPE", "\"testQueries\""),
     ]
     .map(|(key, value, code, says)| (with(good, key, value), code, says))
@@ -177,9 +176,11 @@ async fn a_pending_value_that_somebody_else_put_is_refused_with_the_command_that
         ("username", json!("shop_clone_clone"), "PENDING_MISMATCH", "shop_clone_clone"),
         ("host", json!("elsewhere.example.com"), "PENDING_MISMATCH", "elsewhere.example.com"),
         ("host", json!(null), "PENDING_MISMATCH", "names no PostgreSQL host"),
+        ("masterarn", json!("arn:of:before"), "PENDING_MISMATCH", "key \"masterarn\" differs"),
+        ("API_KEY", json!(CANARY), "PENDING_MISMATCH", "another key than the credential's differs"),
         ("port", json!(1), "PENDING_MISMATCH", "localhost:1/shop"),
         ("dbname", json!("postgres"), "PENDING_MISMATCH", "/postgres"),
-        ("engine", json!("aurora-postgresql"), "PENDING_MISMATCH", "aurora-postgresql"),
+        ("engine", json!("aurora-postgresql"), "PENDING_MISMATCH", "key \"engine\" differs"),
     ] {
         cases.push((with(&clone, key, value), code, says));
     }

@@ -78,6 +78,25 @@ impl Scene {
         self.secret(user, &self.of_user(user)).unwrap()
     }
 
+    /// The ARN of a secret of this name.
+    pub(super) fn arn(&self, name: &str) -> String {
+        self.aws.secrets.arn(name).unwrap()
+    }
+
+    /// A secret of `user`, tagged for owner layout.
+    pub(super) fn owner_secret(&self, name: &str, user: &str, users: [&str; 2], owner: &str) -> String {
+        let secret = self.secret(name, &self.of_user(user)).unwrap();
+        self.in_owner_layout(&secret, users, owner).unwrap();
+        secret
+    }
+
+    /// A secret of `user`, tagged for pair layout.
+    pub(super) fn pair_secret(&self, name: &str, user: &str, users: [&str; 2]) -> String {
+        let secret = self.secret(name, &self.of_user(user)).unwrap();
+        self.in_pair_layout(&secret, users).unwrap();
+        secret
+    }
+
     /// A secret and its admin's, both of a database somewhere else. Gives back the ARN, and the place as messages name it.
     pub(super) fn secret_at(&self, name: &str, host: &str, port: u16) -> (String, String) {
         let mut value = self.of_user("app");

@@ -1,7 +1,7 @@
 //! What Secrets Manager does to the function: labels out of place, retries, races, throttling, silence.
 
 use crate::rotate_postgres::checks::{STEPS, effects, failure, log, login, password, put, roles, steps, user};
-use keyturn_tests::aws::{Aws, Refusal};
+use keyturn_tests::aws::{Aws, Refusal, secrets_client};
 use keyturn_tests::faults::{Fault, Faults, Moment, Point};
 use keyturn_tests::lambda::Lambda;
 use keyturn_tests::rotator::built;
@@ -477,6 +477,34 @@ async fn a_current_password_corrected_by_hand_in_the_middle_is_what_the_rotation
         assert_ne!(login(&stack, &app, "AWSCURRENT").await.unwrap().0, user);
         assert_eq!(login(&stack, &app, "AWSPREVIOUS").await.unwrap().0, user);
         assert_eq!(password(&stack, &app.secret, "AWSPREVIOUS"), corrected);
+    }
+    no_violations(&stack);
+}
+
+/// A corrected `masterarn`, a new key of the team's own: gone, were the pending value of before made current.
+#[tokio::test]
+async fn an_edit_of_the_value_in_the_middle_is_not_undone() {
+    let stack = Stack::start(16).await.unwrap();
+    let app = stack.app("shop").await.unwrap();
+    for done in 1..4 {
+        let token = stack.stage(&app.secret).unwrap();
+        steps(&stack, &app, &token, &STEPS[..done]).await;
+        let mut edited = stack.value(&app.secret, "AWSCURRENT").unwrap();
+        edited["API_KEY"] = json!(format!("edit {done}"));
+        put(&stack, &app.secret, None, None, &edited.to_string()).await;
+        for step in [&STEPS[0], &STEPS[1], &STEPS[3]] {
+            let error = stack.step(&app.secret, &token, step).await.unwrap_err();
+            assert_eq!(error.error_type, "PENDING_MISMATCH", "{step} after {done}: {error}");
+        }
+        assert_eq!(stack.value(&app.secret, "AWSCURRENT").unwrap(), edited);
+        // The command of the message, and then the next rotation.
+        let client = secrets_client(&stack.aws.client_url());
+        let clear = client.update_secret_version_stage().secret_id(&app.secret).version_stage("AWSPENDING");
+        clear.remove_from_version_id(&token).send().await.unwrap();
+        assert!(stack.rotate(&app.secret).await.unwrap().succeeded());
+        let value = stack.value(&app.secret, "AWSCURRENT").unwrap();
+        assert_eq!(value["API_KEY"], edited["API_KEY"]);
+        assert_ne!(value["username"], edited["username"]);
     }
     no_violations(&stack);
 }

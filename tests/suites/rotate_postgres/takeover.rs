@@ -281,6 +281,10 @@ async fn a_clone_that_somebody_locked_stays_so_and_what_awss_function_cannot_rep
     let refused = Function::Ours.step(&stack, &app, &token, "setSecret").await.unwrap_err();
     assert!(format!("{refused:?}").contains("ROLE_CANNOT_LOG_IN"), "{refused:?}");
     stack.postgres.execute("ALTER ROLE shop_clone LOGIN").await.unwrap();
+    // Nothing but its name says any more that it is the shop's.
+    let refused = Function::Ours.step(&stack, &app, &token, "setSecret").await.unwrap_err();
+    assert!(format!("{refused:?}").contains("TWIN_IS_SOMEBODY_ELSE"), "{refused:?}");
+    stack.postgres.execute("GRANT shop TO shop_clone").await.unwrap();
     Function::Ours.run(&stack, &app, &token, &STEPS).await;
     assert_sound(&stack, &app, "repaired").await;
     assert_eq!(login(&stack, &app, "AWSCURRENT").await.unwrap(), ("shop_clone".to_owned(), "shop".to_owned()));

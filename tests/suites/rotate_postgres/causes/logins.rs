@@ -64,14 +64,6 @@ async fn a_password_that_the_server_accepts_and_then_something_else(scene: &Scen
     scene.sql("REVOKE CONNECT ON DATABASE private FROM PUBLIC").await;
     for (user, sql, database, code, what, remedy) in [
         (
-            "limited",
-            "ALTER ROLE limited CONNECTION LIMIT 0",
-            "postgres",
-            "CONNECTION_LIMIT_REACHED",
-            "the user's own connection limit is reached",
-            "ALTER ROLE \"limited\" CONNECTION LIMIT -1",
-        ),
-        (
             "retired",
             "ALTER ROLE retired NOLOGIN",
             "postgres",
@@ -104,6 +96,15 @@ async fn a_password_that_the_server_accepts_and_then_something_else(scene: &Scen
         let valid = format!("The password of {user:?} at localhost:{} is valid, but {what}.", scene.database_port());
         scene.refuses(&secret, &format!("{user}_clone"), Refusal(code, &[&valid, remedy])).await;
     }
+    // A user in use without a free connection is proven by its password; a pending one has to show what it may do.
+    scene.login("limited", "CONNECTION LIMIT 0").await;
+    let secret = scene.secret_of("limited");
+    let token = scene.stage(&secret).unwrap();
+    for step in ["createSecret", "setSecret"] {
+        scene.step(&secret, &token, step).await.unwrap();
+    }
+    let says = ["the user's own connection limit is reached", "ALTER ROLE \"limited_clone\" CONNECTION LIMIT -1"];
+    scene.refuses_step(&secret, &token, "testSecret", &Refusal("CONNECTION_LIMIT_REACHED", &says)).await;
 }
 
 async fn a_way_of_authentication_that_proves_nothing_or_gives_the_password_away(scene: &Scene) {

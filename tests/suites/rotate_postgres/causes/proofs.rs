@@ -40,19 +40,13 @@ async fn a_clone_whose_membership_was_taken_away_meanwhile(scene: &Scene) {
     }
 }
 
-fn owned(scene: &Scene, name: &str) -> serde_json::Value {
-    let mut value = scene.of_user(&format!("{name}_a"));
-    value["usernames"] = json!([format!("{name}_a"), format!("{name}_b")]);
-    value["owner"] = json!(name);
-    value
-}
-
 async fn owner(scene: &Scene, name: &str) -> String {
     scene.sql(&format!("CREATE ROLE {name} NOLOGIN")).await;
     scene.admit(keyturn_tests::stacks::postgres::ADMIN, name).await;
     scene.login(&format!("{name}_a"), &format!("IN ROLE {name}")).await;
     scene.sql(&format!("ALTER ROLE {name}_a SET role = '{name}'")).await;
-    scene.secret(name, &owned(scene, name)).unwrap()
+    let (first, second) = (format!("{name}_a"), format!("{name}_b"));
+    scene.owner_secret(name, &first, [&first, &second], name)
 }
 
 async fn an_owners_user_whose_membership_was_taken_away_meanwhile(scene: &Scene) {
@@ -61,7 +55,7 @@ async fn an_owners_user_whose_membership_was_taken_away_meanwhile(scene: &Scene)
     scene.sql("REVOKE estate FROM estate_b GRANTED BY rotation_admin").await;
     let says = ["\"estate_b\" has not got the rights of \"estate\"", "GRANT \"estate\" TO \"estate_b\""];
     scene.refuses_step(&secret, &token, "testSecret", &Refusal("MEMBERSHIP_HAS_NO_EFFECT", &says)).await;
-    // Here setSecret alone mends it: nothing but the secret says that the two belong together, and a fresh role is free.
+    // Here setSecret alone mends it: the mark says that the user is this secret's.
     for step in ["setSecret", "testSecret", "finishSecret"] {
         scene.step(&secret, &token, step).await.unwrap_or_else(|e| panic!("{step}: {e}"));
     }

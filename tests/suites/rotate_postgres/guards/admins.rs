@@ -14,6 +14,87 @@ pub(super) async fn stories(scene: &Scene) {
     an_admin_without_admin_option_is_refused_where_it_is_needed(scene).await;
     an_rds_superuser_is_let_try(scene).await;
     restricted_password_commands_need_rds_password(scene).await;
+    an_admin_is_judged_by_the_role_it_acts_as(scene).await;
+    an_admin_secret_without_a_database_needs_no_rights_of_the_public(scene).await;
+    a_user_with_every_connection_taken_is_rotated(scene).await;
+    an_alias_is_for_test_secret_alone(scene).await;
+}
+
+/// By each of the ways in which PostgreSQL keeps a setting.
+async fn an_admin_is_judged_by_the_role_it_acts_as(scene: &Scene) {
+    scene.sql("CREATE ROLE dba NOLOGIN CREATEROLE").await;
+    scene.sql("CREATE DATABASE desk").await;
+    for (n, setting) in [
+        "ALTER ROLE clerk0 SET role = 'dba'",
+        "ALTER ROLE clerk1 IN DATABASE desk SET role = 'dba'",
+        "ALTER DATABASE desk SET role = 'dba'",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (user, admin) = (format!("ward{n}"), format!("clerk{n}"));
+        let arn = scene.admin(&admin, "IN ROLE dba").await;
+        let mut credential = scene.value(&arn, "AWSCURRENT").unwrap();
+        credential["dbname"] = json!("desk");
+        let arn = scene.aws.secrets.create(&format!("{admin}-at-its-desk"), &credential.to_string()).unwrap();
+        scene.sql(setting).await;
+        scene.stranger(&user, "").await;
+        scene.admit("dba", &user).await;
+        let secret = scene.secret(&user, &under(scene, &arn, &user)).unwrap();
+        assert_eq!(scene.rotates(&secret).await, format!("{user}_clone"));
+        assert_eq!(scene.rotates(&secret).await, user);
+    }
+    // Nor is a role rotated that the admin is in effect.
+    scene.login("dba_login", "").await;
+    let arn = scene.admin("page", "CREATEROLE IN ROLE dba_login").await;
+    scene.sql("ALTER ROLE page SET role = 'dba_login'").await;
+    let secret = scene.secret("dba_login", &under(scene, &arn, "dba_login")).unwrap();
+    scene.refuses(&secret, "dba_login_clone", Refusal("ADMIN_IS_TARGET", &["is, or acts as, one of the users"])).await;
+}
+
+/// PUBLIC may have lost CONNECT on `postgres`, as guides to harden a server say.
+async fn an_admin_secret_without_a_database_needs_no_rights_of_the_public(scene: &Scene) {
+    scene.sql("CREATE DATABASE walled").await;
+    scene.sql("REVOKE CONNECT ON DATABASE postgres FROM PUBLIC").await;
+    let mut admin = scene.value(&scene.admin_arn, "AWSCURRENT").unwrap();
+    admin.as_object_mut().unwrap().remove("dbname");
+    let admin = scene.aws.secrets.create("admin-of-no-database", &admin.to_string()).unwrap();
+    scene.login("inmate", "").await;
+    let mut value = under(scene, &admin, "inmate");
+    value["dbname"] = json!("walled");
+    let secret = scene.secret("inmate", &value).unwrap();
+    assert_eq!(scene.rotates(&secret).await, "inmate_clone");
+    assert_eq!(scene.rotates(&secret).await, "inmate");
+    scene.sql("GRANT CONNECT ON DATABASE postgres TO PUBLIC").await;
+}
+
+async fn a_user_with_every_connection_taken_is_rotated(scene: &Scene) {
+    scene.login("crowded", "CONNECTION LIMIT 1").await;
+    let first = scene.postgres.client("crowded", &scene.password, "postgres").await.unwrap();
+    let secret = scene.secret_of("crowded");
+    assert_eq!(scene.rotates(&secret).await, "crowded_clone");
+    let taken = scene.value(&secret, "AWSCURRENT").unwrap();
+    let second = scene.postgres.client("crowded_clone", taken["password"].as_str().unwrap(), "postgres").await.unwrap();
+    drop(first);
+    assert_eq!(scene.rotates(&secret).await, "crowded");
+    drop(second);
+}
+
+/// A replica may lag behind, and a pooler may not know the pending user.
+async fn an_alias_is_for_test_secret_alone(scene: &Scene) {
+    scene.login("reader", "").await;
+    let aliases = format!("localhost:1=localhost:{}", scene.database_port());
+    let function = scene.function("with-an-alias", &[("HOST_ALIASES", &aliases)]).await;
+    let mut value = scene.of_user("reader");
+    value["port"] = json!(1);
+    let secret = scene.secret("reader", &value).unwrap();
+    let token = scene.stage(&secret).unwrap();
+    let step = async |step: &str| {
+        function.invoke(json!({"Step": step, "SecretId": secret, "ClientRequestToken": token})).await.result
+    };
+    step("createSecret").await.unwrap();
+    step("setSecret").await.unwrap();
+    Refusal("DATABASE_UNREACHABLE", &["localhost:1 cannot be reached"]).is(step("testSecret").await, "testSecret");
 }
 
 /// A secret of `user` that another admin is to rotate.
@@ -116,7 +197,7 @@ async fn an_admin_without_admin_option_is_refused_where_it_is_needed(scene: &Sce
     scene.refuses(&secret, "made_clone", Refusal("ADMIN_LACKS_ADMIN_OPTION", &["on made, which", &on_base])).await;
 
     // The clone was made by another admin, too.
-    scene.stranger("made_clone", "").await;
+    scene.stranger("made_clone", "IN ROLE made").await;
     let on_twin = format!("GRANT \"made_clone\" TO \"{ADMIN}\" WITH ADMIN OPTION");
     scene
         .refuses(
@@ -148,7 +229,7 @@ async fn an_rds_superuser_is_let_try(scene: &Scene) {
     let secret = scene.secret("hosted", &under(scene, &admin, "hosted")).unwrap();
     let token = scene.stage(&secret).unwrap();
     scene.step(&secret, &token, "createSecret").await.unwrap();
-    let says = ["permission denied", "(SQLSTATE 42501)", "CREATEROLE, and from PostgreSQL 16 on ADMIN OPTION"];
+    let says = ["taking the rotation's lock", "(SQLSTATE 42501)", "CREATEROLE, and from PostgreSQL 16 on ADMIN OPTION"];
     scene.refuses_step(&secret, &token, "setSecret", &Refusal("ADMIN_LACKS_PRIVILEGE", &says)).await;
     let warned = scene.lambda.logs().unwrap().contains("GRANT \\\"hosted\\\" TO \\\"rds_admin\\\" WITH ADMIN OPTION");
     assert_eq!(warned, scene.is_16_or_later());

@@ -13,6 +13,49 @@ pub(super) async fn stories(scene: &Scene) {
     a_login_named_like_a_clone_of_nobody_is_a_base_of_its_own(scene).await;
     a_user_outside_the_pair_is_refused(scene).await;
     the_user_in_use_is_never_the_pending_one(scene).await;
+    the_value_does_not_choose_the_users(scene).await;
+    a_pinned_secret_stays_with_its_base(scene).await;
+}
+
+/// Who may write a value knows one login, and has no business with another.
+async fn the_value_does_not_choose_the_users(scene: &Scene) {
+    scene.login("thief", "").await;
+    scene.login("bystander", "").await;
+    scene.login("keeper", "").await;
+    for (n, (users, owner)) in
+        [(json!(["thief", "bystander"]), json!(null)), (json!(["x", "bystander"]), json!("thief"))]
+            .into_iter()
+            .enumerate()
+    {
+        let mut value = scene.of_user("thief");
+        (value["usernames"], value["owner"]) = (users, owner);
+        let secret = scene.secret(&format!("thief-{n}"), &value).unwrap();
+        let tags = format!("aws secretsmanager tag-resource --secret-id {secret} --tags 'Key=keyturn:usernames");
+        scene.refuses(&secret, "bystander", Refusal("LAYOUT_IN_VALUE", &[&tags])).await;
+        // Nor does saving a schedule go well.
+        let token = scene.pending(&secret, "thief").await;
+        scene.refuses_step(&secret, &token, "testSecret", &Refusal("LAYOUT_IN_VALUE", &[&tags])).await;
+    }
+    // A note of the team's own is no layout.
+    let mut value = scene.of_user("keeper");
+    value["owner"] = json!("team-shop");
+    let secret = scene.secret("keeper", &value).unwrap();
+    assert_eq!(scene.rotates(&secret).await, "keeper_clone");
+    assert_eq!(scene.value(&secret, "AWSCURRENT").unwrap()["owner"], "team-shop");
+}
+
+async fn a_pinned_secret_stays_with_its_base(scene: &Scene) {
+    scene.login("fixed_clone", "").await;
+    let secret = scene.secret_of("fixed_clone");
+    scene.aws.secrets.tag(&secret, "keyturn:username", "fixed_clone").unwrap();
+    assert_eq!(scene.rotates(&secret).await, "fixed_clone_clone");
+    assert_eq!(scene.rotates(&secret).await, "fixed_clone");
+    scene.login("another", "").await;
+    let secret = scene.secret_of("another");
+    scene.aws.secrets.tag(&secret, "keyturn:username", "fixed").unwrap();
+    let says = ["keyturn:username pins it to \"fixed\" and its clone"];
+    scene.refuses_to_create(&secret, &Refusal("USER_NOT_IN_PAIR", &says)).await;
+    scene.refuses_to_set(&secret, "another_clone", &Refusal("PENDING_MISMATCH", &says)).await;
 }
 
 async fn a_name_whose_clone_the_server_would_cut_off_is_refused(scene: &Scene) {
@@ -22,14 +65,12 @@ async fn a_name_whose_clone_the_server_would_cut_off_is_refused(scene: &Scene) {
         let secret = scene.secret(&format!("long-{n}"), &scene.of_user(&name)).unwrap();
         let clone = format!("{name}_clone");
         let bytes = format!("has {} bytes", clone.len());
-        scene
-            .refuses_to_create(&secret, &Refusal("NAME_TOO_LONG", &[&bytes, "\"usernames\": [\"app_a\", \"app_b\"]"]))
-            .await;
+        scene.refuses_to_create(&secret, &Refusal("NAME_TOO_LONG", &[&bytes, "keyturn:usernames = app_a app_b"])).await;
         scene.refuses_to_set(&secret, &clone, &Refusal("PENDING_MISMATCH", &[&bytes])).await;
     }
     let name = "z".repeat(64);
     let secret = scene.secret("longer", &scene.of_user(&name)).unwrap();
-    scene.refuses_to_create(&secret, &Refusal("NAME_TOO_LONG", &["\"owner\""])).await;
+    scene.refuses_to_create(&secret, &Refusal("NAME_TOO_LONG", &["keyturn:owner = app"])).await;
 }
 
 async fn the_longest_name_that_leaves_room_rotates_to_its_clone_and_back(scene: &Scene) {
@@ -47,10 +88,7 @@ async fn the_admin_is_never_one_of_the_two(scene: &Scene) {
     // As the second user of an owner.
     scene.sql("CREATE ROLE lure NOLOGIN").await;
     scene.login("lure_a", "IN ROLE lure").await;
-    let mut lure = scene.of_user("lure_a");
-    lure["usernames"] = json!(["lure_a", ADMIN]);
-    lure["owner"] = json!("lure");
-    let secret = scene.secret("lure", &lure).unwrap();
+    let secret = scene.owner_secret("lure", "lure_a", ["lure_a", ADMIN], "lure");
     scene.refuses(&secret, ADMIN, refusal()).await;
 
     // As the clone of a user, made to be named so.
@@ -110,19 +148,15 @@ async fn a_user_outside_the_pair_is_refused(scene: &Scene) {
         )
         .await;
 
-    let mut value = scene.of_user("mine");
-    value["usernames"] = json!(["mine_a", "mine_b"]);
-    let secret = scene.secret("mine-pair", &value).unwrap();
-    scene
-        .refuses_to_create(&secret, &Refusal("USER_NOT_IN_PAIR", &["\"mine\" does not belong", "\"usernames\""]))
-        .await;
-    value["usernames"] = json!(["mine", "mine_b"]);
-    let secret = scene.secret("mine-other-pair", &value).unwrap();
+    let secret = scene.pair_secret("mine-pair", "mine", ["mine_a", "mine_b"]);
+    let says = ["\"mine\" does not belong", "keyturn:usernames does not name it"];
+    scene.refuses_to_create(&secret, &Refusal("USER_NOT_IN_PAIR", &says)).await;
+    let secret = scene.pair_secret("mine-other-pair", "mine", ["mine", "mine_b"]);
     scene
         .refuses_to_set(
             &secret,
             "victim",
-            &Refusal("PENDING_MISMATCH", &["\"victim\"", "not the other one of \"usernames\""]),
+            &Refusal("PENDING_MISMATCH", &["\"victim\"", "not the other one of keyturn:usernames"]),
         )
         .await;
 }

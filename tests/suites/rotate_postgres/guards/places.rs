@@ -21,11 +21,9 @@ async fn a_pending_value_for_another_place_is_refused(scene: &Scene) {
         ("port", json!(1), "it is for localhost:1/postgres instead of localhost:"),
         ("dbname", json!("template1"), "/template1 instead of localhost:"),
         ("dbname", Value::Null, "/postgres instead of localhost:"),
-        (
-            "engine",
-            json!("aurora-postgresql"),
-            "its engine is Some(\"aurora-postgresql\") instead of Some(\"postgres\")",
-        ),
+        ("masterarn", json!("arn:aws:secretsmanager:eu-west-1:123456789012:secret:other"), "key \"masterarn\" differs"),
+        ("api_token", json!("added"), "another key than the credential's differs"),
+        ("engine", json!("aurora-postgresql"), "(the current one may have been edited since): key \"engine\" differs"),
         ("engine", json!("mysql"), "no PostgreSQL host"),
     ]
     .into_iter()

@@ -3,7 +3,6 @@
 use crate::refusal::Refusal;
 use crate::rotate_postgres::scene::Scene;
 use keyturn_tests::stacks::postgres::ADMIN;
-use serde_json::{Value, json};
 
 pub(super) async fn stories(scene: &Scene) {
     for role in ["rds_superuser", "rds_password", "rds_iam"] {
@@ -12,11 +11,19 @@ pub(super) async fn stories(scene: &Scene) {
     a_twin_with_more_power_is_refused(scene).await;
     power_that_the_base_has_too_is_no_obstacle(scene).await;
     somebody_elses_user_of_the_clones_name_is_refused(scene).await;
-    a_fresh_role_of_the_clones_name_becomes_the_clone(scene).await;
+    a_login_cannot_vouch_for_a_stranger_itself(scene).await;
+    a_role_that_the_operator_names_is_adopted(scene).await;
+    two_secrets_for_the_same_users_are_refused(scene).await;
     a_clone_without_its_bases_rights_is_put_right(scene).await;
     an_owner_must_be_there_and_be_shared(scene).await;
     an_owners_second_user_must_be_its_own(scene).await;
     what_the_user_in_use_owns_itself_would_be_lost_to_the_next_one(scene).await;
+    a_clone_that_owns_tables_keeps_them(scene).await;
+    a_twin_gets_no_more_of_the_owner_than_the_user_in_use(scene).await;
+    a_user_that_replicates_has_a_twin_that_does(scene).await;
+    a_setting_that_only_a_superuser_may_make_is_asked_for_first(scene).await;
+    a_new_user_of_an_owner_has_the_settings_of_the_one_in_use(scene).await;
+    logins_may_go_on_acting_as_themselves(scene).await;
     a_pair_is_two_equal_users_or_refused(scene).await;
     a_user_of_iam_tokens_is_refused(scene).await;
     a_user_that_somebody_locked_stays_locked(scene).await;
@@ -84,9 +91,9 @@ async fn power_that_the_base_has_too_is_no_obstacle(scene: &Scene) {
 async fn somebody_elses_user_of_the_clones_name_is_refused(scene: &Scene) {
     scene.sql("CREATE ROLE another_team NOLOGIN").await;
     for (n, (life, sql)) in [
+        // What looks fresh may have rights by a policy, by PUBLIC or by a setting.
+        ("looks fresh", "SELECT"),
         ("owns a table", "CREATE TABLE theirs (); ALTER TABLE theirs OWNER TO twin"),
-        ("owns a schema", "CREATE SCHEMA AUTHORIZATION twin"),
-        ("has rights on a table", "CREATE TABLE lent (); GRANT SELECT ON lent TO twin"),
         ("is in a group", "GRANT another_team TO twin"),
     ]
     .into_iter()
@@ -99,25 +106,58 @@ async fn somebody_elses_user_of_the_clones_name_is_refused(scene: &Scene) {
         let secret = scene.secret_of(&base);
         let (who, grant) = (format!("{twin:?} exists"), format!("GRANT \"{base}\" TO \"{twin}\""));
         println!("{twin} {life}");
-        scene.refuses(&secret, &twin, Refusal("TWIN_IS_SOMEBODY_ELSE", &[&who, &grant, "\"usernames\""])).await;
+        scene.refuses(&secret, &twin, Refusal("TWIN_IS_SOMEBODY_ELSE", &[&who, &grant, "keyturn:usernames"])).await;
         // What the message says helps.
         scene.sql(&grant).await;
         assert_eq!(scene.rotates(&scene.secret(&format!("{base}-after"), &scene.of_user(&base)).unwrap()).await, twin);
     }
 }
 
-async fn a_fresh_role_of_the_clones_name_becomes_the_clone(scene: &Scene) {
+/// Up to PostgreSQL 14 every login may grant itself to others.
+async fn a_login_cannot_vouch_for_a_stranger_itself(scene: &Scene) {
+    scene.login("schemer", "").await;
+    scene.login("schemer_clone", "").await;
+    let schemer = scene.postgres.client("schemer", &scene.password, "postgres").await.unwrap();
+    let granted = schemer.batch_execute("GRANT schemer TO schemer_clone").await;
+    assert_eq!(granted.is_ok(), scene.postgres.major() < 15);
+    let secret = scene.secret_of("schemer");
+    let why = if granted.is_ok() { "is a member of it by no admin's grant" } else { "is not a member of it" };
+    scene.refuses(&secret, "schemer_clone", Refusal("TWIN_IS_SOMEBODY_ELSE", &[why])).await;
+}
+
+async fn a_role_that_the_operator_names_is_adopted(scene: &Scene) {
     scene.login("spare", "").await;
     scene.login("spare_clone", "").await;
-    // Not while somebody else is a member of it: the base's rights would be theirs too.
-    scene.login("mallory", "").await;
-    scene.sql("GRANT spare_clone TO mallory").await;
-    let held = scene.secret_of("spare");
-    scene.refuses(&held, "spare_clone", Refusal("TWIN_IS_SOMEBODY_ELSE", &["\"spare_clone\" exists"])).await;
-    scene.sql("REVOKE spare_clone FROM mallory").await;
-    let secret = scene.secret("spare-after", &scene.of_user("spare")).unwrap();
+    let secret = scene.secret_of("spare");
+    scene.aws.secrets.tag(&secret, "keyturn:adopt", "spare_clone").unwrap();
     assert_eq!(scene.rotates(&secret).await, "spare_clone");
     assert!(scene.ask::<bool>("SELECT pg_has_role('spare_clone', 'spare', 'USAGE')").await);
+}
+
+async fn two_secrets_for_the_same_users_are_refused(scene: &Scene) {
+    scene.login("shared", "").await;
+    scene.sql("COMMENT ON ROLE shared IS 'the shop''s, ask ann'").await;
+    let first = scene.secret_of("shared");
+    assert_eq!(scene.rotates(&first).await, "shared_clone");
+    let comment = "SELECT shobj_description('shared'::regrole, 'pg_authid')";
+    assert_eq!(scene.ask::<String>(comment).await, format!("the shop's, ask ann [keyturn {first}]"));
+
+    // Made anew, from a value that was kept. The user in use may be marked, or the other one.
+    let second = scene.secret("shared-again", &scene.of_user("shared")).unwrap();
+    let adopt = format!("--secret-id {second} --tags Key=keyturn:adopt,Value={first}");
+    let says = [first.as_str(), &second, &adopt];
+    let refusal = || Refusal("PAIR_OF_ANOTHER_SECRET", &says);
+    scene.refuses(&second, "shared_clone", refusal()).await;
+    scene.sql("COMMENT ON ROLE shared IS NULL").await;
+    scene.refuses(&second, "shared_clone", refusal()).await;
+    // What the message says helps.
+    scene.aws.secrets.tag(&second, "keyturn:adopt", &first).unwrap();
+    let token = scene.aws.secrets.version(&second, "AWSPENDING").unwrap().unwrap();
+    for step in ["setSecret", "testSecret", "finishSecret"] {
+        scene.step(&second, &token, step).await.unwrap_or_else(|e| panic!("{step}: {e}"));
+    }
+    assert_eq!(scene.ask::<String>(comment).await, format!("[keyturn {second}]"));
+    scene.refuses(&first, "shared", Refusal("CURRENT_PASSWORD_REFUSED", &[])).await;
 }
 
 async fn a_clone_without_its_bases_rights_is_put_right(scene: &Scene) {
@@ -130,33 +170,25 @@ async fn a_clone_without_its_bases_rights_is_put_right(scene: &Scene) {
     assert!(scene.ask::<bool>("SELECT pg_has_role('numb_clone', 'numb', 'USAGE')").await);
 }
 
-fn owned(scene: &Scene, user: &str, users: [&str; 2], owner: &str) -> Value {
-    let mut value = scene.of_user(user);
-    value["usernames"] = json!(users);
-    value["owner"] = json!(owner);
-    value
-}
-
 async fn an_owner_must_be_there_and_be_shared(scene: &Scene) {
     scene.login("tenant_a", "").await;
-    let value = owned(scene, "tenant_a", ["tenant_a", "tenant_b"], "house");
-    let secret = scene.secret("house", &value).unwrap();
+    let named = |name: &str| scene.owner_secret(name, "tenant_a", ["tenant_a", "tenant_b"], "house");
+    let secret = named("house");
     scene
         .refuses(&secret, "tenant_b", Refusal("OWNER_MISSING", &["no role \"house\"", "CREATE ROLE \"house\" NOLOGIN"]))
         .await;
 
-    // Or anybody who can write a secret could put a login of their own into any role.
     scene.sql("CREATE ROLE house NOLOGIN").await;
     scene.admit(ADMIN, "house").await;
     let says = ["\"tenant_a\" is not a member of \"house\"", "GRANT \"house\" TO \"tenant_a\""];
     scene.refuses(&secret, "tenant_b", Refusal("CURRENT_NOT_MEMBER", &says)).await;
     scene.sql(says[1]).await;
     // And act as the owner from here on, or what it makes until its next turn would be its own.
-    let secret = scene.secret("house-joined", &value).unwrap();
+    let secret = named("house-joined");
     let acting = "ALTER ROLE \"tenant_a\" SET role = 'house'";
     scene.refuses(&secret, "tenant_b", Refusal("OBJECTS_NOT_SHARED", &["\"tenant_a\" acts as itself", acting])).await;
     scene.sql(acting).await;
-    let secret = scene.secret("house-after", &value).unwrap();
+    let secret = named("house-after");
     assert_eq!(scene.rotates(&secret).await, "tenant_b");
     assert_eq!(scene.rotates(&secret).await, "tenant_a");
 }
@@ -167,25 +199,25 @@ async fn an_owners_second_user_must_be_its_own(scene: &Scene) {
     scene.login("farm_a", "IN ROLE farm").await;
     scene.sql("ALTER ROLE farm_a SET role = 'farm'").await;
     scene.login("theirs_b", "IN ROLE neighbour").await;
-    let secret = scene.secret("farm", &owned(scene, "farm_a", ["farm_a", "theirs_b"], "farm")).unwrap();
+    let secret = scene.owner_secret("farm", "farm_a", ["farm_a", "theirs_b"], "farm");
     scene.refuses(&secret, "theirs_b", Refusal("TWIN_IS_SOMEBODY_ELSE", &["GRANT \"farm\" TO \"theirs_b\""])).await;
     // A colleague who shares the owner: nothing says yet that it is this application's second user.
     scene.login("farm_clerk", "IN ROLE farm").await;
-    let value = owned(scene, "farm_a", ["farm_a", "farm_clerk"], "farm");
+    let named = |name: &str| scene.owner_secret(name, "farm_a", ["farm_a", "farm_clerk"], "farm");
     let mark = "ALTER ROLE \"farm_clerk\" SET role = 'farm'";
-    let secret = scene.secret("clerk", &value).unwrap();
-    scene.refuses(&secret, "farm_clerk", Refusal("TWIN_IS_SOMEBODY_ELSE", &["does not act as it", mark])).await;
+    scene.refuses(&named("clerk"), "farm_clerk", Refusal("TWIN_IS_SOMEBODY_ELSE", &["does not act as it", mark])).await;
     scene.sql(mark).await;
     scene.sql("GRANT neighbour TO farm_clerk").await;
-    let secret = scene.secret("clerk-marked", &value).unwrap();
-    scene.refuses(&secret, "farm_clerk", Refusal("TWIN_TOO_POWERFUL", &["is a member of neighbour"])).await;
+    let refusal = Refusal("TWIN_TOO_POWERFUL", &["is a member of neighbour"]);
+    scene.refuses(&named("clerk-marked"), "farm_clerk", refusal).await;
     scene.sql("REVOKE neighbour FROM farm_clerk").await;
-    assert_eq!(scene.rotates(&scene.secret("clerk-after", &value).unwrap()).await, "farm_clerk");
+    assert_eq!(scene.rotates(&named("clerk-after")).await, "farm_clerk");
     // The super-user, say.
-    let secret = scene.secret("coup", &owned(scene, "farm_a", ["farm_a", "postgres"], "farm")).unwrap();
+    let coup = scene.owner_secret("coup", "farm_a", ["farm_a", "postgres"], "farm");
+    scene.aws.secrets.tag(&coup, "keyturn:adopt", &format!("postgres {}", scene.arn("clerk-after"))).unwrap();
     scene
         .refuses(
-            &secret,
+            &coup,
             "postgres",
             Refusal(
                 "TWIN_TOO_POWERFUL",
@@ -201,27 +233,158 @@ async fn what_the_user_in_use_owns_itself_would_be_lost_to_the_next_one(scene: &
     scene.login("manor_a", "IN ROLE manor").await;
     scene.sql("ALTER ROLE manor_a SET role = 'manor'").await;
     scene.sql("CREATE TABLE hoard (); ALTER TABLE hoard OWNER TO manor_a").await;
-    let value = owned(scene, "manor_a", ["manor_a", "manor_b"], "manor");
-    let secret = scene.secret("manor", &value).unwrap();
+    // What REASSIGN OWNED does not move must not make its advice useless.
+    scene.sql("ALTER DEFAULT PRIVILEGES FOR ROLE manor_a GRANT SELECT ON TABLES TO manor").await;
+    let named = |name: &str| scene.owner_secret(name, "manor_a", ["manor_a", "manor_b"], "manor");
     let reassign = "REASSIGN OWNED BY \"manor_a\" TO \"manor\"";
-    scene.refuses(&secret, "manor_b", Refusal("OBJECTS_NOT_SHARED", &["\"manor_a\" owns objects", reassign])).await;
+    let says = ["\"manor_a\" owns objects", reassign, "default privileges and user mappings stay behind"];
+    scene.refuses(&named("manor"), "manor_b", Refusal("OBJECTS_NOT_SHARED", &says)).await;
     // What the message says helps.
     scene.sql(reassign).await;
-    let secret = scene.secret("manor-after", &value).unwrap();
-    assert_eq!(scene.rotates(&secret).await, "manor_b");
+    assert_eq!(scene.rotates(&named("manor-after")).await, "manor_b");
+}
+
+/// AWS's function lets a clone act as itself, so that it owns what it makes. As its base it would have no rights on that.
+async fn a_clone_that_owns_tables_keeps_them(scene: &Scene) {
+    scene.login("host", "").await;
+    scene.login("host_clone", "IN ROLE host").await;
+    scene.sql("CREATE TABLE nest (); ALTER TABLE nest OWNER TO host_clone").await;
+    let secret = scene.secret_of("host");
+    assert_eq!(scene.rotates(&secret).await, "host_clone");
+    let password = scene.value(&secret, "AWSCURRENT").unwrap()["password"].as_str().unwrap().to_owned();
+    let clone = scene.postgres.client("host_clone", &password, "postgres").await.unwrap();
+    // Its own table is still its own.
+    clone.batch_execute("ALTER TABLE nest ADD n int").await.unwrap();
+    let reassign = "REASSIGN OWNED BY \"host_clone\" TO \"host\"";
+    let logs = scene.lambda.logs().unwrap();
+    let warning = logs.lines().find(|line| line.contains("OBJECTS_NOT_SHARED") && line.contains("host_clone"));
+    assert!(warning.unwrap().contains(&reassign.replace('"', "\\\"")), "{warning:?}");
+    // What the message says helps: from then on it acts as its base.
+    scene.sql(reassign).await;
+    assert_eq!(scene.rotates(&secret).await, "host");
+    assert_eq!(scene.rotates(&secret).await, "host_clone");
+    let password = scene.value(&secret, "AWSCURRENT").unwrap()["password"].as_str().unwrap().to_owned();
+    let clone = scene.postgres.client("host_clone", &password, "postgres").await.unwrap();
+    let acts_as = clone.query_one("SELECT current_user::text", &[]).await.unwrap();
+    assert_eq!(acts_as.get::<_, &str>(0), "host");
+}
+
+/// From PostgreSQL 16 on a membership may lack the right to act as the role, which a superuser's owner would be worth.
+async fn a_twin_gets_no_more_of_the_owner_than_the_user_in_use(scene: &Scene) {
+    if !scene.is_16_or_later() {
+        return;
+    }
+    scene.sql("CREATE ROLE crown NOLOGIN").await;
+    scene.admit(ADMIN, "crown").await;
+    scene.login("crown_a", "").await;
+    scene.sql("GRANT crown TO crown_a WITH SET FALSE; ALTER ROLE crown_a SET role = 'crown'").await;
+    let named = |name: &str| scene.owner_secret(name, "crown_a", ["crown_a", "crown_b"], "crown");
+    let says = ["without SET", "GRANT \"crown\" TO \"crown_a\" WITH SET TRUE"];
+    scene.refuses(&named("crown"), "crown_b", Refusal("MEMBERSHIP_HAS_NO_EFFECT", &says)).await;
+    // Who is not to act as the owner has a twin that cannot either.
+    let secret = named("crown-self");
+    scene.aws.secrets.tag(&secret, "keyturn:acts-as", "self").unwrap();
+    assert_eq!(scene.rotates(&secret).await, "crown_b");
+    for (right, expected) in [("USAGE", true), ("SET", false), ("MEMBER WITH ADMIN OPTION", false)] {
+        let has = format!("SELECT pg_has_role('crown_b', 'crown', '{right}')");
+        assert_eq!(scene.ask::<bool>(&has).await, expected, "{right}");
+    }
+    // Nor is a twin taken that can.
+    scene.login("crown_c", "IN ROLE crown").await;
+    let secret = scene.owner_secret("crown-c", "crown_a", ["crown_a", "crown_c"], "crown");
+    scene.aws.secrets.tag(&secret, "keyturn:acts-as", "self").unwrap();
+    scene.aws.secrets.tag(&secret, "keyturn:adopt", &scene.arn("crown-self")).unwrap();
+    scene.refuses(&secret, "crown_c", Refusal("TWIN_TOO_POWERFUL", &["SET OPTION on crown"])).await;
+    // A clone's base: its password is worth more than a clone that cannot act as it.
+    scene.login("regent", "").await;
+    scene.login("regent_clone", "").await;
+    scene.sql("GRANT regent TO regent_clone WITH SET FALSE").await;
+    let says = ["GRANT \"regent\" TO \"regent_clone\" WITH SET TRUE"];
+    scene.refuses(&scene.secret_of("regent_clone"), "regent", Refusal("MEMBERSHIP_HAS_NO_EFFECT", &says)).await;
+}
+
+async fn a_user_that_replicates_has_a_twin_that_does(scene: &Scene) {
+    scene.login("feed", "REPLICATION").await;
+    if !scene.is_16_or_later() {
+        let says = ["\"feed\" is a role with REPLICATION", "only a superuser may change it"];
+        scene.refuses(&scene.secret_of("feed"), "feed_clone", Refusal("ADMIN_LACKS_PRIVILEGE", &says)).await;
+        return;
+    }
+    let create = "CREATE ROLE \"feed_clone\" LOGIN REPLICATION IN ROLE \"feed\"";
+    let secret = scene.secret_of("feed");
+    scene.refuses(&secret, "feed_clone", Refusal("TWIN_LACKS_REPLICATION", &["\"feed\" may log in for", create])).await;
+    // What the message says helps.
+    scene.sql(create).await;
+    scene.admit(ADMIN, "feed_clone").await;
+    assert_eq!(scene.rotates(&scene.secret("feed-after", &scene.of_user("feed")).unwrap()).await, "feed_clone");
+}
+
+async fn a_setting_that_only_a_superuser_may_make_is_asked_for_first(scene: &Scene) {
+    scene.login("audited", "").await;
+    scene.sql("ALTER ROLE audited SET log_statement = 'none'; ALTER ROLE audited SET myapp.tenant = 'x'").await;
+    let secret = scene.secret_of("audited");
+    let create = "CREATE ROLE \"audited_clone\" LOGIN IN ROLE \"audited\"; ";
+    let sets = [
+        "ALTER ROLE \"audited_clone\" SET \"log_statement\" TO 'none'; ",
+        "ALTER ROLE \"audited_clone\" SET \"myapp\".\"tenant\" TO 'x'",
+    ];
+    let remedy = [create, sets[0], sets[1]].concat();
+    scene.refuses(&secret, "audited_clone", Refusal("SETTING_NOT_COPIED", &["Only a superuser may", &remedy])).await;
+    // What the message says helps.
+    scene.sql(&remedy).await;
+    scene.admit(ADMIN, "audited_clone").await;
+    let secret = scene.secret("audited-after", &scene.of_user("audited")).unwrap();
+    assert_eq!(scene.rotates(&secret).await, "audited_clone");
+    // From PostgreSQL 15 on the admin can be given the right instead.
+    if scene.postgres.major() >= 15 {
+        scene.sql(&format!("GRANT SET ON PARAMETER log_statement, \"myapp.tenant\" TO {ADMIN}")).await;
+        scene.sql("ALTER ROLE audited_clone RESET ALL").await;
+        assert_eq!(scene.rotates(&secret).await, "audited");
+        assert_eq!(scene.rotates(&secret).await, "audited_clone");
+        let copied =
+            "SELECT array_to_string(setconfig, '; ') FROM pg_db_role_setting WHERE setrole = 'audited_clone'::regrole";
+        assert_eq!(scene.ask::<String>(copied).await, "role=audited; log_statement=none; myapp.tenant=x");
+    }
+}
+
+async fn a_new_user_of_an_owner_has_the_settings_of_the_one_in_use(scene: &Scene) {
+    scene.sql("CREATE ROLE studio NOLOGIN; ALTER ROLE studio SET work_mem = '5MB'").await;
+    scene.admit(ADMIN, "studio").await;
+    scene.login("studio_a", "IN ROLE studio").await;
+    scene.sql("ALTER ROLE studio_a SET role = 'studio'; ALTER ROLE studio_a SET statement_timeout = '7s'").await;
+    let secret = scene.owner_secret("studio", "studio_a", ["studio_a", "studio_b"], "studio");
+    assert_eq!(scene.rotates(&secret).await, "studio_b");
+    let settings =
+        "SELECT array_to_string(setconfig, '; ') FROM pg_db_role_setting WHERE setrole = 'studio_b'::regrole";
+    assert_eq!(scene.ask::<String>(settings).await, "role=studio; statement_timeout=7s; work_mem=5MB");
+}
+
+async fn logins_may_go_on_acting_as_themselves(scene: &Scene) {
+    scene.login("solo", "").await;
+    let secret = scene.secret_of("solo");
+    let acts_as = async || {
+        let value = scene.value(&secret, "AWSCURRENT").unwrap();
+        let part = |key: &str| value[key].as_str().unwrap();
+        let client = scene.postgres.client(part("username"), part("password"), "postgres").await.unwrap();
+        client.query_one("SELECT current_user::text", &[]).await.unwrap().get::<_, String>(0)
+    };
+    assert_eq!(scene.rotates(&secret).await, "solo_clone");
+    assert_eq!(acts_as().await, "solo");
+    scene.aws.secrets.tag(&secret, "keyturn:acts-as", "self").unwrap();
+    assert_eq!(scene.rotates(&secret).await, "solo");
+    assert_eq!(scene.rotates(&secret).await, "solo_clone");
+    assert_eq!(acts_as().await, "solo_clone");
 }
 
 async fn a_pair_is_two_equal_users_or_refused(scene: &Scene) {
     scene.sql("CREATE ROLE readers NOLOGIN").await;
     scene.login("castor", "IN ROLE readers").await;
-    let mut value = scene.of_user("castor");
-    value["usernames"] = json!(["castor", "pollux"]);
-    let secret = scene.secret("castor", &value).unwrap();
+    let secret = scene.pair_secret("castor", "castor", ["castor", "pollux"]);
     scene
         .refuses(
             &secret,
             "pollux",
-            Refusal("USER_MISSING", &["no user \"pollux\"", "CREATE ROLE \"pollux\" LOGIN", "\"owner\""]),
+            Refusal("USER_MISSING", &["no user \"pollux\"", "CREATE ROLE \"pollux\" LOGIN", "keyturn:owner"]),
         )
         .await;
 
@@ -242,7 +405,7 @@ async fn a_pair_is_two_equal_users_or_refused(scene: &Scene) {
         .await;
 
     scene.sql("ALTER ROLE pollux NOSUPERUSER").await;
-    let secret = scene.secret("castor-after", &value).unwrap();
+    let secret = scene.pair_secret("castor-after", "castor", ["castor", "pollux"]);
     assert_eq!(scene.rotates(&secret).await, "pollux");
     assert_eq!(scene.rotates(&secret).await, "castor");
     assert!(!scene.ask::<bool>("SELECT pg_has_role('pollux', 'castor', 'MEMBER')").await, "a pair was tied together");
