@@ -6,6 +6,7 @@ use crate::{Deadline, Error, Result};
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata as _;
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
+use aws_sdk_secretsmanager::primitives::DateTimeFormat;
 use aws_sdk_secretsmanager::types::Tag;
 use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::HashMap;
@@ -35,6 +36,8 @@ pub struct Stored {
     /// The full ARN of the secret it was read from, whatever name was asked for.
     pub arn: String,
     pub text: SecretString,
+    /// When the version was made, in UTC, as RFC 3339 has it.
+    pub created: Option<String>,
 }
 
 /// How putting the pending value ended.
@@ -119,7 +122,8 @@ impl Secrets {
                 ),
             ));
         };
-        Ok(Some(Stored { arn, text: text.into() }))
+        let created = answer.created_date.and_then(|date| date.fmt(DateTimeFormat::DateTime).ok());
+        Ok(Some(Stored { arn, text: text.into(), created }))
     }
 
     /// Stores the pending value under the rotation's token.

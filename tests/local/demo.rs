@@ -10,12 +10,13 @@ mod secrecy;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use application::Objects;
 use clients::{Crowd, Tally};
 use keyturn_tests::secrets_manager::{Attempt, RotationOutcome};
 use keyturn_tests::stacks::postgres::{App, Stack};
 use secrecy::{Credentials, Sampler};
+use serde_json::json;
 use tokio::time::sleep;
 
 use crate::bench;
@@ -88,6 +89,7 @@ impl Demo {
         screen.title(title);
         screen.note(cast);
         self.passwords.remember(&self.stack.value(&app.secret, "AWSCURRENT")?);
+        self.print_check(app).await?;
         let crowd = Crowd::start(&self.stack, app);
         crowd.caught_up().await?;
         println!(
@@ -112,6 +114,23 @@ impl Demo {
         self.print_summary(&tally, &objects, app);
         self.judge(&tally, &objects, app);
         self.seen.add(&tally);
+        Ok(())
+    }
+
+    /// What an operator asks first: what would a rotation do?
+    async fn print_check(&mut self, app: &App) -> Result<()> {
+        println!(
+            "{}",
+            self.screen.dim(&format!("  asked first: {{\"action\": \"check\", \"secret\": {:?}}}", app.name))
+        );
+        let answer = self.stack.lambda.invoke(json!({"action": "check", "secret": app.secret})).await.result;
+        let answer = answer.map_err(|error| anyhow!("check of {}: {error}", app.name))?;
+        for sentence in answer["says"].as_array().into_iter().flatten() {
+            println!("    {}", sentence.as_str().unwrap_or_default());
+        }
+        if answer["ready"] != json!(true) {
+            self.broken.push(format!("the check of {} refuses its rotation", app.name));
+        }
         Ok(())
     }
 

@@ -131,6 +131,10 @@ fn print_rotation(screen: Screen, port: u16, features: Option<&str>) {
     screen
         .title("rotate-postgres in a second terminal, built again whenever its code changes; in a third what follows");
     println!("  cargo lambda watch {at} --env-file .local/{ROTATE_ENVIRONMENT} -p rotate-postgres{features}");
+    screen.title("What a rotation would do, and where it stands");
+    for event in ["check", "explain"] {
+        println!("  cargo lambda invoke rotate-postgres {at} --data-file events/rotate-postgres-{event}.json");
+    }
     screen.title("The four steps of a rotation");
     for event in ["1-create", "2-set", "3-test", "4-finish"] {
         println!("  cargo lambda invoke rotate-postgres {at} --data-file events/rotate-postgres-{event}-secret.json");
@@ -211,6 +215,17 @@ mod tests {
     pub(super) fn event(name: &str) -> Value {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("events");
         serde_json::from_str(&fs::read_to_string(folder.join(format!("{name}.json"))).unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_question_about_the_secret_is_answered() {
+        let bootstrap = keyturn_tests::rotator::built("rotate-postgres").unwrap();
+        let stack = Stack::builder(17).bootstrap(bootstrap).start().await.unwrap();
+        secret(&stack).await.unwrap();
+        let ask =
+            async |name: &str| stack.lambda.invoke(event(&format!("rotate-postgres-{name}"))).await.result.unwrap();
+        assert_eq!(ask("check").await["would"]["to"], json!("shop_clone"));
+        assert_eq!(ask("explain").await["under_way"], json!(false));
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! `rotate-postgres`: whole rotations, on every version of PostgreSQL where the version makes a difference.
 
+mod actions;
 mod causes;
 mod checks;
 mod clients;

@@ -113,6 +113,10 @@ pub enum Code {
     #[strum(message = "Run it as that user to see why, and grant what is missing or correct the query.")]
     TestQueryFailed,
 
+    // What people ask for by hand
+    /// `check` or `explain` was answered; nothing was changed.
+    Answered,
+
     // The server
     /// The server has no connection left.
     #[strum(message = "It is tried again by itself; if it goes on, raise max_connections or find out who holds them.")]

@@ -1,5 +1,6 @@
 //! Rotates PostgreSQL passwords between two alternating users, so that the one in use is never touched.
 
+pub mod actions;
 mod apply;
 mod case;
 mod catalog;
@@ -27,6 +28,7 @@ use keyturn::password::{PasswordPolicy, Preset};
 use keyturn::rotation::{Job, Report, Rotation, Target};
 use keyturn::{Deadline, Result};
 use postgres::Postgres;
+use serde::Serialize;
 use serde_json::Value;
 use settings::Settings;
 use survey::Survey;
@@ -34,18 +36,33 @@ use survey::Survey;
 /// The dimension of the metrics, where Lambda does not name the function.
 const NAME: &str = "rotate-postgres";
 
-/// The handler of rotation events, with the settings of the environment.
+/// What an invocation is answered.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    Step(Report),
+    Check(actions::Check),
+    Explanation(actions::Explanation),
+}
+
+/// The handler of rotation events, and of what people ask for by hand, with the settings of the environment.
 ///
 /// # Errors
 /// `CONFIGURATION_INVALID`, with everything that is wrong.
-pub fn build(start: Start) -> Result<impl AsyncFn(&Value, Deadline) -> Result<Report>> {
+pub fn build(start: Start) -> Result<impl AsyncFn(&Value, Deadline) -> Result<Answer>> {
     let secrets = start.secrets();
     let mut vars = start.vars;
     let settings = Settings::read(&mut vars);
     let passwords = PasswordPolicy::read(Preset::SAFE, &mut vars);
     vars.finish()?;
+    let asked = Postgres::new(settings.clone(), secrets.clone());
     let rotation = Rotation::new(NAME, secrets.clone(), passwords, Postgres::new(settings, secrets));
-    Ok(async move |event: &Value, deadline: Deadline| rotation.handle(event, deadline).await)
+    Ok(async move |event: &Value, deadline: Deadline| {
+        if event.get("action").is_some() {
+            return Box::pin(actions::handle(&asked, event, deadline)).await;
+        }
+        rotation.handle(event, deadline).await.map(Answer::Step)
+    })
 }
 
 impl Target for Postgres {
@@ -57,7 +74,9 @@ impl Target for Postgres {
     }
 
     fn plan(&self, survey: &Survey, _job: &Job) -> Result<String> {
-        Ok(plan::turn(survey)?.pending)
+        let (turn, warnings) = plan::turn(survey)?;
+        guards::warn(&warnings);
+        Ok(turn.pending)
     }
 
     fn mismatch(&self, current: &Credential, pending: &Credential, job: &Job) -> Result<Option<String>> {

@@ -1,7 +1,7 @@
-//! Which user is next, and whether the rotation may go on. No I/O: what was read in, a verdict out.
+//! Which user is next, and whether the rotation may go on. Pure: what was read in, a verdict out.
 
 use crate::case::Case;
-use crate::guards;
+use crate::guards::{self, Warning};
 use crate::layout::Turn;
 use crate::place::Place;
 use crate::survey::Survey;
@@ -9,14 +9,14 @@ use keyturn::Result;
 use keyturn::credential::Credential;
 use keyturn::rotation::Job;
 
-/// The users of the rotation that comes next.
+/// The users of the rotation that comes next, and what an operator should know of them.
 ///
 /// Errors: those of [`Layout::after`] and [`guards::roles`].
-pub(crate) fn turn(survey: &Survey) -> Result<Turn> {
+pub(crate) fn turn(survey: &Survey) -> Result<(Turn, Vec<Warning>)> {
     let Survey { case, current, admin, catalog } = survey;
     let turn = case.layout.after(current, |login, base| catalog.is_clone_of(login, base))?;
-    guards::warn(&guards::roles(case, &turn, admin, catalog)?);
-    Ok(turn)
+    let warnings = guards::roles(case, &turn, &admin.login.user, catalog)?;
+    Ok((turn, warnings))
 }
 
 /// Says in which way `pending` cannot be what follows `current`; `None` when it can.
@@ -43,6 +43,7 @@ mod tests {
     use super::*;
     use crate::catalog::{Catalog, Role};
     use crate::layout::Layout;
+    use crate::postgres::Admin;
     use keyturn::Deadline;
     use std::time::Duration;
 
@@ -50,8 +51,8 @@ mod tests {
         let admin = Role::admin(&["app", "app_clone"]);
         let catalog = Catalog::of(180_000, roles.into_iter().chain([admin]));
         let case = Case::with(Layout::Clone { base: None });
-        let survey = Survey { case, current: current.to_owned(), admin: "admin".to_owned(), catalog };
-        turn(&survey).map(|turn| turn.pending)
+        let survey = Survey { case, current: current.to_owned(), admin: Admin::named("admin"), catalog };
+        turn(&survey).map(|(turn, _)| turn.pending)
     }
 
     #[test]

@@ -19,15 +19,26 @@ use keyturn::{Deadline, Error, Result, admin, diagnosis};
 pub(crate) struct Postgres {
     pub(crate) settings: Settings,
     pub(crate) connector: Connector,
-    secrets: Secrets,
+    pub(crate) secrets: Secrets,
 }
 
 /// The admin's credential, which is for the same server as the secret.
+#[derive(Debug)]
 pub(crate) struct Admin {
     pub(crate) login: Login,
     secret_arn: String,
     /// The secret's own database, where the admin's secret names none: PUBLIC may have lost CONNECT on `postgres`.
     else_in: Option<String>,
+}
+
+#[cfg(test)]
+impl Admin {
+    pub(crate) fn named(user: &str) -> Self {
+        let text = format!(r#"{{"username": "{user}", "password": "x", "host": "db"}}"#);
+        let (credential, secret_arn) = (Credential::parse(text.into(), "the admin").unwrap(), "arn:admin".to_owned());
+        let login = Login::new(&credential, Place::of(&credential, "the admin").unwrap());
+        Self { login, secret_arn, else_in: None }
+    }
 }
 
 impl Admin {

@@ -3,7 +3,7 @@
 use crate::case::Case;
 use crate::catalog::{self, Catalog, Query};
 use crate::place::Place;
-use crate::postgres::Postgres;
+use crate::postgres::{Admin, Postgres};
 use crate::session::Login;
 use keyturn::Result;
 use keyturn::credential::Credential;
@@ -14,8 +14,7 @@ pub(crate) struct Survey {
     pub(crate) case: Case,
     /// The user in use, who has logged in.
     pub(crate) current: String,
-    /// The user that the admin secret names.
-    pub(crate) admin: String,
+    pub(crate) admin: Admin,
     pub(crate) catalog: Catalog,
 }
 
@@ -36,5 +35,5 @@ pub(crate) async fn survey(postgres: &Postgres, current: &Credential, job: &Job)
         None => admin.open(&postgres.connector, job.deadline).await?,
     };
     let catalog = catalog::survey(&session, &query).await?;
-    Ok(Survey { case, current: user.to_owned(), admin: admin.login.user, catalog })
+    Ok(Survey { case, current: user.to_owned(), admin, catalog })
 }

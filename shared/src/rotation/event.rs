@@ -75,7 +75,11 @@ impl RotationEvent {
     }
 }
 
-fn field<'e>(event: &'e Value, name: &str) -> Result<Option<&'e str>> {
+/// A field of an event: a string that is short, and fit for a log. `None` where it is absent or null.
+///
+/// # Errors
+/// `EVENT_INVALID`.
+pub fn field<'e>(event: &'e Value, name: &str) -> Result<Option<&'e str>> {
     let text = match event.get(name) {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::String(text)) => text,
@@ -98,8 +102,8 @@ fn field<'e>(event: &'e Value, name: &str) -> Result<Option<&'e str>> {
 fn invalid(name: &str, problem: &str) -> Error {
     Error::new(
         Code::EventInvalid,
-        format!("The event is not a rotation event: {name} {problem}."),
-        "It must be an object with the strings Step, SecretId and ClientRequestToken, as Secrets Manager sends it; events/ has examples.",
+        format!("The event is not one that this function takes: {name} {problem}."),
+        "A rotation's has the strings Step, SecretId and ClientRequestToken, as Secrets Manager sends them; events/ has examples of every kind.",
     )
 }
 

@@ -9,7 +9,7 @@ mod report;
 mod stage;
 mod target;
 
-pub use event::{RotationEvent, Step};
+pub use event::{RotationEvent, Step, field};
 pub use job::Job;
 pub use report::{Outcome, Report};
 pub use target::{Strategy, Target};
@@ -225,7 +225,7 @@ impl<T: Target> Rotation<T> {
         let current = current?.ok_or_else(|| no_current(&event.secret))?;
         let job = Job::of(description.arn, description.tags, deadline);
         let current = self.target.read(current.text, &format!("the AWSCURRENT value of {}", event.secret), &job)?;
-        Ok(Reading::Pending { job, stage, current: Box::new(current), pending: pending? })
+        Ok(Reading::Pending { job: Box::new(job), stage, current: Box::new(current), pending: pending? })
     }
 
     async fn pending_when_visible(&self, event: &RotationEvent, deadline: Deadline) -> Result<Stored> {
@@ -267,10 +267,7 @@ impl<T: Target> Rotation<T> {
     /// What to do with a pending value that leads nowhere. With one user for both, its password may be the one that works.
     fn clear_pending(&self, event: &RotationEvent, job: &Job) -> String {
         let secret = &event.secret;
-        let drop = format!(
-            "aws secretsmanager update-secret-version-stage --secret-id {secret} --version-stage AWSPENDING --remove-from-version-id {}",
-            event.token
-        );
+        let drop = drop_pending(secret, &event.token);
         match self.target.strategy(job) {
             Ok(Strategy::Alternating) => format!("Drop the pending version, then rotate again: {drop}"),
             _ => format!(
@@ -343,9 +340,17 @@ impl<T: Target> Rotation<T> {
     }
 }
 
+/// The command that ends a rotation whose pending value leads nowhere.
+#[must_use]
+pub fn drop_pending(secret: &str, token: &str) -> String {
+    format!(
+        "aws secretsmanager update-secret-version-stage --secret-id {secret} --version-stage AWSPENDING --remove-from-version-id {token}"
+    )
+}
+
 enum Reading {
     Finished,
-    Pending { job: Job, stage: Stage, current: Box<Credential>, pending: Option<Stored> },
+    Pending { job: Box<Job>, stage: Stage, current: Box<Credential>, pending: Option<Stored> },
 }
 
 fn report(event: &RotationEvent, outcome: Outcome) -> Report {
@@ -356,7 +361,9 @@ fn done(event: &RotationEvent, outcome: Outcome, user: &str, job: &Job) -> Repor
     Report { user: Some(user.to_owned()), overrides: job.overrides(), ..report(event, outcome) }
 }
 
-fn no_current(secret: &str) -> Error {
+/// The secret has no value in use.
+#[must_use]
+pub fn no_current(secret: &str) -> Error {
     Error::new(
         Code::NoCurrentValue,
         format!("{secret} has no value labelled AWSCURRENT."),

@@ -1,0 +1,86 @@
+//! What people ask for by hand, beside the steps of a rotation. Both actions read, and write nothing.
+//!
+//! `check` says what a rotation would do; `explain` says where a rotation stands, and the one command that frees it.
+
+mod check;
+mod explain;
+
+pub use check::Check;
+pub use explain::Explanation;
+
+use crate::Answer;
+use crate::codes::Code;
+use crate::guards::Warning;
+use crate::postgres::Postgres;
+use keyturn::codes::{Code as Core, DeclaredCode as _};
+use keyturn::rotation::{Job, field};
+use keyturn::secrets::Description;
+use keyturn::{Deadline, Error, Result, defect};
+use serde::Serialize;
+use serde_json::Value;
+use tracing::Instrument as _;
+
+/// Something that an operator should know, or that stops a rotation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub code: &'static str,
+    pub message: String,
+    /// What to do about it. Warnings have it in their message.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub remedy: String,
+}
+
+impl From<&Error> for Finding {
+    fn from(error: &Error) -> Self {
+        Self { code: error.code(), message: error.message().to_owned(), remedy: error.remedy().to_owned() }
+    }
+}
+
+impl From<&Warning> for Finding {
+    fn from(warning: &Warning) -> Self {
+        Self { code: warning.code.name(), message: warning.says.clone(), remedy: String::new() }
+    }
+}
+
+/// Answers `{"action": "check" | "explain", "secret": "<name or ARN>"}`. IAM decides who may ask.
+///
+/// # Errors
+/// `EVENT_INVALID`, and what reading the secret's labels can say. What is wrong with the secret itself is the answer.
+pub(crate) async fn handle(postgres: &Postgres, event: &Value, deadline: Deadline) -> Result<Answer> {
+    let answer = Box::pin(defect::caught(answer(postgres, event, deadline))).await;
+    match &answer {
+        Ok(_) => tracing::info!(code = Code::Answered.name(), "Answered; nothing was changed."),
+        Err(error) => tracing::error!(code = error.code(), remedy = error.remedy(), "{}", error.message()),
+    }
+    answer
+}
+
+async fn answer(postgres: &Postgres, event: &Value, deadline: Deadline) -> Result<Answer> {
+    let action = field(event, "action")?.unwrap_or_default();
+    let secret = field(event, "secret")?.ok_or_else(|| event_invalid("\"secret\" is missing"))?;
+    let span = tracing::info_span!("action", action, secret);
+    let asked = async {
+        let description = postgres.secrets.describe(secret, deadline).await?;
+        let job = Job::of(&description.arn, description.tags.clone(), deadline);
+        match action {
+            "check" => Box::pin(check::check(postgres, &description, &job)).await.map(Answer::Check),
+            "explain" => Box::pin(explain::explain(postgres, &description, &job)).await.map(Answer::Explanation),
+            _ => Err(event_invalid("\"action\" is neither check nor explain")),
+        }
+    };
+    Box::pin(asked.instrument(span)).await
+}
+
+fn event_invalid(problem: &str) -> Error {
+    Error::new(
+        Core::EventInvalid,
+        format!("The event is not one that this function takes: {problem}."),
+        "Ask like this: {\"action\": \"check\", \"secret\": \"/prod/platform/orders\"}",
+    )
+}
+
+/// The version that carries a label.
+fn version_with<'d>(description: &'d Description, label: &str) -> Option<&'d str> {
+    let mut versions = description.versions.iter();
+    versions.find(|(_, labels)| labels.iter().any(|other| other == label)).map(|(id, _)| id.as_str())
+}

@@ -1,0 +1,178 @@
+//! `check`: everything that a rotation reads and decides, without what it writes. It works before a rotation is attached.
+
+use super::{Finding, version_with};
+use crate::case::Case;
+use crate::catalog::{self, Catalog, Query};
+use crate::errors;
+use crate::guards::{self, Warning};
+use crate::layout::{Layout, Turn};
+use crate::place::Place;
+use crate::plan;
+use crate::postgres::Postgres;
+use crate::session::{Login, Session};
+use crate::statements;
+use crate::survey;
+use keyturn::Result;
+use keyturn::credential::Credential;
+use keyturn::failure::{Attempt, words};
+use keyturn::rotation::Job;
+use keyturn::secrets::{CURRENT, Description, PENDING};
+use secrecy::SecretString;
+use serde::Serialize;
+use tokio_postgres::types::Type;
+
+/// What a rotation would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    action: &'static str,
+    secret: String,
+    /// Whether a rotation would go through, as far as reading can tell.
+    ready: bool,
+    /// The same in sentences, for people: `jq -r '.says[]'`.
+    says: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    would: Option<Outlook>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Finding>,
+    /// What would stop it first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusal: Option<Finding>,
+}
+
+/// The rotation that would come next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Outlook {
+    layout: &'static str,
+    /// host:port/database
+    server: String,
+    /// The user in use, who has logged in.
+    from: String,
+    to: String,
+    /// What setSecret would change, in words.
+    changes: Vec<String>,
+    /// Sessions of the next user: clients that did not follow the turn before, and would be refused when they connect again.
+    stale_sessions: i64,
+    /// What these clients call themselves.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stale_clients: Vec<String>,
+}
+
+/// Errors: what reading the secret's labels can say.
+pub(super) async fn check(postgres: &Postgres, description: &Description, job: &Job) -> Result<Check> {
+    let mut says = labels(description);
+    let examined = Box::pin(examine(postgres, job)).await;
+    let (would, warnings, refusal) = match examined {
+        Ok((outlook, warnings)) => {
+            says.extend(outlook.sentences());
+            (Some(outlook), warnings.iter().map(Finding::from).collect(), None)
+        }
+        Err(error) => (None, Vec::new(), Some(Finding::from(&error))),
+    };
+    says.extend(warnings.iter().map(|warning: &Finding| format!("Warning {}: {}", warning.code, warning.message)));
+    if let Some(refusal) = &refusal {
+        says.push(format!("A rotation would be refused, {}: {}", refusal.code, refusal.message));
+        says.push(format!("To do: {}", refusal.remedy));
+    }
+    says.push("Nothing was changed.".to_owned());
+    let ready = refusal.is_none();
+    Ok(Check { action: "check", secret: job.secret_arn.clone(), ready, says, would, warnings, refusal })
+}
+
+/// What the labels say of the rotation's schedule.
+fn labels(description: &Description) -> Vec<String> {
+    let mut says = Vec::new();
+    if description.rotation_enabled != Some(true) {
+        says.push("Rotation is not switched on for this secret.".to_owned());
+    }
+    let pending = version_with(description, PENDING);
+    if pending.is_some() && pending != version_with(description, CURRENT) {
+        says.push("A rotation is under way, or stuck: ask {\"action\": \"explain\"}.".to_owned());
+    }
+    says
+}
+
+/// Goes the way of createSecret and setSecret, up to where they would write.
+///
+/// Errors: whatever would stop a rotation.
+pub(super) async fn examine(postgres: &Postgres, job: &Job) -> Result<(Outlook, Vec<Warning>)> {
+    let stored = postgres.secrets.read(&job.secret_arn, CURRENT, None, job.deadline).await?;
+    let stored = stored.ok_or_else(|| keyturn::rotation::no_current(&job.secret_arn))?;
+    let current = Credential::parse(stored.text, "the AWSCURRENT value")?;
+    let survey = Box::pin(survey::survey(postgres, &current, job)).await?;
+    let (turn, _) = plan::turn(&survey)?;
+    let place = Place::of(&current, "The AWSCURRENT value")?;
+    let server = postgres.server(place.clone());
+    if place != server {
+        // testSecret logs in by the other name.
+        postgres.connector.open(&Login::new(&current, place), job.deadline).await?;
+    }
+    let session = survey.admin.open(&postgres.connector, job.deadline).await?.until(job.deadline);
+    let query = Query {
+        names: survey.case.layout.names(current.username()),
+        database: server.database.clone(),
+        admin: Some((survey.admin.login.user.clone(), session.place().database.clone())),
+    };
+    let catalog = catalog::survey(&session, &query).await?;
+    if catalog.server.read_only {
+        return Err(errors::read_only(session.place()).error);
+    }
+    // Once more with what the admin sees, at the server where it would write.
+    let warnings = guards::roles(&survey.case, &turn, &survey.admin.login.user, &catalog)?;
+    let (stale_sessions, stale_clients) = session.reading(stale(&session, &turn.pending)).await?;
+    let outlook = Outlook {
+        layout: layout_name(&survey.case.layout),
+        server: format!("{}/{}", server.address, server.database),
+        from: turn.current.clone(),
+        to: turn.pending.clone(),
+        changes: changes(&survey.case, &turn, &catalog),
+        stale_sessions,
+        stale_clients,
+    };
+    Ok((outlook, warnings))
+}
+
+fn changes(case: &Case, turn: &Turn, catalog: &Catalog) -> Vec<String> {
+    let verifier = SecretString::from("");
+    statements::of(case, turn, catalog, Some(&verifier)).into_iter().map(|statement| statement.says).collect()
+}
+
+/// The sessions of a user, and what their clients call themselves. Everybody may see that.
+async fn stale(session: &Session, user: &str) -> Attempt<(i64, Vec<String>)> {
+    let sql =
+        "SELECT count(*), coalesce(array_agg(DISTINCT application_name) FILTER (WHERE application_name <> ''), '{}')
+        FROM pg_stat_activity WHERE usename = $1";
+    let rows = session.rows(sql, &[(&user, Type::TEXT)], "counting sessions").await?;
+    let clients: Vec<String> = rows[0].get(1);
+    Ok((rows[0].get(0), clients.iter().map(|name| words(name)).collect()))
+}
+
+fn layout_name(layout: &Layout) -> &'static str {
+    match layout {
+        Layout::Owner { .. } => "owner",
+        Layout::Clone { .. } => "clone",
+        Layout::Pair { .. } => "pair",
+    }
+}
+
+impl Outlook {
+    fn sentences(&self) -> Vec<String> {
+        let mut says = vec![
+            format!("{} is in {} layout; {:?} and the admin log in.", self.server, self.layout, self.from),
+            format!(
+                "A rotation would move clients from {:?} to {:?}: {}.",
+                self.from,
+                self.to,
+                self.changes.join("; ")
+            ),
+        ];
+        if self.stale_sessions > 0 {
+            says.push(format!(
+                "{} session(s) of {:?} are open ({}): clients that did not follow the turn before. Their next connection would be refused.",
+                self.stale_sessions,
+                self.to,
+                self.stale_clients.join(", ")
+            ));
+        }
+        says
+    }
+}

@@ -1,0 +1,193 @@
+//! `explain`: where each label sits, since when, what its value logs in to; and what stops the rotation, if something does.
+
+use super::check::examine;
+use super::{Finding, version_with};
+use crate::place::Place;
+use crate::plan;
+use crate::postgres::Postgres;
+use crate::session::Login;
+use keyturn::codes::Code as Core;
+use keyturn::credential::Credential;
+use keyturn::failure::Kind;
+use keyturn::rotation::{Job, drop_pending};
+use keyturn::secrets::{CURRENT, Description, PENDING, PREVIOUS, Stored};
+use keyturn::{Error, Result};
+use serde::Serialize;
+
+/// Where a rotation stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    action: &'static str,
+    secret: String,
+    /// A pending version waits to become current.
+    under_way: bool,
+    /// The same in sentences, for people: `jq -r '.says[]'`.
+    says: Vec<String>,
+    versions: Vec<Version>,
+    /// What stops the rotation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusal: Option<Finding>,
+    /// What to do, or to run, next; nothing where nothing is stuck.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// The version with a label.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Version {
+    label: &'static str,
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    login: Attempted,
+}
+
+/// How a value's login went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Attempted {
+    LogsIn,
+    /// The server refused the password.
+    Refused,
+    /// The version holds no value, one that cannot be read, or one for another server, which gets no password from here.
+    NotTried(String),
+    /// The server could not be asked, or had another objection.
+    Unknown(String),
+}
+
+/// Errors: what reading the secret's labels can say.
+pub(super) async fn explain(postgres: &Postgres, description: &Description, job: &Job) -> Result<Explanation> {
+    let read = async |label| postgres.secrets.read(&job.secret_arn, label, None, job.deadline).await;
+    let (current, pending, previous) =
+        Box::pin(async { tokio::join!(read(CURRENT), read(PENDING), read(PREVIOUS)) }).await;
+    let current = Value::of(current?);
+    let server = current.place().map(|place| postgres.server(place));
+    let mut versions = Vec::new();
+    let pending = Value::of(pending?);
+    let previous = Value::of(previous?);
+    for (label, value) in [(CURRENT, &current), (PENDING, &pending), (PREVIOUS, &previous)] {
+        if let Some(id) = version_with(description, label) {
+            let login = value.tried(postgres, server.as_ref(), job).await;
+            let user = value.credential.as_ref().ok().map(|credential| credential.username().to_owned());
+            versions.push(Version { label, id: id.to_owned(), since: value.since.clone(), user, login });
+        }
+    }
+    let token = version_with(description, PENDING).filter(|token| Some(*token) != version_with(description, CURRENT));
+    let refusal = Box::pin(stopped_by(postgres, &current, &pending, token, job)).await.err();
+    let next = match (&refusal, token) {
+        (Some(refusal), _) => Some(refusal.remedy().to_owned()),
+        (None, Some(_)) => Some(format!("aws secretsmanager rotate-secret --secret-id {}", job.secret_arn)),
+        (None, None) => None,
+    };
+    let mut says: Vec<String> = versions.iter().map(Version::sentence).collect();
+    says.push(match (token, &refusal) {
+        (None, None) => "No rotation is under way, and the next one would go through.".to_owned(),
+        (None, Some(_)) => "No rotation is under way. The next one would be refused:".to_owned(),
+        (Some(_), None) => {
+            "A rotation is under way, and nothing stops it: Secrets Manager takes the pending version up again."
+                .to_owned()
+        }
+        (Some(_), Some(_)) => "A rotation is stuck:".to_owned(),
+    });
+    says.extend(refusal.iter().map(|error| format!("{}: {}", error.code(), error.message())));
+    says.extend(next.iter().map(|next| format!("To do: {next}")));
+    Ok(Explanation {
+        action: "explain",
+        secret: job.secret_arn.clone(),
+        under_way: token.is_some(),
+        says,
+        versions,
+        refusal: refusal.as_ref().map(Finding::from),
+        next,
+    })
+}
+
+/// Errors: what the rotation under way meets next, or the next one would.
+async fn stopped_by(
+    postgres: &Postgres,
+    current: &Value,
+    pending: &Value,
+    token: Option<&str>,
+    job: &Job,
+) -> Result<()> {
+    if let (Some(token), Ok(current)) = (token, &current.credential)
+        && !matches!(&pending.credential, Err(error) if error.is(Core::PendingHasNoValue))
+    {
+        follows(current, pending, token, job)?;
+    }
+    Box::pin(examine(postgres, job)).await.map(drop)
+}
+
+/// Whether the pending value is what may follow the current one.
+fn follows(current: &Credential, pending: &Value, token: &str, job: &Job) -> Result<()> {
+    let remedy = format!("Drop the pending version, then rotate again: {}", drop_pending(&job.secret_arn, token));
+    let pending = pending.credential.as_ref().map_err(|error| error.clone().with_remedy(remedy.clone()))?;
+    let difference = if pending.username() == current.username() {
+        Some("it is for the user in use".to_owned())
+    } else {
+        match plan::mismatch(current, pending, job)? {
+            None => current.edited_since(pending)?,
+            difference => difference,
+        }
+    };
+    let Some(difference) = difference else { return Ok(()) };
+    let says = format!(
+        "The pending value does not follow the current one (the current one may have been edited since): {difference}."
+    );
+    Err(Error::new(Core::PendingMismatch, says, remedy))
+}
+
+/// A value as it is stored.
+struct Value {
+    credential: Result<Credential>,
+    since: Option<String>,
+}
+
+impl Value {
+    fn of(stored: Option<Stored>) -> Self {
+        let Some(stored) = stored else {
+            let empty = Error::new(Core::PendingHasNoValue, "The version holds no value.", "");
+            return Self { credential: Err(empty), since: None };
+        };
+        Self { credential: Credential::parse(stored.text, "the value"), since: stored.created }
+    }
+
+    fn place(&self) -> Option<Place> {
+        Place::of(self.credential.as_ref().ok()?, "the value").ok()
+    }
+
+    /// Tries the value at `server`, where the current one belongs, and nowhere else: whoever writes a value may name servers
+    /// that collect passwords.
+    async fn tried(&self, postgres: &Postgres, server: Option<&Place>, job: &Job) -> Attempted {
+        let credential = match &self.credential {
+            Ok(credential) => credential,
+            Err(error) => return Attempted::NotTried(error.message().to_owned()),
+        };
+        let place = self.place().map(|place| postgres.server(place));
+        let Some(place) = place.filter(|place| server.is_some_and(|server| server.address == place.address)) else {
+            return Attempted::NotTried("It is for another server than the current value.".to_owned());
+        };
+        match postgres.connector.open_once(&Login::new(credential, place), job.deadline).await {
+            Ok(_) => Attempted::LogsIn,
+            Err(failure) if failure.kind == Kind::PasswordRefused => Attempted::Refused,
+            Err(failure) => Attempted::Unknown(failure.error.to_string()),
+        }
+    }
+}
+
+impl Version {
+    fn sentence(&self) -> String {
+        let Self { label, id, since, user, login } = self;
+        let since = since.as_ref().map(|since| format!(", made {since}")).unwrap_or_default();
+        let user = user.as_ref().map(|user| format!(" (user {user:?})")).unwrap_or_default();
+        let login = match login {
+            Attempted::LogsIn => "logs in".to_owned(),
+            Attempted::Refused => "is refused by the server".to_owned(),
+            Attempted::NotTried(why) => format!("was not tried: {}", why.trim_end_matches('.')),
+            Attempted::Unknown(why) => format!("could not be tried: {}", why.trim_end_matches('.')),
+        };
+        format!("{label} is version {id}{since}{user}; it {login}.")
+    }
+}
