@@ -36,6 +36,8 @@ pub struct Stored {
     /// The full ARN of the secret it was read from, whatever name was asked for.
     pub arn: String,
     pub text: SecretString,
+    /// The version that holds it.
+    pub version: Option<String>,
     /// When the version was made, in UTC, as RFC 3339 has it.
     pub created: Option<String>,
 }
@@ -123,7 +125,7 @@ impl Secrets {
             ));
         };
         let created = answer.created_date.and_then(|date| date.fmt(DateTimeFormat::DateTime).ok());
-        Ok(Some(Stored { arn, text: text.into(), created }))
+        Ok(Some(Stored { arn, text: text.into(), version: answer.version_id, created }))
     }
 
     /// Stores the pending value under the rotation's token.

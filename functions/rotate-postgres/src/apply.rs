@@ -2,8 +2,8 @@
 
 use crate::case::Case;
 use crate::place::Place;
-use crate::postgres::{Admin, Postgres};
-use crate::session::{Connector, Login};
+use crate::postgres::Postgres;
+use crate::session::Login;
 use crate::transaction::{self, Wanted};
 use keyturn::credential::Credential;
 use keyturn::failure::{Attempt, Failure, Kind, RETRY_FOR, retry};
@@ -39,23 +39,22 @@ pub(crate) async fn apply(
         case: &case,
         turn: &turn,
         database: &place.database,
-        admin: &admin.login.user,
+        admin: &admin,
+        connector: &postgres.connector,
         password,
         hash: postgres.settings.password_hash,
     };
-    Ok(as_admin(&postgres.connector, &admin, &wanted, job.deadline, still).await?)
+    Ok(as_admin(&wanted, job.deadline, still).await?)
 }
 
 async fn as_admin(
-    connector: &Connector,
-    admin: &Admin,
     wanted: &Wanted<'_>,
     deadline: Deadline,
     still: &impl AsyncFn() -> Result<()>,
 ) -> Attempt<Vec<String>> {
     // A new connection for every try: after a failover the old one may lead to the old writer.
     let attempt = async |connects_end| {
-        let session = admin.open(connector, connects_end).await?.until(deadline);
+        let session = wanted.admin.open(wanted.connector, connects_end).await?.until(deadline);
         transaction::run(&session, wanted, deadline, still).await
     };
     retry(deadline, RETRY_FOR, Failure::is_transient, attempt).await

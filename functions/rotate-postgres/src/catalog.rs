@@ -26,7 +26,7 @@ pub(crate) struct ServerFacts {
     pub(crate) version: i32,
     /// A standby, or read-only by setting.
     pub(crate) read_only: bool,
-    /// `password_encryption` is md5.
+    /// `password_encryption` is md5, and no database's owner has said so.
     pub(crate) encrypts_md5: bool,
     /// `scram_iterations`; 4096 before PostgreSQL 16.
     pub(crate) scram_iterations: u32,
@@ -57,15 +57,18 @@ pub(crate) struct Role {
     pub(crate) comment: Option<String>,
     /// It owns something that can be given to somebody else, in whichever database.
     pub(crate) owns_objects: bool,
-    /// Every role it is a member of, directly or not.
+    /// Every role it is a member of, directly or not. Up to PostgreSQL 14 a role may grant itself to others: that says nothing,
+    /// and is left out here and below.
     pub(crate) member_of: Vec<String>,
-    /// Of these, the ones that it is a member of by grants that an admin made: not the role itself, which may grant itself
-    /// to others up to PostgreSQL 14.
+    /// Of these, the ones that it is a member of by the grants of admins alone.
     pub(crate) vouched_for: Vec<String>,
     /// Of these, the ones whose rights it has, without or with SET ROLE, or can give itself by ADMIN OPTION.
     pub(crate) rights_of: Vec<String>,
-    /// The attributes of power (`SUPERUSER`, `CREATEROLE` ...) of itself and of every role that it can act as, or can give
-    /// itself by ADMIN OPTION.
+    /// Of these, the ones that it can act as, or can give itself by ADMIN OPTION.
+    pub(crate) can_act_as: Vec<String>,
+    /// Of these, the ones that it can give to others.
+    pub(crate) can_grant: Vec<String>,
+    /// The attributes of power (`SUPERUSER`, `CREATEROLE` ...) of itself and of every role that it can act as.
     pub(crate) powers: Vec<String>,
     /// Of the roles asked for: whose rights it has without SET ROLE.
     pub(crate) inherits: Vec<String>,
@@ -115,7 +118,14 @@ impl Role {
         self.acts_as != self.name
     }
 
-    /// The role that it is to act as in all databases, by its own setting.
+    /// The role that a login of it is to act as in all databases, so far as that has an effect there.
+    pub(crate) fn meant_to_act_as(&self) -> &str {
+        let by_itself = self.assumes().filter(|role| has(&self.can_act_as, role));
+        let in_one_database = self.settings.keys().any(|key| key.name == "role" && key.database.is_some());
+        by_itself.unwrap_or(if in_one_database { &self.name } else { &self.acts_as })
+    }
+
+    /// The role that its own setting names for all databases, whether that has an effect or not.
     pub(crate) fn assumes(&self) -> Option<&str> {
         let key = SettingKey { database: None, name: "role".to_owned() };
         self.settings.get(&key).map(|setting| setting.value.as_str()).filter(|role| *role != "none")
@@ -158,6 +168,7 @@ impl Role {
             acts_as: name.to_owned(),
             vouched_for: member_of.clone(),
             rights_of: member_of.clone(),
+            can_act_as: member_of.clone(),
             inherits: member_of.clone(),
             may_set: member_of.clone(),
             member_of,
@@ -215,7 +226,8 @@ pub(crate) struct Query {
 /// $1: the admin, $2: its database.
 const SERVER: &str = "SELECT current_setting('server_version_num')::int4 AS version,
     pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS read_only,
-    current_setting('password_encryption') = 'md5' AS encrypts_md5,
+    current_setting('password_encryption') = 'md5' AND NOT EXISTS (SELECT FROM pg_db_role_setting s, unnest(s.setconfig) c
+        WHERE s.setrole = 0 AND s.setdatabase <> 0 AND c LIKE 'password_encryption=%') AS encrypts_md5,
     coalesce(current_setting('scram_iterations', true), '4096') AS scram_iterations,
     coalesce(current_setting('rds.restrict_password_commands', true), 'off') NOT IN ('off', '0', 'false', '')
         AS restricts_password_commands,
@@ -232,9 +244,10 @@ const ROLES: &str = "WITH RECURSIVE
     edges AS (SELECT m.roleid, m.member, m.admin_option,
             coalesce((to_jsonb(m) ->> 'set_option')::bool, true) AS settable,
             coalesce((to_jsonb(m) ->> 'inherit_option')::bool, member.rolinherit) AS inherited,
-            m.grantor NOT IN (m.roleid, m.member) AND (current_setting('server_version_num')::int4 >= 160000
+            m.grantor <> m.member AND (current_setting('server_version_num')::int4 >= 160000
                 OR coalesce(grantor.rolsuper OR grantor.rolcreaterole, false)) AS by_an_admin
-        FROM pg_auth_members m JOIN pg_roles member ON member.oid = m.member LEFT JOIN pg_roles grantor ON grantor.oid = m.grantor),
+        FROM pg_auth_members m JOIN pg_roles member ON member.oid = m.member LEFT JOIN pg_roles grantor ON grantor.oid = m.grantor
+        WHERE current_setting('server_version_num')::int4 >= 150000 OR m.grantor <> m.roleid),
     reach (login, role, how) AS (
         SELECT oid, oid, 2 FROM asked
         UNION SELECT r.login, e.roleid, step.how FROM reach r JOIN edges e ON e.member = r.role
@@ -259,6 +272,9 @@ SELECT r.rolname::text AS name, r.rolsuper AS superuser, r.rolcreaterole AS crea
     ARRAY (SELECT g.rolname::text FROM vouched v JOIN pg_roles g ON g.oid = v.role
         WHERE v.login = r.oid AND v.role <> r.oid ORDER BY 1) AS vouched_for,
     ARRAY (SELECT name FROM reached WHERE login = r.oid AND role <> r.oid AND how > 0 ORDER BY 1) AS rights_of,
+    ARRAY (SELECT name FROM reached WHERE login = r.oid AND role <> r.oid AND how = 2 ORDER BY 1) AS can_act_as,
+    ARRAY (SELECT DISTINCT g.rolname::text FROM reached JOIN edges e ON e.member = reached.role AND e.admin_option
+        JOIN pg_roles g ON g.oid = e.roleid WHERE reached.login = r.oid ORDER BY 1) AS can_grant,
     ARRAY (SELECT DISTINCT power.name FROM reached JOIN pg_roles g ON g.oid = reached.role
         CROSS JOIN LATERAL (VALUES ('SUPERUSER', g.rolsuper), ('REPLICATION', g.rolreplication),
             ('BYPASSRLS', g.rolbypassrls), ('CREATEROLE', g.rolcreaterole), ('CREATEDB', g.rolcreatedb)) power (name, has)
@@ -272,19 +288,22 @@ FROM asked r";
 /// Whether role r may SET ROLE to role b.
 const MAY_SET: &str = "pg_has_role(r.oid, b.oid, CASE WHEN current_setting('server_version_num')::int4 >= 160000 THEN 'SET' ELSE 'MEMBER' END)";
 
-/// Whom a login of role r acts as in a database: the nearest of the settings of `role` that apply there, if it has an effect.
+/// Whom a login of role r acts as in a database: by the nearest of the settings of `role` there that have an effect.
 fn acts(database: &str) -> String {
     format!(
-        "coalesce((SELECT b.rolname::text FROM (SELECT substr(c, 6) AS name FROM pg_db_role_setting s, unnest(s.setconfig) c
-            WHERE s.setrole IN (r.oid, 0) AND c LIKE 'role=%'
+        "coalesce((SELECT b.rolname::text
+            FROM pg_db_role_setting s, unnest(s.setconfig) c
+                JOIN pg_roles b ON b.rolname = substr(c, 6) OR (substr(c, 6) = 'none' AND b.oid = r.oid)
+            WHERE s.setrole IN (r.oid, 0) AND c LIKE 'role=%' AND {MAY_SET}
                 AND (s.setdatabase = 0 OR s.setdatabase = (SELECT oid FROM pg_database WHERE datname = {database}))
-            ORDER BY s.setrole = 0, s.setdatabase = 0 LIMIT 1) nearest
-        JOIN pg_roles b ON b.rolname = nearest.name AND {MAY_SET}), r.rolname::text)"
+            ORDER BY s.setrole = 0, s.setdatabase = 0 LIMIT 1), r.rolname::text)"
     )
 }
 
-const SETTINGS: &str = "SELECT r.rolname::text, d.datname::text, c, split_part(c, '=', 1) IN
-        (SELECT name FROM pg_settings WHERE context = 'user' AND name = split_part(c, '=', 1)) AS anybody_may_set
+/// `role` and `seed` are not listed in pg_settings.
+const SETTINGS: &str = "SELECT r.rolname::text, d.datname::text, c, split_part(c, '=', 1) IN ('role', 'seed')
+        OR split_part(c, '=', 1) IN (SELECT name FROM pg_settings WHERE context = 'user' AND name = split_part(c, '=', 1))
+        AS anybody_may_set
     FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase,
         unnest(s.setconfig) c
     WHERE r.rolname = ANY ($1::text[])";
@@ -381,6 +400,8 @@ fn role(row: &Row) -> Role {
         member_of: row.get("member_of"),
         vouched_for: row.get("vouched_for"),
         rights_of: row.get("rights_of"),
+        can_act_as: row.get("can_act_as"),
+        can_grant: row.get("can_grant"),
         powers: row.get("powers"),
         inherits: row.get("inherits"),
         may_set: row.get("may_set"),

@@ -9,16 +9,16 @@ use crate::codes::Code;
 use crate::errors::{literal, quoted};
 use crate::layout::{Base, Turn};
 use crate::mark;
-use crate::statements;
+use crate::statements::{self, MembershipOptions};
 use keyturn::address::Address;
 use keyturn::codes::{Code as Core, DeclaredCode as _};
 use keyturn::{Error, Result};
 
-/// How roles are named that give power over the server: PostgreSQL's own and those of RDS.
-const POWERFUL: [&str; 2] = ["pg_", "rds_"];
-
 /// Members of this role log in by IAM token only.
 const IAM: &str = "rds_iam";
+
+/// So many things that a user has too many are named.
+const MOST_NAMED: usize = 8;
 
 /// The first version in which a login cannot grant itself to others.
 const SELF_ADMINISTRATION_ENDED: i32 = 150_000;
@@ -52,15 +52,14 @@ pub(crate) fn roles(case: &Case, turn: &Turn, admin: &str, catalog: &Catalog) ->
     if let Some(pending) = pending {
         unlocked(pending)?;
     }
-    for role in [Some(current), pending].into_iter().flatten() {
+    for role in mark::users(turn, catalog) {
         of_this_secret(case, role)?;
     }
-    let powers = Powers { admins: [admin, &acting.name] };
     let objects = match (&turn.base, base) {
-        (Base::Owner(_), Some(owner)) => owner_layout(case, current, pending, owner, &powers).map(|()| None),
-        (Base::Current, Some(base)) => to_the_clone(case, base, pending, &powers, catalog),
-        (Base::Pending, Some(base)) => to_the_base(case, current, base),
-        _ => pair(current, pending, turn, &powers).map(|()| None),
+        (Base::Owner(_), Some(owner)) => owner_layout(case, current, pending, owner, catalog).map(|()| None),
+        (Base::Current, Some(base)) => to_the_clone(case, base, pending, catalog),
+        (Base::Pending, Some(base)) => to_the_base(case, current, base, catalog),
+        _ => pair(current, pending, turn, catalog).map(|()| None),
     }?;
     for role in [Some(current), pending].into_iter().flatten() {
         within_reach(role, acting, catalog)?;
@@ -85,46 +84,34 @@ pub(crate) fn warn(warnings: &[Warning]) {
 }
 
 /// Two logins that the operator named, and the role that owns what they make.
-fn owner_layout(case: &Case, current: &Role, twin: Option<&Role>, owner: &Role, powers: &Powers<'_>) -> Result<()> {
+fn owner_layout(case: &Case, current: &Role, twin: Option<&Role>, owner: &Role, catalog: &Catalog) -> Result<()> {
     let starts_with_owner = current.name == owner.name;
     if !starts_with_owner {
-        member(current, owner)?;
+        member(current, owner, catalog)?;
         if case.acts_as_base {
             may_act(current, owner)?;
         }
         no_objects_of_its_own(case, current, owner)?;
     }
     let Some(twin) = twin else { return Ok(()) };
-    twin_is_ours(case, twin, owner)?;
+    twin_is_ours(case, twin, owner, catalog)?;
     twin_acts_as(case, twin, owner)?;
     // The user in use is the measure, so that a rotation hands out nothing that its holder does not have.
-    powers.no_more(twin, current)?;
-    no_more_of_the_owner(twin, current, owner)?;
-    no_member_of_more(twin, current, owner)
+    no_more(twin, current, catalog)
 }
 
 /// From the base to its clone.
-fn to_the_clone(
-    case: &Case,
-    base: &Role,
-    twin: Option<&Role>,
-    powers: &Powers<'_>,
-    catalog: &Catalog,
-) -> Result<Option<Warning>> {
+fn to_the_clone(case: &Case, base: &Role, twin: Option<&Role>, catalog: &Catalog) -> Result<Option<Warning>> {
     let Some(twin) = twin else { return Ok(None) };
-    twin_is_ours(case, twin, base)?;
-    powers.no_more(twin, base)?;
-    // Up to 14 every login could grant itself; from then on this would be more than the base itself has.
-    if catalog.server.version >= SELF_ADMINISTRATION_ENDED && twin.may_grant(&base.name) {
-        return Err(too_powerful(twin, base, &format!("ADMIN OPTION on {}", base.name)));
-    }
+    twin_is_ours(case, twin, base, catalog)?;
+    no_more(twin, base, catalog)?;
     Ok((case.acts_as_base && statements::keeps_its_objects(twin)).then(|| lost_objects(twin, base)))
 }
 
 /// From the clone back to its base.
-fn to_the_base(case: &Case, clone: &Role, base: &Role) -> Result<Option<Warning>> {
+fn to_the_base(case: &Case, clone: &Role, base: &Role, catalog: &Catalog) -> Result<Option<Warning>> {
     // Membership was given by someone with power over the base: it says "these two are one application".
-    member(clone, base)?;
+    member(clone, base, catalog)?;
     // Who has the base's password can do all that the base can, so the clone must be able to already.
     may_act(clone, base)?;
     if base.expired {
@@ -134,7 +121,7 @@ fn to_the_base(case: &Case, clone: &Role, base: &Role) -> Result<Option<Warning>
 }
 
 /// Two logins that exist; nothing but a password is changed.
-fn pair(current: &Role, pending: Option<&Role>, turn: &Turn, powers: &Powers<'_>) -> Result<()> {
+fn pair(current: &Role, pending: Option<&Role>, turn: &Turn, catalog: &Catalog) -> Result<()> {
     let Some(pending) = pending else {
         return Err(Error::new(
             Core::UserMissing,
@@ -145,7 +132,7 @@ fn pair(current: &Role, pending: Option<&Role>, turn: &Turn, powers: &Powers<'_>
             ),
         ));
     };
-    powers.no_more(pending, current)?;
+    no_more(pending, current, catalog)?;
     if current.member_of != pending.member_of {
         return Err(Error::new(
             Code::PairRightsDiffer,
@@ -261,7 +248,7 @@ fn of_this_secret(case: &Case, role: &Role) -> Result<()> {
     ))
 }
 
-fn member(login: &Role, base: &Role) -> Result<()> {
+fn member(login: &Role, base: &Role, catalog: &Catalog) -> Result<()> {
     // From PostgreSQL 16 on a membership may give nothing at all (INHERIT FALSE, SET FALSE): that vouches for nothing.
     if login.is_member_of(&base.name) && (login.inherits(&base.name) || login.may_set(&base.name)) {
         return Ok(());
@@ -269,8 +256,18 @@ fn member(login: &Role, base: &Role) -> Result<()> {
     Err(Error::new(
         Code::CurrentNotMember,
         format!("{:?} is not a member of {:?}, so nothing says that the two belong together.", login.name, base.name),
-        format!("If they do: GRANT {} TO {}", quoted(&base.name), quoted(&login.name)),
+        format!("If they do: {}", grant(base, login, catalog)),
     ))
+}
+
+/// The statement by which an admin puts a login into a role. Up to 15 a grant that somebody else made keeps its grantor.
+fn grant(base: &Role, login: &Role, catalog: &Catalog) -> String {
+    let (base, login) = (quoted(&base.name), quoted(&login.name));
+    if catalog.server.version < MEMBERSHIP_OPTIONS {
+        format!("REVOKE {base} FROM {login}; GRANT {base} TO {login}")
+    } else {
+        format!("GRANT {base} TO {login}")
+    }
 }
 
 /// The user in use may do all that its base may. If not, the other user must not be able to either.
@@ -329,15 +326,15 @@ fn reassign(from: &Role, to: &Role) -> String {
 
 /// The catalog has to say that an existing role is this application's second user, by something that the application itself
 /// cannot have written.
-fn twin_is_ours(case: &Case, twin: &Role, base: &Role) -> Result<()> {
+fn twin_is_ours(case: &Case, twin: &Role, base: &Role, catalog: &Catalog) -> Result<()> {
     let marked = twin.comment.as_deref().and_then(mark::secret_in).is_some_and(|secret| secret == case.secret);
     if twin.vouched_for.contains(&base.name) || marked || case.adopts(&twin.name) {
         return Ok(());
     }
-    let (why, remedy) = if twin.is_member_of(&base.name) {
-        ("is a member of it by no admin's grant", "As an admin: ")
+    let why = if twin.is_member_of(&base.name) {
+        "is a member of it, but by no admin's grant"
     } else {
-        ("is not a member of it", "")
+        "is not a member of it by anybody else's grant than its own"
     };
     Err(Error::new(
         Code::TwinIsSomebodyElse,
@@ -346,9 +343,10 @@ fn twin_is_ours(case: &Case, twin: &Role, base: &Role) -> Result<()> {
             twin.name, base.name
         ),
         format!(
-            "If it is this application's: {remedy}GRANT {} TO {}. Otherwise name two other users with the tag keyturn:usernames.",
-            quoted(&base.name),
-            quoted(&twin.name)
+            "If it is this application's, as an admin: {}. Or vouch for it: aws secretsmanager tag-resource --secret-id {} --tags 'Key=keyturn:adopt,Value={}'. Otherwise name two other users with the tag keyturn:usernames.",
+            grant(base, twin, catalog),
+            case.secret,
+            twin.name
         ),
     ))
 }
@@ -373,42 +371,6 @@ fn twin_acts_as(case: &Case, twin: &Role, owner: &Role) -> Result<()> {
     ))
 }
 
-fn no_member_of_more(twin: &Role, current: &Role, owner: &Role) -> Result<()> {
-    let known = |role: &&String| {
-        **role == owner.name || current.name == **role || current.is_member_of(role) || owner.is_member_of(role)
-    };
-    let excess: Vec<&str> = twin.member_of.iter().filter(|role| !known(role)).map(String::as_str).collect();
-    if excess.is_empty() {
-        return Ok(());
-    }
-    Err(Error::new(
-        Code::TwinTooPowerful,
-        format!(
-            "{:?} is a member of {}, which {:?} is not. A rotation must not hand that out.",
-            twin.name,
-            excess.join(", "),
-            current.name
-        ),
-        level(twin, current),
-    ))
-}
-
-/// The options of the membership in the owner are those of the user in use, at most.
-fn no_more_of_the_owner(twin: &Role, current: &Role, owner: &Role) -> Result<()> {
-    let name = &owner.name;
-    let is_owner = current.name == *name;
-    for (option, twin_has, current_has) in [
-        ("INHERIT", twin.inherits(name), current.inherits(name)),
-        ("SET", twin.may_set(name), current.may_set(name)),
-        ("ADMIN", twin.may_grant(name), current.may_grant(name) && !is_owner),
-    ] {
-        if twin_has && !current_has {
-            return Err(too_powerful(twin, current, &format!("{option} OPTION on {name}")));
-        }
-    }
-    Ok(())
-}
-
 /// The rotation leaves this user's VALID UNTIL as it is, and no password of it would be accepted.
 pub(crate) fn expired(role: &Role) -> Error {
     Error::new(
@@ -422,30 +384,39 @@ pub(crate) fn expired(role: &Role) -> Error {
     )
 }
 
-/// What gives power over the server, or over the rotation.
-struct Powers<'a> {
-    admins: [&'a str; 2],
-}
-
-impl Powers<'_> {
-    /// Whoever learns the password of `twin` gets no power that `other` does not have.
-    fn no_more(&self, twin: &Role, other: &Role) -> Result<()> {
-        let attributes = twin.powers.iter().filter(|power| !other.powers.contains(power)).cloned();
-        let powerful = |role: &&String| {
-            POWERFUL.iter().any(|prefix| role.starts_with(prefix)) || self.admins.contains(&role.as_str())
-        };
-        let memberships = twin.rights_of.iter().filter(powerful).filter(|role| !other.rights_of.contains(role));
-        let excess: Vec<String> = attributes.chain(memberships.map(|role| format!("membership in {role}"))).collect();
-        if excess.is_empty() { Ok(()) } else { Err(too_powerful(twin, other, &excess.join(", "))) }
+/// Whoever learns the password of `twin` gets nothing that `other` does not have.
+fn no_more(twin: &Role, other: &Role, catalog: &Catalog) -> Result<()> {
+    let beyond = |held: &[String], known: &[String], what: &str, itself: bool| -> Vec<String> {
+        let is_new = |role: &&String| !known.contains(role) && !(itself && **role == other.name);
+        held.iter().filter(is_new).map(|role| format!("{what}{role}")).collect()
+    };
+    // Up to 14 every login can grant itself.
+    let grants_itself = catalog.server.version < SELF_ADMINISTRATION_ENDED;
+    let mut excess = beyond(&twin.powers, &other.powers, "", false);
+    let rights = beyond(&twin.rights_of, &other.rights_of, "membership in ", true);
+    if rights.is_empty() {
+        excess.extend(beyond(&twin.can_act_as, &other.can_act_as, "SET OPTION on ", true));
+        excess.extend(beyond(&twin.can_grant, &other.can_grant, "ADMIN OPTION on ", grants_itself));
     }
-}
-
-fn too_powerful(twin: &Role, other: &Role, what: &str) -> Error {
-    Error::new(
+    excess.extend(rights);
+    if excess.is_empty() {
+        return Ok(());
+    }
+    if excess.len() > MOST_NAMED {
+        let more = excess.len() - MOST_NAMED;
+        excess.truncate(MOST_NAMED);
+        excess.push(format!("and {more} more"));
+    }
+    Err(Error::new(
         Code::TwinTooPowerful,
-        format!("{:?} has what {:?} has not: {what}. A rotation must not hand that out.", twin.name, other.name),
+        format!(
+            "{:?} has what {:?} has not: {}. A rotation must not hand that out.",
+            twin.name,
+            other.name,
+            excess.join(", ")
+        ),
         level(twin, other),
-    )
+    ))
 }
 
 /// How to make `twin` no stronger than `other`.
@@ -549,9 +520,13 @@ fn missing_admin_options(turn: &Turn, admin: &Role, catalog: &Catalog) -> Vec<St
     if catalog.server.version < MEMBERSHIP_OPTIONS {
         return Vec::new();
     }
-    let twin = catalog.role(&turn.pending);
-    let of_the_twin = |base: &&str| twin.is_some_and(|twin| twin.inherits(base) && twin.may_set(base));
-    let needed = [Some(turn.current.as_str()), turn.base().filter(|base| !of_the_twin(base)), Some(&turn.pending)];
+    let base = turn.base().and_then(|base| catalog.role(base)).zip(catalog.role(&turn.current));
+    let base = base.filter(|(base, current)| {
+        let options = MembershipOptions::of(current, base);
+        base.name != turn.pending && catalog.role(&turn.pending).is_none_or(|twin| !options.are_given_to(twin, base))
+    });
+    let base = base.map(|(base, _)| base.name.as_str());
+    let needed = [Some(turn.current.as_str()), base, Some(&turn.pending)];
     let mut missing: Vec<String> = Vec::new();
     for name in needed.into_iter().flatten() {
         if catalog.role(name).is_some() && !admin.may_grant(name) && !missing.iter().any(|other| other == name) {

@@ -1,21 +1,30 @@
 //! The mark of a secret on its two users: a piece of the role's comment, which only an admin can write. A second secret for
 //! the same users is refused by it; and writing it locks the role until the transaction ends.
 
-use crate::catalog::Role;
+use crate::catalog::{Catalog, Role};
 use crate::errors::{literal, quoted};
+use crate::layout::{Base, Turn};
 
 const BEGIN: &str = "[keyturn ";
 const END: char = ']';
+
+/// The users that are marked, so far as they exist: not an owner that logs in itself until the first turn, which other users
+/// may share.
+pub(crate) fn users<'c>(turn: &Turn, catalog: &'c Catalog) -> Vec<&'c Role> {
+    let owner = if let Base::Owner(owner) = &turn.base { Some(owner) } else { None };
+    let users = [&turn.current, &turn.pending].into_iter().filter(|name| Some(*name) != owner);
+    users.filter_map(|name| catalog.role(name)).collect()
+}
 
 /// The secret that a comment marks its role with.
 pub(crate) fn secret_in(comment: &str) -> Option<&str> {
     parts(comment).map(|(_, secret, _)| secret)
 }
 
-/// The statement that marks a role with a secret, and keeps what else its comment says. Two transactions that run it for one
-/// role wait for each other; a login without power over the role cannot run it.
-pub(crate) fn statement(role: &Role, secret: &str) -> String {
-    format!("COMMENT ON ROLE {} IS {}", quoted(&role.name), literal(&with(role.comment.as_deref(), secret)))
+/// The statement that gives a role this comment. It locks the role until the transaction ends, and fails for a session without
+/// power over the role.
+pub(crate) fn comment(role: &str, comment: Option<&str>) -> String {
+    format!("COMMENT ON ROLE {} IS {}", quoted(role), comment.map_or_else(|| "NULL".to_owned(), literal))
 }
 
 /// A comment with the mark of this secret, and of no other.

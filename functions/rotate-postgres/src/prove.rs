@@ -71,11 +71,11 @@ fn rights(case: &Case, catalog: &Catalog, user: &str, base: Option<&str>) -> Att
     // The server only warns at login when a role setting has no effect, and stays the login role: so, too, when a clone's
     // membership is gone, by which it was known as one.
     if let Some(meant) = login.assumes().filter(|meant| acting == user && *meant != user) {
-        return Err(not_assumed(user, meant, acting));
+        return Err(not_assumed(user, meant, acting, case.layout.base_of(user) == Some(meant)));
     }
     let Some(wanted) = wanted else { return Ok(()) };
     if case.acts_as_base && acting != user {
-        return Err(not_assumed(user, wanted, acting));
+        return Err(not_assumed(user, wanted, acting, true));
     }
     if case.acts_as_base {
         // A clone that AWS's function made, and no setSecret of ours has seen yet, or one that owns objects. It works as it
@@ -89,13 +89,19 @@ fn rights(case: &Case, catalog: &Catalog, user: &str, base: Option<&str>) -> Att
     Ok(())
 }
 
-fn not_assumed(user: &str, wanted: &str, acting: &str) -> Failure {
+/// A login can set any role for itself: only its base or owner is one that it may be put into.
+fn not_assumed(user: &str, wanted: &str, acting: &str, is_base: bool) -> Failure {
+    let remedy = if is_base {
+        format!("GRANT {} TO {}", quoted(wanted), quoted(user))
+    } else {
+        format!("ALTER ROLE {} RESET role", quoted(user))
+    };
     Failure::permanent(
         Code::RoleNotAssumed,
         format!(
             "{user:?} should act as {wanted:?} but acts as {acting:?}: what it makes would belong to the wrong role."
         ),
-        format!("GRANT {} TO {}", quoted(wanted), quoted(user)),
+        remedy,
     )
 }
 

@@ -148,6 +148,10 @@ impl Session {
         &self.place
     }
 
+    pub(crate) fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
     /// Says who this session is. `SESSION_USER` is a keyword, which nothing can stand in for.
     pub(crate) async fn identify(&self) -> Attempt<String> {
         let rows = self.rows("SELECT session_user::pg_catalog.text", &[], "asking who is logged in").await?;

@@ -38,10 +38,7 @@ pub(crate) fn of(case: &Case, turn: &Turn, catalog: &Catalog, verifier: Option<&
         role_to_assume(&mut statements, twin, turn, case, base);
     }
     statements.0.extend(settings(case, turn, catalog).into_iter().map(|change| change.statement));
-    if twin.is_none() {
-        let new = Role { name: turn.pending.clone(), ..Role::default() };
-        statements.need(mark::statement(&new, &case.secret), "marked as this secret's");
-    }
+    marks(&mut statements, turn, case, catalog);
     statements.0
 }
 
@@ -65,6 +62,18 @@ pub(crate) fn gives_replication(admin: &Role, turn: &Turn, catalog: &Catalog) ->
 /// A clone that owns objects goes on acting as itself: as its base it would lose them.
 pub(crate) fn keeps_its_objects(twin: &Role) -> bool {
     twin.owns_objects && !twin.acts_as_another() && twin.assumes().is_none()
+}
+
+/// Both users say in their comment whose they are.
+fn marks(statements: &mut Statements, turn: &Turn, case: &Case, catalog: &Catalog) {
+    let there = mark::users(turn, catalog).into_iter().map(|role| (&role.name, role.comment.as_deref()));
+    let new = catalog.role(&turn.pending).is_none().then_some((&turn.pending, None));
+    for (name, comment) in there.chain(new) {
+        let marked = mark::with(comment, &case.secret);
+        if comment != Some(&marked) {
+            statements.need(mark::comment(name, Some(&marked)), format!("{name:?} marked as this secret's"));
+        }
+    }
 }
 
 #[derive(Default)]
@@ -149,8 +158,7 @@ impl MembershipOptions {
     pub(crate) fn are_given_to(&self, twin: &Role, base: &Role) -> bool {
         let has = |wanted: bool, has: bool| has || !wanted;
         let name = &base.name;
-        twin.is_member_of(name)
-            && has(self.inherit, twin.inherits(name))
+        has(self.inherit, twin.inherits(name))
             && has(self.set, twin.may_set(name))
             && has(self.admin, twin.may_grant(name))
     }
@@ -197,7 +205,7 @@ fn membership(
 fn role_to_assume(statements: &mut Statements, twin: Option<&Role>, turn: &Turn, case: &Case, base: &Role) {
     let login = quoted(&turn.pending);
     let now = twin.and_then(Role::assumes);
-    let wanted = base.assumes().unwrap_or(&base.acts_as);
+    let wanted = base.meant_to_act_as();
     if case.acts_as_base {
         if now != Some(wanted) && !twin.is_some_and(keeps_its_objects) {
             statements
@@ -222,6 +230,8 @@ fn settings(case: &Case, turn: &Turn, catalog: &Catalog) -> Vec<Change> {
     // Whom it acts as in all databases is `role_to_assume`'s.
     let is_role = |key: &SettingKey| key.name == "role" && (key.database.is_none() || !case.acts_as_base);
     let mut wanted = base.settings.clone();
+    // Any login may set any role for itself; only where it has an effect does it say whom the base acts as.
+    wanted.retain(|key, setting| key.name != "role" || base.can_act_as.contains(&setting.value));
     if let (None, Some(current)) = (twin, catalog.role(&turn.current)) {
         // A role for one database that the user in use has for itself would make the next one act as somebody else there.
         let own = current.settings.iter().filter(|(key, _)| key.name != "role");
@@ -317,9 +327,10 @@ mod tests {
         Case::with(Layout::Owner { users: ["a".into(), "b".into()], owner: "app".into() })
     }
 
-    /// The statements for the turn on a server with these roles, besides the admin.
+    /// The statements for the turn on a server with these roles, which are marked already, besides the admin.
     fn sql(case: &Case, turn: &Turn, version: i32, roles: &[Role], verifier: Option<&str>) -> Vec<String> {
-        let catalog = Catalog::of(version, roles.iter().cloned().chain([Role::admin(&[])]));
+        let marked = |role: &Role| Role { comment: Some("[keyturn arn:app]".to_owned()), ..role.clone() };
+        let catalog = Catalog::of(version, roles.iter().map(marked).chain([Role::admin(&[])]));
         let verifier = verifier.map(SecretString::from);
         let statements = of(case, turn, &catalog, verifier.as_ref());
         statements.iter().map(|statement| statement.sql.expose_secret().to_owned()).collect()
@@ -355,7 +366,7 @@ mod tests {
 
     #[test]
     fn a_clone_made_by_hand_is_put_right() {
-        let app = Role::of("app", &[]).acting_as("app_owner");
+        let app = Role { can_act_as: vec!["app_owner".into()], ..Role::of("app", &[]) }.acting_as("app_owner");
         let mut twin = Role::of("app_clone", &[]).with_setting(None, "myapp.tenant", "x");
         twin.inherit = false;
         let wanted = |grant: &'static str, extra: Option<&'static str>| {
@@ -432,6 +443,28 @@ mod tests {
     }
 
     #[test]
+    fn users_that_are_not_marked_yet_are_and_an_owner_is_not() {
+        let roles = [Role::of("app", &[]), Role::of("a", &["app"]), Role::of("b", &["app"])];
+        let catalog = Catalog::of(180_000, roles.into_iter().chain([Role::admin(&[])]));
+        let marks = |case: &Case, turn: &Turn| -> Vec<String> {
+            let statements = of(case, turn, &catalog, None);
+            let sql = statements.iter().map(|statement| statement.sql.expose_secret());
+            sql.filter(|sql| sql.starts_with("COMMENT")).map(|sql| sql.replace(" IS '[keyturn arn:app]'", "")).collect()
+        };
+        assert_eq!(marks(&owner(), &to_b()), ["COMMENT ON ROLE \"a\"", "COMMENT ON ROLE \"b\""]);
+        let first = Turn { current: "app".into(), pending: "a".into(), base: Base::Owner("app".into()) };
+        assert_eq!(marks(&owner(), &first), ["COMMENT ON ROLE \"a\""]);
+    }
+
+    #[test]
+    fn a_role_that_somebody_set_without_effect_is_not_copied() {
+        let app =
+            Role::of("app", &[]).with_setting(None, "role", "postgres").with_setting(Some("shop"), "role", "postgres");
+        let twin = Role::of("app_clone", &["app"]).acting_as("app");
+        assert_eq!(sql(&clone(), &to_the_clone(), 180_000, &[app, twin], None), [""; 0]);
+    }
+
+    #[test]
     fn logins_that_are_to_act_as_themselves_do() {
         let case = Case { acts_as_base: false, ..clone() };
         let of = |twin: Role| sql(&case, &to_the_clone(), 180_000, &[Role::of("app", &[]), twin], None);
@@ -459,7 +492,8 @@ mod tests {
         let app = Role { replicates: true, ..Role::of("app", &[]) };
         let of = |version, admin: Role| {
             let catalog = Catalog::of(version, [app.clone(), Role::of("app_clone", &["app"]).acting_as("app"), admin]);
-            of(&clone(), &to_the_clone(), &catalog, None).len()
+            let statements = of(&clone(), &to_the_clone(), &catalog, None);
+            statements.iter().filter(|statement| statement.sql.expose_secret().ends_with(" REPLICATION")).count()
         };
         let replicating = || Role { replicates: true, ..Role::admin(&[]) };
         assert_eq!((of(160_000, replicating()), of(150_000, replicating())), (1, 0));

@@ -7,7 +7,8 @@ use crate::errors;
 use crate::guards;
 use crate::layout::{Base, Turn};
 use crate::mark;
-use crate::session::Session;
+use crate::postgres::Admin;
+use crate::session::{Connector, Session};
 use crate::settings::PasswordHash;
 use crate::statements::{self, MembershipOptions, Statement};
 use crate::verifier;
@@ -16,14 +17,21 @@ use keyturn::codes::Code as Core;
 use keyturn::failure::{Attempt, Failure};
 use keyturn::{Deadline, Error, Result};
 use secrecy::{ExposeSecret as _, SecretString};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A fixed schema path so that no object of the database can stand in for a catalog, and no wait without an end.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp; \
     SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '10s'; SET LOCAL idle_in_transaction_session_timeout = '30s'";
 
-/// A transaction that meets another one's lock begins anew after this: what it has read may be outdated by then.
+/// A lock that is free is had in this time.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
+/// How long a transaction stands in the queue for its users' locks. PostgreSQL takes them before it asks whether the session
+/// may write the comment: others can be in the queue for a moment, but cannot stay.
+const IN_QUEUE: Duration = Duration::from_secs(3);
+
+/// A transaction that did not get a lock begins anew after this.
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// No fewer than PostgreSQL's default, whatever somebody has set for the admin's database; and no more than clients take:
@@ -37,8 +45,8 @@ pub(crate) struct Wanted<'w> {
     pub(crate) turn: &'w Turn,
     /// The secret's database.
     pub(crate) database: &'w str,
-    /// The admin's login.
-    pub(crate) admin: &'w str,
+    pub(crate) admin: &'w Admin,
+    pub(crate) connector: &'w Connector,
     /// `None` when the pending password works already, so that it must not be set again.
     pub(crate) password: Option<&'w SecretString>,
     pub(crate) hash: PasswordHash,
@@ -53,13 +61,16 @@ pub(crate) async fn run(
     deadline: Deadline,
     still: &impl AsyncFn() -> Result<()>,
 ) -> Attempt<Vec<String>> {
-    let was_marked = begin_and_lock(session, wanted, deadline).await?;
+    let comments = begin_and_lock(session, wanted, deadline).await?;
     // Only what is read under the lock counts.
-    let before = read(session, wanted).await?;
-    guards::warn(&guards::roles(wanted.case, wanted.turn, wanted.admin, &before)?);
+    let mut before = read(session, wanted).await?;
+    for (role, comment) in comments {
+        before.roles.entry(role).and_modify(|role| role.comment = comment);
+    }
+    guards::warn(&guards::roles(wanted.case, wanted.turn, &wanted.admin.login.user, &before)?);
     let verifier = wanted.password.map(|password| hash(password, wanted, &before)).transpose()?;
     let statements = statements::of(wanted.case, wanted.turn, &before, verifier.as_ref());
-    if statements.is_empty() && was_marked {
+    if statements.is_empty() {
         prove(wanted, &before)?;
         session.run("ROLLBACK", "ending the transaction").await?;
         return Ok(Vec::new());
@@ -71,38 +82,71 @@ pub(crate) async fn run(
     Ok(changes)
 }
 
-/// Two rotations of the same two users, whichever way round and whichever secret they are for, do not overlap: marking a
-/// role with its secret locks it, as only an admin can. Gives back whether the marks were there already.
-async fn begin_and_lock(session: &Session, wanted: &Wanted<'_>, deadline: Deadline) -> Attempt<bool> {
+/// Two rotations of the same two users, whichever way round and whichever secret they are for, do not overlap: writing a
+/// role's comment locks the role, and only an admin can do that and stay. Gives back the comments as the lock found them.
+async fn begin_and_lock(session: &Session, wanted: &Wanted<'_>, deadline: Deadline) -> Attempt<Comments> {
+    // At first without a moment's wait: nothing can have changed then since the comments were read.
+    if let Some(comments) = try_lock(session, wanted, AT_ONCE).await? {
+        return Ok(comments);
+    }
     let take = || async {
-        session.run(BEGIN, "starting the transaction").await?;
-        let seen = read(session, wanted).await?;
-        if seen.server.read_only {
-            return Err(errors::read_only(session.place()));
-        }
-        guards::roles(wanted.case, wanted.turn, wanted.admin, &seen)?;
-        // In the order of their names, so that no two transactions wait for each other.
-        let users = BTreeSet::from([&wanted.turn.current, &wanted.turn.pending]);
-        let users: Vec<&Role> = users.into_iter().filter_map(|name| seen.role(name)).collect();
-        let marks: Vec<String> = users.iter().map(|role| mark::statement(role, &wanted.case.secret)).collect();
-        // Not a moment's wait: what another transaction changes meanwhile would not be in the comments written here.
-        let sql = format!("SET LOCAL lock_timeout = '1ms'; {}; SET LOCAL lock_timeout = '5s'", marks.join("; "));
-        match session.run(&sql, "taking the rotation's lock").await {
-            Ok(()) => {}
-            Err(failure) if failure.error.is(Core::DatabaseBusy) => {
-                session.run("ROLLBACK", "ending the transaction").await?;
-                return Err(locked(wanted.turn, session));
-            }
-            Err(failure) => return Err(failure),
-        }
-        let is_marked = |role: &&Role| role.comment.as_deref().and_then(mark::secret_in) == Some(&wanted.case.secret);
-        Ok(users.iter().all(is_marked))
+        // Some time has to be left to say that the lock was not to be had.
+        let found = try_lock(session, wanted, IN_QUEUE.min(deadline.remaining() / 2)).await?;
+        found.ok_or_else(|| locked(wanted.turn, session))
     };
     // A pause takes up to twice as long, and then there are the questions themselves.
     let is_time_left = || deadline.remaining() >= 4 * LOCK_PAUSE;
     take.retry(ConstantBuilder::default().with_delay(LOCK_PAUSE).with_jitter().without_max_times())
         .when(|failure: &Failure| failure.error.is(Code::RotationLocked) && is_time_left())
         .await
+}
+
+/// Comments by role.
+type Comments = BTreeMap<String, Option<String>>;
+
+fn comments(turn: &Turn, catalog: &Catalog) -> Comments {
+    let users = [&turn.current, &turn.pending].into_iter().filter_map(|name| catalog.role(name));
+    users.map(|role| (role.name.clone(), role.comment.clone())).collect()
+}
+
+/// Begins the transaction and takes the locks; `None` when somebody else has one for longer than `patience`.
+async fn try_lock(session: &Session, wanted: &Wanted<'_>, patience: Duration) -> Attempt<Option<Comments>> {
+    session.run(BEGIN, "starting the transaction").await?;
+    let seen = read(session, wanted).await?;
+    if seen.server.read_only {
+        return Err(errors::read_only(session.place()));
+    }
+    guards::roles(wanted.case, wanted.turn, &wanted.admin.login.user, &seen)?;
+    let found = comments(wanted.turn, &seen);
+    // As they are, and in the order of the roles' names: a mark is written once it is known what they say under the lock.
+    let writes: Vec<String> = found.iter().map(|(role, comment)| mark::comment(role, comment.as_deref())).collect();
+    let sql = format!(
+        "SET LOCAL lock_timeout = '{}ms'; {}; SET LOCAL lock_timeout = '5s'",
+        patience.as_millis().max(1),
+        writes.join("; ")
+    );
+    match session.run(&sql, "taking the rotation's lock").await {
+        Ok(()) => {}
+        Err(failure) if failure.error.is(Core::DatabaseBusy) => {
+            session.run("ROLLBACK", "ending the transaction").await?;
+            return Ok(None);
+        }
+        Err(failure) => return Err(failure),
+    }
+    let is_marked = |role: &&Role| role.comment.as_deref().and_then(mark::secret_in) == Some(&wanted.case.secret);
+    if patience == AT_ONCE && mark::users(wanted.turn, &seen).iter().all(is_marked) {
+        return Ok(Some(found));
+    }
+    // Somebody may have written a comment after it was read and before it was locked. What this transaction has written hides
+    // that from itself, so that another session looks.
+    let other = wanted.admin.open(wanted.connector, session.deadline()).await?.until(session.deadline());
+    let committed = comments(wanted.turn, &catalog::survey(&other, &query(wanted, &other)).await?);
+    let lost = committed.iter().filter(|(role, comment)| found.get(*role) != Some(comment));
+    let writes: Vec<String> = lost.map(|(role, comment)| mark::comment(role, comment.as_deref())).collect();
+    if !writes.is_empty() {
+        session.run(&writes.join("; "), "writing the comments again").await?;
+    }
+    Ok(Some(committed))
 }
 
 fn locked(turn: &Turn, session: &Session) -> Failure {
@@ -118,13 +162,16 @@ fn locked(turn: &Turn, session: &Session) -> Failure {
     )
 }
 
-async fn read(session: &Session, wanted: &Wanted<'_>) -> Attempt<Catalog> {
+fn query(wanted: &Wanted<'_>, session: &Session) -> Query {
     let turn = wanted.turn;
     let mut names = vec![turn.current.clone(), turn.pending.clone()];
     names.extend(turn.base().map(str::to_owned));
-    let admin = (wanted.admin.to_owned(), session.place().database.clone());
-    let query = Query { names, database: wanted.database.to_owned(), admin: Some(admin) };
-    let mut catalog = catalog::read(session, &query).await?;
+    let admin = (wanted.admin.login.user.clone(), session.place().database.clone());
+    Query { names, database: wanted.database.to_owned(), admin: Some(admin) }
+}
+
+async fn read(session: &Session, wanted: &Wanted<'_>) -> Attempt<Catalog> {
+    let mut catalog = catalog::read(session, &query(wanted, session)).await?;
     catalog::add_parameter_privileges(session, &mut catalog).await?;
     Ok(catalog)
 }

@@ -207,8 +207,20 @@ impl<T: Target> Rotation<T> {
         }
     }
 
-    /// Labels, current value and pending value, read at the same time.
+    /// Labels, current value and pending value, read at the same time. What lags behind is read again: the current value must
+    /// be that of the version which the labels name, or an edit would be overlooked.
     async fn read(&self, event: &RotationEvent, deadline: Deadline) -> Result<Reading> {
+        let until = deadline.at_most(READ_LAG);
+        let read = || async { self.read_once(event, deadline).await };
+        Box::pin(
+            read.retry(pauses())
+                .when(|error: &Error| error.is(Code::CurrentMoved) && !until.remaining().is_zero())
+                .adjust(|_, pause| pause.map(|pause| pause.min(until.remaining()))),
+        )
+        .await
+    }
+
+    async fn read_once(&self, event: &RotationEvent, deadline: Deadline) -> Result<Reading> {
         let (description, current, pending) = Box::pin(async {
             tokio::join!(
                 self.secrets.describe(&event.secret, deadline),
@@ -219,10 +231,15 @@ impl<T: Target> Rotation<T> {
         .await;
         let description = description?;
         let stage = stage::judge(&description, &event.token)?;
-        if stage == Stage::Finished {
-            return Ok(Reading::Finished);
-        }
+        let Stage::Pending { current: labelled } = &stage else { return Ok(Reading::Finished) };
         let current = current?.ok_or_else(|| no_current(&event.secret))?;
+        if current.version.is_some() && current.version != *labelled {
+            return Err(Error::new(
+                Code::CurrentMoved,
+                format!("AWSCURRENT of {} was moved while it was read.", event.secret),
+                "If that was a person's change, it stands; the next try of this rotation starts from it.",
+            ));
+        }
         let job = Job::of(description.arn, description.tags, deadline);
         let current = self.target.read(current.text, &format!("the AWSCURRENT value of {}", event.secret), &job)?;
         Ok(Reading::Pending { job: Box::new(job), stage, current: Box::new(current), pending: pending? })

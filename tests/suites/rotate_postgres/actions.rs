@@ -32,8 +32,12 @@ async fn an_operator_sees_what_a_rotation_would_do_before_anything_is_attached()
     scene.login("first", "CONNECTION LIMIT 9").await;
     let secret = scene.aws.secrets.create("first", &scene.of_user("first").to_string()).unwrap();
     let check = asked(&scene, "check", "first").await;
-    let changes =
-        ["\"first_clone\" created, password set, connection limit 9", "acts as \"first\"", "marked as this secret's"];
+    let changes = [
+        "\"first_clone\" created, password set, connection limit 9",
+        "acts as \"first\"",
+        "\"first\" marked as this secret's",
+        "\"first_clone\" marked as this secret's",
+    ];
     let server = format!("localhost:{}/postgres", scene.database_port());
     let would = json!({"layout": "clone", "server": server, "from": "first", "to": "first_clone", "changes": changes,
         "stale_sessions": 0});

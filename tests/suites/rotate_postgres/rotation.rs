@@ -352,7 +352,7 @@ async fn the_reports_say_what_was_done() {
     }
     let expected: [Value; 5] = [
         json!({"step": "createSecret", "outcome": "pending_created", "user": "shop_clone"}),
-        json!({"step": "setSecret", "outcome": "password_set", "user": "shop_clone", "changes": ["\"shop_clone\" created, password set", "acts as \"shop\"", "marked as this secret's"]}),
+        json!({"step": "setSecret", "outcome": "password_set", "user": "shop_clone", "changes": ["\"shop_clone\" created, password set", "acts as \"shop\"", "\"shop\" marked as this secret's", "\"shop_clone\" marked as this secret's"]}),
         json!({"step": "testSecret", "outcome": "pending_proven", "user": "shop_clone"}),
         json!({"step": "finishSecret", "outcome": "finished"}),
         json!({"step": "finishSecret", "outcome": "already_current"}),

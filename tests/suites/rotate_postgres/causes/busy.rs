@@ -34,6 +34,7 @@ async fn two_rotations_of_one_application_do_not_overlap() {
     let (step, ()) = tokio::join!(scene.step(&secret, &token, "setSecret"), async {
         let refusals = || scene.postgres.server_log().unwrap().matches("due to lock timeout").count();
         let before = refusals();
+        // The first try does not wait; the next one stands in the queue.
         eventually("the rotation meets the lock", async || refusals() > before).await;
         other.batch_execute("COMMIT").await.unwrap();
     });
@@ -42,6 +43,59 @@ async fn two_rotations_of_one_application_do_not_overlap() {
     let comment: String = scene.ask("SELECT shobj_description('shared'::regrole, 'pg_authid')").await;
     assert_eq!(comment, format!("another rotation [keyturn {secret}]"));
     scene.step(&secret, &token, "testSecret").await.unwrap();
+    scene.ends();
+}
+
+/// Whoever writes the comment first has the users: what the other one read before is outdated.
+#[tokio::test]
+async fn a_mark_that_another_rotation_writes_meanwhile_is_seen() {
+    let scene = Scene::start(16).await;
+    scene.login("twin_a", "").await;
+    scene.login("twin_b", "").await;
+    let secret = scene.pair_secret("pair", "twin_a", ["twin_a", "twin_b"]);
+    let token = scene.pending(&secret, "twin_b").await;
+    let other = scene.postgres.admin_client().await.unwrap();
+    let mark =
+        "BEGIN; COMMENT ON ROLE twin_a IS '[keyturn arn:other]'; COMMENT ON ROLE twin_b IS '[keyturn arn:other]'";
+    other.batch_execute(mark).await.unwrap();
+    let hash = "SELECT rolpassword FROM pg_authid WHERE rolname = 'twin_b'";
+    let before: String = scene.ask(hash).await;
+    let (step, ()) = tokio::join!(scene.step(&secret, &token, "setSecret"), async {
+        eventually("the rotation stands in the queue", async || {
+            scene.ask("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name LIKE 'keyturn%' AND wait_event_type = 'Lock' AND query LIKE '%''3000ms''%')").await
+        })
+        .await;
+        other.batch_execute("COMMIT").await.unwrap();
+    });
+    Refusal("PAIR_OF_ANOTHER_SECRET", &["arn:other"]).is(step, "setSecret");
+    assert_eq!(scene.ask::<String>(hash).await, before);
+    let marks = "SELECT string_agg(shobj_description(oid, 'pg_authid'), ' ') FROM pg_roles WHERE rolname LIKE 'twin__'";
+    assert_eq!(scene.ask::<String>(marks).await, "[keyturn arn:other] [keyturn arn:other]");
+    scene.ends();
+}
+
+/// PostgreSQL takes a comment's lock before it asks whether the session may write it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_asks_for_the_lock_again_and_again_does_not_keep_it() {
+    let scene = Scene::start(16).await;
+    scene.login("target", "").await;
+    scene.stranger("pest", "").await;
+    let secret = scene.secret_of("target");
+    assert_eq!(scene.rotates(&secret).await, "target_clone");
+    let pestering = "DO $$ BEGIN LOOP BEGIN COMMENT ON ROLE target IS 'x'; EXCEPTION WHEN insufficient_privilege THEN NULL; END; END LOOP; END $$";
+    let mut pests = Vec::new();
+    for _ in 0..24 {
+        let pest = scene.postgres.client("pest", &scene.password, "postgres").await.unwrap();
+        pests.push(tokio::spawn(async move { pest.batch_execute(pestering).await }));
+    }
+    let busy = "SELECT count(*) >= 20 FROM pg_stat_activity WHERE usename = 'pest' AND query LIKE 'DO%'";
+    eventually("they are at it", async || scene.ask(busy).await).await;
+    let token = scene.stage(&secret).unwrap();
+    for step in ["createSecret", "setSecret", "testSecret", "finishSecret"] {
+        scene.step(&secret, &token, step).await.unwrap_or_else(|e| panic!("{step}: {e}"));
+    }
+    assert!(pests.iter().all(|pest| !pest.is_finished()), "they have given up");
+    scene.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'pest'").await;
     scene.ends();
 }
 

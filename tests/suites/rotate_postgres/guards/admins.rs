@@ -26,7 +26,9 @@ async fn an_admin_is_judged_by_the_role_it_acts_as(scene: &Scene) {
     scene.sql("CREATE DATABASE desk").await;
     for (n, setting) in [
         "ALTER ROLE clerk0 SET role = 'dba'",
-        "ALTER ROLE clerk1 IN DATABASE desk SET role = 'dba'",
+        "ALTER ROLE clerk1 IN DATABASE desk SET role = 'dba'; ALTER ROLE clerk1 SET role = 'postgres'",
+        // One that has no effect does not hide the next.
+        "ALTER ROLE clerk2 IN DATABASE desk SET role = 'postgres'; ALTER ROLE clerk2 SET role = 'dba'",
         "ALTER DATABASE desk SET role = 'dba'",
     ]
     .into_iter()
