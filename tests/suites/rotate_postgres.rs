@@ -1,6 +1,7 @@
 //! `rotate-postgres`: whole rotations, on every version of PostgreSQL where the version makes a difference.
 
 mod actions;
+mod attacker;
 mod causes;
 mod checks;
 mod clients;

@@ -300,7 +300,7 @@ fn acts(database: &str) -> String {
     )
 }
 
-/// `role` and `seed` are not listed in pg_settings.
+/// `role` and `seed` are not listed in `pg_settings`.
 const SETTINGS: &str = "SELECT r.rolname::text, d.datname::text, c, split_part(c, '=', 1) IN ('role', 'seed')
         OR split_part(c, '=', 1) IN (SELECT name FROM pg_settings WHERE context = 'user' AND name = split_part(c, '=', 1))
         AS anybody_may_set

@@ -387,7 +387,7 @@ pub(crate) fn expired(role: &Role) -> Error {
 /// Whoever learns the password of `twin` gets nothing that `other` does not have.
 fn no_more(twin: &Role, other: &Role, catalog: &Catalog) -> Result<()> {
     let beyond = |held: &[String], known: &[String], what: &str, itself: bool| -> Vec<String> {
-        let is_new = |role: &&String| !known.contains(role) && !(itself && **role == other.name);
+        let is_new = |role: &&String| !(known.contains(role) || itself && **role == other.name);
         held.iter().filter(is_new).map(|role| format!("{what}{role}")).collect()
     };
     // Up to 14 every login can grant itself.
