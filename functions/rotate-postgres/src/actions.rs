@@ -5,29 +5,34 @@
 mod check;
 mod explain;
 
-pub use check::Check;
-pub use explain::Explanation;
-
-use crate::Answer;
 use crate::codes::Code;
 use crate::guards::Warning;
 use crate::postgres::Postgres;
 use keyturn::codes::{Code as Core, DeclaredCode as _};
-use keyturn::rotation::{Job, field};
+use keyturn::rotation::{Job, Report, field};
 use keyturn::secrets::Description;
 use keyturn::{Deadline, Error, Result, defect};
 use serde::Serialize;
 use serde_json::Value;
 use tracing::Instrument as _;
 
+/// What an invocation is answered.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    Step(Report),
+    Check(check::Check),
+    Explanation(explain::Explanation),
+}
+
 /// Something that an operator should know, or that stops a rotation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    pub code: &'static str,
-    pub message: String,
+pub(crate) struct Finding {
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
     /// What to do about it. Warnings have it in their message.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub remedy: String,
+    pub(crate) remedy: String,
 }
 
 impl From<&Error> for Finding {

@@ -1,6 +1,6 @@
 //! Rotates PostgreSQL passwords between two alternating users, so that the one in use is never touched.
 
-pub mod actions;
+mod actions;
 mod apply;
 mod case;
 mod catalog;
@@ -22,28 +22,19 @@ mod tls;
 mod transaction;
 mod verifier;
 
+use actions::Answer;
 use keyturn::credential::Credential;
 use keyturn::lambda::Start;
 use keyturn::password::{PasswordPolicy, Preset};
-use keyturn::rotation::{Job, Report, Rotation, Target};
+use keyturn::rotation::{Job, Rotation, Target};
 use keyturn::{Deadline, Result};
 use postgres::Postgres;
-use serde::Serialize;
 use serde_json::Value;
 use settings::Settings;
 use survey::Survey;
 
 /// The dimension of the metrics, where Lambda does not name the function.
 const NAME: &str = "rotate-postgres";
-
-/// What an invocation is answered.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub enum Answer {
-    Step(Report),
-    Check(actions::Check),
-    Explanation(actions::Explanation),
-}
 
 /// The handler of rotation events, and of what people ask for by hand, with the settings of the environment.
 ///

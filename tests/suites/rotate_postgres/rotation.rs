@@ -243,6 +243,51 @@ async fn every_layout_rotates_on_postgresql_18() {
     every_layout_rotates_on(18).await;
 }
 
+/// What PostgreSQL asks the login for, or the role that it acts as, when the two differ.
+#[tokio::test]
+async fn what_clients_can_notice_of_acting_as_the_owner() {
+    let stack = Stack::start(17).await.unwrap();
+    let app = stack.owner_app("billing").await.unwrap();
+    let session = async || {
+        let current = stack.value(&app.secret, "AWSCURRENT").unwrap();
+        let text = |key: &str| current[key].as_str().unwrap().to_owned();
+        stack.postgres.client(&text("username"), &text("password"), "billing").await.unwrap()
+    };
+    let asks = async |client: &tokio_postgres::Client, sql: &str| -> String {
+        match client.query_one(sql, &[]).await {
+            Ok(row) => row.get(0),
+            Err(error) => error.as_db_error().unwrap().message().to_owned(),
+        }
+    };
+    // Another session of the same user: acting as the owner, and as itself.
+    let (one, other) = (session().await, session().await);
+    let pid: i32 = other.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+    let (text, cancel) = (
+        format!("SELECT query FROM pg_stat_activity WHERE pid = {pid}"),
+        format!("SELECT pg_cancel_backend({pid})::text"),
+    );
+    assert_eq!(asks(&one, &text).await, "<insufficient privilege>");
+    assert_eq!(asks(&one, &cancel).await, "permission denied to cancel query");
+    one.batch_execute("SET ROLE NONE").await.unwrap();
+    assert_eq!(asks(&one, &text).await, "SELECT pg_backend_pid()");
+    assert_eq!(asks(&one, &cancel).await, "true");
+
+    // Row level security on session_user tells the two users apart, and on current_user it does not.
+    let seen = async |column: &str| {
+        let client = session().await;
+        let policy = format!(
+            "CREATE TABLE IF NOT EXISTS by_{column} (who text); ALTER TABLE by_{column} ENABLE ROW LEVEL SECURITY;
+            ALTER TABLE by_{column} FORCE ROW LEVEL SECURITY; DROP POLICY IF EXISTS own ON by_{column};
+            CREATE POLICY own ON by_{column} USING (who = {column}); INSERT INTO by_{column} VALUES ({column})"
+        );
+        client.batch_execute(&policy).await.unwrap();
+        asks(&client, &format!("SELECT count(*)::text FROM by_{column}")).await
+    };
+    assert_eq!((seen("session_user").await, seen("current_user").await), ("1".to_owned(), "1".to_owned()));
+    rotate(&stack, &app).await;
+    assert_eq!((seen("session_user").await, seen("current_user").await), ("1".to_owned(), "2".to_owned()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_read_awscurrent_never_fail_while_it_is_rotated_again_and_again() {
     let stack = Stack::start(17).await.unwrap();
