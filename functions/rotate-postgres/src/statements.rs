@@ -42,10 +42,11 @@ pub(crate) fn of(case: &Case, turn: &Turn, catalog: &Catalog, verifier: Option<&
     statements.0
 }
 
-/// The settings that a superuser would have to make for the turn, as SQL: the admin would be refused.
+/// The settings that a superuser would have to make for the turn, as SQL for an error: the admin would be refused. Values of
+/// parameters that PostgreSQL does not define may be secrets (`pgrst.jwt_secret`), and are left out.
 pub(crate) fn denied_settings(case: &Case, turn: &Turn, catalog: &Catalog) -> Vec<String> {
     let denied = settings(case, turn, catalog).into_iter().filter(|change| !change.admin_may);
-    denied.map(|change| change.statement.sql.expose_secret().to_owned()).collect()
+    denied.map(|change| change.shown).collect()
 }
 
 /// Whether the rotation gives the pending user REPLICATION, which the user in use has.
@@ -219,6 +220,8 @@ fn role_to_assume(statements: &mut Statements, twin: Option<&Role>, turn: &Turn,
 /// A setting to be made or removed.
 struct Change {
     statement: Statement,
+    /// The statement as an error may show it.
+    shown: String,
     admin_may: bool,
 }
 
@@ -241,9 +244,11 @@ fn settings(case: &Case, turn: &Turn, catalog: &Catalog) -> Vec<Change> {
     for (key, setting) in wanted.iter().filter(|(key, _)| !is_role(key)) {
         if twin.and_then(|twin| twin.settings.get(key)).map(|setting| &setting.value) != Some(&setting.value) {
             let value = value_sql(&key.name, &setting.value);
-            let sql = format!("{} SET {} TO {value}", of_role(turn, key), quoted_parts(&key.name));
+            let set = format!("{} SET {} TO ", of_role(turn, key), quoted_parts(&key.name));
+            let (sql, is_own) = (format!("{set}{value}"), key.name.contains('.'));
+            let shown = if is_own { format!("{set}'...'") } else { sql.clone() };
             let statement = Statement { sql: sql.into(), says: format!("setting {}", key.name) };
-            changes.push(Change { statement, admin_may: catalog.admin_may_set(&key.name, setting) });
+            changes.push(Change { statement, shown, admin_may: catalog.admin_may_set(&key.name, setting) });
         }
     }
     // A clone follows its base in every setting; the two logins of an owner may have settings of their own. A role set for
@@ -252,8 +257,9 @@ fn settings(case: &Case, turn: &Turn, catalog: &Catalog) -> Vec<Change> {
     let extra = twin.into_iter().flat_map(|twin| &twin.settings).filter(|(key, _)| ours(key));
     for (key, setting) in extra.filter(|(key, _)| !is_role(key) && !wanted.contains_key(*key)) {
         let sql = format!("{} RESET {}", of_role(turn, key), quoted_parts(&key.name));
+        let shown = sql.clone();
         let statement = Statement { sql: sql.into(), says: format!("setting {} removed", key.name) };
-        changes.push(Change { statement, admin_may: catalog.admin_may_set(&key.name, setting) });
+        changes.push(Change { statement, shown, admin_may: catalog.admin_may_set(&key.name, setting) });
     }
     changes
 }

@@ -353,12 +353,12 @@ async fn a_setting_that_only_a_superuser_may_make_is_asked_for_first(scene: &Sce
     let create = "CREATE ROLE \"audited_clone\" LOGIN IN ROLE \"audited\"; ";
     let sets = [
         "ALTER ROLE \"audited_clone\" SET \"log_statement\" TO 'none'; ",
-        "ALTER ROLE \"audited_clone\" SET \"myapp\".\"tenant\" TO 'x'",
+        "ALTER ROLE \"audited_clone\" SET \"myapp\".\"tenant\" TO '...'",
     ];
     let remedy = [create, sets[0], sets[1]].concat();
     scene.refuses(&secret, "audited_clone", Refusal("SETTING_NOT_COPIED", &["Only a superuser may", &remedy])).await;
-    // What the message says helps.
-    scene.sql(&remedy).await;
+    // What the message says helps. The value of a parameter that is not PostgreSQL's may be a secret, and is not told.
+    scene.sql(&remedy.replace("'...'", "'x'")).await;
     scene.admit(ADMIN, "audited_clone").await;
     let secret = scene.secret("audited-after", &scene.of_user("audited")).unwrap();
     assert_eq!(scene.rotates(&secret).await, "audited_clone");
