@@ -457,11 +457,11 @@ fn settings_can_be_copied(case: &Case, turn: &Turn, admin: &Role, catalog: &Cata
     }
     let mut denied = denied.join("; ");
     if denied.contains("'...'") {
-        denied.push_str(&format!(
-            " -- '...' is the value that {:?} has: SELECT setconfig FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole WHERE rolname = {}",
+        denied = format!(
+            "{denied} -- '...' is the value that {:?} has: SELECT setconfig FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = s.setrole WHERE rolname = {}",
             turn.current,
             literal(&turn.current)
-        ));
+        );
     }
     let says = format!("Only a superuser may make the settings of {:?} like those of its other user", turn.pending);
     if on_rds(admin) {
