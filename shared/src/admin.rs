@@ -2,8 +2,9 @@
 //! names its admin, so that the operator's list has the last word.
 
 use crate::codes::Code;
+use crate::rotation::Job;
 use crate::secrets::{CURRENT, Secrets, Stored};
-use crate::{Deadline, Error, Result};
+use crate::{Error, Result};
 
 /// Reads `ADMIN_SECRET_ARNS`.
 ///
@@ -17,19 +18,18 @@ pub fn secret_arns(value: &str) -> std::result::Result<Vec<String>, String> {
     }
 }
 
-/// Reads the admin secret `named` for the rotation of `rotated` (an ARN), if it may be used. `allowed` is `None` where the
-/// operator leaves the choice to each secret.
+/// Reads the admin secret `named` for a rotation, if it may be used. `allowed` is `None` where the operator leaves the choice to
+/// each secret.
 ///
 /// # Errors
 /// `ADMIN_SECRET_MISSING`, `ADMIN_IS_ROTATED_SECRET`, `ADMIN_NOT_ALLOWED`, and what reading a secret can say.
-pub async fn read(
-    secrets: &Secrets,
-    named: &str,
-    allowed: Option<&[String]>,
-    rotated: &str,
-    deadline: Deadline,
-) -> Result<Stored> {
-    let stored = secrets.read(named, CURRENT, None, deadline).await?.ok_or_else(|| {
+pub async fn read(secrets: &Secrets, named: &str, allowed: Option<&[String]>, job: &Job) -> Result<Stored> {
+    let in_advance = job.admin.clone().filter(|stored| stored.arn == named);
+    let stored = match in_advance {
+        Some(stored) => Some(stored),
+        None => secrets.read(named, CURRENT, None, job.deadline).await?,
+    };
+    let stored = stored.ok_or_else(|| {
         Error::new(
             Code::AdminSecretMissing,
             format!("The admin secret {named} does not exist or has no AWSCURRENT value."),
@@ -37,7 +37,7 @@ pub async fn read(
         )
     })?;
     // By the ARN it was found under: masterarn may be a name, or an ARN without its six random characters.
-    vet(allowed, rotated, &stored.arn)?;
+    vet(allowed, &job.secret_arn, &stored.arn)?;
     Ok(stored)
 }
 

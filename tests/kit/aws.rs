@@ -8,6 +8,7 @@ mod clients;
 mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -23,6 +24,7 @@ use crate::faults::{Fault, Faults, Moment};
 use crate::secrets_manager::{Asker, SecretsManager};
 use crate::server::{Server, cut};
 use crate::ssm::ParameterStore;
+use crate::tcp;
 
 /// What AWS answers instead of doing what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +87,7 @@ struct Front {
     parameters: ParameterStore,
     faults: Faults,
     planned: Mutex<Vec<Planned>>,
+    latency: Mutex<Duration>,
     violations: Mutex<Vec<String>>,
 }
 
@@ -109,6 +112,7 @@ impl Aws {
             parameters: parameters.clone(),
             faults,
             planned: Mutex::default(),
+            latency: Mutex::default(),
             violations: Mutex::default(),
         });
         let for_function = Server::start(Router::new().fallback(function_call).with_state(Arc::clone(&front))).await?;
@@ -136,6 +140,11 @@ impl Aws {
     /// Takes every refusal back that is still to come.
     pub fn allow_all(&self) {
         lock(&self.front.planned).clear();
+    }
+
+    /// Lets each of the function's calls take this much longer, as over a network.
+    pub fn set_latency(&self, latency: Duration) {
+        *lock(&self.front.latency) = latency;
     }
 
     /// Every request so far that no correct client would have sent. Empty at the end of a good test.
@@ -167,6 +176,8 @@ async fn function_call(
         Err(failure) => return front.reply(&Err(failure)),
     };
     let call = front.faults.begin(&front.call_name(&request));
+    let latency = *lock(&front.latency);
+    tcp::pause(latency).await;
     if let Some(fault) = front.faults.at(&call, Moment::Before).await {
         return carry_out(&fault);
     }

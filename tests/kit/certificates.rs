@@ -8,9 +8,12 @@ use chrono::{Datelike, NaiveDate, TimeDelta};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use tempfile::TempDir;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 /// An authority and the certificate it gave the stack's servers, valid for `localhost` and `127.0.0.1`. Clones are
 /// handles to the same ones.
@@ -76,10 +79,22 @@ impl Certificates {
 
     /// What a server of ours takes TLS connections with.
     pub fn acceptor(&self) -> Result<TlsAcceptor> {
+        self.acceptor_for(WebPkiClientVerifier::no_client_auth())
+    }
+
+    /// The same, for clients with a certificate of this authority only.
+    pub(crate) fn demanding_acceptor(&self) -> Result<TlsAcceptor> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.0.ca_pem.as_bytes())?)?;
+        let provider = Arc::new(ring::default_provider());
+        self.acceptor_for(WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build()?)
+    }
+
+    fn acceptor_for(&self, clients: Arc<dyn ClientCertVerifier>) -> Result<TlsAcceptor> {
         let key = PrivatePkcs8KeyDer::from(self.0.key.serialize_der());
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_single_cert(vec![self.0.certificate.clone()], key.into())
             .context("the server certificate does not suit its key")?;
         Ok(TlsAcceptor::from(Arc::new(config)))

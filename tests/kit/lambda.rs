@@ -63,6 +63,7 @@ struct Function {
     log: NamedTempFile,
     cold_starts: Arc<Mutex<Vec<Duration>>>,
     peak_memory: Mutex<Option<u64>>,
+    cpu_times: Mutex<Vec<Duration>>,
 }
 
 /// One function, deployed. Dropped, its processes are killed.
@@ -94,6 +95,7 @@ impl Lambda {
             log: NamedTempFile::new().context("a file for the function's log")?,
             cold_starts: Arc::default(),
             peak_memory: Mutex::default(),
+            cpu_times: Mutex::default(),
         });
         let routes = Router::new()
             .route("/2015-03-31/functions/{name}/invocations", post(invocations))
@@ -143,6 +145,12 @@ impl Lambda {
         *lock(&self.function.peak_memory)
     }
 
+    /// The CPU time that each answered invocation took; one that starts a process pays for the start. Linux only.
+    #[must_use]
+    pub fn cpu_times(&self) -> Vec<Duration> {
+        lock(&self.function.cpu_times).clone()
+    }
+
     /// Takes the idle environments away, so that the next invocation is a cold start.
     pub fn recycle(&self) {
         lock(&self.function.idle).clear();
@@ -169,7 +177,7 @@ impl Function {
             let timeout = *lock(&self.timeout);
             match environment.run(Job { id: id.clone(), payload: payload.clone(), timeout }).await {
                 End::Answered(result) => {
-                    self.note_memory(&environment);
+                    self.note_use(&mut environment);
                     lock(&self.idle).push(environment);
                     return result;
                 }
@@ -187,9 +195,13 @@ impl Function {
         })
     }
 
-    fn note_memory(&self, environment: &Environment) {
+    fn note_use(&self, environment: &mut Environment) {
         let mut peak = lock(&self.peak_memory);
         *peak = (*peak).max(environment.peak_memory());
+        if let Some(cpu) = environment.cpu_time() {
+            lock(&self.cpu_times).push(cpu.saturating_sub(environment.cpu_noted));
+            environment.cpu_noted = cpu;
+        }
     }
 }
 

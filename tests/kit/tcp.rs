@@ -1,6 +1,7 @@
 //! A loopback TCP listener that lives exactly as long as its handle, for proxies and fake servers.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio::net::{TcpListener, TcpStream};
@@ -67,6 +68,14 @@ pub(crate) async fn dial(port: u16) -> std::io::Result<TcpStream> {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// Waits this long. The runtime's own timer goes by whole milliseconds, which is as long as a whole round trip to a database.
+pub(crate) async fn pause(length: Duration) {
+    if !length.is_zero() {
+        let slept = tokio::task::spawn_blocking(move || std::thread::sleep(length)).await;
+        slept.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    }
 }
 
 /// If a fault strikes the call at this moment: what the client is still sent before its connection is cut.

@@ -11,9 +11,9 @@ use anyhow::{Context as _, Result, ensure};
 use keyturn_tests::lambda::Lambda;
 use keyturn_tests::rotator::Rotator;
 use keyturn_tests::stacks::oncall::Oncall;
-use keyturn_tests::stacks::postgres::Stack;
+use keyturn_tests::stacks::postgres::{Builder, Latency, Stack};
 use serde_json::json;
-use steps::Table;
+use steps::{Column, Rotations};
 
 pub(crate) use ticks::oncall_now;
 
@@ -30,39 +30,105 @@ const COLD_STARTS: usize = 20;
 /// Measures, and prints the tables.
 pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let screen = Screen::stdout();
-    let (rotate, sync) = (arguments.function("rotate-postgres")?, arguments.function("oncall-sync")?);
-    let rotate_mongo = arguments.function("rotate-mongo")?;
-    eprintln!("measuring the functions in {}", rotate.parent().unwrap_or(&rotate).display());
-    let stack = Stack::builder(arguments.postgres).bootstrap(rotate.clone()).start().await?;
-    let secret = stack.app("shop").await?.secret;
-    let durations = steps::warm_rotations(&stack, &secret).await?;
-    let peak = stack.lambda.peak_memory();
-    let starts = cold_starts(&stack, &secret, COLD_STARTS).await?;
-    drop(stack);
-    let rotating = Measured { name: "rotate-postgres", starts, peak, bootstrap: rotate.clone() };
-    let mongo = mongo::measure(rotate_mongo).await?;
+    let wanted = |name| arguments.only.as_deref().is_none_or(|only| only == name);
+    let somewhere = arguments.function("rotate-postgres")?;
+    eprintln!("measuring the functions in {}", somewhere.parent().unwrap_or(&somewhere).display());
+    let postgres = if wanted("rotate-postgres") { Some(Postgres::measure(arguments).await?) } else { None };
+    let mongo =
+        if wanted("rotate-mongo") { Some(mongo::measure(arguments.function("rotate-mongo")?).await?) } else { None };
+    let oncall =
+        if wanted("oncall-sync") { Some(one_binding(arguments.function("oncall-sync")?).await?) } else { None };
 
-    print_budgets(screen, &[&rotating, &mongo.measured, &one_binding(sync.clone()).await?])?;
-    screen.title("A rotation, warm: rotate-postgres");
-    POSTGRES.print(&durations, &postgres_calls(arguments.postgres, rotate).await?);
-    mongo::print(screen, &mongo).await?;
-    ticks::print(screen, sync).await
+    let measured = [postgres.as_ref().map(|it| &it.measured), mongo.as_ref().map(|it| &it.measured), oncall.as_ref()];
+    print_budgets(screen, &measured.into_iter().flatten().collect::<Vec<_>>())?;
+    if let Some(postgres) = postgres {
+        postgres.print(screen, arguments).await?;
+    }
+    if let Some(mongo) = mongo {
+        mongo::print(screen, &mongo).await?;
+    }
+    if let Some(oncall) = oncall {
+        ticks::print(screen, oncall.bootstrap).await?;
+    }
+    Ok(())
 }
 
-const POSTGRES: Table = Table {
-    heads: &["API calls", "connections", "statements"],
-    column: |call| match call.split(' ').next() {
+/// The function's start, memory and size, and what rotations cost.
+struct Postgres {
+    measured: Measured,
+    rotations: Rotations,
+}
+
+impl Postgres {
+    async fn measure(arguments: &Arguments) -> Result<Self> {
+        let bootstrap = arguments.function("rotate-postgres")?;
+        let stack = stack(arguments, bootstrap.clone()).await?;
+        let secret = stack.app("shop").await?.secret;
+        let rotations = Rotations::measure(&stack, &secret).await?;
+        let peak = stack.lambda.peak_memory();
+        let starts = cold_starts(&stack, &secret, COLD_STARTS).await?;
+        Ok(Self { measured: Measured { name: "rotate-postgres", starts, peak, bootstrap }, rotations })
+    }
+
+    async fn print(self, screen: Screen, arguments: &Arguments) -> Result<()> {
+        let bootstrap = self.measured.bootstrap;
+        screen.title(&format!("A rotation: rotate-postgres{}", distance(arguments.latency)));
+        let mut columns = postgres_waits(arguments.postgres, bootstrap.clone()).await?;
+        columns.extend(postgres_calls(arguments.postgres, bootstrap).await?);
+        steps::print(screen, &self.rotations, &columns);
+        screen
+            .note("  warm: the function has run before; cold: createSecret starts it; CPU: its own, on one processor");
+        screen.note(
+            "  waits: answers that a step waits for, one after the other; what is asked at the same time is one wait",
+        );
+        Ok(())
+    }
+}
+
+fn builder(major: u32, bootstrap: PathBuf) -> Builder {
+    Stack::builder(major).bootstrap(bootstrap).as_deployed()
+}
+
+/// The stack whose rotations are timed: with nothing in between, or with the network that was asked for.
+async fn stack(arguments: &Arguments, bootstrap: PathBuf) -> Result<Stack> {
+    let builder = builder(arguments.postgres, bootstrap);
+    if arguments.latency == Latency::default() {
+        return builder.start().await;
+    }
+    let stack = builder.through_relay().start().await?;
+    stack.set_latency(arguments.latency);
+    Ok(stack)
+}
+
+fn distance(latency: Latency) -> String {
+    let Latency { aws, database } = latency;
+    if latency == Latency::default() {
+        return ", with nothing far away".to_owned();
+    }
+    format!(", {} to AWS and {} to the database", milliseconds(aws), milliseconds(database))
+}
+
+/// The waits of a warm rotation, on a stack of its own whose parts are put far away in turn.
+async fn postgres_waits(major: u32, bootstrap: PathBuf) -> Result<Vec<Column>> {
+    let stack = builder(major, bootstrap).through_relay().start().await?;
+    let secret = stack.app("shop").await?.secret;
+    let near = Latency::default();
+    let aws = steps::waits(&stack, &secret, |aws| stack.set_latency(Latency { aws, ..near })).await?;
+    let database = steps::waits(&stack, &secret, |database| stack.set_latency(Latency { database, ..near })).await?;
+    Ok(vec![Column { head: "AWS waits", counts: aws }, Column { head: "DB waits", counts: database }])
+}
+
+/// The calls of a rotation as the proxy and the emulators see them, on a stack of its own: a proxy costs time.
+async fn postgres_calls(major: u32, bootstrap: PathBuf) -> Result<Vec<Column>> {
+    let stack = builder(major, bootstrap).through_proxy().start().await?;
+    let app = stack.app("shop").await?;
+    let recorded = steps::recorded_rotation(&stack, &app.secret).await?;
+    let kind = |call: &str| match call.split(' ').next() {
         Some("connect") => 1,
         Some("sql") => 2,
         _ => 0,
-    },
-};
-
-/// The calls of a rotation as the proxy and the emulators see them, on a stack of its own: a proxy costs time.
-async fn postgres_calls(major: u32, bootstrap: PathBuf) -> Result<Vec<String>> {
-    let stack = Stack::builder(major).bootstrap(bootstrap).through_proxy().start().await?;
-    let app = stack.app("shop").await?;
-    steps::recorded_rotation(&stack, &app.secret).await
+    };
+    Ok(steps::counted(["AWS calls", "logins", "statements"], kind, &recorded))
 }
 
 /// oncall-sync with one binding, over ticks that grant somebody and ticks that change nothing.
@@ -137,6 +203,11 @@ pub(crate) fn print_budgets(screen: Screen, functions: &[&Measured]) -> Result<(
         "  cold start: the median of {times}; memory: over whole rotations, and over ticks that grant somebody"
     ));
     Ok(())
+}
+
+pub(super) fn middle_of(mut durations: Vec<Duration>) -> Duration {
+    durations.sort();
+    median(&durations)
 }
 
 /// The one in the middle of sorted durations.

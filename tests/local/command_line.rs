@@ -1,14 +1,19 @@
 //! What the program is asked to do.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use keyturn_tests::rotator::built;
+use keyturn_tests::stacks::postgres::Latency;
 
 pub(crate) const USAGE: &str = "usage: keyturn-local demo|local|cloud|rotate|bench [options]
   --functions FOLDER where the binaries of the functions are (default: beside this program)
   --postgres MAJOR   PostgreSQL's major version (default: 18)
   --features LIST    cargo features for the command that `local` prints for rotate-postgres
+  --only FUNCTION    the one function that `bench` measures (default: all)
+  --aws-ms N         `bench` lets each call of AWS take this many milliseconds longer
+  --database-ms N    `bench` lets each round trip of rotate-postgres to its database take this many milliseconds
   --secret NAME      what `rotate` rotates: shop, at PostgreSQL (default), or reports, at Atlas";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +40,10 @@ pub(crate) struct Arguments {
     pub features: Option<String>,
     /// The secret to rotate, unless it is the usual one.
     pub secret: Option<String>,
+    /// The one function to measure, unless it is all.
+    pub only: Option<String>,
+    /// How far away `bench` puts AWS and the database.
+    pub latency: Latency,
 }
 
 impl Arguments {
@@ -50,7 +59,15 @@ impl Arguments {
             Some(other) => bail!("unknown command {other}\n{USAGE}"),
             None => bail!("what shall be done?\n{USAGE}"),
         };
-        let mut arguments = Self { command, functions: None, postgres: 18, features: None, secret: None };
+        let mut arguments = Self {
+            command,
+            functions: None,
+            postgres: 18,
+            features: None,
+            secret: None,
+            only: None,
+            latency: Latency::default(),
+        };
         while let Some(option) = words.next() {
             let value = words.next().with_context(|| format!("{option} has no value\n{USAGE}"))?;
             match option.as_str() {
@@ -59,6 +76,9 @@ impl Arguments {
                     arguments.postgres = value.parse().with_context(|| format!("{value} is no major version"))?;
                 }
                 "--features" => arguments.features = Some(value),
+                "--only" => arguments.only = Some(value),
+                "--aws-ms" => arguments.latency.aws = milliseconds(&value)?,
+                "--database-ms" => arguments.latency.database = milliseconds(&value)?,
                 "--secret" => arguments.secret = Some(value),
                 _ => bail!("unknown option {option}\n{USAGE}"),
             }
@@ -70,6 +90,10 @@ impl Arguments {
     pub(crate) fn function(&self, name: &str) -> Result<PathBuf> {
         self.functions.as_ref().map_or_else(|| built(name), |folder| Ok(folder.join(name)))
     }
+}
+
+fn milliseconds(value: &str) -> Result<Duration> {
+    Ok(Duration::from_millis(value.parse().with_context(|| format!("{value} is no number of milliseconds"))?))
 }
 
 #[cfg(test)]
@@ -96,6 +120,7 @@ mod tests {
             ("demo --slowly 1", "unknown option --slowly"),
             ("demo --postgres", "--postgres has no value"),
             ("demo --postgres new", "new is no major version"),
+            ("bench --aws-ms soon", "soon is no number of milliseconds"),
         ] {
             assert!(read(line).unwrap_err().to_string().contains(problem), "{line}");
         }

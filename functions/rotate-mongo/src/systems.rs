@@ -146,7 +146,7 @@ impl Mongo {
                 ));
             }
         };
-        Ok(Some(admin::read(&self.secrets, named, Some(allowed), &job.secret_arn, job.deadline).await?))
+        Ok(Some(admin::read(&self.secrets, named, Some(allowed), job).await?))
     }
 
     async fn as_admin(&self, case: &Case, at: &AtServer, secret: &Stored, job: &Job) -> Result<Server> {

@@ -1,4 +1,4 @@
-//! What people ask for by hand, beside the steps of a rotation. Both actions read, and write nothing.
+//! The actions that an operator invokes directly, beside the steps of a rotation. They read, and write nothing.
 //!
 //! `check` says what a rotation would do; `explain` says where a rotation stands, and the one command that frees it.
 
@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tracing::Instrument as _;
 
-/// What an invocation is answered.
+/// The answer to an invocation.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
@@ -30,7 +30,7 @@ pub enum Answer {
 pub(crate) struct Finding {
     pub(crate) code: &'static str,
     pub(crate) message: String,
-    /// What to do about it. Warnings have it in their message.
+    /// The command or change that mends it; empty for a warning, whose message includes it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(crate) remedy: String,
 }

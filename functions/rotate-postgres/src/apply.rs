@@ -22,7 +22,7 @@ pub(crate) async fn apply(
     let case = Case::of(current, job)?;
     let turn = case.layout.turn(current.username(), pending.username())?;
     let (current_login, pending_login) = (Login::new(current, place.clone()), Login::new(pending, place.clone()));
-    let (admin, _, tried) =
+    let (admin, proven, tried) =
         tokio::try_join!(postgres.admin(current, &place, job), postgres.prove_current(&current_login, job), async {
             Ok(postgres.connector.open(&pending_login, job.deadline).await)
         },)?;
@@ -43,6 +43,7 @@ pub(crate) async fn apply(
         connector: &postgres.connector,
         password,
         hash: postgres.settings.password_hash,
+        current_by_md5: proven.is_none_or(|session| session.by_md5),
     };
     Ok(as_admin(&wanted, job.deadline, still).await?)
 }

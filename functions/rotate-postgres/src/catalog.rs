@@ -13,6 +13,9 @@ pub(crate) const MEMBERSHIP_OPTIONS: i32 = 160_000;
 /// The first version in which the right to set one parameter can be given away.
 const PARAMETER_PRIVILEGES: i32 = 150_000;
 
+/// The minor releases of November 14, 2024 ignore settings of `role` (release notes of 17.2, 16.6, 15.10, 14.15 and 13.18).
+const IGNORE_ROLE_SETTINGS: [i32; 5] = [170_001, 160_005, 150_009, 140_014, 130_017];
+
 /// What the catalogs said at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Catalog {
@@ -134,6 +137,13 @@ impl Role {
 
 fn has(names: &[String], name: &str) -> bool {
     names.iter().any(|other| other == name)
+}
+
+impl ServerFacts {
+    /// Whether a login acts as the role that its settings name.
+    pub(crate) fn heeds_role_settings(&self) -> bool {
+        !IGNORE_ROLE_SETTINGS.contains(&self.version)
+    }
 }
 
 impl Catalog {
@@ -295,6 +305,7 @@ fn acts(database: &str) -> String {
             FROM pg_db_role_setting s, unnest(s.setconfig) c
                 JOIN pg_roles b ON b.rolname = substr(c, 6) OR (substr(c, 6) = 'none' AND b.oid = r.oid)
             WHERE s.setrole IN (r.oid, 0) AND c LIKE 'role=%' AND {MAY_SET}
+                AND current_setting('server_version_num')::int4 <> ALL (ARRAY {IGNORE_ROLE_SETTINGS:?})
                 AND (s.setdatabase = 0 OR s.setdatabase = (SELECT oid FROM pg_database WHERE datname = {database}))
             ORDER BY s.setrole = 0, s.setdatabase = 0 LIMIT 1), r.rolname::text)"
     )

@@ -65,6 +65,11 @@ pub enum Code {
     /// clone that AWS's function made; its next rotation mends that.
     #[strum(message = "GRANT base TO user; the message has the statement.")]
     RoleNotAssumed,
+    /// The server is of one of the minor releases that ignore `ALTER ROLE ... SET role` (17.1, 16.5, 15.9, 14.14, 13.17).
+    #[strum(
+        message = "Upgrade it by a minor release, or let the users act as themselves: the tag keyturn:acts-as = self."
+    )]
+    RoleSettingsIgnored,
     /// The base has a setting that only a superuser may give to its twin: clients would meet another setting after every
     /// second rotation.
     #[strum(message = "As a superuser: ALTER ROLE twin SET ...; the message has the statement.")]
@@ -109,11 +114,17 @@ pub enum Code {
     /// No line of `pg_hba.conf` lets the user into the database over TLS from where the function is.
     #[strum(message = "Add one: hostssl all all <the function's network> scram-sha-256.")]
     HbaRefused,
+    /// The server, or what stands before it, demands a client certificate.
+    #[strum(message = "Add a line to pg_hba.conf without clientcert for the function; let no proxy demand one.")]
+    ClientCertificateDemanded,
+    /// The password is valid, but something in the server refuses the session: a login trigger, for one.
+    #[strum(message = "SELECT evtname, evtfoid::regproc FROM pg_event_trigger WHERE evtevent = 'login'.")]
+    SessionRefused,
     /// One of the secret's `testQueries` failed as the new user.
     #[strum(message = "Run it as that user to see why, and grant what is missing or correct the query.")]
     TestQueryFailed,
 
-    // What people ask for by hand
+    // Actions
     /// `check` or `explain` was answered; nothing was changed.
     Answered,
 

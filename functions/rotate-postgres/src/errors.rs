@@ -18,6 +18,8 @@ pub(crate) enum Phase {
     TlsRequest,
     TlsHandshake,
     Login,
+    /// The password was accepted; the session is being set up.
+    Start,
 }
 
 impl Phase {
@@ -28,6 +30,7 @@ impl Phase {
             Self::TlsRequest => "request for TLS",
             Self::TlsHandshake => "TLS handshake",
             Self::Login => "login",
+            Self::Start => "start of the session",
         }
     }
 }
@@ -78,7 +81,7 @@ pub(crate) fn somebody_else(user: &str, actual: &str, place: &Place) -> Failure 
 /// A connection failed after TCP stood.
 pub(crate) fn login(error: &tokio_postgres::Error, user: &str, place: &Place, phase: Phase) -> Failure {
     if let Some(refused) = error.as_db_error() {
-        return login_refused(refused, user, place);
+        return login_refused(refused, user, place, phase);
     }
     if let Some(refusal) = refusal_in(error) {
         return not_let_in(
@@ -100,6 +103,10 @@ pub(crate) fn login(error: &tokio_postgres::Error, user: &str, place: &Place, ph
         );
     }
     let why = root_cause(error);
+    // OpenSSL's own words for alert 116 of TLS 1.3, which comes after the handshake.
+    if why.contains("alert certificate required") {
+        return certificate_demanded(place, &why);
+    }
     match phase {
         // The server closed or said no before any TLS: tokio-postgres has no other error here.
         Phase::TlsRequest if !is_io(error) => Failure::permanent(
@@ -134,7 +141,15 @@ fn not_let_in(code: impl DeclaredCode, message: String, remedy: impl Into<String
     Failure::new(Kind::LoginRefused, code, message, remedy)
 }
 
-fn login_refused(refused: &DbError, user: &str, place: &Place) -> Failure {
+fn certificate_demanded(place: &Place, why: &str) -> Failure {
+    not_let_in(
+        Code::ClientCertificateDemanded,
+        format!("{} demands a client certificate, which this function does not have: {why}.", place.address),
+        "Add a line to pg_hba.conf, before the one that demands it, without clientcert: hostssl all <the secret's users and its admin> <the function's network> scram-sha-256. A pooler or proxy in between must not demand one either.",
+    )
+}
+
+fn login_refused(refused: &DbError, user: &str, place: &Place, phase: Phase) -> Failure {
     let routine = refused.routine().unwrap_or_default();
     let valid = |what: &str| format!("The password of {user:?} at {} is valid, but {what}.", place.address);
     let database = &place.database;
@@ -174,6 +189,10 @@ fn login_refused(refused: &DbError, user: &str, place: &Place) -> Failure {
                 quoted(user)
             ),
         ),
+        // The routine is the same as for a missing line; only the words differ, where the server speaks English.
+        &SqlState::INVALID_AUTHORIZATION_SPECIFICATION if refused.message().contains("client certificate") => {
+            certificate_demanded(place, refused.message())
+        }
         &SqlState::INVALID_AUTHORIZATION_SPECIFICATION => not_let_in(
             Code::HbaRefused,
             format!(
@@ -181,7 +200,7 @@ fn login_refused(refused: &DbError, user: &str, place: &Place) -> Failure {
                 place.address,
                 refused.message()
             ),
-            "Add one: hostssl all all <the function's network> scram-sha-256",
+            "Add one, without clientcert: hostssl all all <the function's network> scram-sha-256",
         ),
         &SqlState::INVALID_CATALOG_NAME => accepted(
             Code::DatabaseNotFound,
@@ -197,6 +216,11 @@ fn login_refused(refused: &DbError, user: &str, place: &Place) -> Failure {
             Core::DatabaseUnavailable,
             format!("{} takes no connections now: {} (SQLSTATE {}).", place.address, refused.message(), code.code()),
             "Try again when it is up.",
+        ),
+        code if phase == Phase::Start => accepted(
+            Code::SessionRefused,
+            valid(&format!("the session did not start: {} (SQLSTATE {})", refused.message(), code.code())),
+            "From PostgreSQL 17 on, a trigger may refuse logins: SELECT evtname, evtfoid::regproc FROM pg_event_trigger WHERE evtevent = 'login'. Else look at the modules in session_preload_libraries; the server's log says more.",
         ),
         code => not_let_in(
             Core::LoginFailed,

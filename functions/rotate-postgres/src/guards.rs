@@ -44,6 +44,9 @@ pub(crate) fn roles(case: &Case, turn: &Turn, admin: &str, catalog: &Catalog) ->
     let acting = acting_admin(admin, catalog)?;
     names(turn, [admin, &acting.name])?;
     let base = base_role(turn, catalog)?;
+    if base.is_some() && case.acts_as_base {
+        role_settings_have_an_effect(case, catalog)?;
+    }
     let current = existing(&turn.current, catalog)?;
     let pending = catalog.role(&turn.pending);
     for role in [base, Some(current), pending].into_iter().flatten() {
@@ -81,6 +84,24 @@ pub(crate) fn warn(warnings: &[Warning]) {
     for warning in warnings {
         tracing::warn!(code = warning.code.name(), "{}", warning.says);
     }
+}
+
+fn role_settings_have_an_effect(case: &Case, catalog: &Catalog) -> Result<()> {
+    if catalog.server.heeds_role_settings() {
+        return Ok(());
+    }
+    let (major, minor) = (catalog.server.version / 10_000, catalog.server.version % 10_000);
+    Err(Error::new(
+        Code::RoleSettingsIgnored,
+        format!(
+            "PostgreSQL {major}.{minor} ignores ALTER ROLE ... SET role: the second user would act as itself, and own what it makes."
+        ),
+        format!(
+            "Upgrade the server to {major}.{} or later. Or let the users act as themselves: aws secretsmanager tag-resource --secret-id {} --tags Key=keyturn:acts-as,Value=self",
+            minor + 1,
+            case.secret
+        ),
+    ))
 }
 
 /// Two logins that the operator named, and the role that owns what they make.

@@ -6,6 +6,9 @@
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsStream};
@@ -36,19 +39,38 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
+/// What the server has said of this login so far.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    by_md5: AtomicBool,
+    accepted: AtomicBool,
+}
+
+impl Progress {
+    /// It asked for an MD5 answer: the hash that it has of the password is MD5.
+    pub(crate) fn by_md5(&self) -> bool {
+        self.by_md5.load(Relaxed)
+    }
+
+    /// It accepted the proof. What it refuses after that is not the password.
+    pub(crate) fn accepted(&self) -> bool {
+        self.accepted.load(Relaxed)
+    }
+}
+
 /// Reads authentication requests out of the server's bytes, however they are cut up.
 #[derive(Debug)]
 struct Watch {
     md5_allowed: bool,
     password_asked: bool,
-    over: bool,
+    progress: Arc<Progress>,
     head: Vec<u8>,
     skip: usize,
 }
 
 impl Watch {
     fn read(&mut self, mut bytes: &[u8]) -> Result<(), Refusal> {
-        while !self.over && !bytes.is_empty() {
+        while !self.progress.accepted() && !bytes.is_empty() {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
             bytes = &bytes[skipped..];
@@ -76,10 +98,13 @@ impl Watch {
             return Ok(());
         }
         match number(5) {
-            0 if self.password_asked => self.over = true,
+            0 if self.password_asked => self.progress.accepted.store(true, Relaxed),
             0 => return Err(Refusal::Nothing),
             3 => return Err(Refusal::Cleartext),
-            5 if self.md5_allowed => self.password_asked = true,
+            5 if self.md5_allowed => {
+                self.password_asked = true;
+                self.progress.by_md5.store(true, Relaxed);
+            }
             5 => return Err(Refusal::Md5),
             // SASL, its continuation and its end, where tokio-postgres has checked the server's own proof.
             10 | 11 => {}
@@ -97,8 +122,9 @@ pub(crate) struct Guarded<S> {
 }
 
 impl<S> Guarded<S> {
-    pub(crate) fn new(inner: S, md5_allowed: bool) -> Self {
-        let watch = Watch { md5_allowed, password_asked: false, over: false, head: Vec::new(), skip: 0 };
+    /// Notes in `progress` how far the login comes.
+    pub(crate) fn new(inner: S, md5_allowed: bool, progress: Arc<Progress>) -> Self {
+        let watch = Watch { md5_allowed, password_asked: false, progress, head: Vec::new(), skip: 0 };
         Self { inner, watch }
     }
 }
@@ -146,7 +172,7 @@ mod tests {
     }
 
     fn watch(md5_allowed: bool) -> Watch {
-        Guarded::new((), md5_allowed).watch
+        Guarded::new((), md5_allowed, Arc::default()).watch
     }
 
     #[test]
@@ -166,7 +192,10 @@ mod tests {
             // A notice first does not hide the request.
             ([b"N\0\0\0\x05\0".as_slice(), &request(3, b"")].concat(), true, Err(Refusal::Cleartext)),
         ] {
-            assert_eq!(watch(md5_allowed).read(&bytes), expected);
+            let mut watch = watch(md5_allowed);
+            assert_eq!(watch.read(&bytes), expected);
+            let by_md5 = md5_allowed && bytes.starts_with(&request(5, b"salt"));
+            assert_eq!((watch.progress.by_md5(), watch.progress.accepted()), (by_md5, expected.is_ok()));
         }
         let mut over = watch(false);
         over.read(&scram).unwrap();

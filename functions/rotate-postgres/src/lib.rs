@@ -59,6 +59,13 @@ pub fn build(start: Start) -> Result<impl AsyncFn(&Value, Deadline) -> Result<An
 impl Target for Postgres {
     type Survey = Survey;
 
+    fn only_admin(&self) -> Option<&str> {
+        match self.settings.admin_secret_arns.as_deref() {
+            Some([only]) => Some(only),
+            _ => None,
+        }
+    }
+
     async fn survey(&self, current: &Credential, job: &Job) -> Result<Survey> {
         // Boxed: the SDK's futures are large.
         Box::pin(survey::survey(self, current, job)).await

@@ -89,7 +89,7 @@ impl Postgres {
             ));
         };
         let allowed = self.settings.admin_secret_arns.as_deref();
-        let stored = admin::read(&self.secrets, named, allowed, &job.secret_arn, job.deadline).await?;
+        let stored = admin::read(&self.secrets, named, allowed, job).await?;
         let what = format!("the admin secret {named}");
         let admin = Credential::parse(stored.text, &what)?;
         let at = Place::of(&admin, &what)?;

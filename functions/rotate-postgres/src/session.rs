@@ -1,7 +1,7 @@
 //! A connection to PostgreSQL: verified TLS, a password proof, and every wait bounded.
 
 use crate::errors::{self, Phase};
-use crate::handshake::Guarded;
+use crate::handshake::{Guarded, Progress};
 use crate::place::Place;
 use crate::settings::PasswordHash;
 use crate::tls::Tls;
@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_postgres::config::{ChannelBinding, SslMode};
@@ -91,10 +92,12 @@ impl Connector {
         // Else the last message of a login waits for the server's delayed acknowledgement: 40 ms. It only fails on a dead socket.
         stream.set_nodelay(true).map_err(|e| errors::not_connected(&login.place, &e))?;
         phase.set(Phase::TlsRequest);
+        let progress = Arc::<Progress>::default();
         let tls = GuardedTls {
-            inner: postgres_native_tls::TlsConnector::new(self.tls.connector()?, &address.host),
+            inner: postgres_native_tls::TlsConnector::new(self.tls.connector(&address.host)?, &address.host),
             md5_allowed: self.md5_allowed,
             phase: Rc::clone(phase),
+            progress: Arc::clone(&progress),
         };
         let (client, connection) = tokio_postgres::Config::new()
             .user(&login.user)
@@ -105,10 +108,13 @@ impl Connector {
             .channel_binding(ChannelBinding::Prefer)
             .connect_raw(stream, tls)
             .await
-            .map_err(|e| errors::login(&e, &login.user, &login.place, phase.get()))?;
+            .map_err(|e| {
+                let phase = if progress.accepted() { Phase::Start } else { phase.get() };
+                errors::login(&e, &login.user, &login.place, phase)
+            })?;
         // Ends when the client is dropped; what goes wrong in it surfaces in the client's calls.
         tokio::spawn(async move { connection.await.ok() });
-        Ok(Session { client, place: login.place.clone(), deadline })
+        Ok(Session { client, place: login.place.clone(), by_md5: progress.by_md5(), deadline })
     }
 }
 
@@ -116,6 +122,7 @@ struct GuardedTls {
     inner: postgres_native_tls::TlsConnector,
     md5_allowed: bool,
     phase: Rc<Cell<Phase>>,
+    progress: Arc<Progress>,
 }
 
 impl TlsConnect<TcpStream> for GuardedTls {
@@ -128,7 +135,7 @@ impl TlsConnect<TcpStream> for GuardedTls {
         Box::pin(async move {
             let stream = self.inner.connect(stream).await?;
             self.phase.set(Phase::Login);
-            Ok(Guarded::new(stream, self.md5_allowed))
+            Ok(Guarded::new(stream, self.md5_allowed, self.progress))
         })
     }
 }
@@ -140,6 +147,8 @@ pub(crate) type Parameter<'v> = (&'v (dyn ToSql + Sync), Type);
 pub(crate) struct Session {
     client: Client,
     place: Place,
+    /// The login was proven by an MD5 answer.
+    pub(crate) by_md5: bool,
     deadline: Deadline,
 }
 

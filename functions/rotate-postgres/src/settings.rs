@@ -13,7 +13,11 @@ pub enum Setting {
     /// PEM file of the only authorities to trust for databases
     #[strum(props(default = "built-in RDS and public roots", example = "/opt/database-ca.pem"))]
     DatabaseCaFile,
-    /// `auto`: as the server's `password_encryption`; `scram`: always, and refuse MD5; `md5`: for old clients
+    /// OpenSSL's own: a file of authorities that it reads at its start, of which this function then trusts none; an empty one
+    /// spares a cold start 10 ms of CPU
+    #[strum(props(default = "the system's", example = "/dev/null"))]
+    SslCertFile,
+    /// `auto`: MD5 where both the server's `password_encryption` and the user in use have it, else SCRAM; `scram`: always, and refuse MD5; `md5`: for old clients
     #[strum(props(default = "auto"))]
     PasswordHash,
     /// comma list: the only admin secrets that may be used
@@ -52,7 +56,7 @@ impl DeclaredSetting for Tag {}
 /// Which kind of password hash is stored in the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum PasswordHash {
-    /// What the server's `password_encryption` says.
+    /// MD5 where the server makes MD5 hashes and the user in use has one; else SCRAM-SHA-256.
     #[default]
     Auto,
     /// SCRAM-SHA-256 always; a server that asks for an MD5 answer is refused.

@@ -50,6 +50,9 @@ pub(crate) struct Wanted<'w> {
     /// `None` when the pending password works already, so that it must not be set again.
     pub(crate) password: Option<&'w SecretString>,
     pub(crate) hash: PasswordHash,
+    /// The user in use has an MD5 hash, so far as one can tell. Where its SCRAM password is accepted, so is the other's, while
+    /// a server that is set to make MD5 hashes may refuse them at its door (`pg_hba.conf`).
+    pub(crate) current_by_md5: bool,
 }
 
 /// Runs the transaction and gives back what it changed, in words.
@@ -61,12 +64,7 @@ pub(crate) async fn run(
     deadline: Deadline,
     still: &impl AsyncFn() -> Result<()>,
 ) -> Attempt<Vec<String>> {
-    let comments = begin_and_lock(session, wanted, deadline).await?;
-    // Only what is read under the lock counts.
-    let mut before = read(session, wanted).await?;
-    for (role, comment) in comments {
-        before.roles.entry(role).and_modify(|role| role.comment = comment);
-    }
+    let before = begin_and_lock(session, wanted, deadline).await?;
     guards::warn(&guards::roles(wanted.case, wanted.turn, &wanted.admin.login.user, &before)?);
     let verifier = wanted.password.map(|password| hash(password, wanted, &before)).transpose()?;
     let statements = statements::of(wanted.case, wanted.turn, &before, verifier.as_ref());
@@ -75,19 +73,23 @@ pub(crate) async fn run(
         session.run("ROLLBACK", "ending the transaction").await?;
         return Ok(Vec::new());
     }
-    let changes = execute(session, &statements).await?;
-    let (after, ()) = tokio::try_join!(read(session, wanted), async { still().await.map_err(Failure::from) })?;
+    // The second is answered after the first: an error in the first is an error in both, and told as its own.
+    let (changes, after, still) = tokio::join!(execute(session, &statements), read(session, wanted), async {
+        still().await.map_err(Failure::from)
+    });
+    let (changes, after, ()) = (changes?, after?, still?);
     prove(wanted, &after)?;
     session.run("COMMIT", "committing").await?;
     Ok(changes)
 }
 
 /// Two rotations of the same two users, whichever way round and whichever secret they are for, do not overlap: writing a
-/// role's comment locks the role, and only an admin can do that and stay. Gives back the comments as the lock found them.
-async fn begin_and_lock(session: &Session, wanted: &Wanted<'_>, deadline: Deadline) -> Attempt<Comments> {
+/// role's comment locks the role, and only an admin can do that and stay. Gives back what is there under the lock, with the
+/// comments as the lock found them.
+async fn begin_and_lock(session: &Session, wanted: &Wanted<'_>, deadline: Deadline) -> Attempt<Catalog> {
     // At first without a moment's wait: nothing can have changed then since the comments were read.
-    if let Some(comments) = try_lock(session, wanted, AT_ONCE).await? {
-        return Ok(comments);
+    if let Some(catalog) = try_lock(session, wanted, AT_ONCE).await? {
+        return Ok(catalog);
     }
     let take = || async {
         // Some time has to be left to say that the lock was not to be had.
@@ -110,9 +112,8 @@ fn comments(turn: &Turn, catalog: &Catalog) -> Comments {
 }
 
 /// Begins the transaction and takes the locks; `None` when somebody else has one for longer than `patience`.
-async fn try_lock(session: &Session, wanted: &Wanted<'_>, patience: Duration) -> Attempt<Option<Comments>> {
-    session.run(BEGIN, "starting the transaction").await?;
-    let seen = read(session, wanted).await?;
+async fn try_lock(session: &Session, wanted: &Wanted<'_>, patience: Duration) -> Attempt<Option<Catalog>> {
+    let ((), seen) = tokio::try_join!(session.run(BEGIN, "starting the transaction"), read(session, wanted))?;
     if seen.server.read_only {
         return Err(errors::read_only(session.place()));
     }
@@ -125,7 +126,9 @@ async fn try_lock(session: &Session, wanted: &Wanted<'_>, patience: Duration) ->
         patience.as_millis().max(1),
         writes.join("; ")
     );
-    match session.run(&sql, "taking the rotation's lock").await {
+    // Only what is read under the lock counts. The question is sent along: it is answered once there is the lock, or not at all.
+    let (taken, locked) = tokio::join!(session.run(&sql, "taking the rotation's lock"), read(session, wanted));
+    match taken {
         Ok(()) => {}
         Err(failure) if failure.error.is(Core::DatabaseBusy) => {
             session.run("ROLLBACK", "ending the transaction").await?;
@@ -133,9 +136,10 @@ async fn try_lock(session: &Session, wanted: &Wanted<'_>, patience: Duration) ->
         }
         Err(failure) => return Err(failure),
     }
+    let locked = locked?;
     let is_marked = |role: &&Role| role.comment.as_deref().and_then(mark::secret_in) == Some(&wanted.case.secret);
     if patience == AT_ONCE && mark::users(wanted.turn, &seen).iter().all(is_marked) {
-        return Ok(Some(found));
+        return Ok(Some(with_comments(locked, found)));
     }
     // Somebody may have written a comment after it was read and before it was locked. What this transaction has written hides
     // that from itself, so that another session looks.
@@ -146,7 +150,14 @@ async fn try_lock(session: &Session, wanted: &Wanted<'_>, patience: Duration) ->
     if !writes.is_empty() {
         session.run(&writes.join("; "), "writing the comments again").await?;
     }
-    Ok(Some(committed))
+    Ok(Some(with_comments(locked, committed)))
+}
+
+fn with_comments(mut catalog: Catalog, comments: Comments) -> Catalog {
+    for (role, comment) in comments {
+        catalog.roles.entry(role).and_modify(|role| role.comment = comment);
+    }
+    catalog
 }
 
 fn locked(turn: &Turn, session: &Session) -> Failure {
@@ -178,7 +189,7 @@ async fn read(session: &Session, wanted: &Wanted<'_>) -> Attempt<Catalog> {
 
 fn hash(password: &SecretString, wanted: &Wanted<'_>, catalog: &Catalog) -> Attempt<SecretString> {
     let md5 = match wanted.hash {
-        PasswordHash::Auto => catalog.server.encrypts_md5,
+        PasswordHash::Auto => catalog.server.encrypts_md5 && wanted.current_by_md5,
         PasswordHash::Scram => false,
         PasswordHash::Md5 => true,
     };

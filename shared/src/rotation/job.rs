@@ -1,6 +1,7 @@
 //! What one invocation is about.
 
 use crate::codes::Code;
+use crate::secrets::Stored;
 use crate::settings::DeclaredSetting;
 use crate::{Deadline, Error};
 use std::cell::RefCell;
@@ -14,6 +15,8 @@ pub struct Job {
     pub tags: HashMap<String, String>,
     /// When the invocation has to be over.
     pub deadline: Deadline,
+    /// The value of [`Target::only_admin`](super::Target::only_admin), where it was there to be read in advance.
+    pub admin: Option<Stored>,
     overrides: RefCell<BTreeSet<&'static str>>,
 }
 
@@ -24,7 +27,7 @@ impl Job {
         deadline: Deadline,
     ) -> Self {
         let tags = tags.into_iter().collect();
-        Self { secret_arn: secret_arn.into(), tags, deadline, overrides: RefCell::default() }
+        Self { secret_arn: secret_arn.into(), tags, deadline, admin: None, overrides: RefCell::default() }
     }
 
     /// The value of a declared tag; one that is empty counts as not there.

@@ -207,7 +207,7 @@ impl<T: Target> Rotation<T> {
         }
     }
 
-    /// Labels, current value and pending value, read at the same time. What lags behind is read again: the current value must
+    /// Labels, current value, pending value and the only admin's, read at the same time. What lags behind is read again: the current value must
     /// be that of the version which the labels name, or an edit would be overlooked.
     async fn read(&self, event: &RotationEvent, deadline: Deadline) -> Result<Reading> {
         let until = deadline.at_most(READ_LAG);
@@ -221,11 +221,19 @@ impl<T: Target> Rotation<T> {
     }
 
     async fn read_once(&self, event: &RotationEvent, deadline: Deadline) -> Result<Reading> {
-        let (description, current, pending) = Box::pin(async {
+        let only_admin = self.target.only_admin().filter(|_| event.step != Step::Finish);
+        let admin = async {
+            match only_admin {
+                Some(arn) => self.secrets.read(arn, CURRENT, None, deadline).await,
+                None => Ok(None),
+            }
+        };
+        let (description, current, pending, admin) = Box::pin(async {
             tokio::join!(
                 self.secrets.describe(&event.secret, deadline),
                 self.secrets.read(&event.secret, CURRENT, None, deadline),
                 self.secrets.read(&event.secret, PENDING, Some(&event.token), deadline),
+                admin,
             )
         })
         .await;
@@ -240,7 +248,9 @@ impl<T: Target> Rotation<T> {
                 "If that was a person's change, it stands; the next try of this rotation starts from it.",
             ));
         }
-        let job = Job::of(description.arn, description.tags, deadline);
+        let mut job = Job::of(description.arn, description.tags, deadline);
+        // What went wrong here does so again where the admin is needed, and is told there.
+        job.admin = admin.ok().flatten();
         let current = self.target.read(current.text, &format!("the AWSCURRENT value of {}", event.secret), &job)?;
         Ok(Reading::Pending { job: Box::new(job), stage, current: Box::new(current), pending: pending? })
     }

@@ -30,6 +30,12 @@ pub trait Target {
         Ok(Strategy::Alternating)
     }
 
+    /// The ARN of the admin secret, where the operator allows only one. It is read at the same time as the rotated secret, which
+    /// spares a wait.
+    fn only_admin(&self) -> Option<&str> {
+        None
+    }
+
     /// Reads everything that the plan takes, and proves that `current` logs in. Writes nothing.
     async fn survey(&self, current: &Credential, job: &Job) -> Result<Self::Survey>;
 

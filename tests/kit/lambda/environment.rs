@@ -108,6 +108,8 @@ pub(super) struct Environment {
     process: Arc<Process>,
     jobs: mpsc::Sender<Job>,
     events: mpsc::UnboundedReceiver<Event>,
+    /// What its CPU time was at the end of its last invocation.
+    pub(super) cpu_noted: Duration,
     _server: Server,
 }
 
@@ -131,7 +133,7 @@ impl Environment {
         let child = command.spawn().with_context(|| format!("starting {}", function.bootstrap.display()))?;
         let process = Arc::new(Process(Mutex::new(child)));
         function.processes.add(&process);
-        Ok(Self { process, jobs, events, _server: server })
+        Ok(Self { process, jobs, events, cpu_noted: Duration::ZERO, _server: server })
     }
 
     /// Has the process do one invocation.
@@ -176,6 +178,15 @@ impl Environment {
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
         Some(kilobytes * 1024)
+    }
+
+    /// How long the process's threads have run on a processor so far.
+    pub(super) fn cpu_time(&self) -> Option<Duration> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", lock(&self.process.0).id())).ok()?;
+        // A thread may end while its neighbours are read.
+        let times =
+            threads.flatten().filter_map(|thread| std::fs::read_to_string(thread.path().join("schedstat")).ok());
+        times.map(|line| Some(Duration::from_nanos(line.split(' ').next()?.parse().ok()?))).sum()
     }
 }
 

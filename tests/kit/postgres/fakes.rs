@@ -1,5 +1,5 @@
 //! Servers that are not what a client hopes for: one that wants the password in clear, one that lets anybody in, one
-//! without TLS, and two that are not there at all.
+//! that wants a certificate, one without TLS, and two that are not there at all.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +21,8 @@ pub enum Manner {
     AsksForPlainPassword,
     /// Over TLS, it lets everybody in without a password, and refuses every statement.
     TrustsEverybody,
+    /// Its TLS takes nobody without a certificate.
+    DemandsCertificate,
     /// It offers no TLS; to a client that goes on without, it behaves as the first.
     RefusesTls,
 }
@@ -43,7 +45,10 @@ pub struct FakePostgres {
 impl FakePostgres {
     /// Starts one with the stack's server certificate.
     pub async fn start(manner: Manner, certificates: &Certificates) -> Result<Self> {
-        let acceptor = certificates.acceptor()?;
+        let acceptor = match manner {
+            Manner::DemandsCertificate => certificates.demanding_acceptor()?,
+            _ => certificates.acceptor()?,
+        };
         let record = Record::default();
         let recording = record.clone();
         let serving = Bound::free().await?.serve("fake PostgreSQL", move |stream| {
@@ -82,7 +87,9 @@ impl Record {
 /// A client that leaves in the middle, or shakes no hands, is what these servers are for: its errors are not ours.
 async fn serve(stream: TcpStream, manner: Manner, acceptor: TlsAcceptor, record: Record) -> Result<()> {
     match manner {
-        Manner::AsksForPlainPassword => ask(accept_tls(stream, &acceptor).await?, &record).await,
+        Manner::AsksForPlainPassword | Manner::DemandsCertificate => {
+            ask(accept_tls(stream, &acceptor).await?, &record).await
+        }
         Manner::TrustsEverybody => trust(accept_tls(stream, &acceptor).await?, &record).await,
         Manner::RefusesTls => ask(Wire::new(stream), &record).await,
     }

@@ -5,12 +5,14 @@ use crate::faults::Faults;
 use crate::lambda::Lambda;
 use crate::postgres::proxy::PostgresProxy;
 use crate::postgres::{self, Postgres};
+use crate::relay::Relay;
 use crate::rotator::{Rotator, built, environment};
 use anyhow::Result;
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 use serde_json::{Value, json};
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The role that rotates: no superuser, but `CREATEROLE`, as on RDS.
 pub const ADMIN: &str = "rotation_admin";
@@ -22,7 +24,31 @@ pub struct Stack {
     /// The ARN of the admin's secret.
     pub admin_arn: String,
     pub admin_password: String,
-    proxy: Option<PostgresProxy>,
+    between: Between,
+}
+
+/// What stands between the function and the server.
+enum Between {
+    Nothing,
+    Proxy(PostgresProxy),
+    Relay(Relay),
+}
+
+impl Between {
+    fn port(&self) -> Option<u16> {
+        match self {
+            Self::Nothing => None,
+            Self::Proxy(proxy) => Some(proxy.port()),
+            Self::Relay(relay) => Some(relay.port()),
+        }
+    }
+}
+
+/// What a network would add: to each call of AWS, and to each round trip to the database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    pub aws: Duration,
+    pub database: Duration,
 }
 
 /// A stack to be started.
@@ -32,6 +58,8 @@ pub struct Builder {
     environment: Vec<(String, String)>,
     bootstrap: Option<PathBuf>,
     through_proxy: bool,
+    through_relay: bool,
+    as_deployed: bool,
 }
 
 /// An application: a database of its own, the role that owns it, and the secret its clients read.
@@ -58,13 +86,28 @@ impl Stack {
 
     /// A stack with choices of its own.
     pub fn builder(major: u32) -> Builder {
-        Builder { postgres: Postgres::builder(major), environment: Vec::new(), bootstrap: None, through_proxy: false }
+        Builder {
+            postgres: Postgres::builder(major),
+            environment: Vec::new(),
+            bootstrap: None,
+            through_proxy: false,
+            through_relay: false,
+            as_deployed: false,
+        }
     }
 
-    /// The port that secrets name: the proxy's where there is one.
+    /// The port that secrets name: that of what stands in between, if anything does.
     #[must_use]
     pub fn database_port(&self) -> u16 {
-        self.proxy.as_ref().map_or(self.postgres.port(), PostgresProxy::port)
+        self.between.port().unwrap_or(self.postgres.port())
+    }
+
+    /// Puts AWS and the database this far away from now on. The database can only be moved on a stack with a relay.
+    pub fn set_latency(&self, latency: Latency) {
+        self.aws.set_latency(latency.aws);
+        if let Between::Relay(relay) = &self.between {
+            relay.set_round_trip(latency.database);
+        }
     }
 
     /// An application as AWS's function expects it: one login, which owns everything; clone layout.
@@ -152,16 +195,30 @@ impl Builder {
         self
     }
 
+    /// Lets every connection of the function pass a relay, which can put the database further away.
+    pub fn through_relay(mut self) -> Self {
+        self.through_relay = true;
+        self
+    }
+
+    /// Sets what `infra/template.yaml` always sets: which admin secret may be used, and what OpenSSL shall not read.
+    pub fn as_deployed(mut self) -> Self {
+        self.as_deployed = true;
+        self
+    }
+
     pub async fn start(self) -> Result<Stack> {
         let faults = Faults::none();
         let (postgres, aws) = tokio::try_join!(self.postgres.start(), Aws::start(faults.clone()))?;
-        let proxy = if self.through_proxy {
-            Some(PostgresProxy::start(postgres.port(), postgres.certificates(), faults.clone()).await?)
+        let between = if self.through_proxy {
+            Between::Proxy(PostgresProxy::start(postgres.port(), postgres.certificates(), faults.clone()).await?)
+        } else if self.through_relay {
+            Between::Relay(Relay::start(postgres.port()).await?)
         } else {
-            None
+            Between::Nothing
         };
         let admin_password = postgres.make_admin(ADMIN).await?;
-        let port = proxy.as_ref().map_or(postgres.port(), PostgresProxy::port);
+        let port = between.port().unwrap_or(postgres.port());
         let admin = json!({
             "engine": "postgres", "host": "localhost", "username": ADMIN, "password": admin_password,
             "dbname": "postgres", "port": port,
@@ -172,9 +229,12 @@ impl Builder {
             None => built("rotate-postgres")?,
         };
         let ca_file = postgres.certificates().ca_file().display().to_string();
-        let usual = [("AWS_ENDPOINT_URL", aws.url()), ("DATABASE_CA_FILE", ca_file)];
+        let mut usual = vec![("AWS_ENDPOINT_URL", aws.url()), ("DATABASE_CA_FILE", ca_file)];
+        if self.as_deployed {
+            usual.extend([("ADMIN_SECRET_ARNS", admin_arn.clone()), ("SSL_CERT_FILE", "/dev/null".to_owned())]);
+        }
         let environment = environment(&usual, self.environment);
         let lambda = Lambda::start("rotate-postgres", bootstrap, environment, faults.clone()).await?;
-        Ok(Stack { rotator: Rotator { lambda, aws, faults }, postgres, admin_arn, admin_password, proxy })
+        Ok(Stack { rotator: Rotator { lambda, aws, faults }, postgres, admin_arn, admin_password, between })
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use keyturn_tests::stacks::mongo::{MongoApp, MongoStack};
 use serde_json::json;
 
-use super::steps::{Durations, Table, recorded_rotation, warm_rotations};
+use super::steps::{self, Rotations, recorded_rotation};
 use super::{COLD_STARTS, Measured, cold_starts};
 use crate::screen::Screen;
 
@@ -28,7 +28,7 @@ const WAYS: [Way; 4] = [
     },
 ];
 
-const TABLE: Table = Table { heads: &["AWS calls", "Atlas calls", "logins", "commands"], column };
+const HEADS: [&str; 4] = ["AWS calls", "Atlas calls", "logins", "commands"];
 
 struct Way {
     name: &'static str,
@@ -49,45 +49,46 @@ impl Way {
 }
 
 /// The function's start, memory and size, and how long the steps of each way took.
-pub(super) struct Rotations {
+pub(super) struct Mongo {
     /// For the table of budgets.
     pub measured: Measured,
-    durations: Vec<Durations>,
+    rotations: Vec<Rotations>,
 }
 
 /// Measures the real bootstrap, with nothing between it and the server.
-pub(super) async fn measure(bootstrap: PathBuf) -> Result<Rotations> {
+pub(super) async fn measure(bootstrap: PathBuf) -> Result<Mongo> {
     let stack = MongoStack::builder().bootstrap(bootstrap.clone()).start().await?;
-    let mut durations = Vec::new();
+    let mut rotations = Vec::new();
     let mut secret = String::new();
     for way in &WAYS {
         secret = way.app(&stack).await?.secret;
-        durations.push(warm_rotations(&stack, &secret).await.context(way.title)?);
+        rotations.push(Rotations::measure(&stack, &secret).await.context(way.title)?);
     }
     let peak = stack.lambda.peak_memory();
     let starts = cold_starts(&stack, &secret, COLD_STARTS).await?;
     ensure!(stack.violations().is_empty(), "no client sends {:?}", stack.violations());
-    Ok(Rotations { measured: Measured { name: "rotate-mongo", starts, peak, bootstrap }, durations })
+    Ok(Mongo { measured: Measured { name: "rotate-mongo", starts, peak, bootstrap }, rotations })
 }
 
 /// Prints a table for each way. The calls are counted on a stack of its own: a proxy costs time.
-pub(super) async fn print(screen: Screen, rotations: &Rotations) -> Result<()> {
-    let bootstrap = rotations.measured.bootstrap.clone();
+pub(super) async fn print(screen: Screen, mongo: &Mongo) -> Result<()> {
+    let bootstrap = mongo.measured.bootstrap.clone();
     let stack = MongoStack::builder().bootstrap(bootstrap).through_proxy().start().await?;
     let proxy = stack.proxy.as_ref().context("a stack without its proxy")?;
     let through = format!("mongodb://{}/?ssl=true&authSource=admin", proxy.address());
     stack.atlas.describe_cluster("cluster0", &json!({"connectionStrings": {"standard": through}}));
-    for (way, durations) in WAYS.iter().zip(&rotations.durations) {
+    for (way, rotations) in WAYS.iter().zip(&mongo.rotations) {
         let app = way.app(&stack).await?;
         screen.title(way.title);
-        TABLE.print(durations, &recorded_rotation(&stack, &app.secret).await.context(way.title)?);
+        let recorded = recorded_rotation(&stack, &app.secret).await.context(way.title)?;
+        steps::print(screen, rotations, &steps::counted(HEADS, kind, &recorded));
     }
     screen.note("  One cluster. At Atlas a change takes 50 ms here, and is looked for at once and after 250 ms;");
     screen.note("  Atlas itself takes seconds to a minute, and each further look is a call and a login per cluster.");
     Ok(())
 }
 
-fn column(call: &str) -> usize {
+fn kind(call: &str) -> usize {
     if call.starts_with("atlas ") {
         1
     } else if call.starts_with("mongo login ") {

@@ -21,20 +21,20 @@ use secrecy::SecretString;
 use serde::Serialize;
 use tokio_postgres::types::Type;
 
-/// What a rotation would do.
+/// The rotation that would happen if it began now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
     action: &'static str,
     secret: String,
     /// Whether a rotation would go through, as far as reading can tell.
     ready: bool,
-    /// The same in sentences, for people: `jq -r '.says[]'`.
+    /// This answer in sentences, for people: `jq -r '.says[]'`.
     says: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     would: Option<Outlook>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<Finding>,
-    /// What would stop it first.
+    /// The first error that it would meet.
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<Finding>,
 }
@@ -48,7 +48,7 @@ pub(super) struct Outlook {
     /// The user in use, who has logged in.
     from: String,
     to: String,
-    /// What setSecret would change, in words.
+    /// The changes that setSecret would make, each in a few words.
     changes: Vec<String>,
     /// Sessions of the next user: clients that did not follow the turn before, and would be refused when they connect again.
     stale_sessions: i64,

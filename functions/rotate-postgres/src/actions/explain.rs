@@ -21,7 +21,7 @@ pub struct Explanation {
     secret: String,
     /// A pending version waits to become current.
     under_way: bool,
-    /// The same in sentences, for people: `jq -r '.says[]'`.
+    /// This answer in sentences, for people: `jq -r '.says[]'`.
     says: Vec<String>,
     versions: Vec<Version>,
     /// What stops the rotation.

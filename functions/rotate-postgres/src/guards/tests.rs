@@ -66,6 +66,33 @@ fn a_twin_that_nothing_vouches_for_is_somebody_elses() {
 }
 
 #[test]
+fn releases_that_ignore_role_settings_are_refused_where_one_is_needed() {
+    for (version, ignores) in [
+        (170_001, true),
+        (170_002, false),
+        (160_005, true),
+        (150_009, true),
+        (140_014, true),
+        (130_017, true),
+        (130_018, false),
+    ] {
+        let catalog = catalog(version, [admin(), role("app", &[])]);
+        let verdict = judged(&turn("app", "app_clone", Base::Current), &catalog);
+        if ignores {
+            refused(
+                verdict,
+                "ROLE_SETTINGS_IGNORED",
+                "tag-resource --secret-id arn:app --tags Key=keyturn:acts-as,Value=self",
+            );
+        } else {
+            assert_eq!(verdict, Ok(vec![]), "{version}");
+        }
+        let as_itself = Case { acts_as_base: false, ..case() };
+        assert_eq!(roles(&as_itself, &turn("app", "app_clone", Base::Current), "admin", &catalog), Ok(vec![]));
+    }
+}
+
+#[test]
 fn users_of_another_secret_are_left_alone() {
     for marked in ["app", "app_clone"] {
         let comment = |name: &str| (name == marked).then(|| "[keyturn arn:other]".to_owned());

@@ -16,6 +16,7 @@ async fn a_login_that_fails_says_why() {
             .hba("hostssl all trusted 127.0.0.1/32 trust")
             .hba("hostssl all clear 127.0.0.1/32 password")
             .hba("hostssl all identified 127.0.0.1/32 ident")
+            .hba("hostssl all certified 127.0.0.1/32 scram-sha-256 clientcert=verify-ca")
             .hba("hostssl all +unlisted_gate 127.0.0.1/32 scram-sha-256")
             .hba("hostssl \"/^(?!unlisted)\" all 127.0.0.1/32 scram-sha-256")
     }))
@@ -26,6 +27,7 @@ async fn a_login_that_fails_says_why() {
     an_entry_in_pg_hba_conf_that_is_missing_or_rejects(&scene).await;
     an_entry_for_a_groups_members_lets_the_twin_in_once_it_exists(&scene).await;
     a_certificate_that_is_not_the_hosts(&scene).await;
+    an_entry_that_demands_a_certificate_of_the_client(&scene).await;
     a_real_server_without_tls(&scene).await;
     scene.ends();
 }
@@ -133,21 +135,21 @@ async fn a_way_of_authentication_that_proves_nothing_or_gives_the_password_away(
     }
 
     // The same from servers that would note what they are sent.
-    for (n, (manner, what)) in [
-        (Manner::AsksForPlainPassword, "asks for the password in clear text"),
-        (Manner::TrustsEverybody, "lets this user in without asking for the password"),
-        (Manner::RefusesTls, "does not offer TLS"),
+    for (n, (manner, code, what, users)) in [
+        (Manner::AsksForPlainPassword, "AUTH_METHOD_REFUSED", "asks for the password in clear text", true),
+        (Manner::TrustsEverybody, "AUTH_METHOD_REFUSED", "lets this user in without asking for the password", true),
+        (Manner::RefusesTls, "TLS_NOT_OFFERED", "does not offer TLS", false),
+        (Manner::DemandsCertificate, "CLIENT_CERTIFICATE_DEMANDED", "demands a client certificate", false),
     ]
     .into_iter()
     .enumerate()
     {
         let fake = FakePostgres::start(manner, scene.postgres.certificates()).await.unwrap();
         let (secret, place) = scene.secret_at(&format!("fake-{n}"), "localhost", fake.port());
-        let code = if manner == Manner::RefusesTls { "TLS_NOT_OFFERED" } else { "AUTH_METHOD_REFUSED" };
         scene.refuses(&secret, "app_clone", Refusal(code, &[&place, what])).await;
         let seen = fake.seen();
         assert!(seen.connections > 0 && seen.passwords == 0 && seen.statements == 0, "{manner:?}: {seen:?}");
-        assert_eq!(seen.users.is_empty(), manner == Manner::RefusesTls, "a client went on without TLS");
+        assert_eq!(seen.users.is_empty(), !users, "{manner:?}: a client went on without TLS");
     }
 }
 
@@ -201,6 +203,21 @@ async fn a_certificate_that_is_not_the_hosts(scene: &Scene) {
     assert_eq!(scene.aws.secrets.value(&secret, "AWSPENDING").unwrap(), None);
 }
 
+async fn an_entry_that_demands_a_certificate_of_the_client(scene: &Scene) {
+    scene.sql(&format!("ALTER SYSTEM SET ssl_ca_file = '{}'", scene.postgres.certificates().ca_file().display())).await;
+    scene.sql("SELECT pg_reload_conf()").await;
+    scene.login("certified", "").await;
+    let secret = scene.secret_of("certified");
+    let token = scene.stage(&secret).unwrap();
+    // Until the server has read its configuration anew, it says that it cannot check certificates.
+    eventually("a server that checks certificates", async || {
+        scene.step(&secret, &token, "createSecret").await.is_err_and(|e| e.error_type != "LOGIN_FAILED")
+    })
+    .await;
+    let says = ["requires a valid client certificate", "before the one that demands it, without clientcert"];
+    scene.refuses(&secret, "certified_clone", Refusal("CLIENT_CERTIFICATE_DEMANDED", &says)).await;
+}
+
 async fn a_real_server_without_tls(scene: &Scene) {
     scene.login("bygone", "").await;
     let secret = scene.secret_of("bygone");
@@ -223,6 +240,24 @@ async fn a_real_server_without_tls(scene: &Scene) {
 }
 
 #[tokio::test]
+async fn a_login_trigger_that_refuses_a_user_is_not_taken_for_a_wrong_password() {
+    let scene = Scene::start(17).await;
+    let trigger = "CREATE FUNCTION keep_out() RETURNS event_trigger LANGUAGE plpgsql AS $$
+        BEGIN IF session_user = 'unwanted' THEN RAISE 'not at night'; END IF; END $$;
+        CREATE EVENT TRIGGER keep_out ON login EXECUTE FUNCTION keep_out();
+        ALTER EVENT TRIGGER keep_out ENABLE ALWAYS";
+    for sql in trigger.split(";\n") {
+        scene.sql(sql).await;
+    }
+    scene.login("unwanted", "").await;
+    let valid =
+        format!("The password of \"unwanted\" at localhost:{} is valid, but the session", scene.database_port());
+    let says = [&valid, "not at night (SQLSTATE P0001)", "FROM pg_event_trigger WHERE evtevent = 'login'"];
+    scene.refuses(&scene.secret_of("unwanted"), "unwanted_clone", Refusal("SESSION_REFUSED", &says)).await;
+    scene.ends();
+}
+
+#[tokio::test]
 async fn md5_hashes_are_replaced_or_refused_as_the_operator_says() {
     let scene = Scene::of(
         Stack::builder(18)
@@ -235,10 +270,20 @@ async fn md5_hashes_are_replaced_or_refused_as_the_operator_says() {
         scene.sql(&format!("ALTER ROLE {user} PASSWORD '{}'", password::md5(scene.password.as_bytes(), user))).await;
     }
 
-    // As the server says, which is md5 here; the clone's hash, too.
+    // As the server says, which is md5 here, for a user that has such a hash; the clone's hash, too.
     let secret = scene.secret_of("ancient");
     assert_eq!(scene.rotates(&secret).await, "ancient_clone");
     assert!(scene.ask::<String>(&hash("ancient_clone")).await.starts_with("md5"));
+
+    // Who has a SCRAM password already keeps to it: lines of pg_hba.conf that ask for SCRAM let no MD5 hash in.
+    scene.login("modern", "").await;
+    let sets = "SET password_encryption = 'scram-sha-256'; ALTER ROLE modern PASSWORD ";
+    scene.sql(&format!("{sets}'{}'; RESET password_encryption", scene.password)).await;
+    let secret = scene.secret_of("modern");
+    for user in ["modern_clone", "modern"] {
+        assert_eq!(scene.rotates(&secret).await, user);
+        assert!(scene.ask::<String>(&hash(user)).await.starts_with("SCRAM-SHA-256$"));
+    }
 
     let scram = scene.function("with-scram", &[("PASSWORD_HASH", "scram")]).await;
     let secret = scene.secret_of("wary");
