@@ -264,8 +264,7 @@ const ROLES: &str = "WITH RECURSIVE
             CROSS JOIN LATERAL (VALUES (0, true), (1, r.how >= 1 AND e.inherited),
                 (2, r.how = 2 AND e.settable OR e.admin_option)) step (how, goes)
             WHERE step.goes),
-    reached AS (SELECT r.login, r.role, g.rolname::text AS name, max(r.how) AS how
-        FROM reach r JOIN pg_roles g ON g.oid = r.role GROUP BY 1, 2, 3),
+    reached AS (SELECT login, role, pg_get_userbyid(role)::text AS name, max(how) AS how FROM reach GROUP BY 1, 2),
     vouched (login, role) AS (
         SELECT oid, oid FROM asked
         UNION SELECT v.login, e.roleid FROM vouched v JOIN edges e ON e.member = v.role AND e.by_an_admin)
@@ -279,12 +278,11 @@ SELECT r.rolname::text AS name, r.rolsuper AS superuser, r.rolcreaterole AS crea
         WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid AND d.deptype = 'o'
             AND d.classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass)) AS owns_objects,
     ARRAY (SELECT name FROM reached WHERE login = r.oid AND role <> r.oid ORDER BY 1) AS member_of,
-    ARRAY (SELECT g.rolname::text FROM vouched v JOIN pg_roles g ON g.oid = v.role
-        WHERE v.login = r.oid AND v.role <> r.oid ORDER BY 1) AS vouched_for,
+    ARRAY (SELECT pg_get_userbyid(role)::text FROM vouched WHERE login = r.oid AND role <> r.oid ORDER BY 1) AS vouched_for,
     ARRAY (SELECT name FROM reached WHERE login = r.oid AND role <> r.oid AND how > 0 ORDER BY 1) AS rights_of,
     ARRAY (SELECT name FROM reached WHERE login = r.oid AND role <> r.oid AND how = 2 ORDER BY 1) AS can_act_as,
-    ARRAY (SELECT DISTINCT g.rolname::text FROM reached JOIN edges e ON e.member = reached.role AND e.admin_option
-        JOIN pg_roles g ON g.oid = e.roleid WHERE reached.login = r.oid ORDER BY 1) AS can_grant,
+    ARRAY (SELECT DISTINCT pg_get_userbyid(e.roleid)::text FROM reached JOIN edges e ON e.member = reached.role AND e.admin_option
+        WHERE reached.login = r.oid ORDER BY 1) AS can_grant,
     ARRAY (SELECT DISTINCT power.name FROM reached JOIN pg_roles g ON g.oid = reached.role
         CROSS JOIN LATERAL (VALUES ('SUPERUSER', g.rolsuper), ('REPLICATION', g.rolreplication),
             ('BYPASSRLS', g.rolbypassrls), ('CREATEROLE', g.rolcreaterole), ('CREATEDB', g.rolcreatedb)) power (name, has)

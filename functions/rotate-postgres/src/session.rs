@@ -11,6 +11,7 @@ use keyturn::credential::Credential;
 use keyturn::failure::{Attempt, Failure, RETRY_FOR, out_of_time, retry};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,6 +24,9 @@ use tokio_postgres::{Client, Row};
 
 /// From lookup to login. With it, a dead network is reported in well under 15 s.
 const CONNECT: Duration = Duration::from_secs(10);
+
+/// How long a server has to take the word that it is to stop: less than the time kept back for the report.
+const CANCEL: Duration = Duration::from_millis(500);
 
 /// Whom to log in, where.
 #[derive(Clone, Debug)]
@@ -91,10 +95,12 @@ impl Connector {
             .map_err(|e| errors::not_connected(&login.place, &e))?;
         // Else the last message of a login waits for the server's delayed acknowledgement: 40 ms. It only fails on a dead socket.
         stream.set_nodelay(true).map_err(|e| errors::not_connected(&login.place, &e))?;
+        let peer = stream.peer_addr().map_err(|e| errors::not_connected(&login.place, &e))?;
         phase.set(Phase::TlsRequest);
         let progress = Arc::<Progress>::default();
+        let connector = self.tls.connector(&address.host)?;
         let tls = GuardedTls {
-            inner: postgres_native_tls::TlsConnector::new(self.tls.connector(&address.host)?, &address.host),
+            inner: postgres_native_tls::TlsConnector::new(connector.clone(), &address.host),
             md5_allowed: self.md5_allowed,
             phase: Rc::clone(phase),
             progress: Arc::clone(&progress),
@@ -114,7 +120,7 @@ impl Connector {
             })?;
         // Ends when the client is dropped; what goes wrong in it surfaces in the client's calls.
         tokio::spawn(async move { connection.await.ok() });
-        Ok(Session { client, place: login.place.clone(), by_md5: progress.by_md5(), deadline })
+        Ok(Session { client, place: login.place.clone(), peer, connector, by_md5: progress.by_md5(), deadline })
     }
 }
 
@@ -147,6 +153,8 @@ pub(crate) type Parameter<'v> = (&'v (dyn ToSql + Sync), Type);
 pub(crate) struct Session {
     client: Client,
     place: Place,
+    peer: SocketAddr,
+    connector: native_tls::TlsConnector,
     /// The login was proven by an MD5 answer.
     pub(crate) by_md5: bool,
     deadline: Deadline,
@@ -169,9 +177,10 @@ impl Session {
 
     /// Does what `read` asks in one round trip, in a transaction that nothing is left of: behind a pooler this very session
     /// is the application's in the next moment. A fixed schema path, so that no object of the database, operators included,
-    /// can stand in for a catalog's. `read` must ask everything at once: the transaction's end follows on its heels.
+    /// can stand in for a catalog's. Compiling a query that is asked once takes longer than asking it. `read` must ask everything at once: the transaction's end follows on its heels.
     pub(crate) async fn reading<T>(&self, read: impl Future<Output = Attempt<T>>) -> Attempt<T> {
-        let begin = self.run("BEGIN; SET LOCAL search_path = pg_catalog, pg_temp", "starting to read");
+        let begin =
+            self.run("BEGIN; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL jit = off", "starting to read");
         let end = self.run("ROLLBACK", "ending to read");
         tokio::try_join!(begin, read, end).map(|((), found, ())| found)
     }
@@ -204,14 +213,28 @@ impl Session {
     ) -> Attempt<T> {
         match self.deadline.bound(call).await {
             Ok(result) => result.map_err(|e| errors::statement(&e, doing, &self.place)),
-            Err(_) => Err(Failure::permanent(
-                Core::DatabaseUnreachable,
-                format!(
-                    "{} had not answered when the invocation's time was nearly up (while {doing}).",
-                    self.place.address
-                ),
-                "Look for locks on the roles: SELECT pid, query FROM pg_stat_activity WHERE wait_event_type = 'Lock'; give the function a timeout of 30 s or more.",
-            )),
+            Err(_) => {
+                self.cancel().await;
+                Err(Failure::permanent(
+                    Core::DatabaseUnreachable,
+                    format!(
+                        "{} had not answered when the invocation's time was nearly up (while {doing}).",
+                        self.place.address
+                    ),
+                    "Look what the function's sessions wait for: SELECT pid, wait_event_type, wait_event, query FROM pg_stat_activity WHERE application_name = 'keyturn rotate-postgres'; give the function a timeout of 30 s or more.",
+                ))
+            }
         }
+    }
+
+    /// Asks the server to stop what it does for this session, which the next try would wait for. The server does not say whether
+    /// it has: so nothing is made of an answer.
+    async fn cancel(&self) {
+        let asking = async {
+            let stream = TcpStream::connect(self.peer).await.ok()?;
+            let tls = postgres_native_tls::TlsConnector::new(self.connector.clone(), &self.place.address.host);
+            self.client.cancel_token().cancel_query_raw(stream, tls).await.ok()
+        };
+        let _ = tokio::time::timeout(CANCEL, asking).await;
     }
 }

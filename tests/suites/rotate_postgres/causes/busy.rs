@@ -148,13 +148,52 @@ async fn a_lock_that_is_never_let_go_ends_the_step_with_its_cause() {
     scene.lambda.set_timeout(Duration::from_secs(5));
     let says = [
         "had not answered when the invocation's time was nearly up (while changing the user)",
-        "wait_event_type = 'Lock'",
+        "FROM pg_stat_activity WHERE application_name = 'keyturn rotate-postgres'",
     ];
     Refusal("DATABASE_UNREACHABLE", &says).is(scene.step(&secret, &token, "setSecret").await, "setSecret");
+    sessions_end(&scene).await;
     other.batch_execute("ROLLBACK").await.unwrap();
     scene.lambda.set_timeout(Duration::from_secs(30));
     scene.step(&secret, &token, "setSecret").await.unwrap();
     assert!(scene.step(&secret, &token, "testSecret").await.is_ok());
+    scene.ends();
+}
+
+/// What the function gives up does not go on in the server, where the next try would wait for it.
+async fn sessions_end(scene: &Scene) {
+    let cancelled = || scene.postgres.server_log().unwrap().contains("due to user request");
+    eventually("the server is told to stop", async || cancelled()).await;
+    let gone = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name LIKE 'keyturn%')";
+    eventually("the sessions are gone", async || scene.ask(gone).await).await;
+}
+
+/// A COMMIT that waits for a standby holds its locks, and PostgreSQL has no time limit for it.
+#[tokio::test]
+async fn a_commit_that_waits_for_a_standby_is_given_up_and_the_next_try_goes_through() {
+    let scene = Scene::of(Stack::builder(16).postgres(|server| {
+        server
+            .setting("max_wal_senders", "1")
+            .setting("wal_level", "replica")
+            .setting("synchronous_standby_names", "absent")
+            .setting("synchronous_commit", "local")
+    }))
+    .await;
+    scene.login("synced", "").await;
+    let secret = scene.secret_of("synced");
+    let token = scene.stage(&secret).unwrap();
+    scene.step(&secret, &token, "createSecret").await.unwrap();
+    scene.sql("ALTER ROLE rotation_admin SET synchronous_commit = on").await;
+
+    scene.lambda.set_timeout(Duration::from_secs(4));
+    let says = ["had not answered when the invocation's time was nearly up (while committing)"];
+    Refusal("DATABASE_UNREACHABLE", &says).is(scene.step(&secret, &token, "setSecret").await, "setSecret");
+    let log = || scene.postgres.server_log().unwrap();
+    eventually("the wait ends", async || log().contains("canceling wait for synchronous replication")).await;
+    scene.sql("ALTER ROLE rotation_admin RESET synchronous_commit").await;
+    scene.lambda.set_timeout(Duration::from_secs(30));
+    for step in ["setSecret", "testSecret", "finishSecret"] {
+        scene.step(&secret, &token, step).await.unwrap_or_else(|e| panic!("{step}: {e}"));
+    }
     scene.ends();
 }
 
