@@ -135,6 +135,9 @@ pub enum Code {
     /// Another rotation of the same users holds the lock.
     #[strum(message = "It ends by itself; the message has the query that shows who holds the lock.")]
     RotationLocked,
+    /// A module of the server that checks passwords (`credcheck`, for one) does not take the new one, which it gets as a hash.
+    #[strum(message = "Let the check take hashes: credcheck.encrypted_password_allowed = on.")]
+    PasswordHashRefused,
     /// The server refused a statement for a reason that Keyturn does not know.
     #[strum(message = "Look up the SQLSTATE in the message; the server's log says more.")]
     StatementFailed,

@@ -242,6 +242,14 @@ pub(crate) fn statement(error: &tokio_postgres::Error, doing: &str, place: &Plac
     let code = refused.code();
     let said = format!("{} failed while {doing}: {} (SQLSTATE {})", place.address, refused.message(), code.code());
     match code {
+        // What checks of passwords are called in passwordcheck, credcheck and those made after them; their SQLSTATEs differ.
+        _ if refused.routine() == Some("check_password") => Failure::permanent(
+            Code::PasswordHashRefused,
+            format!(
+                "{said}. A module of the server checks new passwords; this function sends a hash, never the password."
+            ),
+            "Let the check take hashes (credcheck: ALTER SYSTEM SET credcheck.encrypted_password_allowed = on; SELECT pg_reload_conf()).",
+        ),
         &SqlState::INSUFFICIENT_PRIVILEGE => Failure::permanent(
             Core::AdminLacksPrivilege,
             format!("{said}."),

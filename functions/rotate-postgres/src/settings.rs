@@ -13,8 +13,8 @@ pub enum Setting {
     /// PEM file of the only authorities to trust for databases
     #[strum(props(default = "built-in RDS and public roots", example = "/opt/database-ca.pem"))]
     DatabaseCaFile,
-    /// OpenSSL's own: a file of authorities that it reads at its start, of which this function then trusts none; an empty one
-    /// spares a cold start 10 ms of CPU
+    /// a variable of OpenSSL: the authorities that it reads when it starts. The function trusts none of them, so the template
+    /// sets an empty file, which saves 11 ms of CPU in a cold start
     #[strum(props(default = "the system's", example = "/dev/null"))]
     SslCertFile,
     /// `auto`: MD5 where both the server's `password_encryption` and the user in use have it, else SCRAM; `scram`: always, and refuse MD5; `md5`: for old clients

@@ -258,6 +258,24 @@ async fn a_login_trigger_that_refuses_a_user_is_not_taken_for_a_wrong_password()
 }
 
 #[tokio::test]
+async fn a_module_that_checks_passwords_and_refuses_a_hash_is_named() {
+    let builder = Stack::builder(16).postgres(|server| server.setting("shared_preload_libraries", "passwordcheck"));
+    let scene = Scene::of(builder).await;
+    scene.login("checked", "").await;
+    scene.login("checked_clone", "IN ROLE checked").await;
+    let secret = scene.secret_of("checked");
+    // The one thing that this module finds out about a hash: that the password is the user's name.
+    let mut value = scene.value(&secret, "AWSCURRENT").unwrap();
+    value["username"] = json!("checked_clone");
+    value["password"] = json!("checked_clone");
+    let token = scene.stage(&secret).unwrap();
+    scene.put_pending(&secret, &token, &value).await;
+    let says = ["while changing the user", "this function sends a hash", "credcheck.encrypted_password_allowed = on"];
+    scene.refuses_step(&secret, &token, "setSecret", &Refusal("PASSWORD_HASH_REFUSED", &says)).await;
+    scene.ends();
+}
+
+#[tokio::test]
 async fn md5_hashes_are_replaced_or_refused_as_the_operator_says() {
     let scene = Scene::of(
         Stack::builder(18)
