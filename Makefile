@@ -76,8 +76,8 @@ advisories: ## Check the dependencies for known vulnerabilities (fetches RustSec
 docs: ## Write anew what is generated from the code: infra/runbooks/errors.md, the tables of settings in the manuals
 	UPDATE_DOCS=1 cargo test $(FEATURES) --workspace --test suites documents::generated
 
-bench: servers-for-demo release stack ## Measure cold start, memory, size, and what each step and each tick costs (OPTIONS='--aws-ms 10 --database-ms 1' puts AWS and the database away)
-	@$(LOCAL) bench --functions $(FUNCTIONS) --postgres $(POSTGRES) $(OPTIONS)
+bench: servers-for-demo release stack ## Measure cold start, memory, size, and what each step and each tick costs (AWS_MS=10 DATABASE_MS=1: at that distance; ONLY=rotate-postgres)
+	@$(LOCAL) bench --functions $(FUNCTIONS) --postgres $(POSTGRES) --aws-ms $(or $(AWS_MS),0) --database-ms $(or $(DATABASE_MS),0) $(if $(ONLY),--only $(ONLY))
 
 package: ## Build each function's zip for Lambda (ARCHITECTURE=arm64 or x86_64; this machine's unless named)
 	@$(PYTHON) tests/tools/install.py cargo-lambda
