@@ -211,20 +211,18 @@ impl Session {
         call: impl Future<Output = Result<T, tokio_postgres::Error>>,
         doing: &str,
     ) -> Attempt<T> {
-        match self.deadline.bound(call).await {
-            Ok(result) => result.map_err(|e| errors::statement(&e, doing, &self.place)),
-            Err(_) => {
-                self.cancel().await;
-                Err(Failure::permanent(
-                    Core::DatabaseUnreachable,
-                    format!(
-                        "{} had not answered when the invocation's time was nearly up (while {doing}).",
-                        self.place.address
-                    ),
-                    "Look what the function's sessions wait for: SELECT pid, wait_event_type, wait_event, query FROM pg_stat_activity WHERE application_name = 'keyturn rotate-postgres'; give the function a timeout of 30 s or more.",
-                ))
-            }
+        if let Ok(result) = self.deadline.bound(call).await {
+            return result.map_err(|e| errors::statement(&e, doing, &self.place));
         }
+        self.cancel().await;
+        Err(Failure::permanent(
+            Core::DatabaseUnreachable,
+            format!(
+                "{} had not answered when the invocation's time was nearly up (while {doing}).",
+                self.place.address
+            ),
+            "Look what the function's sessions wait for: SELECT pid, wait_event_type, wait_event, query FROM pg_stat_activity WHERE application_name = 'keyturn rotate-postgres'; give the function a timeout of 30 s or more.",
+        ))
     }
 
     /// Asks the server to stop what it does for this session, which the next try would wait for. The server does not say whether
