@@ -256,7 +256,7 @@ const ROLES: &str = "WITH RECURSIVE
             coalesce((to_jsonb(m) ->> 'inherit_option')::bool, member.rolinherit) AS inherited,
             m.grantor <> m.member AND (current_setting('server_version_num')::int4 >= 160000
                 OR coalesce(grantor.rolsuper OR grantor.rolcreaterole, false)) AS by_an_admin
-        FROM pg_auth_members m JOIN pg_roles member ON member.oid = m.member LEFT JOIN pg_roles grantor ON grantor.oid = m.grantor
+        FROM pg_auth_members m JOIN pg_roles role ON role.oid = m.roleid JOIN pg_roles member ON member.oid = m.member LEFT JOIN pg_roles grantor ON grantor.oid = m.grantor
         WHERE current_setting('server_version_num')::int4 >= 150000 OR m.grantor <> m.roleid),
     reach (login, role, how) AS (
         SELECT oid, oid, 2 FROM asked

@@ -65,9 +65,9 @@ pub enum Code {
     /// clone that AWS's function made; its next rotation mends that.
     #[strum(message = "GRANT base TO user; the message has the statement.")]
     RoleNotAssumed,
-    /// The server is of one of the minor releases that ignore `ALTER ROLE ... SET role` (17.1, 16.5, 15.9, 14.14, 13.17).
+    /// The server runs 17.1, 16.5, 15.9, 14.14 or 13.17. These releases ignore `ALTER ROLE ... SET role`.
     #[strum(
-        message = "Upgrade it by a minor release, or let the users act as themselves: the tag keyturn:acts-as = self."
+        message = "Upgrade to the next minor release. Or let each user own what it creates: the tag keyturn:acts-as = self; the message has the command."
     )]
     RoleSettingsIgnored,
     /// The base has a setting that only a superuser may give to its twin: clients would meet another setting after every
@@ -114,11 +114,15 @@ pub enum Code {
     /// No line of `pg_hba.conf` lets the user into the database over TLS from where the function is.
     #[strum(message = "Add one: hostssl all all <the function's network> scram-sha-256.")]
     HbaRefused,
-    /// The server, or what stands before it, demands a client certificate.
-    #[strum(message = "Add a line to pg_hba.conf without clientcert for the function; let no proxy demand one.")]
+    /// The server, or a proxy in front of it, demands a client certificate. The function has none.
+    #[strum(
+        message = "In pg_hba.conf, before the line with clientcert: hostssl all all <the function's network> scram-sha-256. A proxy must not demand one either."
+    )]
     ClientCertificateDemanded,
-    /// The password is valid, but something in the server refuses the session: a login trigger, for one.
-    #[strum(message = "SELECT evtname, evtfoid::regproc FROM pg_event_trigger WHERE evtevent = 'login'.")]
+    /// The password is valid, but the server then refuses the session. A login trigger can do that (PostgreSQL 17 and later).
+    #[strum(
+        message = "In the secret's database: SELECT evtname, evtfoid::regproc FROM pg_event_trigger WHERE evtevent = 'login'. Let the trigger admit the user, or ALTER EVENT TRIGGER name DISABLE."
+    )]
     SessionRefused,
     /// One of the secret's `testQueries` failed as the new user.
     #[strum(message = "Run it as that user to see why, and grant what is missing or correct the query.")]
@@ -135,8 +139,8 @@ pub enum Code {
     /// Another rotation of the same users holds the lock.
     #[strum(message = "It ends by itself; the message has the query that shows who holds the lock.")]
     RotationLocked,
-    /// A module of the server that checks passwords (`credcheck`, for one) does not take the new one, which it gets as a hash.
-    #[strum(message = "Let the check take hashes: credcheck.encrypted_password_allowed = on.")]
+    /// A module of the server that checks passwords (`credcheck`, for one) rejects the new one. It receives only a hash.
+    #[strum(message = "If it is credcheck: credcheck.encrypted_password_allowed = on.")]
     PasswordHashRefused,
     /// The server refused a statement for a reason that Keyturn does not know.
     #[strum(message = "Look up the SQLSTATE in the message; the server's log says more.")]

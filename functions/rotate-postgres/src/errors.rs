@@ -153,6 +153,13 @@ fn login_refused(refused: &DbError, user: &str, place: &Place, phase: Phase) -> 
     let routine = refused.routine().unwrap_or_default();
     let valid = |what: &str| format!("The password of {user:?} at {} is valid, but {what}.", place.address);
     let database = &place.database;
+    if phase == Phase::Start && is_a_modules(refused) {
+        return accepted(
+            Code::SessionRefused,
+            valid(&format!("the session did not start: {} (SQLSTATE {})", refused.message(), refused.code().code())),
+            "From PostgreSQL 17 on, a trigger may refuse logins: SELECT evtname, evtfoid::regproc FROM pg_event_trigger WHERE evtevent = 'login' (in this database). Let it admit this user, or ALTER EVENT TRIGGER ... DISABLE. Else look at the modules in session_preload_libraries; the server's log says more.",
+        );
+    }
     match refused.code() {
         &SqlState::INVALID_PASSWORD => Failure::new(
             Kind::PasswordRefused,
@@ -217,11 +224,6 @@ fn login_refused(refused: &DbError, user: &str, place: &Place, phase: Phase) -> 
             format!("{} takes no connections now: {} (SQLSTATE {}).", place.address, refused.message(), code.code()),
             "Try again when it is up.",
         ),
-        code if phase == Phase::Start => accepted(
-            Code::SessionRefused,
-            valid(&format!("the session did not start: {} (SQLSTATE {})", refused.message(), code.code())),
-            "From PostgreSQL 17 on, a trigger may refuse logins: SELECT evtname, evtfoid::regproc FROM pg_event_trigger WHERE evtevent = 'login'. Else look at the modules in session_preload_libraries; the server's log says more.",
-        ),
         code => not_let_in(
             Core::LoginFailed,
             format!("{} did not let {user:?} in: {} (SQLSTATE {}).", place.address, refused.message(), code.code()),
@@ -248,7 +250,7 @@ pub(crate) fn statement(error: &tokio_postgres::Error, doing: &str, place: &Plac
             format!(
                 "{said}. A module of the server checks new passwords; this function sends a hash, never the password."
             ),
-            "Let the check take hashes (credcheck: ALTER SYSTEM SET credcheck.encrypted_password_allowed = on; SELECT pg_reload_conf()).",
+            "If it is credcheck, let it take hashes: credcheck.encrypted_password_allowed = on (ALTER SYSTEM; on RDS, the parameter group). Otherwise its own documentation says what it asks for.",
         ),
         &SqlState::INSUFFICIENT_PRIVILEGE => Failure::permanent(
             Core::AdminLacksPrivilege,
@@ -294,6 +296,15 @@ pub(crate) fn read_only(place: &Place) -> Failure {
         format!("{} is read-only: a replica, or the old writer after a failover.", place.address),
         "Let the admin secret's \"host\" name the writer (for Aurora, the cluster endpoint).",
     )
+}
+
+/// Whether a trigger or a module refuses the session, after the password was accepted: they choose any SQLSTATE. The server's
+/// own refusals come from these routines. What passes by itself passes, whoever says it.
+fn is_a_modules(refused: &DbError) -> bool {
+    let code = refused.code();
+    let by_server = matches!(refused.routine(), Some("InitializeSessionUserId" | "InitPostgres" | "CheckMyDatabase"));
+    let unknown = refused.routine().is_none() && *code != SqlState::INVALID_PASSWORD;
+    !by_server && !unknown && !is_passing(code) && *code != SqlState::TOO_MANY_CONNECTIONS
 }
 
 /// Connection exceptions, shutdowns and start-ups: classes 08 and 57P.

@@ -44,11 +44,16 @@ pub(crate) fn roles(case: &Case, turn: &Turn, admin: &str, catalog: &Catalog) ->
     let acting = acting_admin(admin, catalog)?;
     names(turn, [admin, &acting.name])?;
     let base = base_role(turn, catalog)?;
-    if base.is_some() && case.acts_as_base {
-        role_settings_have_an_effect(case, catalog)?;
-    }
     let current = existing(&turn.current, catalog)?;
     let pending = catalog.role(&turn.pending);
+    let needs_setting = match turn.base {
+        Base::Owner(_) => case.acts_as_base,
+        Base::Current => case.acts_as_base && !pending.is_some_and(statements::keeps_its_objects),
+        Base::Pending | Base::None => false,
+    };
+    if needs_setting && !catalog.server.heeds_role_settings() {
+        return Err(role_settings_ignored(case, catalog));
+    }
     for role in [base, Some(current), pending].into_iter().flatten() {
         takes_passwords(role)?;
     }
@@ -86,12 +91,10 @@ pub(crate) fn warn(warnings: &[Warning]) {
     }
 }
 
-fn role_settings_have_an_effect(case: &Case, catalog: &Catalog) -> Result<()> {
-    if catalog.server.heeds_role_settings() {
-        return Ok(());
-    }
+/// A login would not act as its base or owner.
+pub(crate) fn role_settings_ignored(case: &Case, catalog: &Catalog) -> Error {
     let (major, minor) = (catalog.server.version / 10_000, catalog.server.version % 10_000);
-    Err(Error::new(
+    Error::new(
         Code::RoleSettingsIgnored,
         format!(
             "PostgreSQL {major}.{minor} ignores ALTER ROLE ... SET role: the second user would act as itself, and own what it makes."
@@ -101,7 +104,7 @@ fn role_settings_have_an_effect(case: &Case, catalog: &Catalog) -> Result<()> {
             minor + 1,
             case.secret
         ),
-    ))
+    )
 }
 
 /// Two logins that the operator named, and the role that owns what they make.

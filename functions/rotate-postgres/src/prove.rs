@@ -4,11 +4,12 @@ use crate::case::Case;
 use crate::catalog::{self, Catalog, Query};
 use crate::codes::Code;
 use crate::errors::{self, quoted};
+use crate::guards;
 use crate::place::Place;
 use crate::postgres::Postgres;
 use crate::session::{Login, Session};
 use keyturn::Result;
-use keyturn::codes::DeclaredCode as _;
+use keyturn::codes::{Code as Core, DeclaredCode as _};
 use keyturn::credential::Credential;
 use keyturn::failure::{Attempt, Failure, Kind, RETRY_FOR};
 use keyturn::rotation::Job;
@@ -70,7 +71,11 @@ fn rights(case: &Case, catalog: &Catalog, user: &str, base: Option<&str>) -> Att
     }
     // The server only warns at login when a role setting has no effect, and stays the login role: so, too, when a clone's
     // membership is gone, by which it was known as one.
-    if let Some(meant) = login.assumes().filter(|meant| acting == user && *meant != user) {
+    let heeded = catalog.server.heeds_role_settings();
+    if !heeded && case.acts_as_base && base.is_some_and(|base| base != user) && login.assumes().is_some() {
+        return Err(guards::role_settings_ignored(case, catalog).into());
+    }
+    if let Some(meant) = login.assumes().filter(|meant| heeded && acting == user && *meant != user) {
         return Err(not_assumed(user, meant, acting, case.layout.base_of(user) == Some(meant)));
     }
     let Some(wanted) = wanted else { return Ok(()) };
@@ -110,6 +115,11 @@ async fn test_query(session: &Session, n: usize, query: &str) -> Attempt<()> {
     session.run("BEGIN READ ONLY; SET LOCAL statement_timeout = '10s'", "starting a test query").await?;
     // Not by `run`, which takes several statements: a COMMIT among them would end the read-only transaction.
     let result = session.execute(query, "running a test query").await;
+    if let Err(failure) = &result
+        && failure.error.is(Core::DatabaseUnreachable)
+    {
+        return result;
+    }
     session.run("ROLLBACK", "ending a test query").await?;
     result.map_err(|_| {
         Failure::permanent(

@@ -120,7 +120,15 @@ impl Connector {
             })?;
         // Ends when the client is dropped; what goes wrong in it surfaces in the client's calls.
         tokio::spawn(async move { connection.await.ok() });
-        Ok(Session { client, place: login.place.clone(), peer, connector, by_md5: progress.by_md5(), deadline })
+        Ok(Session {
+            client,
+            place: login.place.clone(),
+            peer,
+            connector,
+            by_md5: progress.by_md5(),
+            given_up: Cell::new(false),
+            deadline,
+        })
     }
 }
 
@@ -157,6 +165,8 @@ pub(crate) struct Session {
     connector: native_tls::TlsConnector,
     /// The login was proven by an MD5 answer.
     pub(crate) by_md5: bool,
+    /// Nothing of it is to be cancelled any more: that has been done, or must not be.
+    given_up: Cell<bool>,
     deadline: Deadline,
 }
 
@@ -182,7 +192,11 @@ impl Session {
         let begin =
             self.run("BEGIN; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL jit = off", "starting to read");
         let end = self.run("ROLLBACK", "ending to read");
-        tokio::try_join!(begin, read, end).map(|((), found, ())| found)
+        let (start, found, over) = tokio::join!(begin, read, end);
+        start?;
+        let found = found?;
+        over?;
+        Ok(found)
     }
 
     /// Takes this long for what follows, instead of what is left of the time for connecting.
@@ -194,6 +208,13 @@ impl Session {
     /// Runs statements that give no rows, in one round trip. `doing` completes "failed while ...".
     pub(crate) async fn run(&self, sql: &str, doing: &str) -> Attempt<()> {
         self.bounded(self.client.batch_execute(sql), doing).await
+    }
+
+    /// Makes the transaction's changes last. This is never cancelled: the server would go on without its standby, as if it had
+    /// them, and a failover would lose a password that clients have by then.
+    pub(crate) async fn commit(&self) -> Attempt<()> {
+        self.given_up.set(true);
+        self.run("COMMIT", "committing").await
     }
 
     /// Runs exactly one statement, in one round trip, and lets go of its rows.
@@ -214,7 +235,11 @@ impl Session {
         if let Ok(result) = self.deadline.bound(call).await {
             return result.map_err(|e| errors::statement(&e, doing, &self.place));
         }
-        self.cancel().await;
+        if !self.given_up.get() {
+            // Noted only afterwards: of calls that are given up together, one may be dropped while it asks.
+            self.cancel().await;
+            self.given_up.set(true);
+        }
         Err(Failure::permanent(
             Core::DatabaseUnreachable,
             format!(

@@ -11,13 +11,17 @@ use strum::{EnumIter, EnumMessage, EnumProperty, IntoStaticStr};
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Setting {
     /// PEM file of the only authorities to trust for databases
-    #[strum(props(default = "built-in RDS and public roots", example = "/opt/database-ca.pem"))]
+    #[strum(props(
+        default = "built-in: for RDS endpoints their region's and Amazon's, else RDS and public roots",
+        example = "/opt/database-ca.pem"
+    ))]
     DatabaseCaFile,
-    /// a variable of OpenSSL: the authorities that it reads when it starts. The function trusts none of them, so the template
-    /// sets an empty file, which saves 11 ms of CPU in a cold start
-    #[strum(props(default = "the system's", example = "/dev/null"))]
+    /// you need not set it: OpenSSL reads this file at its start, and the function does not use it. The stack names an empty one
+    /// (`/dev/null`), which saves 11 ms of CPU in a cold start
+    #[strum(props(default = "OpenSSL's own", example = "/dev/null"))]
     SslCertFile,
-    /// `auto`: MD5 where both the server's `password_encryption` and the user in use have it, else SCRAM; `scram`: always, and refuse MD5; `md5`: for old clients
+    /// `auto`: store MD5 only if `password_encryption` is md5 and the user in use has an MD5 password, else SCRAM; `scram`: always
+    /// store SCRAM, and refuse to log in with MD5; `md5`: always store MD5, for clients without SCRAM
     #[strum(props(default = "auto"))]
     PasswordHash,
     /// comma list: the only admin secrets that may be used

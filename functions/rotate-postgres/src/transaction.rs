@@ -70,16 +70,22 @@ pub(crate) async fn run(
     let statements = statements::of(wanted.case, wanted.turn, &before, verifier.as_ref());
     if statements.is_empty() {
         prove(wanted, &before)?;
-        session.run("ROLLBACK", "ending the transaction").await?;
+        // The comments have been written as they were: with that, what an earlier try has left half committed (its wait for a
+        // standby was cancelled) is as safe as the server makes any COMMIT, before clients get the password.
+        session.commit().await?;
         return Ok(Vec::new());
     }
-    // The second is answered after the first: an error in the first is an error in both, and told as its own.
-    let (changes, after, still) = tokio::join!(execute(session, &statements), read(session, wanted), async {
-        still().await.map_err(Failure::from)
-    });
-    let (changes, after, ()) = (changes?, after?, still?);
+    let change = async {
+        let changes = execute(session, &statements).await?;
+        // Only now: the change may have waited for somebody else's.
+        still().await?;
+        Ok::<_, Failure>(changes)
+    };
+    // The question is sent along. An error of the change is an error of both, and told as its own.
+    let (changes, after) = tokio::join!(change, read(session, wanted));
+    let (changes, after) = (changes?, after?);
     prove(wanted, &after)?;
-    session.run("COMMIT", "committing").await?;
+    session.commit().await?;
     Ok(changes)
 }
 
@@ -113,7 +119,8 @@ fn comments(turn: &Turn, catalog: &Catalog) -> Comments {
 
 /// Begins the transaction and takes the locks; `None` when somebody else has one for longer than `patience`.
 async fn try_lock(session: &Session, wanted: &Wanted<'_>, patience: Duration) -> Attempt<Option<Catalog>> {
-    let ((), seen) = tokio::try_join!(session.run(BEGIN, "starting the transaction"), read(session, wanted))?;
+    let (begun, seen) = tokio::join!(session.run(BEGIN, "starting the transaction"), read(session, wanted));
+    let ((), seen) = (begun?, seen?);
     if seen.server.read_only {
         return Err(errors::read_only(session.place()));
     }

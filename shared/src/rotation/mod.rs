@@ -224,7 +224,7 @@ impl<T: Target> Rotation<T> {
         let only_admin = self.target.only_admin().filter(|_| event.step != Step::Finish);
         let admin = async {
             match only_admin {
-                Some(arn) => self.secrets.read(arn, CURRENT, None, deadline).await,
+                Some(arn) => self.secrets.read(arn, CURRENT, None, deadline.at_most(READ_LAG)).await,
                 None => Ok(None),
             }
         };

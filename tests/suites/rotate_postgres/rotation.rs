@@ -364,26 +364,27 @@ async fn a_set_secret_that_waited_too_long_does_not_overwrite_a_newer_credential
     let app = stack.app("shop").await.unwrap();
     rotate(&stack, &app).await;
     rotate(&stack, &app).await;
-    let token = stack.stage(&app.secret).unwrap();
-    stack.step(&app.secret, &token, "createSecret").await.unwrap();
     let hash = "SELECT rolpassword FROM pg_authid WHERE rolname = 'shop_clone'";
     let before = fact(&stack, hash).await;
 
-    let holder = stack.postgres.admin_client().await.unwrap();
-    holder.batch_execute("BEGIN; COMMENT ON ROLE shop IS 'by hand'").await.unwrap();
-    let meanwhile = async {
-        eventually("the rotation meets the lock", async || {
-            stack.postgres.server_log().unwrap().contains("canceling statement due to lock timeout")
-        })
-        .await;
-        let by_hand = stack.value(&app.secret, "AWSCURRENT").unwrap().to_string();
-        let client = keyturn_tests::aws::secrets_client(&stack.aws.client_url());
-        client.put_secret_value().secret_id(&app.secret).secret_string(by_hand).send().await.unwrap();
-        holder.batch_execute("ROLLBACK").await.unwrap();
-    };
-    let (set, ()) = tokio::join!(stack.step(&app.secret, &token, "setSecret"), meanwhile);
-    assert_eq!(set.unwrap_err().error_type, "CURRENT_MOVED");
-    assert_eq!(fact(&stack, hash).await, before, "the password was set all the same");
+    // The first holds up the rotation's lock, the second its change.
+    for by_hand in ["COMMENT ON ROLE shop IS 'by hand'", "ALTER ROLE shop_clone CONNECTION LIMIT 7"] {
+        let token = stack.stage(&app.secret).unwrap();
+        stack.step(&app.secret, &token, "createSecret").await.unwrap();
+        let holder = stack.postgres.admin_client().await.unwrap();
+        holder.batch_execute(&format!("BEGIN; {by_hand}")).await.unwrap();
+        let waits = "SELECT count(*)::text FROM pg_stat_activity WHERE application_name LIKE 'keyturn%' AND wait_event_type = 'Lock' AND query_start < now() - interval '50 ms'";
+        let meanwhile = async {
+            eventually("the rotation waits", async || fact(&stack, waits).await == "1").await;
+            let value = stack.value(&app.secret, "AWSCURRENT").unwrap().to_string();
+            let client = keyturn_tests::aws::secrets_client(&stack.aws.client_url());
+            client.put_secret_value().secret_id(&app.secret).secret_string(value).send().await.unwrap();
+            holder.batch_execute("ROLLBACK").await.unwrap();
+        };
+        let (set, ()) = tokio::join!(stack.step(&app.secret, &token, "setSecret"), meanwhile);
+        assert_eq!(set.unwrap_err().error_type, "CURRENT_MOVED", "{by_hand}");
+        assert_eq!(fact(&stack, hash).await, before, "{by_hand}: the password was set all the same");
+    }
 }
 
 #[tokio::test]

@@ -65,6 +65,10 @@ fn a_twin_that_nothing_vouches_for_is_somebody_elses() {
     assert_eq!(roles(&adopting, &turn("app", "app_clone", Base::Current), "admin", &all), Ok(vec![]));
 }
 
+fn catalog_with_clone(version: i32) -> Catalog {
+    catalog(version, [admin(), role("app", &[]), role("app_clone", &["app"])])
+}
+
 #[test]
 fn releases_that_ignore_role_settings_are_refused_where_one_is_needed() {
     for (version, ignores) in [
@@ -87,6 +91,12 @@ fn releases_that_ignore_role_settings_are_refused_where_one_is_needed() {
         } else {
             assert_eq!(verdict, Ok(vec![]), "{version}");
         }
+        let back = catalog_with_clone(version);
+        assert_eq!(
+            judged(&turn("app_clone", "app", Base::Pending), &back),
+            Ok(vec![]),
+            "the base acts as itself anyway"
+        );
         let as_itself = Case { acts_as_base: false, ..case() };
         assert_eq!(roles(&as_itself, &turn("app", "app_clone", Base::Current), "admin", &catalog), Ok(vec![]));
     }
