@@ -187,7 +187,8 @@ impl Session {
 
     /// Does what `read` asks in one round trip, in a transaction that nothing is left of: behind a pooler this very session
     /// is the application's in the next moment. A fixed schema path, so that no object of the database, operators included,
-    /// can stand in for a catalog's. Compiling a query that is asked once takes longer than asking it. `read` must ask everything at once: the transaction's end follows on its heels.
+    /// can stand in for a catalog's. No JIT: compiling a query that is asked once takes longer than asking it. `read` must ask
+    /// everything at once: the transaction's end follows on its heels.
     pub(crate) async fn reading<T>(&self, read: impl Future<Output = Attempt<T>>) -> Attempt<T> {
         let begin =
             self.run("BEGIN; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL jit = off", "starting to read");
