@@ -38,7 +38,7 @@ impl Relay {
     }
 }
 
-/// What the server says arrives a round trip later, in order; the client's own words at once.
+/// Delays the server's bytes by a round trip, in order, and passes the client's on at once.
 async fn carry(mut client: TcpStream, upstream_port: u16, round_trip: Duration) -> Result<()> {
     client.set_nodelay(true)?;
     let mut server = dial(upstream_port).await?;

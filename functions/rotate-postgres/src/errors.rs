@@ -244,7 +244,7 @@ pub(crate) fn statement(error: &tokio_postgres::Error, doing: &str, place: &Plac
     let code = refused.code();
     let said = format!("{} failed while {doing}: {} (SQLSTATE {})", place.address, refused.message(), code.code());
     match code {
-        // What checks of passwords are called in passwordcheck, credcheck and those made after them; their SQLSTATEs differ.
+        // passwordcheck, credcheck and modules made after them call their hook `check_password`. Their SQLSTATEs differ.
         _ if refused.routine() == Some("check_password") => Failure::permanent(
             Code::PasswordHashRefused,
             format!(

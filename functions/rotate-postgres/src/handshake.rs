@@ -39,7 +39,7 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// What the server has said of this login so far.
+/// The server's answers to this login so far.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     by_md5: AtomicBool,

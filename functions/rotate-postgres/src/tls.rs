@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// lead to. A line before each says its name.
 const RDS_ROOTS: &str = include_str!("rds-roots.pem");
 
-/// What the endpoints of RDS end in, after the region.
+/// The domain of RDS endpoints, after the region.
 const RDS_DOMAIN: &str = ".rds.amazonaws.com";
 
 /// Connectors, made when they are first asked for and kept. Most of what making one takes is to read the roots: those of an RDS

@@ -249,7 +249,7 @@ impl<T: Target> Rotation<T> {
             ));
         }
         let mut job = Job::of(description.arn, description.tags, deadline);
-        // What went wrong here does so again where the admin is needed, and is told there.
+        // `admin::read` asks Secrets Manager again where this failed, and returns that error.
         job.admin = admin.ok().flatten();
         let current = self.target.read(current.text, &format!("the AWSCURRENT value of {}", event.secret), &job)?;
         Ok(Reading::Pending { job: Box::new(job), stage, current: Box::new(current), pending: pending? })

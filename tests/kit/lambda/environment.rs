@@ -108,7 +108,7 @@ pub(super) struct Environment {
     process: Arc<Process>,
     jobs: mpsc::Sender<Job>,
     events: mpsc::UnboundedReceiver<Event>,
-    /// What its CPU time was at the end of its last invocation.
+    /// The process's CPU time at the end of its last invocation.
     pub(super) cpu_noted: Duration,
     _server: Server,
 }
