@@ -12,9 +12,12 @@ pub(crate) const USAGE: &str = "usage: keyturn-local demo|local|cloud|rotate|ben
   --postgres MAJOR   PostgreSQL's major version (default: 18)
   --features LIST    cargo features for the command that `local` prints for rotate-postgres
   --only FUNCTION    the one function that `bench` measures (default: all)
-  --aws-ms N         `bench` lets each call of AWS take this many milliseconds longer
+  --aws-ms N         `bench` lets each call of AWS by rotate-postgres take this many milliseconds longer
   --database-ms N    `bench` lets each round trip of rotate-postgres to its database take this many milliseconds
   --secret NAME      what `rotate` rotates: shop, at PostgreSQL (default), or reports, at Atlas";
+
+/// The functions that `bench` measures.
+const FUNCTIONS: [&str; 3] = ["rotate-postgres", "rotate-mongo", "oncall-sync"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -76,7 +79,8 @@ impl Arguments {
                     arguments.postgres = value.parse().with_context(|| format!("{value} is no major version"))?;
                 }
                 "--features" => arguments.features = Some(value),
-                "--only" => arguments.only = Some(value),
+                "--only" if FUNCTIONS.contains(&value.as_str()) => arguments.only = Some(value),
+                "--only" => bail!("{value} is none of {}", FUNCTIONS.join(", ")),
                 "--aws-ms" => arguments.latency.aws = milliseconds(&value)?,
                 "--database-ms" => arguments.latency.database = milliseconds(&value)?,
                 "--secret" => arguments.secret = Some(value),
@@ -120,6 +124,7 @@ mod tests {
             ("demo --slowly 1", "unknown option --slowly"),
             ("demo --postgres", "--postgres has no value"),
             ("demo --postgres new", "new is no major version"),
+            ("bench --only postgres", "postgres is none of rotate-postgres, rotate-mongo, oncall-sync"),
             ("bench --aws-ms soon", "soon is no number of milliseconds"),
         ] {
             assert!(read(line).unwrap_err().to_string().contains(problem), "{line}");

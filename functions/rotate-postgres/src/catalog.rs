@@ -247,7 +247,8 @@ const SERVER: &str = "SELECT current_setting('server_version_num')::int4 AS vers
 /// $1: the roles asked for, $2: the secret's database, $3: the admin, $4: its database.
 ///
 /// `reach` says how far a login comes: 2 it can act as the role, or can give itself the role; 1 it has the role's rights;
-/// 0 it is a member. `vouched` follows the grants of an admin alone.
+/// 0 it is a member. `vouched` follows the grants of an admin alone. `edges` joins the role itself: a GRANT at the same time as
+/// DROP ROLE leaves a membership of a role that is gone (seen on 15), which nobody could revoke.
 const ROLES: &str = "WITH RECURSIVE
     asked AS (SELECT * FROM pg_roles r WHERE rolname = ANY ($1::text[])
         OR rolname = (SELECT {admin acts} FROM pg_roles r WHERE r.rolname = $3)),
@@ -256,7 +257,8 @@ const ROLES: &str = "WITH RECURSIVE
             coalesce((to_jsonb(m) ->> 'inherit_option')::bool, member.rolinherit) AS inherited,
             m.grantor <> m.member AND (current_setting('server_version_num')::int4 >= 160000
                 OR coalesce(grantor.rolsuper OR grantor.rolcreaterole, false)) AS by_an_admin
-        FROM pg_auth_members m JOIN pg_roles role ON role.oid = m.roleid JOIN pg_roles member ON member.oid = m.member LEFT JOIN pg_roles grantor ON grantor.oid = m.grantor
+        FROM pg_auth_members m JOIN pg_roles role ON role.oid = m.roleid JOIN pg_roles member ON member.oid = m.member
+            LEFT JOIN pg_roles grantor ON grantor.oid = m.grantor
         WHERE current_setting('server_version_num')::int4 >= 150000 OR m.grantor <> m.roleid),
     reach (login, role, how) AS (
         SELECT oid, oid, 2 FROM asked

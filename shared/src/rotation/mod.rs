@@ -207,8 +207,8 @@ impl<T: Target> Rotation<T> {
         }
     }
 
-    /// Labels, current value, pending value and the only admin's, read at the same time. What lags behind is read again: the current value must
-    /// be that of the version which the labels name, or an edit would be overlooked.
+    /// Labels, current value, pending value and the only admin's, read at the same time. What lags behind is read again: the
+    /// current value must be that of the version which the labels name, or an edit would be overlooked.
     async fn read(&self, event: &RotationEvent, deadline: Deadline) -> Result<Reading> {
         let until = deadline.at_most(READ_LAG);
         let read = || async { self.read_once(event, deadline).await };

@@ -27,7 +27,7 @@ pub struct Stack {
     between: Between,
 }
 
-/// What stands between the function and the server.
+/// The proxy or relay that the function connects to instead of the server.
 enum Between {
     Nothing,
     Proxy(PostgresProxy),
@@ -44,7 +44,7 @@ impl Between {
     }
 }
 
-/// What a network would add: to each call of AWS, and to each round trip to the database.
+/// The time that each call of AWS, and each round trip to the database, takes longer than on this machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Latency {
     pub aws: Duration,

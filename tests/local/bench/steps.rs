@@ -1,4 +1,4 @@
-//! What each step of a rotation costs, whatever it rotates.
+//! Measures the time, CPU and waits of each step of a rotation, of any function.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::screen::{Screen, milliseconds};
 const ROTATIONS: usize = 9;
 const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecret"];
 
-/// Much longer than measurements differ by, and than a step takes where nothing is far away.
+/// Much longer than repeated measurements of one step differ by.
 const FAR: Duration = Duration::from_millis(40);
 
 /// Of each step, the middle of some rotations.
@@ -25,7 +25,7 @@ pub(super) struct Costs {
     cpu: Option<Times>,
 }
 
-/// What rotations cost in which every user exists: of a function that is warm, and of one that has just been started.
+/// The costs of rotations whose users all exist: by a function that is warm, and by one that createSecret starts.
 pub(super) struct Rotations {
     warm: Costs,
     cold: Costs,

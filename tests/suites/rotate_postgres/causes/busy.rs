@@ -159,7 +159,7 @@ async fn a_lock_that_is_never_let_go_ends_the_step_with_its_cause() {
     scene.ends();
 }
 
-/// What the function gives up does not go on in the server, where the next try would wait for it.
+/// The function has cancelled its statement, and its sessions end: else the next try would wait for their locks.
 async fn sessions_end(scene: &Scene) {
     let cancelled = || scene.postgres.server_log().unwrap().contains("due to user request");
     eventually("the server is told to stop", async || cancelled()).await;
@@ -190,7 +190,8 @@ async fn a_commit_that_waits_for_a_standby_is_not_cut_short() {
     let made = "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'synced_clone')";
     assert!(!scene.ask::<bool>(made).await, "the commit was taken for done");
     // Not even where somebody else cuts it short does the next try go on without the standby.
-    scene.sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'").await;
+    let cancel = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    assert_eq!(scene.ask::<i64>(cancel).await, 1, "the function's COMMIT did not wait any more");
     eventually("the commit is taken for done", async || scene.ask(made).await).await;
     Refusal("DATABASE_UNREACHABLE", &says).is(scene.step(&secret, &token, "setSecret").await, "setSecret again");
 

@@ -300,7 +300,7 @@ async fn md5_hashes_are_replaced_or_refused_as_the_operator_says() {
     assert_eq!(scene.rotates(&secret).await, "ancient_clone");
     assert!(scene.ask::<String>(&hash("ancient_clone")).await.starts_with("md5"));
 
-    // Who has a SCRAM password already keeps to it: lines of pg_hba.conf that ask for SCRAM let no MD5 hash in.
+    // A user with a SCRAM password gets a SCRAM hash again: a line of pg_hba.conf may accept SCRAM only.
     scene.login("modern", "").await;
     let sets = "SET password_encryption = 'scram-sha-256'; ALTER ROLE modern PASSWORD ";
     scene.sql(&format!("{sets}'{}'; RESET password_encryption", scene.password)).await;
