@@ -298,13 +298,15 @@ COMMAND = re.compile(r"\baws\s+([a-z][a-z0-9-]+)\s+([a-z][a-z0-9-]+)([^\n`]*)")
 OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)")
 GLOBAL = """region profile output query endpoint-url no-cli-pager cli-binary-format cli-input-json debug no-paginate
 page-size max-items starting-token ca-bundle no-sign-request""".split()
-# Commands that the CLI has of its own.
+# Commands that the CLI has of its own, or with options of its own.
 OWN = {
     ("logs", "tail"): "since follow format filter-pattern log-stream-names log-stream-name-prefix".split(),
     ("s3", "cp"): "recursive sse sse-kms-key-id quiet".split(),
     ("cloudformation", "deploy"): "template-file stack-name capabilities parameter-overrides tags".split(),
     ("cloudformation", "wait"): ["stack-name"],
     ("configure", "get"): [],
+    # `--zip-file` stands for the model's `--content`.
+    ("lambda", "publish-layer-version"): "layer-name zip-file compatible-runtimes compatible-architectures".split(),
 }
 
 
