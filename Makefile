@@ -98,7 +98,7 @@ cloud: servers-for-demo package stack ## Keep that local AWS up, with the functi
 	@$(PYTHON) tests/tools/install.py cloud sam
 	@$(LOCAL) cloud --postgres $(POSTGRES)
 
-tools: ## Install the servers that the suites run: PostgreSQL 13 to 18, and one that speaks MongoDB's protocol
+tools: ## Install the servers that the suites run: PostgreSQL 13 to 18, and mongod
 	@$(PYTHON) tests/tools/install.py servers
 
 clean-tools: ## Remove everything that was installed into .tools
@@ -119,4 +119,4 @@ stack:
 
 servers-for-demo:
 	@$(PYTHON) tests/tools/install.py postgres $(POSTGRES)
-	@$(PYTHON) tests/tools/install.py secantusdb
+	@$(PYTHON) tests/tools/install.py mongod

@@ -42,6 +42,13 @@ impl Error {
         &self.remedy
     }
 
+    /// The same error, with one more sentence of what happened.
+    #[must_use]
+    pub fn and(mut self, more: &str) -> Self {
+        self.message = format!("{} {more}", self.message);
+        self
+    }
+
     /// The same error with another remedy, for a caller who knows more.
     #[must_use]
     pub fn with_remedy(self, remedy: impl Into<String>) -> Self {

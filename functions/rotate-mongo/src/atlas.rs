@@ -11,7 +11,7 @@ mod shape;
 mod tests;
 
 use crate::codes::Code;
-use crate::user::{Created, Directory, Progress, User};
+use crate::user::{Created, Directory, Progress, Set, User};
 use access::{Access, Credential, Tokens};
 use call::Call;
 use errors::Needs;
@@ -33,57 +33,28 @@ const STATUS: Duration = Duration::from_secs(5);
 const CLUSTERS_A_PAGE: usize = 100;
 /// More pages than any project has: a list that is longer is none of Atlas's.
 const MOST_PAGES: usize = 100;
-/// The list of clusters has been revised since the users have, and Atlas takes old revisions away (410): this one is
-/// asked for where the one that is set is gone.
-const LATER_CLUSTERS: &str = "2024-08-05";
+/// The revisions of the API that calls speak, one for each resource: the date is a part of the media type. Of clusters, the
+/// revision 2023-01-01 ended on 2026-11-30, and flex clusters are in no list but their own.
+const USERS: &str = "2023-01-01";
+const STATUS_OF_CLUSTERS: &str = "2023-01-01";
+const CLUSTERS: &str = "2024-08-05";
+const FLEX_CLUSTERS: &str = "2024-11-13";
 /// Atlas's own advice where a 429 does not say how long to wait: 10 s, then 20, then 40.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
-
-/// The date of the API's revision that calls speak, `YYYY-MM-DD`: a part of the media type.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ApiVersion(String);
-
-impl Default for ApiVersion {
-    /// The first, and for database users the only one so far.
-    fn default() -> Self {
-        Self("2023-01-01".to_owned())
-    }
-}
-
-impl ApiVersion {
-    /// Reads a date.
-    ///
-    /// # Errors
-    /// What is wrong with it, in words.
-    pub(crate) fn parse(text: &str) -> std::result::Result<Self, String> {
-        let fits = |(at, c): (usize, char)| if at == 4 || at == 7 { c == '-' } else { c.is_ascii_digit() };
-        if text.len() == 10 && text.chars().enumerate().all(fits) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err("not a date as YYYY-MM-DD".to_owned())
-        }
-    }
-
-    fn media_type(&self) -> String {
-        format!("application/vnd.atlas.{}+json", self.0)
-    }
-}
 
 /// Atlas, and the access tokens that outlive an invocation.
 pub(crate) struct Atlas {
     http: Http,
-    version: ApiVersion,
     tokens: Tokens,
     most_users: u64,
 }
 
 impl Atlas {
     /// At this address; `client` may be shared.
-    pub(crate) fn new(base: Base, client: &Client, version: ApiVersion) -> Self {
-        let limit = RateLimit::InBody { seconds: errors::seconds_to_wait, first: FIRST_PAUSE };
+    pub(crate) fn new(base: Base, client: &Client) -> Self {
+        let limit = RateLimit::Doubling { first: FIRST_PAUSE };
         Self {
             http: Http::new(base, client, limit, Clock::system()),
-            version,
             tokens: Tokens::default(),
             most_users: MOST_USERS,
         }
@@ -114,6 +85,8 @@ impl Atlas {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cluster {
     pub(crate) name: String,
+    /// A flex cluster, which no peering and no private endpoint leads to, and whose status is not told.
+    pub(crate) is_flex: bool,
     /// Why nobody can log in there now, nor needs to: it is paused, being made, or being deleted.
     pub(crate) asleep: Option<&'static str>,
     pub(crate) connections: Connections,
@@ -162,43 +135,50 @@ impl Project<'_> {
         self
     }
 
-    /// Every cluster of the project, from all pages.
+    /// Every cluster of the project.
     ///
     /// # Errors
     /// The `ATLAS_*` codes; so for every call here.
     pub(crate) async fn clusters(&self, deadline: Deadline) -> Result<Vec<Cluster>> {
+        let pages = self.pages("/clusters", CLUSTERS, deadline).await?;
+        Ok(pages.into_iter().map(shape::Cluster::read).collect())
+    }
+
+    /// Every flex cluster of the project, which are in no other list; `None` where Atlas does not list them to this credential.
+    pub(crate) async fn flex_clusters(&self, deadline: Deadline) -> Result<Option<Vec<Cluster>>> {
+        match self.pages("/flexClusters", FLEX_CLUSTERS, deadline).await {
+            Ok(pages) => Ok(Some(pages.into_iter().map(shape::Cluster::read_flex).collect())),
+            Err(error) if error.is(Code::AtlasPermissionMissing) || error.is(Code::AtlasApiVersionGone) => {
+                let why = error.message();
+                tracing::warn!(
+                    code = Code::FlexClustersUnknown.name(),
+                    why,
+                    "Atlas does not list flex clusters to this credential: they are not asked whether they accept the password."
+                );
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A list, from all of its pages.
+    async fn pages(&self, list: &str, version: &str, deadline: Deadline) -> Result<Vec<shape::Cluster>> {
         let mut clusters = Vec::new();
         for number in 1..=MOST_PAGES {
-            let page = self.clusters_page(number, deadline).await?;
+            let path = format!("{list}?itemsPerPage={CLUSTERS_A_PAGE}&pageNum={number}&includeCount=true");
+            let call = Call::get(&self.group, &path, version, Needs::Clusters)?;
+            let page: shape::Page = call.read(&self.send(&call, deadline).await?)?;
             let read = page.results.len();
-            clusters.extend(page.results.into_iter().map(shape::Cluster::read));
+            clusters.extend(page.results);
             if clusters.len() >= page.total {
                 return Ok(clusters);
             }
-            if read == 0 {
-                let why =
-                    format!("page {number} is empty, {} clusters short of {}", page.total - clusters.len(), page.total);
-                return Err(errors::strange(&self.clusters_call(number, &self.atlas.version)?.name, &why));
+            if read == 0 || number == MOST_PAGES {
+                let why = format!("page {number} leaves {} of {} out", page.total - clusters.len(), page.total);
+                return Err(errors::strange(&call.name, &why));
             }
         }
-        let call = self.clusters_call(MOST_PAGES, &self.atlas.version)?;
-        Err(errors::strange(&call.name, "the list has no end"))
-    }
-
-    async fn clusters_page(&self, number: usize, deadline: Deadline) -> Result<shape::Page> {
-        let mut call = self.clusters_call(number, &self.atlas.version)?;
-        let mut answer = self.send(&call, deadline).await?;
-        let later = ApiVersion(LATER_CLUSTERS.to_owned());
-        if answer.status == StatusCode::GONE && self.atlas.version < later {
-            call = self.clusters_call(number, &later)?;
-            answer = self.send(&call, deadline).await?;
-        }
-        call.read(&answer)
-    }
-
-    fn clusters_call(&self, page: usize, version: &ApiVersion) -> Result<Call<'static>> {
-        let path = format!("/clusters?itemsPerPage={CLUSTERS_A_PAGE}&pageNum={page}&includeCount=true");
-        Call::get(&self.group, &path, version, Needs::Clusters)
+        Ok(clusters)
     }
 
     /// Gives an access token back. Nothing depends on it: one that stays ends within the hour, but only a hundred may
@@ -238,7 +218,7 @@ impl Project<'_> {
 
     async fn ask_status(&self, watched: &Watched, deadline: Deadline) -> Result<Progress> {
         let path = format!("/clusters/{}/status", call::segment(&watched.cluster)?);
-        let call = Call::get(&self.group, &path, &self.atlas.version, Needs::Clusters)?;
+        let call = Call::get(&self.group, &path, STATUS_OF_CLUSTERS, Needs::Clusters)?;
         let answer = self.send(&call, deadline).await?;
         if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
             watched.refused.store(true, Ordering::Relaxed);
@@ -254,7 +234,7 @@ impl Project<'_> {
 
 impl Directory for Project<'_> {
     async fn user(&self, name: &str, deadline: Deadline) -> Result<Option<User>> {
-        let call = Call::get(&self.group, &user_path(ADMIN, name)?, &self.atlas.version, Needs::Users)?;
+        let call = Call::get(&self.group, &user_path(ADMIN, name)?, USERS, Needs::Users)?;
         let answer = self.send(&call, deadline).await?;
         if answer.status == StatusCode::NOT_FOUND && errors::code(&answer) == "USERNAME_NOT_FOUND" {
             return Ok(None);
@@ -267,12 +247,25 @@ impl Directory for Project<'_> {
         }
     }
 
+    /// Atlas keeps the change and brings it to its clusters, whatever happens to them.
+    async fn is_ready(&self, _deadline: Deadline) -> Result<()> {
+        Ok(())
+    }
+
     // The password alone: Atlas replaces each member that is sent.
-    async fn set_password(&self, user: &User, password: &SecretString, deadline: Deadline) -> Result<()> {
+    async fn set_password(&self, user: &User, password: &SecretString, deadline: Deadline) -> Result<Set> {
         let body = shape::Password { password: password.expose_secret() };
         let path = user_path(&user.database, &user.name)?;
-        let call = Call::patch(&self.group, &path, &self.atlas.version, &body)?.hiding(password);
-        self.change(&call, deadline).await
+        let call = Call::patch(&self.group, &path, USERS, &body)?.hiding(password);
+        match self.send(&call, deadline).await {
+            Ok(answer) if answer.status.is_success() => Ok(Set::Confirmed),
+            Ok(answer) if answer.status.is_server_error() => Ok(Set::Unanswered(call.unexpected(&answer))),
+            Ok(answer) => Err(call.unexpected(&answer)),
+            Err(error) if error.is(Code::AtlasUnreachable) || error.is(Code::AtlasAnswerStrange) => {
+                Ok(Set::Unanswered(error))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn create(&self, name: &str, model: &User, password: &SecretString, deadline: Deadline) -> Result<Created> {
@@ -283,7 +276,7 @@ impl Directory for Project<'_> {
             password: password.expose_secret(),
             rights: shape::Rights::of(model),
         };
-        let call = Call::post(&self.group, "/databaseUsers", &self.atlas.version, &body)?.hiding(password);
+        let call = Call::post(&self.group, "/databaseUsers", USERS, &body)?.hiding(password);
         let answer = self.send(&call, deadline).await?;
         match answer.status {
             status if status.is_success() => Ok(Created::Made),
@@ -294,13 +287,13 @@ impl Directory for Project<'_> {
 
     async fn set_rights(&self, user: &User, model: &User, deadline: Deadline) -> Result<()> {
         let path = user_path(&user.database, &user.name)?;
-        let call = Call::patch(&self.group, &path, &self.atlas.version, &shape::Rights::of(model))?;
+        let call = Call::patch(&self.group, &path, USERS, &shape::Rights::of(model))?;
         self.change(&call, deadline).await
     }
 
     async fn has_room(&self, deadline: Deadline) -> Result<()> {
         let path = "/databaseUsers?itemsPerPage=1&includeCount=true";
-        let call = Call::get(&self.group, path, &self.atlas.version, Needs::Users)?;
+        let call = Call::get(&self.group, path, USERS, Needs::Users)?;
         let answer = self.send(&call, deadline).await?;
         let counted: shape::Counted = call.read(&answer)?;
         if counted.total < self.atlas.most_users {
@@ -310,8 +303,8 @@ impl Directory for Project<'_> {
         }
     }
 
-    async fn is_lasting(&self, deadline: Deadline) -> bool {
-        self.progress(deadline).await != Progress::Pending
+    fn is_lasting(&self, progress: Progress) -> bool {
+        progress != Progress::Pending
     }
 
     async fn progress(&self, deadline: Deadline) -> Progress {

@@ -5,16 +5,14 @@
 //! come from tags and settings, and what the value says of them must agree.
 
 use crate::codes::Code;
-use crate::login::Servers;
+use crate::login::{ADMIN_DATABASE, Servers};
 use crate::settings::{Engine, Setting, Settings, Tag, is_project_id, strategy};
 use keyturn::alternation::{base_of, twin_of};
 use keyturn::codes::Code as Core;
 use keyturn::credential::{Credential, Shape};
 use keyturn::rotation::{Job, Strategy};
 use keyturn::{Error, Result};
-
-/// The database that keeps users, unless somebody chose another.
-const ADMIN_DATABASE: &str = "admin";
+use secrecy::{ExposeSecret as _, SecretString};
 
 /// One secret's rotation.
 #[derive(Clone, Debug)]
@@ -61,7 +59,7 @@ pub(crate) struct AtServer {
 /// Reads a value of a secret in any shape this function knows.
 ///
 /// Errors: those of [`Credential::parse`].
-pub(crate) fn read(text: secrecy::SecretString, what: &str, job: &Job) -> Result<Credential> {
+pub(crate) fn read(text: SecretString, what: &str, job: &Job) -> Result<Credential> {
     let shape = Shape {
         usernames: &["username", "mongoUser"],
         passwords: &["password", "mongoPassword"],
@@ -96,6 +94,21 @@ impl Case {
         let current = credential.username().to_owned();
         let (base, next) = turn(strategy, credential, job)?;
         Ok(Self { system, strategy, database, base, current, next })
+    }
+
+    /// Why a password can never be set here, by the vendor's published rules; `None` where it can.
+    pub(crate) fn never_taken(&self, password: &SecretString) -> Option<String> {
+        let text = password.expose_secret();
+        let length = text.chars().count();
+        match &self.system {
+            System::Atlas(_) if length < 8 => Some("Atlas takes 8 characters at least".to_owned()),
+            System::Server(at) if at.servers.are_document_db() => {
+                let fits =
+                    (8..=100).contains(&length) && text.bytes().all(|b| b.is_ascii_graphic() && !b"/\"@".contains(&b));
+                (!fits).then(|| "DocumentDB takes 8 to 100 printable characters without / \" @".to_owned())
+            }
+            System::Atlas(_) | System::Server(_) => None,
+        }
     }
 }
 
@@ -291,6 +304,12 @@ mod tests {
                 &turns,
                 true,
                 "reports_prod_rw_clone",
+            ),
+            (
+                include_str!("../../../infra/examples/secrets/rotate-mongo/managed-external.json"),
+                &[("engine", "mongodb-atlas")],
+                true,
+                "reports_prod_rw",
             ),
             (
                 include_str!("../../../infra/examples/secrets/rotate-mongo/password-only.json"),

@@ -35,7 +35,7 @@ pub enum Code {
     /// There is no cluster that the user may log in to, or a scope or the tag `keyturn:atlas-clusters` names one that Atlas
     /// does not list.
     #[strum(
-        message = "Correct the user's scopes or the tag keyturn:atlas-clusters; name the hosts of flex and serverless clusters by the tag keyturn:hosts."
+        message = "Correct the user's scopes or the tag keyturn:atlas-clusters; name hosts that Atlas does not list by the tag keyturn:hosts."
     )]
     ClusterNotFound,
     /// A cluster has no address in the network that `ATLAS_NETWORK` names, or one that cannot be used.
@@ -93,10 +93,9 @@ pub enum Code {
         message = "Nothing: the next try waits for it. If it goes on, give the function a longer timeout (5 minutes)."
     )]
     ChangePending,
-    /// The time was up before every server accepted the new password.
-    #[strum(
-        message = "Nothing: the next try waits for it. If it goes on, give the function a longer timeout (5 minutes)."
-    )]
+    /// The time was up before every place accepted the new password. With one user, the message says whether the current one is
+    /// back.
+    #[strum(message = "Give the function a timeout of 5 minutes. Secrets Manager tries again by itself.")]
     ChangeNotProven,
     /// The new password is said to be applied, and servers still refuse it; the message says whether the old one is back.
     #[strum(message = "Look at the user where the message says. Then let Secrets Manager rotate again.")]
@@ -142,8 +141,8 @@ pub enum Code {
         message = "Delete users that nobody needs, raise the project's limit and set ATLAS_USER_LIMIT to it, or use the strategy fixed."
     )]
     AtlasUserQuota,
-    /// Atlas does not answer for this version of its API any more.
-    #[strum(message = "Set ATLAS_API_VERSION to a date that Atlas still answers for, as YYYY-MM-DD.")]
+    /// Atlas does not answer any more for the revision of this resource that the function speaks.
+    #[strum(message = "Deploy a newer version of this function.")]
     AtlasApiVersionGone,
     /// Atlas gave no answer.
     #[strum(
@@ -163,6 +162,8 @@ pub enum Code {
         message = "Look the error code in the message up in Atlas's documentation; a failure of Atlas's own is tried again by itself."
     )]
     AtlasCallFailed,
+    /// Atlas does not list flex clusters to this credential: they are not asked whether they accept the password.
+    FlexClustersUnknown,
     /// A cluster that is paused, being made or being deleted is not asked whether it accepts the password.
     ClusterLeftOut,
     /// Atlas does not tell this credential whether a change is applied: logins alone will show it.
@@ -183,13 +184,18 @@ pub enum Code {
     /// The server is newer than the function's driver knows.
     #[strum(message = "Deploy a newer version of this function.")]
     ServerTooNew,
+    /// The server breaks the TLS handshake off as Atlas does with addresses that are not on the project's IP access list.
+    #[strum(
+        message = "In Atlas, add the function's address (in a VPC, that of its NAT gateway) to the project's IP access list, or use peering or a private endpoint (ATLAS_NETWORK)."
+    )]
+    AddressNotAllowed,
     /// The TLS handshake failed for another reason than the certificate.
     #[strum(message = "The server must offer TLS 1.2 or 1.3, and not demand a certificate of its clients.")]
     TlsFailed,
     /// No admin is named, and the user may not change its own password.
     #[strum(message = "Run the createRole and the grant in the message, or name an admin.")]
     ChangeOwnPasswordMissing,
-    /// The server does not take such a password.
+    /// The server, or Atlas, does not take such a password.
     #[strum(
         message = "Let PASSWORD_LENGTH be from 8 to 100, and leave / \" @ out with EXCLUDE_CHARACTERS (DocumentDB's rules)."
     )]

@@ -146,12 +146,23 @@ fn not_connected(why: &io::Error, host: &impl Display) -> Failure {
             NETWORK,
         ),
         io::ErrorKind::InvalidData => not_trusted(&text, host),
-        io::ErrorKind::UnexpectedEof if text == "tls handshake eof" => {
-            Failure::transient(Core::TlsNotOffered, format!("{host} closed the connection when TLS was begun."), TLS_ON)
-        }
+        io::ErrorKind::UnexpectedEof if text == HANDSHAKE_EOF => Failure::transient(
+            Core::TlsNotOffered,
+            format!("{host} closed the connection when TLS was begun: it offers no TLS, or has no connection left."),
+            format!("{TLS_ON} Where it is on, compare db.serverStatus().connections with net.maxIncomingConnections."),
+        ),
+        // A server that demands a certificate ends the handshake well, sees none, and hangs up.
+        io::ErrorKind::UnexpectedEof => Failure::transient(
+            Core::DatabaseUnreachable,
+            format!("{host} hung up after the TLS handshake: {text}."),
+            "If its log says that the client gave no certificate: net.tls.allowConnectionsWithoutCertificates: true. Else look at what is in between (a proxy, a load balancer), and at whether the server is just stopping.",
+        ),
         _ => Failure::transient(Core::DatabaseUnreachable, format!("{host} cannot be reached: {text}."), NETWORK),
     }
 }
+
+/// What rustls says of a server that hangs up before the handshake is done.
+const HANDSHAKE_EOF: &str = "tls handshake eof";
 
 const TLS_ON: &str = "Switch TLS on at the server (net.tls.mode: requireTLS; DocumentDB: parameter tls). This function never connects in clear text, whatever \"ssl\" in the secret says.";
 
@@ -159,6 +170,15 @@ const TLS_ON: &str = "Switch TLS on at the server (net.tls.mode: requireTLS; Doc
 fn not_trusted(text: &str, host: &impl Display) -> Failure {
     if text.starts_with("received corrupt message") {
         return Failure::permanent(Core::TlsNotOffered, format!("{host} does not answer in TLS."), TLS_ON);
+    }
+    if text.starts_with("received fatal alert: InternalError") {
+        return Failure::permanent(
+            Code::AddressNotAllowed,
+            format!(
+                "{host} broke the TLS handshake off with an internal error, as Atlas does with addresses that are not on the project's IP access list."
+            ),
+            "In Atlas, Security > Database & Network Access > IP Access List: add the function's address (in a VPC, that of its NAT gateway), or reach the cluster by peering or a private endpoint (ATLAS_NETWORK). This is the project's list, not the service account's.",
+        );
     }
     let Some(certificate) = text.strip_prefix("invalid peer certificate: ") else {
         return Failure::permanent(
@@ -235,6 +255,12 @@ pub(crate) fn no_server(error: &DriverError, servers: &impl Display, met: Option
 
 /// A login failed, and not because of the password. `user` is `name@database`.
 pub(crate) fn login(error: &DriverError, user: &str, servers: &impl Display) -> Failure {
+    // The monitor has had the last connection.
+    if let ErrorKind::Io(why) = &*error.kind
+        && why.to_string() == HANDSHAKE_EOF
+    {
+        return not_connected(why, servers);
+    }
     if let ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } = &*error.kind {
         return broken_off(servers, "logging in", &detail(&error.kind));
     }
@@ -403,6 +429,11 @@ mod tests {
             (
                 io_error(io::ErrorKind::InvalidData, "received fatal alert: CertificateRequired"),
                 "TLS_FAILED",
+                Kind::Permanent,
+            ),
+            (
+                io_error(io::ErrorKind::InvalidData, "received fatal alert: InternalError"),
+                "ADDRESS_NOT_ALLOWED",
                 Kind::Permanent,
             ),
             (io_error(io::ErrorKind::UnexpectedEof, "tls handshake eof"), "TLS_NOT_OFFERED", Kind::Transient),

@@ -50,6 +50,21 @@ pub(crate) fn names(settings: &GuardSettings, case: &Case, job: &Job) -> Result<
 /// `DATABASE_NOT_OF_USER`.
 pub(crate) fn user(settings: &GuardSettings, case: &Case, user: &User, job: &Job) -> Result<()> {
     takes_passwords(user)?;
+    has_roles(user)?;
+    may_be_rotated(settings, case, user, job)
+}
+
+/// The same of the user that is next. With `sync` it may have no roles, as a rotation that was cut off by an earlier version
+/// left it: it is given its base's.
+pub(crate) fn twin(settings: &GuardSettings, case: &Case, twin: &User, sync: bool, job: &Job) -> Result<()> {
+    takes_passwords(twin)?;
+    if !sync || case.next == case.base {
+        has_roles(twin)?;
+    }
+    may_be_rotated(settings, case, twin, job)
+}
+
+fn has_roles(user: &User) -> Result<()> {
     if user.roles.is_empty() {
         return Err(Error::new(
             Code::UserHasNoRoles,
@@ -57,6 +72,10 @@ pub(crate) fn user(settings: &GuardSettings, case: &Case, user: &User, job: &Job
             "Give it the roles its application needs, or cancel the rotation of this secret.",
         ));
     }
+    Ok(())
+}
+
+fn may_be_rotated(settings: &GuardSettings, case: &Case, user: &User, job: &Job) -> Result<()> {
     for role in &user.roles {
         roles(settings, user, role, job)?;
         databases(settings, user, role, job)?;

@@ -7,8 +7,8 @@ pub mod codes;
 mod errors;
 mod guards;
 mod login;
-mod logins;
 mod pattern;
+mod places;
 mod plan;
 mod prove;
 mod server;
@@ -20,6 +20,7 @@ mod work;
 
 use atlas::Atlas;
 use case::{Case, System};
+use codes::Code;
 use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
 use keyturn::http::{self, Base};
@@ -67,8 +68,7 @@ impl Mongo {
             settings.atlas.base.clone().map_or_else(|| Base::parse(ATLAS), Ok).map_err(|why| {
                 Error::new(Core::ConfigurationInvalid, format!("{ATLAS}: {why}."), "Set ATLAS_API_URL.")
             })?;
-        let atlas =
-            Atlas::new(base, &http::client()?, settings.atlas.version.clone()).taking(settings.atlas.most_users);
+        let atlas = Atlas::new(base, &http::client()?).taking(settings.atlas.most_users);
         let connector = Connector::new(settings.database_ca.clone());
         Ok(Self { settings, secrets, connector, atlas })
     }
@@ -118,6 +118,17 @@ impl Target for Mongo {
         plan::next_user(&self.settings, survey, job)
     }
 
+    fn takes(&self, password: &SecretString, survey: &Survey) -> Result<()> {
+        match survey.case.never_taken(password) {
+            None => Ok(()),
+            Some(why) => Err(Error::new(
+                Code::PasswordNotAllowed,
+                format!("The new password is not one that its place takes: {why}. Nothing was stored."),
+                "Correct PASSWORD_LENGTH, EXCLUDE_CHARACTERS and what else shapes passwords in the function's environment.",
+            )),
+        }
+    }
+
     fn mismatch(&self, current: &Credential, pending: &Credential, job: &Job) -> Result<Option<String>> {
         let from = Case::of(&self.settings, current, job)?;
         let to = match Case::of(&self.settings, pending, job) {
@@ -127,8 +138,10 @@ impl Target for Mongo {
         if from.system != to.system {
             return Ok(Some("it is for other servers, another project or another admin".to_owned()));
         }
-        let differs = to.current != from.next;
-        Ok(differs.then(|| format!("it is for user {:?} instead of {:?}", to.current, from.next)))
+        if to.current != from.next {
+            return Ok(Some(format!("it is for user {:?} instead of {:?}", to.current, from.next)));
+        }
+        Ok(from.never_taken(pending.password()).map(|why| format!("its password can never be set: {why}")))
     }
 
     async fn apply(

@@ -7,7 +7,6 @@ mod sightings;
 
 use crate::errors::{self, CommandFailure};
 use crate::user::Role;
-use futures_util::future::join_all;
 use keyturn::Deadline;
 use keyturn::address::Address;
 use keyturn::codes::Code as Core;
@@ -29,6 +28,9 @@ use std::collections::BTreeSet;
 use std::future::IntoFuture as _;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// The database that keeps users, unless somebody chose another.
+pub(crate) const ADMIN_DATABASE: &str = "admin";
 
 /// For finding a server. Refused connections and failed lookups are tried again for as long.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -54,10 +56,8 @@ pub(crate) struct Connector {
 pub(crate) enum Login {
     Accepted(Session),
     /// The server says, in these words, that the password is wrong or that there is no such user; it does not tell the two
-    /// apart. For a sharded cluster, all of its routers say so.
+    /// apart.
     Refused(String),
-    /// Some of a sharded cluster's routers accept it, and others say this: a change is on its way.
-    Partly(String),
 }
 
 /// Whom to log in.
@@ -97,7 +97,7 @@ impl Connector {
     }
 
     /// Logs `user` of the database `auth_db` in, and proves by `connectionStatus` that it is this user who is logged in. One
-    /// login at the primary stands for a replica set; of a sharded cluster every router that is named must accept.
+    /// login at the primary stands for a replica set.
     ///
     /// # Errors
     /// Everything that is not the server saying that this password is wrong.
@@ -119,72 +119,33 @@ impl Connector {
         }
         let who = Who { user, auth_db, password };
         let deadline = deadline.at_most(LOGIN);
-        let session = match self.log_in_at(servers, who, false, deadline).await? {
-            Login::Accepted(session) => session,
-            // It may be one router of several that knows the password no more, or not yet.
-            Login::Refused(words) if servers.may_be_routers() => {
-                return self.log_in_at_each(servers.each().collect(), None, words, who, deadline).await;
-            }
-            refused => return Ok(refused),
-        };
-        if servers.may_be_routers() && session.is_router(deadline).await? {
-            let routers = session.servers.each().collect();
-            return self.log_in_at_each(routers, Some(session), String::new(), who, deadline).await;
-        }
-        Ok(Login::Accepted(session))
-    }
-
-    /// Routers keep users in memory: each learns of a change in its own time. Members of a replica set that was not named as
-    /// one answer alike, so that what the first one said stands.
-    async fn log_in_at_each(
-        &self,
-        routers: Vec<Servers>,
-        mut session: Option<Session>,
-        mut refused: String,
-        who: Who<'_>,
-        deadline: Deadline,
-    ) -> Attempt<Login> {
-        let logins = join_all(routers.iter().map(|router| self.log_in_at(router, who, true, deadline))).await;
-        let mut accepted = session.is_some();
-        for (router, login) in routers.iter().zip(logins) {
-            match login? {
-                Login::Accepted(one) => {
-                    accepted = true;
-                    if let Some(spare) = session.replace(one) {
-                        spare.close().await;
-                    }
-                }
-                Login::Refused(words) | Login::Partly(words) => refused = format!("{router}: {words}"),
+        let mut refused = None;
+        let mut failure = None;
+        for mechanism in mechanisms(auth_db) {
+            let is_chosen = mechanism.is_none();
+            match self.try_patiently(servers, who, mechanism, deadline).await? {
+                Tried::Accepted(session) => return Ok(Login::Accepted(session)),
+                Tried::Refused(words) if is_chosen => return Ok(Login::Refused(words)),
+                Tried::Refused(words) => refused = refused.or(Some(words)),
+                Tried::NotOffered(why) => failure = failure.or(Some(why)),
             }
         }
-        match session {
-            Some(session) if refused.is_empty() => Ok(Login::Accepted(session)),
-            _ if accepted => Ok(Login::Partly(refused)),
-            _ => Ok(Login::Refused(refused)),
+        match (refused, failure) {
+            (None, Some(failure)) => Err(failure),
+            (refused, _) => Ok(Login::Refused(refused.unwrap_or_default())),
         }
     }
 
-    /// Asks for a mechanism by name outside `admin`: there the driver would ask for those of `admin`'s user of that name, and
-    /// take a user without SCRAM-SHA-1 for one with a wrong password.
-    async fn log_in_at(&self, servers: &Servers, who: Who<'_>, direct: bool, deadline: Deadline) -> Attempt<Login> {
-        let tried = if who.auth_db == "admin" {
-            self.try_patiently(servers, who, None, direct, deadline).await?
-        } else {
-            match self.try_patiently(servers, who, Some(AuthMechanism::ScramSha256), direct, deadline).await? {
-                accepted @ Tried::Accepted(_) => accepted,
-                first => {
-                    match self.try_patiently(servers, who, Some(AuthMechanism::ScramSha1), direct, deadline).await? {
-                        Tried::NotOffered(_) => first,
-                        second => second,
-                    }
-                }
-            }
-        };
-        match tried {
-            Tried::Accepted(session) => Ok(Login::Accepted(session)),
-            Tried::Refused(words) => Ok(Login::Refused(words)),
-            Tried::NotOffered(failure) => Err(failure),
-        }
+    /// Whether these are routers of a sharded cluster. Each keeps users in memory and learns of a change in its own time: each
+    /// is a place of its own. What cannot be asked is taken for one place, and its login will say why.
+    pub(crate) async fn are_routers(&self, servers: &Servers, deadline: Deadline) -> bool {
+        let limit = deadline.at_most(CONNECT).remaining();
+        let (_, handler) = Sightings::of(servers);
+        let Ok(client) = Client::with_options(self.options(servers, None, limit, handler)) else { return false };
+        let hello = doc! { "hello": 1 };
+        let answer = Deadline::after(limit).bound(client.database("admin").run_command(hello).into_future()).await;
+        close(client).await;
+        matches!(answer, Ok(Ok(hello)) if hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid"))
     }
 
     /// Tries again what may pass, as a connection that was broken off in the middle of a login.
@@ -193,11 +154,10 @@ impl Connector {
         servers: &Servers,
         who: Who<'_>,
         mechanism: Option<AuthMechanism>,
-        direct: bool,
         deadline: Deadline,
     ) -> Attempt<Tried> {
         failure::retry(deadline, CONNECT, Failure::is_transient, async |deadline| {
-            self.try_once(servers, who, mechanism.clone(), direct, deadline).await
+            self.try_once(servers, who, mechanism.clone(), deadline).await
         })
         .await
     }
@@ -207,7 +167,6 @@ impl Connector {
         servers: &Servers,
         who: Who<'_>,
         mechanism: Option<AuthMechanism>,
-        direct: bool,
         deadline: Deadline,
     ) -> Attempt<Tried> {
         let limit = deadline.remaining();
@@ -215,7 +174,7 @@ impl Connector {
             return Err(failure::out_of_time(servers));
         }
         let (mut sightings, handler) = Sightings::of(servers);
-        let options = self.options(servers, credential(who, mechanism), direct, limit.min(CONNECT), handler);
+        let options = self.options(servers, Some(credential(who, mechanism)), limit.min(CONNECT), handler);
         let client = Client::with_options(options).map_err(|e| errors::not_set_up(&e, servers))?;
         // Nothing may come before it: only a client's first operation tells of a refused login by the server's own code.
         let admin = client.database("admin");
@@ -246,8 +205,7 @@ impl Connector {
     fn options(
         &self,
         servers: &Servers,
-        credential: Credential,
-        direct: bool,
+        credential: Option<Credential>,
         connect: Duration,
         handler: EventHandler<SdamEvent>,
     ) -> ClientOptions {
@@ -258,7 +216,7 @@ impl Connector {
             .credential(credential)
             .tls(Tls::Enabled(TlsOptions::builder().ca_file_path(self.ca_file.clone()).build()))
             .repl_set_name(servers.replica_set().map(str::to_owned))
-            .direct_connection(direct.then_some(true))
+            .direct_connection(servers.is_one_router().then_some(true))
             .server_selection_timeout(connect)
             // A little less, so that a monitor's waiting in vain is seen before the search is over.
             .connect_timeout(connect * 9 / 10)
@@ -271,6 +229,19 @@ impl Connector {
             .retry_writes(false)
             .build()
     }
+}
+
+/// The mechanisms to try, `None` for what the driver chooses. It asks the server for those of the user, but takes SCRAM-SHA-1
+/// where the server does not tell: for a user that does not exist, for one of another database than `admin`, and for one whose
+/// mechanisms are switched off. A server without SHA-1 then answers that it does not do that, which is no word on the password.
+fn mechanisms(auth_db: &str) -> impl Iterator<Item = Option<AuthMechanism>> {
+    let chosen = (auth_db == ADMIN_DATABASE).then_some(None);
+    chosen.into_iter().chain([Some(AuthMechanism::ScramSha256), Some(AuthMechanism::ScramSha1)])
+}
+
+async fn close(client: Client) {
+    // A server that does not answer any more needs no goodbye.
+    let _ = Deadline::after(CLOSE).bound(client.shutdown().immediate(true).into_future()).await;
 }
 
 fn credential(who: Who<'_>, mechanism: Option<AuthMechanism>) -> Credential {
@@ -335,13 +306,7 @@ impl Session {
 
     /// Ends the session at the server and closes its connections, so that none of them outlives the invocation.
     pub(crate) async fn close(self) {
-        // A server that does not answer any more needs no goodbye.
-        let _ = Deadline::after(CLOSE).bound(self.client.shutdown().immediate(true).into_future()).await;
-    }
-
-    async fn is_router(&self, deadline: Deadline) -> Attempt<bool> {
-        let hello = self.run("admin", doc! { "hello": 1 }, "asking what it is", deadline).await?;
-        Ok(hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid"))
+        close(self.client).await;
     }
 }
 

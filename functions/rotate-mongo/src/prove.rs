@@ -2,11 +2,12 @@
 
 use crate::codes::Code;
 use crate::guards::{self, Rights};
-use crate::logins::Tried;
+use crate::places::Table;
 use crate::user::{Directory, Role};
 use crate::work::Work;
 use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
+use keyturn::failure::Failure;
 use keyturn::{Error, Result};
 use std::collections::BTreeSet;
 
@@ -15,11 +16,15 @@ impl<D: Directory> Work<'_, D> {
     pub(crate) async fn prove(&self, pending: &Credential, current: &Credential) -> Result<()> {
         guards::user(&self.settings.guards, self.case, &self.user, self.job)?;
         let (tried, wanted) =
-            tokio::try_join!(self.places.tried(pending, self.job.deadline), self.rights_in_use(pending, current))?;
-        let found = match tried {
-            Tried::Accepted(roles) => roles,
-            Tried::Partly(why) | Tried::Refused(why) => return Err(self.pending_refused(pending, current, &why).await),
-        };
+            tokio::join!(self.places.tried(pending, self.job.deadline), self.rights_in_use(pending, current));
+        let wanted = wanted?;
+        if let Some(failure) = tried.unreachable() {
+            return Err(lost(pending, current, &tried, failure));
+        }
+        if let Some(why) = tried.refusals() {
+            return Err(self.pending_refused(pending, current, &why).await);
+        }
+        let found = tried.roles();
         if found.is_empty() {
             return Err(Error::new(
                 Code::UserHasNoRoles,
@@ -42,13 +47,12 @@ impl<D: Directory> Work<'_, D> {
         if pending.username() == current.username() {
             return Ok(BTreeSet::new());
         }
-        let (tried, ()) =
-            tokio::try_join!(self.places.tried(current, self.job.deadline), self.same_rights_as_in_use(pending))?;
-        match tried {
-            Tried::Accepted(roles) => Ok(self.user.roles.intersection(&roles).cloned().collect()),
-            // Not what is tested here.
-            Tried::Partly(_) | Tried::Refused(_) => Ok(BTreeSet::new()),
-        }
+        let (tried, same) =
+            tokio::join!(self.places.tried(current, self.job.deadline), self.same_rights_as_in_use(pending));
+        same?;
+        // Where the one in use does not log in, that is not what is tested here.
+        let roles = if tried.is_accepted() { tried.roles() } else { BTreeSet::new() };
+        Ok(self.user.roles.intersection(&roles).cloned().collect())
     }
 
     /// The user that is next may do what the one in use may.
@@ -60,7 +64,7 @@ impl<D: Directory> Work<'_, D> {
                 "Let Secrets Manager run all four steps: aws secretsmanager rotate-secret.",
             ));
         };
-        guards::user(&self.settings.guards, self.case, &twin, self.job)?;
+        guards::twin(&self.settings.guards, self.case, &twin, self.settings.sync_roles, self.job)?;
         match guards::same_rights(&twin, &self.user, self.case, self.settings.sync_roles, self.job)? {
             // setSecret has seen to that; who has changed it since, wants a new try.
             Rights::ToSync => guards::same_rights(&twin, &self.user, self.case, false, self.job).map(|_| ()),
@@ -70,8 +74,7 @@ impl<D: Directory> Work<'_, D> {
 
     async fn pending_refused(&self, pending: &Credential, current: &Credential, why: &str) -> Error {
         let same_user = pending.username() == current.username();
-        let tried = self.places.try_everywhere(current, self.job.deadline).await;
-        if same_user && tried.is_ok_and(|tried| tried.is_accepted()) {
+        if same_user && self.places.tried(current, self.job.deadline).await.is_accepted() {
             return Error::new(
                 Code::RevertedByOtherWriter,
                 format!(
@@ -87,4 +90,16 @@ impl<D: Directory> Work<'_, D> {
             "Let Secrets Manager run all four steps: aws secretsmanager rotate-secret. If it keeps happening, look for another writer of this password.",
         )
     }
+}
+
+/// A place has been away since setSecret. With one user, its clients may be refused elsewhere until the rotation goes on.
+fn lost(pending: &Credential, current: &Credential, tried: &Table, failure: &Failure) -> Error {
+    let error = failure.error.clone();
+    if pending.username() != current.username() || !tried.is_accepted_somewhere() {
+        return error;
+    }
+    error.and(&format!(
+        "Clients with the current password of {:?} are refused wherever the new one is in force ({tried}): the next try waits for the place, or puts the current one back.",
+        current.username()
+    ))
 }

@@ -6,17 +6,25 @@ use crate::codes::Code;
 use crate::errors::{self, CommandFailure};
 use crate::login::Session;
 use crate::settings::Setting;
-use crate::user::{Created, Directory, Progress, Role, User};
+use crate::user::{Created, Directory, Progress, Role, Set, User};
 use answers::{concern_failure, known_user, role_documents};
 use keyturn::codes::Code as Core;
-use keyturn::failure::{self, RETRY_FOR};
+use keyturn::failure::{self, Failure, RETRY_FOR};
 use keyturn::{Deadline, Error, Result};
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Document, Timestamp, doc};
 use secrecy::{ExposeSecret as _, SecretString};
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// How long a change may wait for a majority of the replica set, in milliseconds.
 const MAJORITY_WITHIN_MS: i64 = 5000;
+
+/// How long a majority may take to come up with what the primary has written.
+const MAJORITY_WITHIN: Duration = Duration::from_secs(5);
+
+/// The code with which a server says that a majority has not confirmed a change, which is in effect on the primary.
+const WRITE_CONCERN_FAILED: i32 = 64;
 
 /// What came of a command.
 type Answered = std::result::Result<Document, CommandFailure>;
@@ -52,7 +60,9 @@ impl Server {
     /// kept from being answered. The user itself does not try again: its next login would be with a password that may just
     /// have been replaced.
     async fn run(&self, command: Document, doing: &str, deadline: Deadline) -> Answered {
-        let passes = |failed: &CommandFailure| failed.is_transient() && self.admin.is_some();
+        let passes = |failed: &CommandFailure| {
+            failed.is_transient() && self.admin.is_some() && failed.server_code() != Some(WRITE_CONCERN_FAILED)
+        };
         // A command may take as long as the invocation: given up sooner, it would take effect all the same.
         failure::retry(deadline, RETRY_FOR, passes, async |_| self.run_once(command.clone(), doing, deadline).await)
             .await
@@ -64,6 +74,39 @@ impl Server {
             Some(refused) => Err(errors::refused(refused, doing, self.session.servers())),
             None => Ok(answer),
         }
+    }
+
+    /// Runs a command that sets a password, for the mechanisms that `user` has: left out, the server adds SCRAM-SHA-1 to a user
+    /// that has only SCRAM-SHA-256. A server takes a list only where it does all of it, and a user's may be longer: those that
+    /// it does are tried one by one then.
+    async fn run_for(&self, user: &User, command: Document, doing: &str, deadline: Deadline) -> Answered {
+        let with = |mechanisms: Option<&[String]>| {
+            let mut command = command.clone();
+            if let Some(mechanisms) = mechanisms {
+                command.insert("mechanisms", mechanisms);
+            }
+            command.insert("writeConcern", majority());
+            command
+        };
+        let mechanisms = user.mechanisms.as_deref();
+        let mut answered = self.run(with(mechanisms), doing, deadline).await;
+        for mechanism in mechanisms.filter(|all| all.len() > 1).into_iter().flatten() {
+            if !answered.as_ref().is_err_and(mechanism_refused) {
+                break;
+            }
+            answered = self.run(with(Some(std::slice::from_ref(mechanism))), doing, deadline).await;
+        }
+        answered
+    }
+
+    fn no_majority(&self) -> CommandFailure {
+        let servers = self.session.servers();
+        Failure::transient(
+            Core::DatabaseUnavailable,
+            format!("{servers} has a primary that no majority of the replica set follows."),
+            "A majority of the members that hold data must be up: see rs.status(). Secrets Manager tries again.",
+        )
+        .into()
     }
 
     /// DocumentDB and others know no restrictions, and then not the question for them either.
@@ -151,17 +194,35 @@ impl Directory for Server {
         Ok(known_user(&answer, name, &self.database))
     }
 
-    async fn set_password(&self, user: &User, password: &SecretString, deadline: Deadline) -> Result<()> {
-        let mut command = doc! { "updateUser": &user.name, "pwd": password.expose_secret() };
-        // Left out, the server adds SCRAM-SHA-1 to a user that has only SCRAM-SHA-256.
-        if let Some(mechanisms) = &user.mechanisms {
-            command.insert("mechanisms", mechanisms);
-        }
-        command.insert("writeConcern", majority());
-        self.run(command, "setting the password", deadline)
-            .await
-            .map_err(|failed| self.explain(failed, &user.name, &["viewUser", "changePassword"], &BTreeSet::new()))?;
+    /// A primary that a majority does not follow takes a change all the same, and refuses the old password from then on. Once
+    /// every ten seconds it writes something by itself: what it wrote last must have come to a majority.
+    async fn is_ready(&self, deadline: Deadline) -> Result<()> {
+        let within = deadline.at_most(MAJORITY_WITHIN);
+        let first = Cell::new(None);
+        let confirmed = async |deadline| {
+            let hello =
+                self.session.run("admin", doc! { "hello": 1 }, "asking how far a majority is", deadline).await?;
+            let (Some(last), Some(confirmed)) = (written(&hello, "opTime"), written(&hello, "majorityOpTime")) else {
+                return Ok(());
+            };
+            let wanted = first.get().unwrap_or(last);
+            first.set(Some(wanted));
+            if confirmed >= wanted { Ok(()) } else { Err(self.no_majority()) }
+        };
+        failure::retry(within, MAJORITY_WITHIN, CommandFailure::is_transient, confirmed).await?;
         Ok(())
+    }
+
+    async fn set_password(&self, user: &User, password: &SecretString, deadline: Deadline) -> Result<Set> {
+        let command = doc! { "updateUser": &user.name, "pwd": password.expose_secret() };
+        let set = self.run_for(user, command, "setting the password", deadline).await;
+        let Err(failed) = set else { return Ok(Set::Confirmed) };
+        let explained = self.explain(failed.clone(), &user.name, &["viewUser", "changePassword"], &BTreeSet::new());
+        match failed.server_code() {
+            Some(WRITE_CONCERN_FAILED) => Ok(Set::WithoutMajority(explained)),
+            Some(_) if !failed.is_transient() => Err(explained),
+            _ => Ok(Set::Unanswered(explained)),
+        }
     }
 
     async fn create(&self, name: &str, model: &User, password: &SecretString, deadline: Deadline) -> Result<Created> {
@@ -170,11 +231,7 @@ impl Directory for Server {
         if !model.restrictions.is_empty() {
             command.insert("authenticationRestrictions", &model.restrictions);
         }
-        if let Some(mechanisms) = &model.mechanisms {
-            command.insert("mechanisms", mechanisms);
-        }
-        command.insert("writeConcern", majority());
-        match self.run(command, "making the user", deadline).await {
+        match self.run_for(model, command, "making the user", deadline).await {
             Ok(_) => Ok(Created::Made),
             // "User already exists"; DuplicateKey from versions that leave it to the index.
             Err(failed) if matches!(failed.server_code(), Some(51_003 | 11_000)) => Ok(Created::Taken),
@@ -190,11 +247,12 @@ impl Directory for Server {
         let difference = |from: &User, to: &User| to.roles.difference(&from.roles).cloned().collect::<BTreeSet<_>>();
         let (lacking, excess) = (difference(user, model), difference(model, user));
         let mut commands = Vec::new();
-        if !excess.is_empty() {
-            commands.push(doc! { "revokeRolesFromUser": &user.name, "roles": role_documents(&excess) });
-        }
+        // Granted first: a try that is cut off in between leaves a user that works.
         if !lacking.is_empty() {
             commands.push(doc! { "grantRolesToUser": &user.name, "roles": role_documents(&lacking) });
+        }
+        if !excess.is_empty() {
+            commands.push(doc! { "revokeRolesFromUser": &user.name, "roles": role_documents(&excess) });
         }
         // An empty list takes restrictions away; servers that know none do not know the field.
         if user.restrictions != model.restrictions {
@@ -215,7 +273,7 @@ impl Directory for Server {
     }
 
     /// A login does not tell whether a majority of the replica set has the password: set again, the server does.
-    async fn is_lasting(&self, _deadline: Deadline) -> bool {
+    fn is_lasting(&self, _progress: Progress) -> bool {
         false
     }
 
@@ -242,6 +300,19 @@ fn majority() -> Document {
 fn question_unknown(failed: &CommandFailure) -> bool {
     matches!(failed.server_code(), Some(9 | 72 | 115 | 238 | 303 | 40_415))
         || failed.answer.as_ref().is_some_and(|answer| answer.words.to_ascii_lowercase().contains("unrecognized field"))
+}
+
+/// The server does not do one of the mechanisms (`BadValue`).
+fn mechanism_refused(failed: &CommandFailure) -> bool {
+    failed
+        .answer
+        .as_ref()
+        .is_some_and(|answer| answer.code == 2 && answer.words.to_ascii_lowercase().contains("mechanism"))
+}
+
+/// When a member of a replica set wrote last (`opTime`), or a majority confirmed (`majorityOpTime`). Other servers do not say.
+fn written(hello: &Document, key: &str) -> Option<Timestamp> {
+    hello.get_document("lastWrite").ok()?.get_document(key).ok()?.get_timestamp("ts").ok()
 }
 
 /// The action by which a user does to itself what an admin does by `action`.

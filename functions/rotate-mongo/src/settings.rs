@@ -1,6 +1,6 @@
 //! The settings of the environment and the tags of a secret: each declared once, and read into types.
 
-use crate::atlas::{ApiVersion, MOST_USERS};
+use crate::atlas::MOST_USERS;
 use crate::login::ca_file;
 use crate::pattern::Pattern;
 use keyturn::admin;
@@ -44,9 +44,6 @@ pub enum Setting {
     /// where Atlas's Admin API is; https, or http on loopback
     #[strum(props(default = "https://cloud.mongodb.com"))]
     AtlasApiUrl,
-    /// the API's date
-    #[strum(props(default = "2023-01-01"))]
-    AtlasApiVersion,
     /// comma list: the only admin secrets that may be used
     #[strum(props(default = "none", example = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:admin-AbCdEf"))]
     AdminSecretArns,
@@ -167,7 +164,6 @@ impl Engine {
 #[derive(Clone, Debug)]
 pub(crate) struct AtlasSettings {
     pub(crate) base: Option<Base>,
-    pub(crate) version: ApiVersion,
     /// The secret with its credential.
     pub(crate) secret: Option<String>,
     pub(crate) projects: Vec<String>,
@@ -227,7 +223,6 @@ impl AtlasSettings {
     fn read(vars: &mut Vars) -> Self {
         Self {
             base: vars.parsed(Setting::AtlasApiUrl, Base::parse),
-            version: vars.parsed(Setting::AtlasApiVersion, ApiVersion::parse).unwrap_or_default(),
             secret: vars.text(Setting::AtlasSecretId),
             projects: vars.parsed(Setting::AtlasProjectIds, projects).unwrap_or_default(),
             any_project: vars.flag(Setting::AllowAnyProject),
@@ -362,7 +357,6 @@ mod tests {
             ("SYNC_ROLES", "yes"),
             ("ADMIN_SECRET_ARNS", "admin"),
             ("ATLAS_API_URL", "http://cloud.mongodb.com"),
-            ("ATLAS_API_VERSION", "latest"),
             ("ATLAS_PROJECT_IDS", "shop"),
             ("ALLOW_ANY_PROJECT", "1"),
             ("ATLAS_USER_LIMIT", "many"),

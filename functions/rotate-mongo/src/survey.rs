@@ -41,7 +41,7 @@ impl<D: Directory> Work<'_, D> {
     }
 
     async fn login(&self, current: &Credential) -> Result<BTreeSet<Role>> {
-        self.current_works(self.places.tried(current, self.job.deadline).await?).await
+        self.current_works(current, self.places.tried(current, self.job.deadline).await).await
     }
 
     async fn next(&self) -> Result<Next> {

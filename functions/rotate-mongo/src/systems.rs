@@ -5,8 +5,8 @@ use crate::atlas::{Cluster, Project};
 use crate::case::{AtAtlas, AtServer, Case};
 use crate::codes::Code;
 use crate::guards;
-use crate::login::{Login, Servers, Session};
-use crate::logins::Places;
+use crate::login::{ADMIN_DATABASE, Login, Servers, Session};
+use crate::places::Places;
 use crate::server::Server;
 use crate::settings::Network;
 use crate::user::{Directory, Scope, User};
@@ -34,8 +34,9 @@ impl Mongo {
             Err(error) => (project, Err(error)),
         };
         let result = match found {
-            Ok(Found { user, servers, .. }) => {
-                let places = Places { connector: &self.connector, servers, database: &case.database };
+            Ok(Found { user, servers, unasked, .. }) => {
+                let places = Places::of(&self.connector, servers, &case.database, job.deadline).await;
+                let places = Places { unasked, ..places };
                 task(self.work(case, job, &project, &places, user)).await
             }
             Err(error) => Err(error),
@@ -55,7 +56,7 @@ impl Mongo {
         job: &Job,
         task: impl AsyncFnOnce(Work<'_, Server>) -> Result<T>,
     ) -> Result<T> {
-        let places = Places { connector: &self.connector, servers: vec![at.servers.clone()], database: &case.database };
+        let places = Places::of(&self.connector, vec![at.servers.clone()], &case.database, job.deadline).await;
         let server = match self.admin_secret(at, job).await? {
             Some(secret) => self.as_admin(case, at, &secret, job).await?,
             None => Server::as_itself(self.as_itself(case, &places, holders, job).await?),
@@ -100,18 +101,27 @@ impl Mongo {
     async fn look_around(&self, project: &Project<'_>, case: &Case, at: &AtAtlas, job: &Job) -> Result<Found> {
         if let Some(hosts) = &at.hosts {
             let watched = at.clusters.clone().unwrap_or_default();
-            return Ok(Found { user: existing(project, case, job).await?, servers: vec![hosts.clone()], watched });
+            let user = existing(project, case, job).await?;
+            return Ok(Found { user, servers: vec![hosts.clone()], watched, unasked: None });
         }
-        let (user, clusters) = tokio::try_join!(existing(project, case, job), project.clusters(job.deadline))?;
+        let (user, mut clusters, flex) = tokio::try_join!(
+            existing(project, case, job),
+            project.clusters(job.deadline),
+            project.flex_clusters(job.deadline)
+        )?;
+        let unasked = flex.is_none().then_some("flex clusters were not asked: Atlas did not list them");
+        clusters.extend(flex.into_iter().flatten());
         let clusters = in_scope(clusters, &user, at, job)?;
         let servers = clusters.iter().map(|cluster| self.reached(cluster)).collect::<Result<_>>()?;
-        Ok(Found { user, servers, watched: clusters.into_iter().map(|cluster| cluster.name).collect() })
+        let watched = clusters.into_iter().filter(|cluster| !cluster.is_flex).map(|cluster| cluster.name).collect();
+        Ok(Found { user, servers, watched, unasked })
     }
 
     /// Where a cluster is, by the network that the operator chose.
     fn reached(&self, cluster: &Cluster) -> Result<Servers> {
         let connections = &cluster.connections;
         let text = match &self.settings.atlas.network {
+            _ if cluster.is_flex => connections.standard.as_ref(),
             Network::Public => connections.standard.as_ref(),
             Network::Peering => connections.private.as_ref(),
             Network::Endpoint(id) => {
@@ -159,7 +169,7 @@ impl Mongo {
             self.connector.log_in(&at.servers, admin.username(), ADMIN_DATABASE, admin.password(), job.deadline);
         match login.await? {
             Login::Accepted(session) => Ok(Server::as_admin(session, &secret.arn, &case.database)),
-            Login::Partly(why) | Login::Refused(why) => Err(admin::password_refused(&secret.arn, &why)),
+            Login::Refused(why) => Err(admin::password_refused(&secret.arn, &why)),
         }
     }
 
@@ -179,7 +189,7 @@ impl Mongo {
                     self.connector.log_in(servers, holder.username(), places.database, holder.password(), job.deadline);
                 match login.await? {
                     Login::Accepted(session) => return Ok(session),
-                    Login::Partly(why) | Login::Refused(why) => refused = format!("{servers}: {why}"),
+                    Login::Refused(why) => refused = format!("{servers}: {why}"),
                 }
             }
         }
@@ -187,14 +197,13 @@ impl Mongo {
     }
 }
 
-/// The database that keeps admins.
-const ADMIN_DATABASE: &str = "admin";
-
 /// What was found at Atlas.
 struct Found {
     user: User,
     servers: Vec<Servers>,
     watched: Vec<String>,
+    /// What was not asked, and why.
+    unasked: Option<&'static str>,
 }
 
 async fn existing(directory: &impl Directory, case: &Case, job: &Job) -> Result<User> {
@@ -221,7 +230,7 @@ fn in_scope(mut clusters: Vec<Cluster>, user: &User, at: &AtAtlas, job: &Job) ->
                 "{:?} is limited to {:?}, which Atlas does not list among the clusters of project {}.",
                 user.name, scope.name, at.project
             ),
-            "Correct the user's scopes. Flex and serverless clusters are not in that list: name their hosts by the tag keyturn:hosts.",
+            "Correct the user's scopes, or name the hosts by the tag keyturn:hosts.",
         ));
     }
     clusters.retain(|cluster| {

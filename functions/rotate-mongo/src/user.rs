@@ -1,6 +1,6 @@
 //! A database user as the system that keeps it describes it: everything that decides what the user may do, no password.
 
-use keyturn::{Deadline, Result};
+use keyturn::{Deadline, Error, Result};
 use mongodb::bson::Document;
 use secrecy::SecretString;
 use std::collections::BTreeSet;
@@ -65,6 +65,16 @@ pub(crate) enum Progress {
     Unknown,
 }
 
+/// How setting a password ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Set {
+    Confirmed,
+    /// No answer came: it may have taken effect, or may still.
+    Unanswered(Error),
+    /// It is in effect on the primary of a replica set, and no majority of the set has it.
+    WithoutMajority(Error),
+}
+
 /// How making a user ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Created {
@@ -78,8 +88,11 @@ pub(crate) trait Directory {
     /// The user of this name; `None` if there is none.
     async fn user(&self, name: &str, deadline: Deadline) -> Result<Option<User>>;
 
-    /// Gives the user this password, and changes nothing else about it. Safe to repeat.
-    async fn set_password(&self, user: &User, password: &SecretString, deadline: Deadline) -> Result<()>;
+    /// Makes sure that a change can be confirmed: once it has taken effect, it is too late to find out.
+    async fn is_ready(&self, deadline: Deadline) -> Result<()>;
+
+    /// Gives the user this password, and changes nothing else about it. Safe to repeat. An error: it has not been changed.
+    async fn set_password(&self, user: &User, password: &SecretString, deadline: Deadline) -> Result<Set>;
 
     /// Makes a user with all that decides what `model` may do.
     async fn create(&self, name: &str, model: &User, password: &SecretString, deadline: Deadline) -> Result<Created>;
@@ -90,9 +103,9 @@ pub(crate) trait Directory {
     /// Makes sure that one more user fits in.
     async fn has_room(&self, deadline: Deadline) -> Result<()>;
 
-    /// Whether a password that is accepted now stays so: no change is on its way that could replace it, and none may be lost
-    /// again.
-    async fn is_lasting(&self, deadline: Deadline) -> bool;
+    /// Whether a password that is accepted while changes are this far stays so: none is on its way that could replace it, and
+    /// it cannot be lost again.
+    fn is_lasting(&self, progress: Progress) -> bool;
 
     /// How far changes have come.
     async fn progress(&self, deadline: Deadline) -> Progress;

@@ -2,7 +2,7 @@
 
 use crate::case::{self, Case};
 use crate::codes::Code;
-use crate::logins::{Places, Tried};
+use crate::places::{Places, Table};
 use crate::settings::Settings;
 use crate::user::{Directory, Role, User};
 use keyturn::codes::Code as Core;
@@ -11,6 +11,8 @@ use keyturn::diagnosis::{back_to_previous, previous_that_works};
 use keyturn::rotation::{Job, Strategy};
 use keyturn::secrets::Secrets;
 use keyturn::{Error, Result};
+use percent_encoding::percent_decode_str;
+use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::BTreeSet;
 
 /// Everything a step works with.
@@ -32,14 +34,39 @@ impl<D: Directory> Work<'_, D> {
 
     /// Only who holds a working credential may have the password changed: what came of trying the current one. Gives back
     /// those of the user's roles that were in effect at the login: what goes by another name there is not asked of a twin.
-    pub(crate) async fn current_works(&self, tried: Tried) -> Result<BTreeSet<Role>> {
-        match tried {
-            Tried::Accepted(roles) => Ok(self.user.roles.intersection(&roles).cloned().collect()),
-            Tried::Partly(why) | Tried::Refused(why) => {
-                Err(current_refused(self.settings, self.secrets, self.places, self.job, self.case, &why).await)
-            }
+    pub(crate) async fn current_works(&self, current: &Credential, tried: Table) -> Result<BTreeSet<Role>> {
+        let tried = tried.complete()?;
+        match tried.refusals() {
+            None => Ok(self.user.roles.intersection(&tried.roles()).cloned().collect()),
+            Some(why) => Err(self.current_refused(current, &why).await),
         }
     }
+}
+
+impl<D> Work<'_, D> {
+    /// The value in use does not log in: what may be the reason, as far as it can be found out.
+    async fn current_refused(&self, current: &Credential, why: &str) -> Error {
+        let error = current_refused(self.settings, self.secrets, self.places, self.job, self.case, why).await;
+        if let Some(decoded) = decoded(current)
+            && self.places.tried(&decoded, self.job.deadline).await.is_accepted()
+        {
+            return error.and("The password in the value is percent-encoded, as in a connection string: decoded, it logs in. Store it decoded.");
+        }
+        if self.user.restrictions.is_empty() {
+            return error;
+        }
+        error.and(&format!(
+            "{:?} has authenticationRestrictions, and a server says the same of a login from an address that they do not name: they must name the function's.",
+            self.case.current
+        ))
+    }
+}
+
+/// The same credential with its password percent-decoded, where that makes another one.
+fn decoded(current: &Credential) -> Option<Credential> {
+    let encoded = current.password().expose_secret();
+    let decoded = percent_decode_str(encoded).decode_utf8().ok()?;
+    (decoded != *encoded).then(|| current.with(current.username(), &SecretString::from(&*decoded)).ok())?
 }
 
 /// The value in use does not log in; says whether AWSPREVIOUS does.
@@ -55,9 +82,7 @@ pub(crate) async fn current_refused(
         let previous = case::read(text, "the AWSPREVIOUS value", job).ok()?;
         Case::of(settings, &previous, job).is_ok_and(|of| of.system == case.system).then_some(previous)
     };
-    let works = async |previous: &Credential| {
-        places.try_everywhere(previous, job.deadline).await.is_ok_and(|tried| tried.is_accepted())
-    };
+    let works = async |previous: &Credential| places.tried(previous, job.deadline).await.is_accepted();
     refused(job, case, why, previous_that_works(secrets, job, read, works).await.as_ref())
 }
 

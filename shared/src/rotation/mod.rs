@@ -97,8 +97,11 @@ impl<T: Target> Rotation<T> {
         if let Some(pending) = pending {
             return self.kept(event, &job, &current, &pending).await;
         }
-        let username = self.target.plan(&self.target.survey(&current, &job).await?, &job)?;
-        let pending = current.with(&username, &self.passwords.generate()?)?;
+        let survey = self.target.survey(&current, &job).await?;
+        let username = self.target.plan(&survey, &job)?;
+        let password = self.passwords.generate()?;
+        self.target.takes(&password, &survey)?;
+        let pending = current.with(&username, &password)?;
         // Safe to repeat: a second value for this token is refused, and then the first one counts.
         let put = self.secrets.put_pending(
             &event.secret,

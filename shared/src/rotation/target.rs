@@ -43,6 +43,11 @@ pub trait Target {
     /// written yet.
     fn plan(&self, survey: &Self::Survey, job: &Job) -> Result<String>;
 
+    /// Refuses a new password that the system would never take, before it is stored.
+    fn takes(&self, _password: &SecretString, _survey: &Self::Survey) -> Result<()> {
+        Ok(())
+    }
+
     /// Says in which way `pending` cannot be what follows `current` (another host, a foreign user); `None` when it can. What
     /// is wrong with the current value or a tag is no fault of the pending value, but an error.
     fn mismatch(&self, current: &Credential, pending: &Credential, job: &Job) -> Result<Option<String>>;

@@ -1,68 +1,56 @@
-//! Where the server is, and how it is run.
+//! Where mongod is, and how it is run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::daemon::tools;
 
-/// The pinned packages; the server's own comes first.
-const PINS: &str = include_str!("../../tools/secantusdb.txt");
-
-/// Runs the server with empty modules in place of those that it loads for geography alone, which nobody asks it for: they
-/// are large, and slow to load. So with the parser of a configuration file that it is not given, where Python has none.
-/// A password is hashed 5,000 times, the least that mongod allows, instead of 15,000: the suites log in thousands of times.
-const PROGRAM: &str = r#"
-import sys, types
-
-class Empty(types.ModuleType):
-    __path__ = []
-    def __getattr__(self, name):
-        return type(name, (Exception,), {})
-
-for name in ("s2sphere", "shapely", "shapely.errors", "shapely.geometry", "shapely.geometry.base", "tomli"):
-    sys.modules[name] = Empty(name)
-
-from secantus import auth
-from secantus.cli import main
-
-for mechanism in auth._MECH_PARAMS.values():
-    mechanism["default_iterations"] = 5000
-sys.exit(main())
-"#;
+/// What names the template of data directories: another version would need another one.
+pub(super) const VERSION: &str = "6.0";
 
 pub(super) struct Install {
-    pub(super) version: &'static str,
-    folder: PathBuf,
+    program: PathBuf,
 }
 
 impl Install {
     /// The server as `tests/tools/install.py` left it.
     pub(super) fn find() -> Result<Self> {
-        let version = PINS.lines().find_map(|line| line.strip_prefix("secantusdb=="));
-        let version = version.and_then(|rest| rest.split_whitespace().next()).context("no secantusdb is pinned")?;
-        let folder = home().join(version);
-        ensure!(
-            folder.join("python3").exists(),
-            "secantusdb {version} is not installed: run tests/tools/install.py secantusdb"
-        );
-        Ok(Self { version, folder })
+        let program = home().join("fiftyone/db/bin/mongod");
+        ensure!(program.exists(), "mongod is not installed: run tests/tools/install.py mongod");
+        Ok(Self { program })
     }
 
-    /// A command that runs the server in this folder, on this port of 127.0.0.1, with none of our environment.
-    pub(super) fn command(&self, folder: &Path, port: u16) -> Command {
-        // The Python that it was installed for: its modules are compiled for that one. -s: no modules of this account.
-        let mut command = Command::new(self.folder.join("python3"));
-        command.args(["-s", "-B", "-c", PROGRAM]).current_dir(folder);
+    /// A command that runs the server with its data in this folder, on this port of loopback, with none of our environment.
+    /// A password is hashed 5,000 times, the least that it allows: the suites log in thousands of times. Small files: they are
+    /// in memory, and there are many servers.
+    pub(super) fn command(&self, data: &Path, port: u16) -> Command {
+        let mut command = Command::new(&self.program);
         command.env_clear().envs([("PATH", "/usr/bin:/bin"), ("LC_ALL", "C"), ("TZ", "UTC")]);
-        command.env("PYTHONPATH", &self.folder);
-        command.args(["--host", "127.0.0.1", "--port", &port.to_string(), "--cache-size", "64M"]);
+        command.arg("--dbpath").arg(data).args([
+            "--bind_ip",
+            "localhost",
+            "--port",
+            &port.to_string(),
+            "--nounixsocket",
+        ]);
+        command.args(["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "8"]);
+        command.args(["--wiredTigerEngineConfigString", "log=(file_max=1MB,prealloc=false)"]);
+        for parameter in [
+            "scramIterationCount=5000",
+            "scramSHA256IterationCount=5000",
+            "diagnosticDataCollectionEnabled=false",
+            "ttlMonitorEnabled=false",
+            "enableTestCommands=1",
+        ] {
+            command.args(["--setParameter", parameter]);
+        }
         command
     }
 }
 
-/// The folder that servers and templates are installed in.
+/// The folder that server and templates are installed in.
 pub(super) fn home() -> PathBuf {
-    tools().join("secantusdb")
+    tools().join("mongod")
 }

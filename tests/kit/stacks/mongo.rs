@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use crate::aws::Aws;
 use crate::faults::Faults;
 use crate::lambda::Lambda;
-use crate::mongo::Mongo;
 use crate::mongo::proxy::MongoProxy;
+use crate::mongo::{Mongo, Users};
 use crate::rotator::{Rotator, built, environment};
 use crate::vendors::atlas::{Atlas, Project};
 
@@ -306,14 +306,13 @@ impl Builder {
     }
 }
 
-/// What the manual asks for on a server of one's own: to see users, to change their passwords, and, for taking turns, to make
+/// Makes the rotation's admin, with what the manual asks for on a server of one's own: to see users, to change their passwords, and, for taking turns, to make
 /// them and to hand on the roles of application databases.
-async fn make_admin(mongo: &Mongo, password: &str) -> Result<()> {
-    // This server asks for `changeOwnPassword` whoever's password it is; MongoDB asks for `changePassword` here.
-    let of_users = ["viewUser", "changePassword", "changeOwnPassword", "createUser"];
+pub async fn make_admin(mongo: &Users, password: &str) -> Result<()> {
+    let of_users = ["viewUser", "changePassword", "createUser", "setAuthenticationRestriction"];
     let privileges = vec![
         doc! {"resource": {"db": "admin", "collection": ""}, "actions": of_users.as_slice()},
-        doc! {"resource": {"db": "", "collection": ""}, "actions": ["grantRole", "revokeRole", "viewRole"]},
+        doc! {"resource": {"db": "", "collection": ""}, "actions": ["grantRole", "revokeRole"]},
     ];
     mongo.make_role("keyturn_rotation", privileges, &[]).await?;
     mongo.make_user("admin", ADMIN, password, &[("keyturn_rotation", "admin")]).await

@@ -216,32 +216,27 @@ impl Atlas {
         self.state().nonces.life = Some(requests);
     }
 
-    /// This date may stand in the API's media type, besides 2023-01-01.
-    pub fn know_version(&self, date: &str) {
-        self.state().versions.insert(date.to_owned());
-    }
-
-    /// This date may no longer stand in the API's media type: 410.
-    pub fn retire_version(&self, date: &str) {
-        self.state().retired_versions.insert(date.to_owned());
-    }
-
     /// Makes a cluster of a project, with this server behind it. Database users that are there already are not made on
     /// the server.
     pub fn add_cluster(&self, project: &Project, name: &str, server: Arc<Mongo>) -> anyhow::Result<()> {
-        self.start_cluster(project, name, Some(server))
+        self.start_cluster(project, Cluster::new(project.id(), name, Some(server)))
+    }
+
+    /// Makes a flex cluster, which only the list of flex clusters shows.
+    pub fn add_flex_cluster(&self, project: &Project, name: &str, server: Arc<Mongo>) -> anyhow::Result<()> {
+        self.start_cluster(project, Cluster::new(project.id(), name, Some(server)).flex())
     }
 
     /// Makes a cluster without a server: its changes are marked and nothing else happens.
     pub fn add_cluster_without_server(&self, project: &Project, name: &str) -> anyhow::Result<()> {
-        self.start_cluster(project, name, None)
+        self.start_cluster(project, Cluster::new(project.id(), name, None))
     }
 
-    fn start_cluster(&self, project: &Project, name: &str, server: Option<Arc<Mongo>>) -> anyhow::Result<()> {
+    fn start_cluster(&self, project: &Project, cluster: Cluster) -> anyhow::Result<()> {
         let mut state = self.state();
-        anyhow::ensure!(state.cluster(name).is_none(), "a second cluster named {name}");
+        anyhow::ensure!(state.cluster(cluster.name()).is_none(), "a second cluster named {}", cluster.name());
         let holdings = state.projects.get_mut(project.id()).context("a project of this organisation")?;
-        let cluster = Arc::new(Cluster::new(project.id(), name, server));
+        let cluster = Arc::new(cluster);
         holdings.clusters.push(Arc::clone(&cluster));
         lock(&self.workers).spawn(cluster.work());
         Ok(())

@@ -67,7 +67,7 @@ pub(super) async fn play(screen: Screen, bootstrap: PathBuf) -> Result<Played> {
     stack.atlas.set_delay("cluster0", FAST);
     screen.title("MongoDB: the same at Atlas, where a change takes its time");
     screen.note(&format!(
-        "Two MongoDB-wire servers with TLS and SCRAM behind Atlas's API (emulator), rotate-mongo ({} build); up in {:.1} s",
+        "Two mongods with TLS and SCRAM behind Atlas's API (emulator), rotate-mongo ({} build); up in {:.1} s",
         bench::profile(&bootstrap),
         starting.elapsed().as_secs_f64(),
     ));

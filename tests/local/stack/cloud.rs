@@ -37,11 +37,7 @@ fn print(screen: Screen, cloud: &Cloud, dan: &str) {
     println!("  MiniStack, an AWS of your own with IAM enforced, at {}", cloud.api.endpoint());
     println!("  Secrets Manager, whose rotations are the service's, at {}", cloud.secrets_manager_url());
     println!("  PostgreSQL {} on 127.0.0.1:{}", cloud.postgres.postgres.major(), cloud.postgres.postgres.port());
-    println!(
-        "  MongoDB (SecantusDB) on 127.0.0.1:{}, behind Atlas at {}",
-        cloud.mongo.mongo.port(),
-        cloud.mongo.atlas.url()
-    );
+    println!("  MongoDB on 127.0.0.1:{}, behind Atlas at {}", cloud.mongo.mongo.port(), cloud.mongo.atlas.url());
     let (pagerduty, ann) = (cloud.oncall.pagerduty.url(), &cloud.ann.email);
     println!("  PagerDuty at {pagerduty}: {ann} is on call for {} (8 hours from now), {dan} is not", cloud.shop.id);
     println!(

@@ -62,7 +62,7 @@ impl Reports {
 
     pub(super) fn print_stack(&self) {
         let stack = &self.stack;
-        println!("  MongoDB (SecantusDB) on 127.0.0.1:{}, behind Atlas at {}", stack.mongo.port(), stack.atlas.url());
+        println!("  MongoDB on 127.0.0.1:{}, behind Atlas at {}", stack.mongo.port(), stack.atlas.url());
         println!("  Secrets Manager with {NAME} at {}", stack.aws.client_url());
     }
 }

@@ -87,3 +87,22 @@ pub(super) fn patches(stack: &MongoStack, user: &str) -> Vec<String> {
 pub(super) fn sets(password: &str) -> String {
     format!("{{\"password\":\"{password}\"}}")
 }
+
+/// From now on nobody listens where Atlas says that this cluster is.
+pub(super) fn away(stack: &MongoStack, cluster: &str) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = format!("localhost:{}", listener.local_addr().unwrap().port());
+    drop(listener);
+    connect(stack, cluster, &nobody);
+}
+
+/// The cluster is where its server is again.
+pub(super) fn back(stack: &MongoStack, cluster: &str) {
+    let nth: usize = cluster.trim_start_matches("cluster").parse().unwrap();
+    connect(stack, cluster, &stack.clusters[nth].address());
+}
+
+fn connect(stack: &MongoStack, cluster: &str, address: &str) {
+    let standard = format!("mongodb://{address}/?ssl=true&authSource=admin");
+    stack.atlas.describe_cluster(cluster, &json!({"connectionStrings": {"standard": standard}}));
+}

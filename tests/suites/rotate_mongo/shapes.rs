@@ -47,7 +47,7 @@ const SHAPES: [Shape; 15] = [
         at: At::Own,
         tags: OWN,
         keys: AWS,
-        text: r#"{"username":"<user>","password":"<password>","clusterUrl":"mongodb://localhost:<port>/?replicaSet=secantus","databaseName":"shop"}"#,
+        text: r#"{"username":"<user>","password":"<password>","clusterUrl":"mongodb://localhost:<port>/?replicaSet=rs0","databaseName":"shop"}"#,
     },
     Shape {
         name: "cluster-url-with-the-credential",
@@ -61,7 +61,7 @@ const SHAPES: [Shape; 15] = [
         at: At::Own,
         tags: OWN,
         keys: ("mongoUser", "mongoPassword"),
-        text: r#"{"mongoHostname":"secantus/localhost:<port>","mongoUser":"<user>","mongoPassword":"<password>"}"#,
+        text: r#"{"mongoHostname":"rs0/localhost:<port>","mongoUser":"<user>","mongoPassword":"<password>"}"#,
     },
     Shape {
         name: "password-alone",
@@ -127,7 +127,7 @@ const SHAPES: [Shape; 15] = [
 const STRINGS: &str = r#"{
   "host": "localhost", "port": <port>.0,
   "username": "<user>", "password": "<password>",
-  "MONGODB_URI": "mongodb://<user>:<escaped>@localhost:<port>/shop?authSource=admin&replicaSet=secantus",
+  "MONGODB_URI": "mongodb://<user>:<escaped>@localhost:<port>/shop?authSource=admin&replicaSet=rs0",
   "several": "mongodb://<user>:<escaped>@h1.example.com:27017,h2.example.com:27018,[::1]/shop?w=majority",
   "srv": "mongodb+srv://<user>:<escaped>@cluster0.ab1cd.mongodb.net/?retryWrites=true",
   "without": "mongodb://<user>@localhost:<port>/",

@@ -166,9 +166,9 @@ async fn hosts_in_a_tag_stand_apart_by_spaces(stack: &MongoStack) {
     let function = function(stack, "homeless-admin", &[("ADMIN_SECRET_ARNS", &admin)]).await;
     for (n, hosts) in [
         format!("localhost:{port}"),
-        format!("secantus/localhost:{port} localhost:1"),
-        format!("  secantus/localhost:1   127.0.0.1:{port} "),
-        format!("mongodb://localhost:1 localhost:{port}/?replicaSet=secantus"),
+        format!("rs0/localhost:{port} localhost:1"),
+        format!("  rs0/localhost:1   127.0.0.1:{port} "),
+        format!("mongodb://localhost:1 localhost:{port}/?replicaSet=rs0"),
     ]
     .into_iter()
     .enumerate()

@@ -1,13 +1,15 @@
 //! Waiting until a new password is accepted everywhere: at Atlas a change is under way for seconds to minutes, and only a
 //! login tells.
 
+use super::fixed::Undo;
 use crate::codes::Code;
-use crate::logins::Tried;
+use crate::places::Table;
 use crate::user::{Directory, Progress, Role};
 use crate::work::Work;
 use keyturn::Deadline;
 use keyturn::codes::DeclaredCode as _;
 use keyturn::credential::Credential;
+use keyturn::failure::Failure;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -15,89 +17,146 @@ use tokio::time::{Instant, sleep};
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Kept back from the invocation's time, for what has to be said or undone.
-const RESERVE: Duration = Duration::from_secs(2);
+/// Kept back from the invocation's time, for what has to be said.
+pub(super) const RESERVE: Duration = Duration::from_secs(2);
 
-/// How the waiting ended.
+/// How long one look may take while the old password is put back.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// How long a place may be away, in an election for example, before it counts as lost.
+const AWAY: Duration = Duration::from_secs(30);
+
+/// How the waiting ended; the table is that of the last look.
 #[derive(Debug)]
 pub(super) enum Waited {
     /// Accepted everywhere, after this long.
-    Accepted(Duration),
-    /// The time was up first, while the change was at this stage; the last thing that was seen.
-    OutOfTime(Progress, String),
-    /// It has been said to be applied for long, and the servers still refuse it, in these words.
-    NotTaken(String),
+    Accepted(Table, Duration),
+    /// The time was up first, and Atlas says that it is still applying changes.
+    UnderWay(Table),
+    /// The time was up first, and nothing says that the change is still coming.
+    OutOfTime(Table),
+    /// It has been said to be applied for long, and is still refused.
+    NotTaken(Table),
+    /// A place has been away for long, or is when the time is up.
+    Lost(Failure),
 }
 
 /// What one look showed.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     Accepted,
-    Refused,
-    /// A server cannot be reached, in an election for example: that says nothing of the password.
-    Unreachable,
+    Refused(Progress),
+    /// A place cannot be reached: that says nothing of the password.
+    Away,
+}
+
+/// What there was before the change that is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    /// Whoever accepts has taken this very change: nobody had accepted before, or no other change was under way.
+    Clear,
+    /// It was accepted, and a change was under way that may take it back.
+    Unclear,
 }
 
 impl<D: Directory> Work<'_, D> {
-    /// Waits until `credential` is accepted everywhere, with at least these roles, and no change is on its way that could
-    /// replace it. What is on its way for long and does not replace it is somebody else's.
-    pub(super) async fn accepted(&self, credential: &Credential, roles: &BTreeSet<Role>, until: Deadline) -> Waited {
+    /// Waits until `credential` is accepted everywhere, with at least these roles. Where it may have to be undone, the time for
+    /// that is kept back.
+    pub(super) async fn accepted(
+        &self,
+        credential: &Credential,
+        roles: &BTreeSet<Role>,
+        before: Before,
+        undo: Undo,
+    ) -> Waited {
         let started = Instant::now();
-        let within = Deadline::after(until.remaining().saturating_sub(RESERVE));
+        let whole = self.job.deadline.remaining();
+        let kept = match undo {
+            Undo::Needed => (whole / 2).min(self.settings.settle + RESERVE).max(RESERVE),
+            Undo::Pointless => RESERVE,
+        };
+        let end = Deadline::after(whole.saturating_sub(RESERVE));
+        let end_of_hope = Deadline::after(whole.saturating_sub(kept));
         let mut pause = FIRST_PAUSE;
-        // Since when the looks have been the same, and the change at the same stage.
-        let mut same: Option<(Look, Progress, Instant)> = None;
-        let mut seen = None;
+        // Since when the looks have been the same.
+        let mut same: Option<(Look, Instant)> = None;
+        let mut seen: Option<(Look, Table)> = None;
         // A loop, not `failure::retry`: each look is judged by the one before, and by how far the change is.
         loop {
-            let (look, last) = self.look(credential, roles, within).await;
+            let table = self.places.tried(credential, end).await.with(roles, credential.username());
             // After the login: a status that was asked for earlier may be out of date by then.
-            let progress = self.directory.progress(within).await;
+            let progress = self.directory.progress(end).await;
+            let mut look = match (table.unreachable(), table.is_accepted()) {
+                (Some(_), _) => Look::Away,
+                (None, true) => Look::Accepted,
+                (None, false) => Look::Refused(progress),
+            };
+            let mut table = table;
             // A look that the end of the time cut short shows less than the one before.
-            if let Some((stage, before)) = seen.take()
-                && within.remaining().is_zero()
+            if let Some(last) = seen.take()
+                && end.remaining().is_zero()
                 && look != Look::Accepted
             {
-                return Waited::OutOfTime(stage, before);
+                (look, table) = last;
             }
             let since = match same {
-                Some((before, stage, since)) if (before, stage) == (look, progress) => since,
+                Some((before, since)) if before == look => since,
                 _ => {
-                    tracing::info!(code = Code::Waiting.name(), progress = ?progress, last, "Waiting until the new password is accepted everywhere.");
+                    tracing::info!(code = Code::Waiting.name(), progress = ?progress, places = %table, "Waiting until the new password is accepted everywhere.");
                     Instant::now()
                 }
             };
-            same = Some((look, progress, since));
-            let settled = since.elapsed() >= self.settings.settle;
-            match (look, progress) {
-                (Look::Accepted, Progress::Applied | Progress::Unknown) => return Waited::Accepted(started.elapsed()),
-                (Look::Accepted, Progress::Pending) if settled => return Waited::Accepted(started.elapsed()),
+            same = Some((look, since));
+            let is_settled = |times| since.elapsed() >= self.settings.settle * times;
+            match look {
+                Look::Accepted if before == Before::Clear || progress != Progress::Pending || is_settled(1) => {
+                    return Waited::Accepted(table, started.elapsed());
+                }
                 // A status asked for right after a change may be that of before it: hence `settle`.
-                (Look::Refused, Progress::Applied) if settled => return Waited::NotTaken(last),
+                Look::Refused(Progress::Applied) if is_settled(1) => return Waited::NotTaken(table),
+                Look::Refused(Progress::Unknown) if is_settled(2) => return Waited::NotTaken(table),
+                Look::Away if since.elapsed() >= AWAY => return ended(look, table),
                 _ => {}
             }
-            if within.remaining() < pause {
-                return Waited::OutOfTime(progress, last);
+            let until = match look {
+                Look::Accepted | Look::Refused(Progress::Pending) => end,
+                Look::Refused(_) | Look::Away => end_of_hope,
+            };
+            if until.remaining() < pause {
+                return ended(look, table);
             }
-            seen = Some((progress, last));
+            seen = Some((look, table));
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    async fn look(&self, credential: &Credential, roles: &BTreeSet<Role>, within: Deadline) -> (Look, String) {
-        match self.places.try_everywhere(credential, within).await {
-            Ok(Tried::Accepted(found)) => match roles.difference(&found).next() {
-                None => (Look::Accepted, "it is accepted, while a change is still being applied".to_owned()),
-                Some(missing) => (Look::Refused, format!("{:?} has not got {missing} yet", credential.username())),
-            },
-            Ok(Tried::Partly(why) | Tried::Refused(why)) => (Look::Refused, why),
-            Err(failure) => (Look::Unreachable, failure.error.message().trim_end_matches('.').to_owned()),
-        }
+    /// Whether there is time to set a password, to see what comes of it, and to undo it.
+    pub(super) fn has_time_for_more(&self) -> bool {
+        self.job.deadline.remaining() > 2 * (self.settings.settle + RESERVE)
     }
 
-    /// Whether there is time to set a password and to see what comes of it.
-    pub(super) fn has_time(&self, until: Deadline) -> bool {
-        until.remaining() > self.settings.settle + 2 * RESERVE
+    /// Waits until every place that can be reached accepts `credential` again, for as long as there is time; the last look.
+    pub(super) async fn restored(&self, credential: &Credential) -> Table {
+        let end = Deadline::after(self.job.deadline.remaining().saturating_sub(RESERVE / 2));
+        let mut pause = FIRST_PAUSE;
+        loop {
+            sleep(pause.min(end.remaining())).await;
+            // Short looks: a place that is away must not use the time up that another one takes to come round.
+            let table = self.places.tried(credential, end.at_most(LOOK)).await;
+            if table.refusals().is_none() || end.remaining() < pause {
+                return table;
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// There is no use, or no time, in waiting longer.
+fn ended(look: Look, table: Table) -> Waited {
+    match (look, table.unreachable().cloned()) {
+        (_, Some(failure)) => Waited::Lost(failure),
+        (Look::Accepted | Look::Refused(Progress::Pending), None) => Waited::UnderWay(table),
+        (Look::Refused(_) | Look::Away, None) => Waited::OutOfTime(table),
     }
 }

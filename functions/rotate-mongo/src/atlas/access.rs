@@ -36,6 +36,22 @@ pub(super) enum Credential {
     Key { public: String, private: SecretString },
 }
 
+/// A form in which people keep a credential: the keys of its two halves, and one that may stand beside them.
+struct Shape {
+    id: &'static str,
+    secret: &'static str,
+    beside: Option<&'static str>,
+    is_account: bool,
+}
+
+/// Ours; that of a service account among AWS's managed external secrets; that of the Atlas Kubernetes Operator.
+const SHAPES: [Shape; 4] = [
+    Shape { id: "client_id", secret: "client_secret", beside: None, is_account: true },
+    Shape { id: "public_key", secret: "private_key", beside: None, is_account: false },
+    Shape { id: "clientId", secret: "clientSecret", beside: Some("serviceAccountId"), is_account: true },
+    Shape { id: "publicApiKey", secret: "privateApiKey", beside: Some("orgId"), is_account: false },
+];
+
 impl Credential {
     /// Reads the secret.
     ///
@@ -43,15 +59,21 @@ impl Credential {
     /// What is wrong, in words, without any value.
     pub(super) fn parse(secret: &SecretString) -> std::result::Result<Self, String> {
         let mut fields = Fields::read(secret)?;
-        if let Some(id) = name(&mut fields, "client_id")? {
-            let secret = password(&mut fields, "client_secret")?;
+        for Shape { id, secret, beside, is_account } in &SHAPES {
+            let Some(id) = name(&mut fields, id)? else { continue };
+            let secret = password(&mut fields, secret)?;
+            if let Some(beside) = beside {
+                // It says nothing that is needed here.
+                let _ = fields.optional(beside)?;
+            }
             fields.finish()?;
-            return Ok(Self::Account { id, secret });
+            return Ok(if *is_account {
+                Self::Account { id, secret }
+            } else {
+                Self::Key { public: id, private: secret }
+            });
         }
-        let public = name(&mut fields, "public_key")?.ok_or("\"client_id\" or \"public_key\" is missing")?;
-        let private = password(&mut fields, "private_key")?;
-        fields.finish()?;
-        Ok(Self::Key { public, private })
+        Err("\"client_id\" or \"public_key\" is missing".to_owned())
     }
 
     /// The access that it gives, with the cache of its token.
@@ -290,6 +312,15 @@ mod tests {
         let key = parse(&json!({"public_key": "abcdefgh", "private_key": "1-2-3"}));
         let Ok(Credential::Key { public, private }) = key else { panic!("no key") };
         assert_eq!((public.as_str(), private.expose_secret()), ("abcdefgh", "1-2-3"));
+    }
+
+    #[test]
+    fn takes_the_shapes_of_managed_external_secrets_and_of_the_kubernetes_operator() {
+        let managed = json!({"clientId": "mdb_sa_id_1", "clientSecret": "mdb_sa_sk_2", "serviceAccountId": "0123"});
+        assert!(matches!(parse(&managed), Ok(Credential::Account { id, .. }) if id == "mdb_sa_id_1"));
+        let operator = json!({"orgId": "0123", "publicApiKey": "abcdefgh", "privateApiKey": "1-2-3"});
+        assert!(matches!(parse(&operator), Ok(Credential::Key { public, .. }) if public == "abcdefgh"));
+        assert!(parse(&json!({"clientId": "a", "privateApiKey": "b"})).is_err());
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! One call to the Admin API: what is sent, how errors name it, and what it needs.
 
-use super::ApiVersion;
 use super::errors::{self, Needs};
 use keyturn::http::header::HeaderValue;
 use keyturn::http::{Answer, Method, Request};
@@ -26,25 +25,25 @@ pub(super) struct Call<'a> {
 
 impl<'a> Call<'a> {
     /// A GET of `path` (encoded, query and all) below a project.
-    pub(super) fn get(group: &str, path: &str, version: &ApiVersion, needs: Needs) -> Result<Self> {
+    pub(super) fn get(group: &str, path: &str, version: &str, needs: Needs) -> Result<Self> {
         Self::new(Request::get(below(group, path)), version, needs)
     }
 
     /// A PATCH with this as JSON.
-    pub(super) fn patch(group: &str, path: &str, version: &ApiVersion, body: &impl Serialize) -> Result<Self> {
-        let request = Request::typed(Method::PATCH, below(group, path), version.media_type(), json(body)?);
+    pub(super) fn patch(group: &str, path: &str, version: &str, body: &impl Serialize) -> Result<Self> {
+        let request = Request::typed(Method::PATCH, below(group, path), media_type(version), json(body)?);
         Self::new(request, version, Needs::Users)
     }
 
     /// A POST of this as JSON.
-    pub(super) fn post(group: &str, path: &str, version: &ApiVersion, body: &impl Serialize) -> Result<Self> {
-        let request = Request::typed(Method::POST, below(group, path), version.media_type(), json(body)?);
+    pub(super) fn post(group: &str, path: &str, version: &str, body: &impl Serialize) -> Result<Self> {
+        let request = Request::typed(Method::POST, below(group, path), media_type(version), json(body)?);
         Self::new(request, version, Needs::Users)
     }
 
-    fn new(request: Request, version: &ApiVersion, needs: Needs) -> Result<Self> {
+    fn new(request: Request, version: &str, needs: Needs) -> Result<Self> {
         let name = format!("{} {}", request.method(), request.path().split('?').next().unwrap_or_default());
-        let accept = HeaderValue::try_from(version.media_type())
+        let accept = HeaderValue::try_from(media_type(version))
             .map_err(|_| errors::unmade("its media type cannot be a header"))?;
         Ok(Self { request, name, accept, needs, hidden: None })
     }
@@ -67,6 +66,10 @@ impl<'a> Call<'a> {
     pub(super) fn unexpected(&self, answer: &Answer) -> Error {
         errors::status(&self.name, self.needs, answer, self.hidden)
     }
+}
+
+fn media_type(version: &str) -> String {
+    format!("application/vnd.atlas.{version}+json")
 }
 
 /// The whole path of what belongs to a project.

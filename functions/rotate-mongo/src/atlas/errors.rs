@@ -116,7 +116,7 @@ pub(super) fn status(call: &str, needs: Needs, answer: &Answer, hidden: Option<&
         (StatusCode::GONE | StatusCode::NOT_ACCEPTABLE, _) => Error::new(
             Code::AtlasApiVersionGone,
             what,
-            "Set ATLAS_API_VERSION to a date that Atlas still answers for, as YYYY-MM-DD: see the API's changelog at https://www.mongodb.com/docs/atlas/admin-api-changelog.",
+            "Deploy a newer version of this function: Atlas has ended the revision of this resource that it speaks (https://www.mongodb.com/docs/atlas/admin-api-changelog).",
         ),
         _ => Error::new(
             Code::AtlasCallFailed,
@@ -158,13 +158,6 @@ fn address_refused(call: &str, said: &Said) -> Error {
 /// Atlas's error code; empty where the answer is not an error of Atlas's.
 pub(super) fn code(answer: &Answer) -> String {
     Said::of(answer).code().to_owned()
-}
-
-/// The seconds to wait that a 429 tells in its body: the second of its `parameters`.
-pub(super) fn seconds_to_wait(answer: &Answer) -> Option<u64> {
-    let said = Said::of(answer);
-    let seconds = said.parameters.get(1)?;
-    seconds.as_u64().or_else(|| seconds.as_str()?.trim().parse().ok())
 }
 
 /// What an error answer says of itself: status, code, and its sentence where that gives nothing away.

@@ -180,7 +180,14 @@ impl Cluster {
             Some("DELETING" | "DELETED") => Some("is being deleted"),
             _ => None,
         };
-        super::Cluster { name: self.name, asleep, connections }
+        super::Cluster { name: self.name, is_flex: false, asleep, connections }
+    }
+}
+
+impl Cluster {
+    /// A flex cluster has one address, that of the shared server's own proxies, and no `paused`.
+    pub(super) fn read_flex(self) -> super::Cluster {
+        super::Cluster { is_flex: true, ..self.read() }
     }
 }
 

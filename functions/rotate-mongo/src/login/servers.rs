@@ -16,6 +16,8 @@ pub(crate) struct Servers {
     /// Never empty, each once.
     hosts: Vec<Address>,
     replica_set: Option<String>,
+    /// It is one router of a sharded cluster, and is asked alone.
+    is_one_router: bool,
     /// What messages call them: the cluster's name, else the hosts.
     name: String,
 }
@@ -67,9 +69,19 @@ impl Servers {
         self.hosts.len() > 1 && self.replica_set.is_none()
     }
 
-    /// Each server alone.
-    pub(crate) fn each(&self) -> impl Iterator<Item = Self> {
-        self.hosts.iter().map(|host| Self { hosts: vec![host.clone()], replica_set: None, name: host.to_string() })
+    /// Whether these are Amazon DocumentDB's, by the names that AWS gives its clusters and instances.
+    pub(crate) fn are_document_db(&self) -> bool {
+        self.hosts.iter().any(|Address { host, .. }| host.contains(".docdb.amazonaws.com") || host.contains(".docdb-"))
+    }
+
+    /// Each router alone.
+    pub(crate) fn each_router(&self) -> impl Iterator<Item = Self> {
+        let one = |host: &Address| (vec![host.clone()], host.to_string());
+        self.hosts.iter().map(one).map(|(hosts, name)| Self { hosts, replica_set: None, is_one_router: true, name })
+    }
+
+    pub(crate) fn is_one_router(&self) -> bool {
+        self.is_one_router
     }
 
     fn read(text: &str, port: u16, name: Option<&str>) -> std::result::Result<Self, String> {
@@ -88,7 +100,7 @@ impl Servers {
         let replica_set = replica_set.filter(|set| !set.is_empty());
         let listed = hosts.iter().map(Address::to_string).collect::<Vec<_>>().join(",");
         let name = name.map_or(listed, str::to_owned);
-        Ok(Self { hosts, replica_set, name })
+        Ok(Self { hosts, replica_set, is_one_router: false, name })
     }
 }
 
@@ -220,7 +232,7 @@ mod tests {
         assert_eq!(Servers::parse("h1:1,h2", Some("Cluster0")).unwrap().to_string(), "Cluster0");
         let servers = Servers::parse("rs0/h1:1,[::1]", None).unwrap();
         assert_eq!(servers.to_string(), "h1:1,[::1]:27017");
-        let each: Vec<_> = servers.each().map(|one| (one.to_string(), one.replica_set().is_some())).collect();
+        let each: Vec<_> = servers.each_router().map(|one| (one.to_string(), one.replica_set().is_some())).collect();
         assert_eq!(each, [("h1:1".to_owned(), false), ("[::1]:27017".to_owned(), false)]);
     }
 

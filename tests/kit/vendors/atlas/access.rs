@@ -42,7 +42,7 @@ pub(super) fn check_role(state: &State, caller: &str, project: &str, endpoint: E
     let roles = principal.roles.get(project);
     let suffices = roles.is_some_and(|roles| match endpoint {
         Endpoint::DatabaseUsers => USER_ADMINS.iter().any(|role| roles.contains(*role)),
-        Endpoint::Clusters | Endpoint::ClusterStatus => !roles.is_empty(),
+        Endpoint::Clusters | Endpoint::FlexClusters | Endpoint::ClusterStatus => !roles.is_empty(),
     });
     if suffices { Ok(()) } else { Err(Refused::honest(unauthorized(403))) }
 }

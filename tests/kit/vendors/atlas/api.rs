@@ -25,6 +25,7 @@ enum Request<'a> {
     GetUser { database: &'a str, name: &'a str },
     PatchUser { database: &'a str, name: &'a str },
     ListClusters,
+    ListFlexClusters,
     ClusterStatus { cluster: &'a str },
 }
 
@@ -38,6 +39,7 @@ impl<'a> Request<'a> {
             ("GET", ["databaseUsers", database, name]) => Self::GetUser { database, name },
             ("PATCH", ["databaseUsers", database, name]) => Self::PatchUser { database, name },
             ("GET", ["clusters"]) => Self::ListClusters,
+            ("GET", ["flexClusters"]) => Self::ListFlexClusters,
             ("GET", ["clusters", cluster, "status"]) => Self::ClusterStatus { cluster },
             _ => return None,
         };
@@ -48,12 +50,13 @@ impl<'a> Request<'a> {
         match self {
             Self::ListUsers | Self::MakeUser | Self::GetUser { .. } | Self::PatchUser { .. } => Endpoint::DatabaseUsers,
             Self::ListClusters => Endpoint::Clusters,
+            Self::ListFlexClusters => Endpoint::FlexClusters,
             Self::ClusterStatus { .. } => Endpoint::ClusterStatus,
         }
     }
 
     fn is_list(&self) -> bool {
-        matches!(self, Self::ListUsers | Self::ListClusters)
+        matches!(self, Self::ListUsers | Self::ListClusters | Self::ListFlexClusters)
     }
 
     fn has_body(&self) -> bool {
@@ -70,7 +73,7 @@ pub(super) fn answer(state: &mut State, call: &Call, now: DateTime<Utc>) -> Answ
     let path = decoded_path(call).map_err(malformed)?;
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     let (project, request) = Request::read(call.method.as_str(), &path).ok_or_else(|| no_such_endpoint(call))?;
-    let version = check_form(state, call, &request)?;
+    let version = check_form(call, &request)?;
     let caller = access::authenticate(state, call, now)?;
     access::check_address(state)?;
     if !state.projects.contains_key(project) {
@@ -95,8 +98,8 @@ fn media_type(version: &str) -> String {
 }
 
 /// Checks all that does not depend on who calls, and gives the version that was asked for.
-fn check_form(state: &State, call: &Call, request: &Request<'_>) -> Result<String, Refused> {
-    let version = check_version(state, call)?;
+fn check_form(call: &Call, request: &Request<'_>) -> Result<String, Refused> {
+    let version = check_version(request.endpoint(), call)?;
     check_query(call, if request.is_list() { &paging::PARAMETERS } else { &[] })?;
     match (request.has_body(), call.body.is_empty()) {
         (false, false) => return Err(malformed("a body where none belongs")),
@@ -108,15 +111,15 @@ fn check_form(state: &State, call: &Call, request: &Request<'_>) -> Result<Strin
     Ok(version)
 }
 
-fn check_version(state: &State, call: &Call) -> Result<String, Refused> {
+fn check_version(endpoint: Endpoint, call: &Call) -> Result<String, Refused> {
     let accepted = call.header("accept");
     let date = accepted.strip_prefix("application/vnd.atlas.").and_then(|rest| rest.strip_suffix("+json"));
     let date = date.ok_or_else(|| not_acceptable(Some("Accept is not the versioned media type")))?;
-    if state.retired_versions.contains(date) {
+    if endpoint.ended().contains(&date) {
         let detail = format!("The requested version {date} of this resource has been removed.");
         return Err(Refused::honest(error(410, "VERSION_GONE", &detail, &[json!(date)])));
     }
-    if state.versions.contains(date) { Ok(date.to_owned()) } else { Err(not_acceptable(None)) }
+    if endpoint.versions().contains(&date) { Ok(date.to_owned()) } else { Err(not_acceptable(None)) }
 }
 
 fn not_acceptable(violation: Option<&str>) -> Refused {
@@ -142,12 +145,15 @@ fn carry_out(
             Ok((200, user.shown(url)))
         }
         Request::PatchUser { database, name } => patch_user(holdings, url, [database, name], &body(call)?),
-        Request::ListClusters => {
-            let clusters: Vec<Value> = holdings.clusters.iter().map(|cluster| cluster.shown()).collect();
+        Request::ListClusters | Request::ListFlexClusters => {
+            let flex = matches!(request, Request::ListFlexClusters);
+            let listed = holdings.clusters.iter().filter(|cluster| cluster.is_flex() == flex);
+            let clusters: Vec<Value> = listed.map(|cluster| cluster.shown()).collect();
             Ok((200, page(url, call, &clusters)?))
         }
         Request::ClusterStatus { cluster } => {
-            let status = holdings.cluster(cluster).map(|cluster| cluster.status());
+            let found = holdings.cluster(cluster).filter(|cluster| !cluster.is_flex());
+            let status = found.map(|cluster| cluster.status());
             let status = status.ok_or_else(|| no_such_cluster(cluster, project))?;
             Ok((200, json!({"changeStatus": status})))
         }

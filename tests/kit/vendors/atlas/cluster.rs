@@ -68,6 +68,7 @@ struct Changes {
 pub(super) struct Cluster {
     shown: Mutex<Map<String, Value>>,
     name: String,
+    is_flex: bool,
     server: Option<Arc<Mongo>>,
     changes: watch::Sender<Changes>,
 }
@@ -88,9 +89,20 @@ impl Cluster {
         Self {
             shown: Mutex::new(first_shown(project, name, server.as_deref())),
             name: name.to_owned(),
+            is_flex: false,
             server,
             changes: watch::Sender::new(changes),
         }
+    }
+
+    /// The same as a flex cluster, which is in a list of its own and is never paused.
+    pub(super) fn flex(self) -> Self {
+        lock(&self.shown).remove("paused");
+        Self { is_flex: true, ..self }
+    }
+
+    pub(super) fn is_flex(&self) -> bool {
+        self.is_flex
     }
 
     pub(super) fn name(&self) -> &str {

@@ -58,9 +58,7 @@ pub(super) fn unauthorized(status: u16) -> Reply {
 pub enum RateLimit {
     /// In a `Retry-After` header, with this many seconds; the body's parameters say it, too.
     Header(u64),
-    /// Only in the body: the second of its parameters is this many seconds.
-    Parameters(u64),
-    /// Not at all.
+    /// Not at all: the body's parameters are the path, a number of requests and of minutes.
     Unsaid,
 }
 
@@ -70,10 +68,9 @@ pub(super) fn too_many(path: &str, said: RateLimit) -> Reply {
     let endpoint = path.trim_start_matches('/');
     match said {
         RateLimit::Header(seconds) => bucket(endpoint, seconds).with("retry-after", seconds.to_string()),
-        RateLimit::Parameters(seconds) => bucket(endpoint, seconds),
         RateLimit::Unsaid => {
             let detail = format!("Resource {endpoint} is limited.");
-            error(429, "RATE_LIMITED", &detail, &[])
+            error(429, "RATE_LIMITED", &detail, &[json!(endpoint), json!(100), json!(1)])
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the organisation holds: projects with their clusters and database users, who may call the API, tokens, nonces,
 //! and what the test has arranged for the next calls.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -10,16 +10,30 @@ use super::cluster::Cluster;
 use super::digest::Nonces;
 use super::users::DatabaseUser;
 
-/// The version that every resource of the API had first.
-pub(super) const FIRST_VERSION: &str = "2023-01-01";
-
 /// A part of the API that a caller may be kept from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Endpoint {
     /// Reading and changing database users.
     DatabaseUsers,
     Clusters,
+    FlexClusters,
     ClusterStatus,
+}
+
+impl Endpoint {
+    /// The dates of its revisions that the API's media type may hold, as the API's description has them.
+    pub(super) fn versions(self) -> &'static [&'static str] {
+        match self {
+            Self::DatabaseUsers | Self::ClusterStatus => &["2023-01-01"],
+            Self::Clusters => &["2024-08-05"],
+            Self::FlexClusters => &["2024-11-13"],
+        }
+    }
+
+    /// Those that it may no longer hold.
+    pub(super) fn ended(self) -> &'static [&'static str] {
+        if self == Self::Clusters { &["2023-01-01", "2023-02-01"] } else { &[] }
+    }
 }
 
 /// What a caller proves who they are with.
@@ -76,14 +90,11 @@ pub(super) struct State {
     pub minted: Vec<String>,
     pub nonces: Nonces,
     pub denied_address: Option<String>,
-    /// The dates that the API's media type may hold, and those that it may no longer hold.
-    pub versions: HashSet<String>,
-    pub retired_versions: HashSet<String>,
 }
 
 impl State {
     pub(super) fn new() -> Self {
-        Self { versions: HashSet::from([FIRST_VERSION.to_owned()]), ..Self::default() }
+        Self::default()
     }
 
     /// How many tokens of this account are good.

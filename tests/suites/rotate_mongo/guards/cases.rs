@@ -257,7 +257,7 @@ async fn servers(scene: &Scene) -> Vec<Case> {
         ("localhost".to_owned(), json!(1)),
         ("127.0.0.1".to_owned(), json!(port)),
         (format!("localhost:{port},evil.example.com:{port}"), json!(port)),
-        (format!("mongodb://localhost:{port},localhost:1/?replicaSet=secantus"), Value::Null),
+        (format!("mongodb://localhost:{port},localhost:1/?replicaSet=rs0"), Value::Null),
     ]
     .into_iter()
     .enumerate()

@@ -20,7 +20,6 @@ async fn accepting(scene: &Scene, accept: &str) -> Answer {
 #[tokio::test]
 async fn retired_and_unknown_versions_are_honest_refusals() {
     let scene = Scene::new().await;
-    scene.atlas.retire_version("2023-01-01");
     assert_eq!(accepting(&scene, MEDIA_TYPE).await.refusal(), no(410, "VERSION_GONE"));
     assert_eq!(accepting(&scene, &versioned("2022-01-01")).await.refusal(), no(406, "INVALID_VERSION_DATE"));
     scene.assert_proper();
@@ -28,7 +27,7 @@ async fn retired_and_unknown_versions_are_honest_refusals() {
 
 #[tokio::test]
 async fn any_other_media_type_is_a_violation() {
-    for accept in ["application/json", "*/*", "application/vnd.atlas.2023-01-01+csv"] {
+    for accept in ["application/json", "*/*", "application/vnd.atlas.2024-08-05+csv"] {
         let scene = Scene::new().await;
         assert_eq!(accepting(&scene, accept).await.refusal(), no(406, "INVALID_VERSION_DATE"));
         scene.assert_violation("Accept");
@@ -72,11 +71,7 @@ async fn a_rate_limit_is_said_in_three_ways() {
     let scene = Scene::new().await;
     let name = format!("GET {}", scene.target("/clusters"));
     let shown = |answer: &Answer| (answer.header("retry-after").to_owned(), answer.json()["parameters"][1].clone());
-    for (said, header, parameter) in [
-        (RateLimit::Header(7), "7", json!(7)),
-        (RateLimit::Parameters(8), "", json!(8)),
-        (RateLimit::Unsaid, "", json!(null)),
-    ] {
+    for (said, header, parameter) in [(RateLimit::Header(7), "7", json!(7)), (RateLimit::Unsaid, "", json!(100))] {
         scene.atlas.limit(&name, 2, said);
         for _ in 0..2 {
             let answer = scene.get("/clusters?pageNum=1").await;

@@ -1,0 +1,291 @@
+//! One user, whose password is replaced: a place that takes the new one refuses the old one from then on, and with it every
+//! client that has not read the new value. So no try may end with a change that is half made and stays so.
+//!
+//! | in force at the places | what a try does |
+//! |---|---|
+//! | the current one everywhere | sets the new one, then waits |
+//! | the current one; a place is away | stops: nothing is changed while a place is away |
+//! | the new one everywhere | nothing, or sets it again where a login does not prove that it lasts |
+//! | the new one at some | Atlas is at it, or a place is away: waits; else sets it again, then waits |
+//! | neither, and the new one nowhere | stops: somebody else has set another one |
+//!
+//! Waiting ends in one of these ways:
+//!
+//! | ended | then |
+//! |---|---|
+//! | accepted everywhere | done |
+//! | refused, though said to be applied | sets it again once; then puts the current one back |
+//! | a place is lost, or the time is up | puts the current one back |
+//! | the time is up while Atlas applies it and every place answers | says who is refused meanwhile; the next try goes on |
+//!
+//! The current password may be put back: the new one is never set before the current one has logged in everywhere.
+
+use super::under_way;
+use super::wait::{Before, Waited};
+use crate::codes::Code;
+use crate::places::{Row, Table, Verdict};
+use crate::user::{Directory, Progress, Set};
+use crate::work::Work;
+use keyturn::credential::Credential;
+use keyturn::failure::Failure;
+use keyturn::{Error, Result};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// Whether a change may have to be undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Undo {
+    Needed,
+    /// Nobody uses what was changed.
+    Pointless,
+}
+
+/// Which password is in force at a place.
+#[derive(Clone, Debug)]
+enum InForce {
+    Current,
+    Pending,
+    /// The server refuses both.
+    Neither,
+    Unknown(Failure),
+}
+
+/// Which password is in force where.
+struct Standing(Vec<(String, InForce)>);
+
+impl Standing {
+    fn of(current: &Table, pending: &Table) -> Self {
+        let both = current.0.iter().zip(&pending.0);
+        Self(both.map(|(current, pending)| (current.place.clone(), in_force(current, pending))).collect())
+    }
+
+    fn is_pending_everywhere(&self) -> bool {
+        self.0.iter().all(|(_, in_force)| matches!(in_force, InForce::Pending))
+    }
+
+    fn is_pending_somewhere(&self) -> bool {
+        self.0.iter().any(|(_, in_force)| matches!(in_force, InForce::Pending))
+    }
+
+    fn is_neither_somewhere(&self) -> bool {
+        self.0.iter().any(|(_, in_force)| matches!(in_force, InForce::Neither))
+    }
+
+    fn lost(&self) -> Option<&Failure> {
+        self.0.iter().find_map(|(_, in_force)| match in_force {
+            InForce::Unknown(failure) => Some(failure),
+            InForce::Current | InForce::Pending | InForce::Neither => None,
+        })
+    }
+}
+
+fn in_force(current: &Row, pending: &Row) -> InForce {
+    match (&current.verdict, &pending.verdict) {
+        (_, Verdict::Accepted(_)) => InForce::Pending,
+        (Verdict::Accepted(_), _) => InForce::Current,
+        (Verdict::Unreachable(failure), _) | (_, Verdict::Unreachable(failure)) => InForce::Unknown(failure.clone()),
+        (Verdict::Refused(_), Verdict::Refused(_)) => InForce::Neither,
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = self.0.iter().map(|(place, in_force)| {
+            let what = match in_force {
+                InForce::Current => "the current password",
+                InForce::Pending => "the new password",
+                InForce::Neither => "neither password",
+                InForce::Unknown(_) => "unknown",
+            };
+            format!("{place}: {what}")
+        });
+        f.write_str(&said.collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl<D: Directory> Work<'_, D> {
+    pub(super) async fn set_same(
+        &self,
+        current: &Credential,
+        pending: &Credential,
+        still: impl AsyncFn() -> Result<()>,
+    ) -> Result<Vec<String>> {
+        let (mut standing, mut of_current, mut progress) = self.standing(current, pending).await;
+        if standing.is_neither_somewhere() {
+            // Another invocation of this very step may have set it between the two logins.
+            (standing, of_current, progress) = self.standing(current, pending).await;
+        }
+        let begins = !standing.is_pending_somewhere();
+        if begins {
+            if let Some(failure) = standing.lost() {
+                return Err(failure.error.clone().and("Nothing was changed."));
+            }
+            self.current_works(current, of_current).await?;
+        } else if standing.is_pending_everywhere() && self.directory.is_lasting(progress) {
+            return Ok(Vec::new());
+        }
+        let before = if begins || progress != Progress::Pending { Before::Clear } else { Before::Unclear };
+        let is_half = !begins && !standing.is_pending_everywhere();
+        let mut cause = None;
+        let mut waited = if is_half && (progress == Progress::Pending || standing.lost().is_some()) {
+            self.seen(pending, Before::Clear).await
+        } else {
+            self.set_and_see(current, pending, before, &mut cause, &still).await?
+        };
+        if let Waited::NotTaken(_) = waited
+            && self.has_time_for_more()
+        {
+            // Applied, and yet refused: what was said of it was stale, or the change was lost. The same password again.
+            waited = self.set_and_see(current, pending, Before::Clear, &mut cause, &still).await?;
+        }
+        let user = pending.username();
+        let why = match waited {
+            Waited::Accepted(table, after) => {
+                if let Some(cause) = cause.filter(|_| !self.directory.is_lasting(Progress::Applied)) {
+                    self.confirmed(pending, cause, &still).await?;
+                }
+                return Ok(vec![
+                    format!("password of {user:?} set"),
+                    self.accepted_after(&table, after),
+                    "clients that have not read the new value yet are refused from now on".to_owned(),
+                ]);
+            }
+            Waited::UnderWay(table) => {
+                let (standing, ..) = self.standing(current, pending).await;
+                let meanwhile = format!(
+                    "Clients with the current one are refused wherever the new one is in force ({standing}), until the next try has finished."
+                );
+                return Err(under_way(pending, &table, &meanwhile));
+            }
+            Waited::Lost(failure) => failure.error,
+            Waited::OutOfTime(table) => Error::new(
+                Code::ChangeNotProven,
+                format!("The new password of {user:?} was not accepted everywhere in this invocation's time: {table}."),
+                "Give the function a timeout of 5 minutes. Secrets Manager tries again by itself.",
+            ),
+            Waited::NotTaken(table) => {
+                let (standing, ..) = self.standing(current, pending).await;
+                let third = if standing.is_neither_somewhere() {
+                    format!(" In force are: {standing}; something else sets this user's password.")
+                } else {
+                    String::new()
+                };
+                Error::new(
+                    Code::PasswordNotTaken,
+                    format!("The new password of {user:?} was set, and is refused for too long: {table}.{third}"),
+                    format!(
+                        "Look at the user {}. Then let Secrets Manager rotate again.",
+                        self.directory.whereabouts()
+                    ),
+                )
+            }
+        };
+        Err(self.put_back(current, cause.unwrap_or(why), &still).await)
+    }
+
+    /// What is in force where, what came of the current password, and how far changes are.
+    async fn standing(&self, current: &Credential, pending: &Credential) -> (Standing, Table, Progress) {
+        let deadline = self.job.deadline;
+        let (of_pending, of_current, progress) = tokio::join!(
+            self.places.tried(pending, deadline),
+            self.places.tried(current, deadline),
+            self.directory.progress(deadline)
+        );
+        (Standing::of(&of_current, &of_pending), of_current, progress)
+    }
+
+    async fn seen(&self, credential: &Credential, before: Before) -> Waited {
+        self.accepted(credential, &BTreeSet::new(), before, Undo::Needed).await
+    }
+
+    /// Sets the new password and waits for it. `cause` is what went wrong with the setting, though it may have taken effect.
+    async fn set_and_see(
+        &self,
+        current: &Credential,
+        to: &Credential,
+        before: Before,
+        cause: &mut Option<Error>,
+        still: &impl AsyncFn() -> Result<()>,
+    ) -> Result<Waited> {
+        self.directory.is_ready(self.job.deadline).await?;
+        match self.set_password(&self.user, to, still).await? {
+            Set::Confirmed => *cause = None,
+            Set::Unanswered(error) => *cause = Some(error),
+            // In force on the primary, and gone again with it: nothing to wait for.
+            Set::WithoutMajority(error) => return Err(self.put_back(current, error, still).await),
+        }
+        Ok(self.seen(to, before).await)
+    }
+
+    /// Sets the new password once more where its setting was not answered: a login does not tell whether it will last.
+    async fn confirmed(&self, to: &Credential, cause: Error, still: &impl AsyncFn() -> Result<()>) -> Result<()> {
+        match self.set_password(&self.user, to, still).await {
+            Ok(Set::Confirmed) => Ok(()),
+            _ => Err(cause.and(
+                "The new password is in force, and clients with the current one are refused until the next try has made sure of it.",
+            )),
+        }
+    }
+
+    /// Puts the current password back, and says in the error where it works again.
+    async fn put_back(&self, current: &Credential, why: Error, still: &impl AsyncFn() -> Result<()>) -> Error {
+        let unanswered = match self.set_password(&self.user, current, still).await {
+            Ok(Set::Confirmed | Set::WithoutMajority(_)) => String::new(),
+            Ok(Set::Unanswered(error)) => format!(" {}", error.message()),
+            Err(error) => {
+                return why.and(&format!(
+                    "The current password could not be put back, so clients with it are refused wherever the new one is in force: {}",
+                    error.message()
+                ));
+            }
+        };
+        let table = self.restored(current).await;
+        let then = match (table.refusals(), table.unreachable()) {
+            (None, None) => format!("The current password is back, and works at {}.", table.places()),
+            (None, Some(_)) => format!(
+                "The current password is back where it can be proven: {table}. While a place is away, the next try changes nothing."
+            ),
+            (Some(_), _) => format!(
+                "The current password was set again, and is not accepted everywhere yet: {table}. Clients are refused there until it is.{unanswered}"
+            ),
+        };
+        why.and(&then)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyturn::codes::Code as Core;
+
+    fn table(verdicts: &[(&str, char)]) -> Table {
+        let row = |(place, verdict): &(&str, char)| Row {
+            place: (*place).to_owned(),
+            verdict: match verdict {
+                'a' => Verdict::Accepted(BTreeSet::new()),
+                'r' => Verdict::Refused("authentication failed".to_owned()),
+                _ => Verdict::Unreachable(Failure::transient(Core::DatabaseUnreachable, "It is away.", "")),
+            },
+        };
+        Table(verdicts.iter().map(row).collect())
+    }
+
+    #[test]
+    fn what_is_in_force_is_told_from_the_two_verdicts() {
+        for (current, pending, said) in [
+            ('a', 'r', "c: the current password"),
+            ('r', 'a', "c: the new password"),
+            // A router that has both in its memory for a moment: the new one is the later one.
+            ('a', 'a', "c: the new password"),
+            ('?', 'a', "c: the new password"),
+            ('a', '?', "c: the current password"),
+            ('r', 'r', "c: neither password"),
+            ('r', '?', "c: unknown"),
+            ('?', 'r', "c: unknown"),
+            ('?', '?', "c: unknown"),
+        ] {
+            let standing = Standing::of(&table(&[("c", current)]), &table(&[("c", pending)]));
+            assert_eq!(standing.to_string(), said, "{current} {pending}");
+        }
+    }
+}
