@@ -76,8 +76,8 @@ impl Atlas {
         if group_id.len() != 24 || !group_id.chars().all(|c| c.is_ascii_hexdigit()) {
             return Err(errors::no_project_id());
         }
-        let (group, watched, explained) = (group_id.to_owned(), Vec::new(), AtomicBool::default());
-        Ok(Project { atlas: self, access, group, watched, explained })
+        let (group, explained) = (group_id.to_owned(), AtomicBool::default());
+        Ok(Project { atlas: self, access, group, watched: Vec::new(), watches_all: true, explained })
     }
 }
 
@@ -116,6 +116,8 @@ pub(crate) struct Project<'a> {
     access: Access,
     group: String,
     watched: Vec<Watched>,
+    /// Whether those are all that a change has to come to: Atlas tells no status of flex clusters.
+    watches_all: bool,
     /// Whether it was said why the progress is unknown.
     explained: AtomicBool,
 }
@@ -128,8 +130,9 @@ struct Watched {
 }
 
 impl Project<'_> {
-    /// The same, with these clusters for [`Directory::progress`] to ask about.
-    pub(crate) fn watching(mut self, clusters: Vec<String>) -> Self {
+    /// The same, with these clusters for [`Directory::progress`] to ask about, which may be `all` that there are.
+    pub(crate) fn watching(mut self, clusters: Vec<String>, all: bool) -> Self {
+        self.watches_all = all;
         self.watched =
             clusters.into_iter().map(|cluster| Watched { cluster, refused: AtomicBool::default() }).collect();
         self
@@ -304,7 +307,7 @@ impl Directory for Project<'_> {
     }
 
     fn is_lasting(&self, progress: Progress) -> bool {
-        progress != Progress::Pending
+        progress == Progress::Applied
     }
 
     async fn progress(&self, deadline: Deadline) -> Progress {
@@ -313,7 +316,7 @@ impl Directory for Project<'_> {
         let known = join_all(self.watched.iter().map(|watched| self.status(watched, deadline))).await;
         if known.contains(&Progress::Pending) {
             Progress::Pending
-        } else if known.is_empty() || known.contains(&Progress::Unknown) {
+        } else if known.is_empty() || !self.watches_all || known.contains(&Progress::Unknown) {
             Progress::Unknown
         } else {
             Progress::Applied

@@ -3,7 +3,7 @@
 mod answers;
 
 use crate::codes::Code;
-use crate::errors::{self, CommandFailure};
+use crate::errors::{self, Answer, CommandFailure};
 use crate::login::Session;
 use crate::settings::Setting;
 use crate::user::{Created, Directory, Progress, Role, Set, User};
@@ -71,7 +71,11 @@ impl Server {
     async fn run_once(&self, command: Document, doing: &str, deadline: Deadline) -> Answered {
         let answer = self.session.run(&self.database, command, doing, deadline).await?;
         match concern_failure(&answer) {
-            Some(refused) => Err(errors::refused(refused, doing, self.session.servers())),
+            // Whatever kept it from a majority: it is in effect on this server.
+            Some(refused) => {
+                let refused = Answer { code: WRITE_CONCERN_FAILED, ..refused };
+                Err(errors::refused(refused, doing, self.session.servers()))
+            }
             None => Ok(answer),
         }
     }

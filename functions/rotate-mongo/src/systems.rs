@@ -30,7 +30,7 @@ impl Mongo {
         let secret = self.atlas_secret(job).await?;
         let project = self.atlas.project(&secret.text, &at.project)?;
         let (project, found) = match self.look_around(&project, case, at, job).await {
-            Ok(found) => (project.watching(found.watched.clone()), Ok(found)),
+            Ok(found) => (project.watching(found.watched.clone(), found.watches_all), Ok(found)),
             Err(error) => (project, Err(error)),
         };
         let result = match found {
@@ -102,7 +102,7 @@ impl Mongo {
         if let Some(hosts) = &at.hosts {
             let watched = at.clusters.clone().unwrap_or_default();
             let user = existing(project, case, job).await?;
-            return Ok(Found { user, servers: vec![hosts.clone()], watched, unasked: None });
+            return Ok(Found { user, servers: vec![hosts.clone()], watched, watches_all: true, unasked: None });
         }
         let (user, mut clusters, flex) = tokio::try_join!(
             existing(project, case, job),
@@ -113,8 +113,9 @@ impl Mongo {
         clusters.extend(flex.into_iter().flatten());
         let clusters = in_scope(clusters, &user, at, job)?;
         let servers = clusters.iter().map(|cluster| self.reached(cluster)).collect::<Result<_>>()?;
+        let watches_all = clusters.iter().all(|cluster| !cluster.is_flex);
         let watched = clusters.into_iter().filter(|cluster| !cluster.is_flex).map(|cluster| cluster.name).collect();
-        Ok(Found { user, servers, watched, unasked })
+        Ok(Found { user, servers, watched, watches_all, unasked })
     }
 
     /// Where a cluster is, by the network that the operator chose.
@@ -181,17 +182,21 @@ impl Mongo {
                 "Set ADMIN_SECRET_ARNS in the function's environment, and \"masterarn\" in the secret.",
             ));
         }
-        let mut refused = String::new();
+        let (mut refused, mut failed) = (String::new(), None);
         for holder in holders {
             let servers = places.servers.iter();
             for servers in servers {
                 let login =
                     self.connector.log_in(servers, holder.username(), places.database, holder.password(), job.deadline);
-                match login.await? {
-                    Login::Accepted(session) => return Ok(session),
-                    Login::Refused(why) => refused = format!("{servers}: {why}"),
+                match login.await {
+                    Ok(Login::Accepted(session)) => return Ok(session),
+                    Ok(Login::Refused(why)) => refused = format!("{servers}: {why}"),
+                    Err(failure) => failed = failed.or(Some(failure)),
                 }
             }
+        }
+        if let Some(failure) = failed {
+            return Err(failure.error);
         }
         Err(current_refused(&self.settings, &self.secrets, places, job, case, &refused).await)
     }
@@ -202,6 +207,7 @@ struct Found {
     user: User,
     servers: Vec<Servers>,
     watched: Vec<String>,
+    watches_all: bool,
     /// What was not asked, and why.
     unasked: Option<&'static str>,
 }

@@ -87,7 +87,10 @@ pub(super) fn is_ready(log: &Path) -> bool {
 pub(super) fn configuration(version: i32, hosts: &[String], arbiters: usize) -> Document {
     let members = hosts.iter().enumerate().map(|(id, host)| {
         let id = i32::try_from(id).unwrap_or_default();
-        doc! { "_id": id, "host": host, "arbiterOnly": hosts.len() - arbiters <= id.unsigned_abs() as usize }
+        let is_arbiter = hosts.len() - arbiters <= id.unsigned_abs() as usize;
+        // The first one is the primary: where another one wins the first election, it takes over.
+        let priority = if is_arbiter { 0 } else { i32::from(id == 0) + 1 };
+        doc! { "_id": id, "host": host, "arbiterOnly": is_arbiter, "priority": priority }
     });
     // Elections take as long as they must, and no longer: nobody is far away here.
     let settings = doc! { "electionTimeoutMillis": 2000, "heartbeatIntervalMillis": 500 };

@@ -306,8 +306,8 @@ impl Builder {
     }
 }
 
-/// Makes the rotation's admin, with what the manual asks for on a server of one's own: to see users, to change their passwords, and, for taking turns, to make
-/// them and to hand on the roles of application databases.
+/// Makes the rotation's admin, with what the manual asks for on a server of one's own: to see users, to change their
+/// passwords, and, for taking turns, to make them and to hand on the roles of application databases.
 pub async fn make_admin(mongo: &Users, password: &str) -> Result<()> {
     let of_users = ["viewUser", "changePassword", "createUser", "setAuthenticationRestriction"];
     let privileges = vec![

@@ -27,7 +27,7 @@ impl<D: Directory> Work<'_, D> {
         );
         let (before, twin) = (before.complete()?, twin?);
         let roles = self.current_works(current, of_current).await?;
-        let mut changes = Vec::new();
+        let (mut changes, mut unanswered) = (Vec::new(), None);
         let twin = match twin {
             Some(twin) => Some(twin),
             None => self.make(pending, &still, &mut changes).await?,
@@ -45,7 +45,10 @@ impl<D: Directory> Work<'_, D> {
                 match self.set_password(&twin, pending, &still).await? {
                     Set::Confirmed => changes.push(format!("password of {:?} set", twin.name)),
                     // It may have come through all the same: a login tells.
-                    Set::Unanswered(_) => changes.push(format!("password of {:?} set, as a login shows", twin.name)),
+                    Set::Unanswered(error) => {
+                        changes.push(format!("password of {:?} set, as a login shows", twin.name));
+                        unanswered = Some((twin, error));
+                    }
                     Set::WithoutMajority(error) => return Err(error),
                 }
             }
@@ -53,16 +56,23 @@ impl<D: Directory> Work<'_, D> {
         if before.is_accepted() && changes.is_empty() {
             return Ok(changes);
         }
-        let is_clear = progress != Progress::Pending || !before.is_accepted_somewhere();
+        let is_clear = progress == Progress::Applied || !before.is_accepted_somewhere();
         let before = if is_clear { Before::Clear } else { Before::Unclear };
         let untouched = format!("{:?} is in use and untouched.", current.username());
         let (table, code) = match self.accepted(pending, &roles, before, Undo::Pointless).await {
             Waited::Accepted(table, after) => {
+                // But not whether it lasts: a server that answers does.
+                if let Some((twin, error)) = unanswered.filter(|_| !self.directory.is_lasting(Progress::Applied))
+                    && !matches!(self.set_password(&twin, pending, &still).await?, Set::Confirmed)
+                {
+                    return Err(error.and(&untouched));
+                }
                 changes.push(self.accepted_after(&table, after));
                 return Ok(changes);
             }
             Waited::UnderWay(table) => return Err(under_way(pending, &table, &untouched)),
             Waited::Lost(failure) => return Err(failure.error.and(&untouched)),
+            Waited::Unconfirmed(error) => return Err(error.and(&untouched)),
             Waited::OutOfTime(table) => (table, Code::ChangeNotProven),
             Waited::NotTaken(table) => (table, Code::PasswordNotTaken),
         };

@@ -121,28 +121,45 @@ impl<D: Directory> Work<'_, D> {
                 return Err(failure.error.clone().and("Nothing was changed."));
             }
             self.current_works(current, of_current).await?;
+            self.directory.is_ready(self.job.deadline).await?;
         } else if standing.is_pending_everywhere() && self.directory.is_lasting(progress) {
             return Ok(Vec::new());
         }
-        let before = if begins || progress != Progress::Pending { Before::Clear } else { Before::Unclear };
+        // What an earlier try put back may still be on its way.
+        let is_quiet = progress == Progress::Applied || begins && progress == Progress::Unknown;
+        let before = if is_quiet { Before::Clear } else { Before::Unclear };
         let is_half = !begins && !standing.is_pending_everywhere();
         let mut cause = None;
         let mut waited = if is_half && (progress == Progress::Pending || standing.lost().is_some()) {
-            self.seen(pending, Before::Clear).await
+            self.seen(pending, before).await
         } else {
-            self.set_and_see(current, pending, before, &mut cause, &still).await?
+            match self.set_and_see(pending, before, &mut cause, &still).await {
+                Ok(waited) => waited,
+                // It says that nothing was changed; an earlier attempt of the same call may have come through.
+                Err(error) if begins && !self.standing(current, pending).await.0.is_pending_somewhere() => {
+                    return Err(error);
+                }
+                Err(error) => return Err(self.put_back(current, error, &still).await),
+            }
         };
         if let Waited::NotTaken(_) = waited
             && self.has_time_for_more()
         {
+            let (standing, ..) = self.standing(current, pending).await;
+            if standing.is_neither_somewhere() && !standing.is_pending_somewhere() {
+                return Err(third_password(pending, &standing));
+            }
             // Applied, and yet refused: what was said of it was stale, or the change was lost. The same password again.
-            waited = self.set_and_see(current, pending, Before::Clear, &mut cause, &still).await?;
+            waited = match self.set_and_see(pending, Before::Clear, &mut cause, &still).await {
+                Ok(waited) => waited,
+                Err(error) => return Err(self.put_back(current, error, &still).await),
+            };
         }
         let user = pending.username();
         let why = match waited {
             Waited::Accepted(table, after) => {
                 if let Some(cause) = cause.filter(|_| !self.directory.is_lasting(Progress::Applied)) {
-                    self.confirmed(pending, cause, &still).await?;
+                    self.confirmed(current, pending, cause, &still).await?;
                 }
                 return Ok(vec![
                     format!("password of {user:?} set"),
@@ -158,6 +175,7 @@ impl<D: Directory> Work<'_, D> {
                 return Err(under_way(pending, &table, &meanwhile));
             }
             Waited::Lost(failure) => failure.error,
+            Waited::Unconfirmed(error) => error,
             Waited::OutOfTime(table) => Error::new(
                 Code::ChangeNotProven,
                 format!("The new password of {user:?} was not accepted everywhere in this invocation's time: {table}."),
@@ -201,37 +219,45 @@ impl<D: Directory> Work<'_, D> {
     /// Sets the new password and waits for it. `cause` is what went wrong with the setting, though it may have taken effect.
     async fn set_and_see(
         &self,
-        current: &Credential,
         to: &Credential,
         before: Before,
         cause: &mut Option<Error>,
         still: &impl AsyncFn() -> Result<()>,
     ) -> Result<Waited> {
-        self.directory.is_ready(self.job.deadline).await?;
         match self.set_password(&self.user, to, still).await? {
             Set::Confirmed => *cause = None,
             Set::Unanswered(error) => *cause = Some(error),
             // In force on the primary, and gone again with it: nothing to wait for.
-            Set::WithoutMajority(error) => return Err(self.put_back(current, error, still).await),
+            Set::WithoutMajority(error) => return Ok(Waited::Unconfirmed(error)),
         }
         Ok(self.seen(to, before).await)
     }
 
     /// Sets the new password once more where its setting was not answered: a login does not tell whether it will last.
-    async fn confirmed(&self, to: &Credential, cause: Error, still: &impl AsyncFn() -> Result<()>) -> Result<()> {
-        match self.set_password(&self.user, to, still).await {
-            Ok(Set::Confirmed) => Ok(()),
-            _ => Err(cause.and(
-                "The new password is in force, and clients with the current one are refused until the next try has made sure of it.",
-            )),
-        }
+    async fn confirmed(
+        &self,
+        current: &Credential,
+        to: &Credential,
+        cause: Error,
+        still: &impl AsyncFn() -> Result<()>,
+    ) -> Result<()> {
+        let error = match self.set_password(&self.user, to, still).await {
+            Ok(Set::Confirmed) => return Ok(()),
+            Ok(Set::WithoutMajority(error)) => return Err(self.put_back(current, error, still).await),
+            Ok(Set::Unanswered(error)) | Err(error) => error,
+        };
+        Err(cause.and(&format!(
+            "The new password is in force, and clients with the current one are refused until the next try has made sure of it: {}",
+            error.message()
+        )))
     }
 
     /// Puts the current password back, and says in the error where it works again.
     async fn put_back(&self, current: &Credential, why: Error, still: &impl AsyncFn() -> Result<()>) -> Error {
-        let unanswered = match self.set_password(&self.user, current, still).await {
-            Ok(Set::Confirmed | Set::WithoutMajority(_)) => String::new(),
-            Ok(Set::Unanswered(error)) => format!(" {}", error.message()),
+        let (set, doubt) = match self.set_password(&self.user, current, still).await {
+            Ok(Set::Confirmed) => ("is back", String::new()),
+            Ok(Set::WithoutMajority(_)) => ("is back", " No majority of the replica set has confirmed it.".to_owned()),
+            Ok(Set::Unanswered(error)) => ("may be back", format!(" {}", error.message())),
             Err(error) => {
                 return why.and(&format!(
                     "The current password could not be put back, so clients with it are refused wherever the new one is in force: {}",
@@ -240,17 +266,31 @@ impl<D: Directory> Work<'_, D> {
             }
         };
         let table = self.restored(current).await;
-        let then = match (table.refusals(), table.unreachable()) {
-            (None, None) => format!("The current password is back, and works at {}.", table.places()),
-            (None, Some(_)) => format!(
-                "The current password is back where it can be proven: {table}. While a place is away, the next try changes nothing."
-            ),
-            (Some(_), _) => format!(
-                "The current password was set again, and is not accepted everywhere yet: {table}. Clients are refused there until it is.{unanswered}"
-            ),
+        let then = if table.is_accepted() {
+            format!("The current password is back, and works at {}.{doubt}", table.places())
+        } else if table.refusals().is_none() && table.is_accepted_somewhere() {
+            format!(
+                "The current password is back where it can be proven: {table}.{doubt} Until every place answers, no try sets the new one there again."
+            )
+        } else {
+            format!(
+                "The current password {set}, and is not accepted everywhere: {table}. Clients are refused there until it is.{doubt}"
+            )
         };
         why.and(&then)
     }
+}
+
+/// It is left as it is: whoever set it may have had to.
+fn third_password(pending: &Credential, standing: &Standing) -> Error {
+    Error::new(
+        Code::PasswordNotTaken,
+        format!(
+            "While the new password of {:?} was waited for, something else set another one, which was left as it is: {standing}.",
+            pending.username()
+        ),
+        "Find who else writes it (Terraform, an operator; at Atlas, the project's activity feed). Put the password that counts into the secret, then rotate.",
+    )
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@ use crate::codes::Code;
 use crate::places::Table;
 use crate::user::{Directory, Progress, Role};
 use crate::work::Work;
-use keyturn::Deadline;
 use keyturn::codes::DeclaredCode as _;
 use keyturn::credential::Credential;
 use keyturn::failure::Failure;
+use keyturn::{Deadline, Error};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -19,6 +19,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Kept back from the invocation's time, for what has to be said.
 pub(super) const RESERVE: Duration = Duration::from_secs(2);
+
+/// Kept back at least, for putting the old password back.
+const TIME_TO_UNDO: Duration = Duration::from_secs(20);
 
 /// How long one look may take while the old password is put back.
 const LOOK: Duration = Duration::from_secs(3);
@@ -39,6 +42,8 @@ pub(super) enum Waited {
     NotTaken(Table),
     /// A place has been away for long, or is when the time is up.
     Lost(Failure),
+    /// No majority has confirmed it.
+    Unconfirmed(Error),
 }
 
 /// What one look showed.
@@ -72,7 +77,7 @@ impl<D: Directory> Work<'_, D> {
         let started = Instant::now();
         let whole = self.job.deadline.remaining();
         let kept = match undo {
-            Undo::Needed => (whole / 2).min(self.settings.settle + RESERVE).max(RESERVE),
+            Undo::Needed => (whole / 2).min(TIME_TO_UNDO.max(self.settings.settle + RESERVE)).max(RESERVE),
             Undo::Pointless => RESERVE,
         };
         let end = Deadline::after(whole.saturating_sub(RESERVE));
@@ -81,11 +86,12 @@ impl<D: Directory> Work<'_, D> {
         // Since when the looks have been the same.
         let mut same: Option<(Look, Instant)> = None;
         let mut seen: Option<(Look, Table)> = None;
+        let mut until = end_of_hope;
         // A loop, not `failure::retry`: each look is judged by the one before, and by how far the change is.
         loop {
-            let table = self.places.tried(credential, end).await.with(roles, credential.username());
+            let table = self.places.tried(credential, until).await.with(roles, credential.username());
             // After the login: a status that was asked for earlier may be out of date by then.
-            let progress = self.directory.progress(end).await;
+            let progress = self.directory.progress(until).await;
             let mut look = match (table.unreachable(), table.is_accepted()) {
                 (Some(_), _) => Look::Away,
                 (None, true) => Look::Accepted,
@@ -94,7 +100,7 @@ impl<D: Directory> Work<'_, D> {
             let mut table = table;
             // A look that the end of the time cut short shows less than the one before.
             if let Some(last) = seen.take()
-                && end.remaining().is_zero()
+                && until.remaining().is_zero()
                 && look != Look::Accepted
             {
                 (look, table) = last;
@@ -109,7 +115,7 @@ impl<D: Directory> Work<'_, D> {
             same = Some((look, since));
             let is_settled = |times| since.elapsed() >= self.settings.settle * times;
             match look {
-                Look::Accepted if before == Before::Clear || progress != Progress::Pending || is_settled(1) => {
+                Look::Accepted if before == Before::Clear || progress == Progress::Applied || is_settled(1) => {
                     return Waited::Accepted(table, started.elapsed());
                 }
                 // A status asked for right after a change may be that of before it: hence `settle`.
@@ -118,7 +124,7 @@ impl<D: Directory> Work<'_, D> {
                 Look::Away if since.elapsed() >= AWAY => return ended(look, table),
                 _ => {}
             }
-            let until = match look {
+            until = match look {
                 Look::Accepted | Look::Refused(Progress::Pending) => end,
                 Look::Refused(_) | Look::Away => end_of_hope,
             };
@@ -144,7 +150,8 @@ impl<D: Directory> Work<'_, D> {
             sleep(pause.min(end.remaining())).await;
             // Short looks: a place that is away must not use the time up that another one takes to come round.
             let table = self.places.tried(credential, end.at_most(LOOK)).await;
-            if table.refusals().is_none() || end.remaining() < pause {
+            let is_back = table.refusals().is_none() && table.is_accepted_somewhere();
+            if is_back || end.remaining() < pause {
                 return table;
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
