@@ -124,7 +124,7 @@ impl Scene {
 
     /// A request that lacks nothing but authorization.
     fn bare(&self, method: Method, target: &str) -> RequestBuilder {
-        client().request(method, format!("{}{target}", self.atlas.url())).header("accept", MEDIA_TYPE)
+        client().request(method, format!("{}{target}", self.atlas.url())).header("accept", media_type(target))
     }
 
     fn request(&self, method: Method, rest: &str) -> RequestBuilder {
@@ -167,6 +167,15 @@ impl Scene {
     fn assert_violation(&self, text: &str) {
         let violations = self.atlas.violations();
         assert!(violations.len() == 1 && violations[0].contains(text), "{text}: {violations:?}");
+    }
+}
+
+/// That of the resource's own revision.
+fn media_type(target: &str) -> &'static str {
+    match target.split('?').next().unwrap_or_default().rsplit('/').next() {
+        Some("clusters") => "application/vnd.atlas.2024-08-05+json",
+        Some("flexClusters") => "application/vnd.atlas.2024-11-13+json",
+        _ => MEDIA_TYPE,
     }
 }
 

@@ -67,7 +67,7 @@ async fn careless_requests_are_violations() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_is_said_in_three_ways() {
+async fn a_rate_limit_is_said_in_a_header_or_not_at_all() {
     let scene = Scene::new().await;
     let name = format!("GET {}", scene.target("/clusters"));
     let shown = |answer: &Answer| (answer.header("retry-after").to_owned(), answer.json()["parameters"][1].clone());

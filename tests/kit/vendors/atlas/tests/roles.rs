@@ -53,6 +53,7 @@ async fn a_test_can_refuse_any_endpoint_with_either_status() {
     for (endpoint, rest) in [
         (Endpoint::DatabaseUsers, "/databaseUsers"),
         (Endpoint::Clusters, "/clusters"),
+        (Endpoint::FlexClusters, "/flexClusters"),
         (Endpoint::ClusterStatus, "/clusters/main/status"),
     ] {
         for status in [401, 403] {
