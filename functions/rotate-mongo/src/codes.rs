@@ -88,9 +88,10 @@ pub enum Code {
     UserHasNoRoles,
 
     // The change
-    /// The time was up while Atlas still applied the new password.
+    /// The time was up while Atlas still applied the new password. With one user, the message says where clients are refused
+    /// meanwhile.
     #[strum(
-        message = "Nothing: the next try waits for it. If it goes on, give the function a longer timeout (5 minutes)."
+        message = "Rotate again, or wait for the next try: it takes the change up. If it keeps happening, give the function a longer timeout (5 minutes)."
     )]
     ChangePending,
     /// The time was up before every place accepted the new password. With one user, the message says whether the current one is
@@ -163,6 +164,9 @@ pub enum Code {
     )]
     AtlasCallFailed,
     /// Atlas does not list flex clusters to this credential: they are not asked whether they accept the password.
+    #[strum(
+        message = "If the user logs in to a flex cluster, give the credential the role Project Read Only beside its own. Else nothing."
+    )]
     FlexClustersUnknown,
     /// A cluster that is paused, being made or being deleted is not asked whether it accepts the password.
     ClusterLeftOut,

@@ -36,20 +36,20 @@ pub(super) enum Credential {
     Key { public: String, private: SecretString },
 }
 
-/// A form in which people keep a credential: the keys of its two halves, and one that may stand beside them.
+/// A form in which people keep a credential: the keys of its two halves, and those that may stand beside them.
 struct Shape {
     id: &'static str,
     secret: &'static str,
-    beside: Option<&'static str>,
+    beside: &'static [&'static str],
     is_account: bool,
 }
 
 /// Ours; that of a service account among AWS's managed external secrets; that of the Atlas Kubernetes Operator.
 const SHAPES: [Shape; 4] = [
-    Shape { id: "client_id", secret: "client_secret", beside: None, is_account: true },
-    Shape { id: "public_key", secret: "private_key", beside: None, is_account: false },
-    Shape { id: "clientId", secret: "clientSecret", beside: Some("serviceAccountId"), is_account: true },
-    Shape { id: "publicApiKey", secret: "privateApiKey", beside: Some("orgId"), is_account: false },
+    Shape { id: "client_id", secret: "client_secret", beside: &[], is_account: true },
+    Shape { id: "public_key", secret: "private_key", beside: &[], is_account: false },
+    Shape { id: "clientId", secret: "clientSecret", beside: &["serviceAccountId", "orgId"], is_account: true },
+    Shape { id: "publicApiKey", secret: "privateApiKey", beside: &["orgId"], is_account: false },
 ];
 
 impl Credential {
@@ -62,9 +62,9 @@ impl Credential {
         for Shape { id, secret, beside, is_account } in &SHAPES {
             let Some(id) = name(&mut fields, id)? else { continue };
             let secret = password(&mut fields, secret)?;
-            if let Some(beside) = beside {
+            for key in *beside {
                 // It says nothing that is needed here.
-                let _ = fields.optional(beside)?;
+                let _ = fields.optional(key)?;
             }
             fields.finish()?;
             return Ok(if *is_account {
@@ -318,6 +318,8 @@ mod tests {
     fn takes_the_shapes_of_managed_external_secrets_and_of_the_kubernetes_operator() {
         let managed = json!({"clientId": "mdb_sa_id_1", "clientSecret": "mdb_sa_sk_2", "serviceAccountId": "0123"});
         assert!(matches!(parse(&managed), Ok(Credential::Account { id, .. }) if id == "mdb_sa_id_1"));
+        let managed = json!({"clientId": "mdb_sa_id_1", "clientSecret": "mdb_sa_sk_2", "orgId": "0123"});
+        assert!(matches!(parse(&managed), Ok(Credential::Account { .. })));
         let operator = json!({"orgId": "0123", "publicApiKey": "abcdefgh", "privateApiKey": "1-2-3"});
         assert!(matches!(parse(&operator), Ok(Credential::Key { public, .. }) if public == "abcdefgh"));
         assert!(parse(&json!({"clientId": "a", "privateApiKey": "b"})).is_err());
