@@ -34,7 +34,7 @@ const CLUSTERS_A_PAGE: usize = 100;
 /// More pages than any project has: a list that is longer is none of Atlas's.
 const MOST_PAGES: usize = 100;
 /// The revisions of the API that calls speak, one for each resource: the date is a part of the media type. Of clusters, the
-/// revision 2023-01-01 ended on 2026-11-30, and flex clusters are in no list but their own.
+/// revision 2023-01-01 ends on 2026-11-30, and flex clusters are in no list but their own.
 const USERS: &str = "2023-01-01";
 const STATUS_OF_CLUSTERS: &str = "2023-01-01";
 const CLUSTERS: &str = "2024-08-05";

@@ -161,7 +161,7 @@ fn not_connected(why: &io::Error, host: &impl Display) -> Failure {
     }
 }
 
-/// What rustls says of a server that hangs up before the handshake is done.
+/// rustls's message for a connection that the server closes during the TLS handshake.
 const HANDSHAKE_EOF: &str = "tls handshake eof";
 
 const TLS_ON: &str = "Switch TLS on at the server (net.tls.mode: requireTLS; DocumentDB: parameter tls). This function never connects in clear text, whatever \"ssl\" in the secret says.";

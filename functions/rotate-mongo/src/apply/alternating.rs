@@ -1,8 +1,7 @@
 //! Two users take turns: the password of the one that nobody uses is set, so that nothing ever has to be undone.
 
-use super::fixed::Undo;
 use super::under_way;
-use super::wait::{Before, Waited};
+use super::wait::{Before, Undo, Waited};
 use crate::codes::Code;
 use crate::guards::{self, Rights};
 use crate::user::{Created, Directory, Progress, Set, User};

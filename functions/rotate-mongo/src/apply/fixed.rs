@@ -21,7 +21,7 @@
 //! The current password may be put back: the new one is never set before the current one has logged in everywhere.
 
 use super::under_way;
-use super::wait::{Before, Waited};
+use super::wait::{Before, Undo, Waited};
 use crate::codes::Code;
 use crate::places::{Row, Table, Verdict};
 use crate::user::{Directory, Progress, Set};
@@ -31,14 +31,6 @@ use keyturn::failure::Failure;
 use keyturn::{Error, Result};
 use std::collections::BTreeSet;
 use std::fmt;
-
-/// Whether a change may have to be undone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Undo {
-    Needed,
-    /// Nobody uses what was changed.
-    Pointless,
-}
 
 /// Which password is in force at a place.
 #[derive(Clone, Debug)]
@@ -125,7 +117,7 @@ impl<D: Directory> Work<'_, D> {
         } else if standing.is_pending_everywhere() && self.directory.is_lasting(progress) {
             return Ok(Vec::new());
         }
-        // What an earlier try put back may still be on its way.
+        // An earlier try may have set the current password again, and Atlas may not have applied that change yet.
         let is_quiet = progress == Progress::Applied || begins && progress == Progress::Unknown;
         let before = if is_quiet { Before::Clear } else { Before::Unclear };
         let is_half = !begins && !standing.is_pending_everywhere();
@@ -201,7 +193,7 @@ impl<D: Directory> Work<'_, D> {
         Err(self.put_back(current, cause.unwrap_or(why), &still).await)
     }
 
-    /// What is in force where, what came of the current password, and how far changes are.
+    /// Tries both passwords at every place: which one is in force where, the verdicts on the current one, and Atlas's status.
     async fn standing(&self, current: &Credential, pending: &Credential) -> (Standing, Table, Progress) {
         let deadline = self.job.deadline;
         let (of_pending, of_current, progress) = tokio::join!(

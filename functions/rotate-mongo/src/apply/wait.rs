@@ -1,7 +1,6 @@
 //! Waiting until a new password is accepted everywhere: at Atlas a change is under way for seconds to minutes, and only a
 //! login tells.
 
-use super::fixed::Undo;
 use crate::codes::Code;
 use crate::places::Table;
 use crate::user::{Directory, Progress, Role};
@@ -55,13 +54,21 @@ enum Look {
     Away,
 }
 
-/// What there was before the change that is waited for.
+/// Whether a login with the new password proves that the place has applied this change and no other one follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Before {
-    /// Whoever accepts has taken this very change: nobody had accepted before, or no other change was under way.
+    /// It does: no place accepted the password before, or Atlas was applying no other change.
     Clear,
-    /// It was accepted, and a change was under way that may take it back.
+    /// It does not: a place accepted the password before, and Atlas was applying a change that may set another one.
     Unclear,
+}
+
+/// Whether the current password has to be set again where the new one is not accepted in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Undo {
+    Needed,
+    /// The new password is that of the user that no client uses.
+    Pointless,
 }
 
 impl<D: Directory> Work<'_, D> {
