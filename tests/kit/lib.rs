@@ -19,5 +19,5 @@ mod server;
 pub mod source;
 pub mod ssm;
 pub mod stacks;
-mod tcp;
+pub mod tcp;
 pub mod vendors;

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::faults::{Fault, Faults, Moment};
@@ -49,6 +49,19 @@ async fn told(name: &'static str, serving: impl Future<Output = Result<()>>) {
     {
         eprintln!("{name}: {error:#}");
     }
+}
+
+/// A loopback port where connections are refused. This process keeps it to its end, so that no server that another test starts can
+/// get it.
+///
+/// # Errors
+/// If no port is free.
+pub fn closed_port() -> Result<u16> {
+    let socket = TcpSocket::new_v4()?; // without SO_REUSEADDR: bound, it is nobody else's, though it does not listen
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).context("no free loopback port")?;
+    let port = socket.local_addr()?.port();
+    std::mem::forget(socket);
+    Ok(port)
 }
 
 /// A listener at work. Dropped, it cuts every connection.

@@ -3,8 +3,9 @@
 use super::*;
 use std::cell::Cell;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Mutex;
+use tokio::net::TcpSocket;
 
 const RESET: RateLimit = RateLimit::SecondsLeft("ratelimit-reset");
 
@@ -133,8 +134,9 @@ async fn a_post_that_was_turned_away_is_made_again() {
 
 #[tokio::test]
 async fn an_address_where_nobody_listens_is_not_sent() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let base = Base::parse(&format!("http://{free}")).unwrap();
+    let nobody = TcpSocket::new_v4().unwrap(); // bound and not listening: the port is ours, and refuses
+    nobody.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let base = Base::parse(&format!("http://{}", nobody.local_addr().unwrap())).unwrap();
     assert!(matches!(send(&base, post()).await, Err(Failure::NotSent(_))));
 }
 

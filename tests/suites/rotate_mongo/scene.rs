@@ -3,6 +3,7 @@
 use crate::refusal::Refusal;
 use keyturn_tests::lambda::FunctionError;
 use keyturn_tests::stacks::mongo::{MongoApp, MongoStack};
+use keyturn_tests::tcp::closed_port;
 use serde_json::{Value, json};
 
 /// Rotates as the service does; the new credential logs in everywhere.
@@ -90,9 +91,7 @@ pub(super) fn sets(password: &str) -> String {
 
 /// From now on nobody listens where Atlas says that this cluster is.
 pub(super) fn away(stack: &MongoStack, cluster: &str) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = format!("localhost:{}", listener.local_addr().unwrap().port());
-    drop(listener);
+    let nobody = format!("localhost:{}", closed_port().unwrap());
     connect(stack, cluster, &nobody);
 }
 

@@ -9,6 +9,7 @@ use keyturn_tests::faults::{Fault, Moment, Point};
 use keyturn_tests::lambda::Lambda;
 use keyturn_tests::postgres::fakes::Blackhole;
 use keyturn_tests::stacks::mongo::{ADMIN, MongoApp, MongoStack};
+use keyturn_tests::tcp::closed_port;
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -72,7 +73,13 @@ async fn a_server_that_cannot_be_reached_is_named_in_under_15_seconds_and_no_pas
     let places = [
         Place::new("deaf", usual, at(deaf.port()), "DATABASE_UNREACHABLE", &[SILENT, NETWORK]),
         Place::new("mute", usual, at(mute.port()), "DATABASE_UNREACHABLE", &[SILENT, NETWORK]),
-        Place::new("closed", usual, at(closed_port()), "DATABASE_UNREACHABLE", &["cannot be reached", NETWORK]),
+        Place::new(
+            "closed",
+            usual,
+            at(closed_port().unwrap()),
+            "DATABASE_UNREACHABLE",
+            &["cannot be reached", NETWORK],
+        ),
         Place::new("nameless", usual, unknown, "DATABASE_HOST_UNKNOWN", &["has no address (DNS lookup)"]),
         Place::new("garbage", usual, at(garbage), "TLS_NOT_OFFERED", &["does not answer in TLS", TLS_ON]),
         Place::new("hangup", usual, at(hangs_up), "TLS_NOT_OFFERED", &["closed the connection", TLS_ON]),
@@ -113,10 +120,6 @@ async fn a_server_that_cannot_be_reached_is_named_in_under_15_seconds_and_no_pas
 
 fn at(port: u16) -> String {
     format!("localhost:{port}")
-}
-
-fn closed_port() -> u16 {
-    std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 async fn trusting(stack: &MongoStack, name: &str, ca_file: &Path) -> Lambda {
@@ -325,7 +328,7 @@ async fn the_admin_is_refused(stack: &MongoStack) {
 async fn nobody_but_the_user_itself(stack: &MongoStack) {
     let alone = function(stack, "alone", "ADMIN_SECRET_ARNS", "").await;
     for (name, port, code) in [
-        ("alone_away", closed_port(), "DATABASE_UNREACHABLE"),
+        ("alone_away", closed_port().unwrap(), "DATABASE_UNREACHABLE"),
         ("alone_wrong", stack.database_port(), "CURRENT_PASSWORD_REFUSED"),
     ] {
         let app = stack.own_app(name).await.unwrap();
@@ -367,7 +370,7 @@ async fn connections_are_lost_while_a_change_is_waited_for(stack: &MongoStack) {
 
 /// What is away may be the one that knows better.
 async fn one_cluster_refuses_and_another_is_away(stack: &MongoStack) {
-    let away = at(closed_port());
+    let away = at(closed_port().unwrap());
     stack.atlas.add_cluster_without_server(&stack.project, "away").unwrap();
     stack.atlas.describe_cluster("away", &connection(&away, None));
     let app = scoped(stack, "torn", &["cluster0", "away"]).await;

@@ -5,8 +5,9 @@ use crate::user::{Role, Scope};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use tokio::net::TcpSocket;
 
 const GROUP: &str = "64b1c0ffee64b1c0ffee64b1";
 const ROOT: &str = "/api/atlas/v2/groups/64b1c0ffee64b1c0ffee64b1";
@@ -290,8 +291,9 @@ async fn what_is_not_atlas_is_called_so() {
     }
     let moved = || Reply(302, "location: https://evil.example/\r\n", String::new());
     assert_eq!(outcome(moved).await.unwrap_err().code(), "ATLAS_ANSWER_STRANGE");
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let base = Base::parse(&format!("http://{free}")).unwrap();
+    let nobody = TcpSocket::new_v4().unwrap(); // bound and not listening: the port is ours, and refuses
+    nobody.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let base = Base::parse(&format!("http://{}", nobody.local_addr().unwrap())).unwrap();
     let atlas = Atlas::new(base, &keyturn::http::client().unwrap());
     let in_a_moment = Deadline::after(Duration::from_millis(100));
     let error = atlas.project(&KEY.into(), GROUP).unwrap().user("app_rw", in_a_moment).await.unwrap_err();

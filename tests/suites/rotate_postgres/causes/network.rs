@@ -3,7 +3,7 @@
 use crate::refusal::Refusal;
 use crate::rotate_postgres::scene::Scene;
 use keyturn_tests::postgres::fakes::Blackhole;
-use std::net::{Ipv4Addr, TcpListener};
+use keyturn_tests::tcp::closed_port;
 use std::time::{Duration, Instant};
 
 /// What an operator is promised.
@@ -14,7 +14,7 @@ async fn a_host_that_cannot_be_reached_is_named_with_port_and_phase_in_under_15_
     let scene = Scene::start(16).await;
     // Silent servers are waited for to the limit, so all at once.
     let (deaf, mute) = (Blackhole::no_accept().await.unwrap(), Blackhole::silent().unwrap());
-    let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let closed = closed_port().unwrap();
     let security_group = "its security group may reach the database's port";
     let stories = [
         (
