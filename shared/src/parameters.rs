@@ -10,6 +10,8 @@ use aws_sdk_ssm::types::{ParameterTier, ParameterType};
 pub struct Parameter {
     pub name: String,
     pub value: String,
+    /// Counts its writes, whoever made them.
+    pub version: i64,
 }
 
 /// Parameter Store, through the AWS SDK, whose standard retries run within each call's deadline.
@@ -39,7 +41,11 @@ impl Parameters {
                 .await
                 .map_err(|e| e.explain(&Call::parameter_store("GetParametersByPath", path)))?;
             let parameters = answer.parameters.unwrap_or_default();
-            found.extend(parameters.into_iter().filter_map(|p| Some(Parameter { name: p.name?, value: p.value? })));
+            found.extend(
+                parameters
+                    .into_iter()
+                    .filter_map(|p| Some(Parameter { name: p.name?, value: p.value?, version: p.version })),
+            );
             page = answer.next_token.filter(|token| !token.is_empty());
             if page.is_none() {
                 return Ok(found);
@@ -47,13 +53,36 @@ impl Parameters {
         }
     }
 
-    /// Stores a parameter, whether it exists or not.
+    /// The values of a parameter's versions that are kept, the latest first: Parameter Store keeps a hundred.
+    ///
+    /// # Errors
+    /// The `AWS_*` and `KMS_DENIED` codes.
+    pub async fn history(&self, name: &str, deadline: Deadline) -> Result<Vec<String>> {
+        let mut versions = Vec::new();
+        let mut page = None;
+        loop {
+            let call = self.client.get_parameter_history().name(name).set_next_token(page).send();
+            let answer = Box::pin(within(deadline, call))
+                .await
+                .map_err(|e| e.explain(&Call::parameter_store("GetParameterHistory", name)))?;
+            let parameters = answer.parameters.unwrap_or_default();
+            versions.extend(parameters.into_iter().filter_map(|version| Some((version.version, version.value?))));
+            page = answer.next_token.filter(|token| !token.is_empty());
+            if page.is_none() {
+                break;
+            }
+        }
+        versions.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
+        Ok(versions.into_iter().map(|(_, value)| value).collect())
+    }
+
+    /// Stores a parameter, whether it exists or not, and gives back its version.
     ///
     /// Safe to repeat: the same value again changes nothing but the version number.
     ///
     /// # Errors
     /// The `AWS_*` and `KMS_DENIED` codes.
-    pub async fn put(&self, name: &str, value: &str, deadline: Deadline) -> Result<()> {
+    pub async fn put(&self, name: &str, value: &str, deadline: Deadline) -> Result<i64> {
         let call = self
             .client
             .put_parameter()
@@ -65,7 +94,7 @@ impl Parameters {
             .overwrite(true)
             .send();
         let stored = Box::pin(within(deadline, call)).await;
-        stored.map_err(|e| e.explain(&Call::parameter_store("PutParameter", name)))?;
-        Ok(())
+        let stored = stored.map_err(|e| e.explain(&Call::parameter_store("PutParameter", name)))?;
+        Ok(stored.version)
     }
 }

@@ -40,6 +40,8 @@ struct Parameter {
     kind: Kind,
     version: u64,
     changed: f64,
+    /// The values before, the oldest first; the vendor keeps a hundred versions.
+    before: Vec<String>,
 }
 
 type Parameters = BTreeMap<String, Parameter>;
@@ -71,6 +73,7 @@ impl ParameterStore {
             "GetParameter" => get(parameters, &request.fields()?),
             "GetParameters" => get_several(parameters, &request.fields()?),
             "GetParametersByPath" => get_by_path(parameters, &request.fields()?),
+            "GetParameterHistory" => get_history(parameters, &request.fields()?),
             "PutParameter" => put(parameters, request.fields()?),
             "DeleteParameter" => delete(parameters, &request.fields()?),
             _ => Err(request.unknown_action()),
@@ -87,8 +90,15 @@ impl ParameterStore {
 }
 
 fn store(parameters: &mut Parameters, name: &str, value: String, kind: Kind) -> u64 {
-    let version = parameters.get(name).map_or(1, |old| old.version + 1);
-    parameters.insert(name.to_owned(), Parameter { value, kind, version, changed: epoch_seconds() });
+    let old = parameters.remove(name);
+    let version = old.as_ref().map_or(1, |old| old.version + 1);
+    let mut before = Vec::new();
+    if let Some(old) = old {
+        before = old.before;
+        before.push(old.value);
+        before.drain(..before.len().saturating_sub(99));
+    }
+    parameters.insert(name.to_owned(), Parameter { value, kind, version, changed: epoch_seconds(), before });
     version
 }
 
@@ -181,6 +191,41 @@ fn get_by_path(parameters: &Parameters, request: &GetParametersByPath) -> Reply 
     let mut reply = json!({"Parameters": found});
     if let Some((name, _)) = page.last().filter(|_| more) {
         reply["NextToken"] = json!(name);
+    }
+    Ok(reply)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct GetParameterHistory {
+    name: String,
+    with_decryption: Option<bool>,
+    max_results: Option<usize>,
+    next_token: Option<String>,
+}
+
+/// The oldest version first; the token of the next page is the number of versions before it.
+fn get_history(parameters: &Parameters, request: &GetParameterHistory) -> Reply {
+    let parameter = parameters.get(&request.name).ok_or_else(not_found)?;
+    let size = request.max_results.unwrap_or(50);
+    if !(1..=50).contains(&size) {
+        return Err(invalid("MaxResults is 1 to 50."));
+    }
+    let bad_token = || Failure::new("InvalidNextToken", "The specified token isn't valid.");
+    let from = request.next_token.as_ref().map_or(Ok(0), |token| token.parse::<usize>().map_err(|_| bad_token()))?;
+    let values: Vec<&String> = parameter.before.iter().chain([&parameter.value]).collect();
+    let first = parameter.version - (values.len() as u64 - 1);
+    let hidden = parameter.kind == Kind::SecureString && request.with_decryption != Some(true);
+    let version = |(number, value): (usize, &&String)| {
+        json!({
+            "Name": request.name, "Type": parameter.kind, "DataType": "text", "Version": first + number as u64,
+            "Value": if hidden { "AQICAHh-encrypted" } else { value.as_str() }, "LastModifiedDate": parameter.changed,
+        })
+    };
+    let found: Vec<Value> = values.iter().enumerate().skip(from).take(size).map(version).collect();
+    let mut reply = json!({"Parameters": found});
+    if from + size < values.len() {
+        reply["NextToken"] = json!((from + size).to_string());
     }
     Ok(reply)
 }

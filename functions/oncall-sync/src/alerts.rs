@@ -1,7 +1,9 @@
 //! Alerts: which there are, their words, and the channels that take them.
 
 use crate::binding::Binding;
-use crate::planner::{Grant, Notice, Reason, Revoke};
+use crate::ids::OktaId;
+use crate::ledger::{Change, Channel, Reason};
+use crate::planner::Notice;
 use crate::settings::Settings;
 use crate::vendor::{Clients, Vendor};
 use crate::{NAME, audit};
@@ -9,6 +11,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use keyturn::alert::{Alert, Datadog, Severity, Slack};
 use keyturn::codes::DeclaredCode as _;
 use keyturn::{Deadline, Result};
+use std::collections::BTreeSet;
 
 /// Where alerts go. Without any, the log and the metrics say it alone.
 pub(crate) struct Channels {
@@ -30,27 +33,33 @@ impl Channels {
         self.datadog.is_none() && self.slack.is_none()
     }
 
-    /// Sends an alert to every channel at once, each once; gives back how many did not take it.
-    pub(crate) async fn send(&self, alert: &Alert, deadline: Deadline) -> usize {
+    /// Sends an alert to these channels at once; gives back those that did not take it. One that is not set takes everything.
+    pub(crate) async fn send(
+        &self,
+        alert: &Alert,
+        channels: &BTreeSet<Channel>,
+        deadline: Deadline,
+    ) -> BTreeSet<Channel> {
+        let datadog = self.datadog.as_ref().filter(|_| channels.contains(&Channel::Datadog));
+        let slack = self.slack.as_ref().filter(|_| channels.contains(&Channel::Slack));
         let (datadog, slack) = tokio::join!(
-            post("datadog", self.datadog.as_ref(), alert, deadline, async |datadog| datadog
-                .post(alert, deadline)
-                .await),
-            post("slack", self.slack.as_ref(), alert, deadline, async |slack| slack.post(alert, deadline).await),
+            post("datadog", datadog, alert, deadline, async |datadog| datadog.post(alert, deadline).await),
+            post("slack", slack, alert, deadline, async |slack| slack.post(alert, deadline).await),
         );
-        datadog + slack
+        let untaken = [(Channel::Datadog, datadog), (Channel::Slack, slack)];
+        untaken.into_iter().filter(|(_, taken)| !taken).map(|(channel, _)| channel).collect()
     }
 }
 
-/// Posts to one channel, if it is set. Gives back how many alerts it did not take.
+/// Posts to one channel, if there is one to post to. Whether nothing is left to be told to it.
 async fn post<T>(
     name: &'static str,
     channel: Option<&Vendor<T>>,
     alert: &Alert,
     deadline: Deadline,
     post: impl AsyncFn(&T) -> Result<()>,
-) -> usize {
-    let Some(vendor) = channel else { return 0 };
+) -> bool {
+    let Some(vendor) = channel else { return true };
     let sent = match vendor.account(deadline).await {
         Ok(account) => {
             let sent = post(&account).await;
@@ -65,50 +74,66 @@ async fn post<T>(
     match sent {
         Ok(()) => {
             audit::alerted(&alert.title, name);
-            0
+            true
         }
         Err(error) => {
             audit::alert_failed(&alert.title, &error);
-            1
+            false
         }
     }
 }
 
-pub(crate) fn of_grant(binding: &Binding, grant: &Grant, why: &str, now: DateTime<Utc>) -> Alert {
-    let until = grant.shift_end.map_or_else(|| "no end".to_owned(), instant);
+/// The alert of a change. A grant is told before it is made, a revoke when it is done.
+pub(crate) fn of_change(binding: &Binding, okta: &OktaId, change: &Change, now: DateTime<Utc>) -> Alert {
+    match change {
+        Change::Granted { why, until } => of_grant(binding, okta, why, *until, now),
+        Change::Revoked { reason, due } => of_revoke(binding, okta, *reason, *due, now),
+    }
+}
+
+fn of_grant(binding: &Binding, okta: &OktaId, why: &str, until: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Alert {
+    let end = until.map_or_else(|| "no end".to_owned(), instant);
     let text = format!(
-        "Okta user {} gets into group {} ({}), which carries break-glass rights. Why: {why}. Until: {until}.",
-        grant.okta, binding.group_name, binding.group,
+        "Okta user {okta} gets into group {} ({}), which carries break-glass rights. Why: {why}. Until: {end}.",
+        binding.group_name, binding.group,
     );
     alert(binding, format!("Break-glass granted: {}", binding.id), text, Severity::Error, now)
-        .about(grant.okta.as_str(), grant.shift_end)
+        .about(okta.as_str(), until)
         .tagged("change", "grant")
         .finish()
 }
 
-pub(crate) fn of_revoke(binding: &Binding, revoke: &Revoke, now: DateTime<Utc>) -> Alert {
+fn of_revoke(
+    binding: &Binding,
+    okta: &OktaId,
+    reason: Reason,
+    due: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Alert {
     // An error asks a person to look; a shift that ends is the normal course of things.
-    let severity = match revoke.reason {
+    let severity = match reason {
         Reason::Stale | Reason::OutOfBand | Reason::Ineligible => Severity::Error,
         Reason::NotActive | Reason::Gap => Severity::Warning,
         Reason::ShiftEnded | Reason::LeftSchedule | Reason::Overridden | Reason::Manual => Severity::Info,
     };
-    let text = format!(
-        "Okta user {} is taken out of group {} ({}). Why: {}.",
-        revoke.okta, binding.group_name, binding.group, revoke.reason,
-    );
-    alert(binding, format!("Break-glass revoked: {} ({})", binding.id, revoke.reason), text, severity, now)
-        .about(revoke.okta.as_str(), revoke.due)
+    let text =
+        format!("Okta user {okta} was removed from group {} ({}). Why: {reason}.", binding.group_name, binding.group);
+    alert(binding, format!("Break-glass revoked: {} ({reason})", binding.id), text, severity, now)
+        .about(okta.as_str(), due)
         .tagged("change", "revoke")
-        .tagged("reason", revoke.reason.as_str())
+        .tagged("reason", reason.as_str())
         .finish()
 }
 
 pub(crate) fn of_notice(binding: &Binding, notice: &Notice, now: DateTime<Utc>) -> Alert {
     let severity = if *notice == Notice::LedgerLost { Severity::Warning } else { Severity::Error };
     let text = format!("Binding {}, group {} ({}): {notice}.", binding.id, binding.group_name, binding.group);
+    let about = match notice.subject() {
+        "" => notice.code().name().to_owned(),
+        subject => format!("{}:{subject}", notice.code().name()),
+    };
     alert(binding, format!("Break-glass: {} needs a look ({})", binding.id, notice.code().name()), text, severity, now)
-        .about(notice.code().name(), None)
+        .about(&about, None)
         .tagged("code", notice.code().name())
         .finish()
 }

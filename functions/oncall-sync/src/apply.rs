@@ -6,18 +6,18 @@
 use crate::audit::{self, Tally};
 use crate::codes::Code;
 use crate::ids::OktaId;
-use crate::knowledge::{Members, Reading};
-use crate::ledger::{Ledger, Remembered, Told};
-use crate::observe::{Standing, View};
-use crate::okta::{Added, Removed, Status};
-use crate::planner::{Grant, Notice, Plan, Revoke};
+use crate::knowledge::{Members, Reading, Standing};
+use crate::ledger::{Change, Channel, Ledger, Remembered, Untold};
+use crate::observe::View;
+use crate::okta::{self, Added, Removed, Status};
+use crate::planner::{Grant, Notice, Plan, Revoke, Settled};
 use crate::vendor::AT_ONCE;
 use crate::{OncallSync, alerts};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::{self, StreamExt as _};
 use keyturn::alert::Alert;
 use keyturn::{Deadline, Error};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// No change begins later than this before the deadline.
@@ -34,30 +34,37 @@ const POLL: Duration = Duration::from_millis(250);
 pub(crate) struct Work {
     pub(crate) view: View,
     pub(crate) plan: Plan,
-    /// Why people are granted, for alerts and logs.
-    pub(crate) why: String,
+    /// The plan's ledger, brought in line with what has been done since.
+    next: Remembered,
+    /// The version of the ledger's parameter.
+    version: i64,
     pub(crate) stored: bool,
     asked_to_store: bool,
-    tried: BTreeSet<OktaId>,
-    failed: Vec<(OktaId, String)>,
-    /// The people whose alert was sent, or is being sent. `apply` begins no other grant.
-    pub(crate) told: BTreeMap<OktaId, Told>,
+    /// Changes of earlier ticks that are still to be logged.
+    unlogged: Vec<Settled>,
+    /// People whom Okta was asked to add or to remove, and who it said are.
+    accepted: BTreeSet<OktaId>,
+    failed: Vec<(OktaId, Error)>,
+    /// People whose grant was announced. `apply` begins no other grant.
+    pub(crate) announced: BTreeSet<OktaId>,
     pub(crate) revoked: BTreeSet<OktaId>,
     pub(crate) granted: BTreeSet<OktaId>,
     members_after: Option<usize>,
 }
 
 impl Work {
-    pub(crate) fn new(view: View, plan: Plan, why: &str) -> Self {
+    pub(crate) fn new(view: View, plan: Plan) -> Self {
         Self {
+            next: plan.intent.clone(),
+            version: view.version,
+            unlogged: plan.settled.clone(),
             view,
             plan,
-            why: why.to_owned(),
             stored: false,
             asked_to_store: false,
-            tried: BTreeSet::new(),
+            accepted: BTreeSet::new(),
             failed: Vec::new(),
-            told: BTreeMap::new(),
+            announced: BTreeSet::new(),
             revoked: BTreeSet::new(),
             granted: BTreeSet::new(),
             members_after: None,
@@ -66,17 +73,83 @@ impl Work {
 
     /// Whether the group shows every planned change.
     pub(crate) fn is_finished(&self) -> bool {
-        self.plan.revokes.iter().all(|revoke| self.revoked.contains(&revoke.okta))
-            && self.plan.grants.iter().all(|grant| self.granted.contains(&grant.okta))
+        self.unfinished().is_empty()
     }
 
-    /// Grants that failed, each with the reason.
-    pub(crate) fn grants_refused(&self) -> impl Iterator<Item = Notice> {
-        self.plan.grants.iter().filter_map(|grant| {
-            let (_, why) = self.failed.iter().find(|(okta, _)| *okta == grant.okta)?;
-            Some(Notice::NotGranted { person: grant.person.clone()?, why: why.clone() })
-        })
+    /// The planned changes that the group does not show.
+    fn unfinished(&self) -> Vec<(&'static str, &OktaId)> {
+        let revokes = self.plan.revokes.iter().map(|revoke| ("revoke", &revoke.okta));
+        let revokes = revokes.filter(|(_, okta)| !self.revoked.contains(*okta));
+        let grants = self.plan.grants.iter().map(|grant| ("grant", &grant.okta));
+        revokes.chain(grants.filter(|(_, okta)| !self.granted.contains(*okta))).collect()
     }
+
+    /// Changes that failed, each with the reason.
+    pub(crate) fn refused(&self) -> Vec<Notice> {
+        let grants = self.plan.grants.iter().filter_map(|grant| {
+            Some(Notice::NotGranted { why: said(self.error_of(&grant.okta)?), person: grant.person.clone()? })
+        });
+        // A wrong group is told as that.
+        let revokes = self.plan.revokes.iter().filter_map(|revoke| {
+            let error = self.error_of(&revoke.okta).filter(|error| !Code::is_about_the_group(error))?;
+            Some(Notice::NotRevoked { why: said(error), okta: revoke.okta.clone() })
+        });
+        grants.chain(revokes).collect()
+    }
+
+    /// Logs the changes of earlier ticks, once the ledger says that they are done: no later tick logs them again.
+    fn log_settled(&mut self, now: DateTime<Utc>) {
+        for settled in std::mem::take(&mut self.unlogged) {
+            audit::settled(&self.view.binding, &settled, now);
+        }
+    }
+
+    fn error_of(&self, okta: &OktaId) -> Option<&Error> {
+        self.failed.iter().find(|(failed, _)| failed == okta).map(|(_, error)| error)
+    }
+
+    fn ledger(&mut self) -> Option<&mut Ledger> {
+        match &mut self.next {
+            Remembered::Known(ledger) => Some(ledger),
+            Remembered::Never | Remembered::Unreadable => None,
+        }
+    }
+
+    /// The changes that are done and still to be told.
+    fn news(&self) -> Vec<(OktaId, Untold)> {
+        match &self.next {
+            Remembered::Known(ledger) => ledger.news(&self.accepted),
+            Remembered::Never | Remembered::Unreadable => Vec::new(),
+        }
+    }
+
+    /// Notes whom the group shows to have come or left, each once, and logs it.
+    fn note(&mut self, members: &okta::Members, now: DateTime<Utc>) {
+        self.members_after = Some(members.len());
+        for revoke in self.plan.revokes.clone() {
+            let seen = self.accepted.contains(&revoke.okta) && !members.contains_key(&revoke.okta);
+            if seen && self.revoked.insert(revoke.okta.clone()) {
+                self.ledger().into_iter().for_each(|ledger| ledger.has_left(&revoke.okta, now));
+                audit::settled(&self.view.binding, &Settled::Revoked(revoke), now);
+            }
+        }
+        for okta in self.plan.grants.iter().map(|grant| grant.okta.clone()).collect::<Vec<_>>() {
+            let Some(member) = members.get(&okta).filter(|_| self.accepted.contains(&okta)) else { continue };
+            if self.granted.insert(okta.clone()) {
+                self.ledger().into_iter().for_each(|ledger| ledger.has_come(&okta, &member.login, &member.email));
+                audit::settled(&self.view.binding, &Settled::Granted(okta), now);
+            }
+        }
+    }
+}
+
+/// An alert about a change in the work of this number.
+struct News {
+    work: usize,
+    okta: OktaId,
+    change: Change,
+    channels: BTreeSet<Channel>,
+    alert: Alert,
 }
 
 impl OncallSync {
@@ -89,67 +162,94 @@ impl OncallSync {
         // One limit for all of them together, or a queue of slow writes would use up the time of the revokes.
         let writing = begin.at_most(STORE);
         all(works, |work| self.store_intent(work, writing)).await;
-        let now = self.clock.now();
-        let mut news = Vec::new();
-        for Work { view, plan, told, .. } in works.iter_mut() {
-            let new = || plan.revokes.iter().filter(|revoke| !revoke.again);
-            news.extend(new().map(|revoke| alerts::of_revoke(&view.binding, revoke, now)));
-            told.extend(new().map(|revoke| (revoke.okta.clone(), Told::Revoke)));
-        }
+        all(works, |work| self.revoke(work, begin)).await;
+        let news = self.news(works);
         let working = async {
-            all(works, |work| self.revoke(work, begin)).await;
             // The ledgers that were not stored in time: a grant needs its intent stored, and can wait for it.
             all(works, |work| self.store_intent(work, begin)).await;
             let failed: usize = all(works, |work| self.grant(work, begin)).await.into_iter().sum();
             all(works, |work| self.verify(work, begin)).await;
             failed
         };
-        let (failed, more_failed) = tokio::join!(self.tell(&news, begin), working);
-        // The next tick finds out by itself what is not stored by then; alerts need the time that is left.
+        let (told, failed) = tokio::join!(self.tell_changes(news, begin), working);
+        let mut untaken = failed;
+        for (News { work, okta, change, .. }, left) in told {
+            untaken += left.len();
+            works[work].ledger().into_iter().for_each(|ledger| ledger.was_told(&okta, &change, &left));
+        }
+        // The next tick finds out by itself what is not stored by then.
         let writing = deadline.at_most(STORE);
         all(works, |work| self.store_outcome(work, writing)).await;
-        failed + more_failed
+        untaken
     }
 
-    /// Sends alerts, a few at a time. Gives back how many were not taken.
-    pub(crate) async fn tell(&self, alerts: &[Alert], deadline: Deadline) -> usize {
-        let sent = stream::iter(alerts).map(|alert| self.channels.send(alert, deadline)).buffer_unordered(AT_ONCE);
-        sent.collect::<Vec<usize>>().await.into_iter().sum()
+    fn news(&self, works: &[Work]) -> Vec<News> {
+        let now = self.clock.now();
+        let of_work = |(number, work): (usize, &Work)| {
+            let binding = work.view.binding.clone();
+            work.news().into_iter().map(move |(okta, Untold { change, channels })| {
+                let alert = alerts::of_change(&binding, &okta, &change, now);
+                News { work: number, okta, change, channels, alert }
+            })
+        };
+        works.iter().enumerate().flat_map(of_work).collect()
+    }
+
+    /// Sends alerts, a few at a time. Gives back each with the channels that did not take it.
+    async fn tell_changes(&self, news: Vec<News>, deadline: Deadline) -> Vec<(News, BTreeSet<Channel>)> {
+        let send = async |news: News| {
+            let untaken = self.channels.send(&news.alert, &news.channels, deadline).await;
+            (news, untaken)
+        };
+        stream::iter(news).map(send).buffer_unordered(AT_ONCE).collect().await
     }
 
     async fn store_intent(&self, work: &mut Work, deadline: Deadline) {
         let waiting = !work.stored && !deadline.remaining().is_zero();
-        if waiting && (!work.asked_to_store || !work.plan.grants.is_empty()) {
-            work.asked_to_store = true;
-            work.stored = self.store(&work.view, &work.plan.intent, deadline).await;
+        if !waiting || (work.asked_to_store && work.plan.grants.is_empty()) {
+            return;
+        }
+        work.asked_to_store = true;
+        work.stored = self.store(work, deadline).await;
+        if work.stored {
+            work.log_settled(self.clock.now());
         }
     }
 
     /// Stores a ledger if it differs. Safe to repeat: the whole of it is written each time.
-    async fn store(&self, view: &View, next: &Remembered, deadline: Deadline) -> bool {
-        let Remembered::Known(next) = next else { return true };
-        let refresh = view.binding.max_stale / 4;
-        match &view.ledger {
-            Remembered::Known(old) if !old.is_outdated_by(next, refresh) => true,
-            _ => self.put(view, next, deadline).await,
+    async fn store(&self, work: &mut Work, deadline: Deadline) -> bool {
+        let refresh = work.view.binding.max_stale / 4;
+        match (&work.view.ledger, &work.next) {
+            (_, Remembered::Never | Remembered::Unreadable) => true,
+            (Remembered::Known(old), Remembered::Known(next)) if !old.is_outdated_by(next, refresh) => true,
+            _ => self.put(work, deadline).await,
         }
     }
 
-    /// Stores a ledger as it was read.
-    pub(crate) async fn store_again(&self, view: &View, deadline: Deadline) {
-        if let Remembered::Known(ledger) = &view.ledger {
-            self.put(view, ledger, deadline).await;
+    /// Stores the ledger of before this work.
+    pub(crate) async fn store_again(&self, work: &mut Work, deadline: Deadline) {
+        if let (Some(next), Remembered::Known(old)) = (serial(&work.next), &work.view.ledger) {
+            let mut old = old.clone();
+            old.serial = next;
+            work.next = Remembered::Known(old);
+            self.put(work, deadline).await;
         }
     }
 
-    async fn put(&self, view: &View, ledger: &Ledger, deadline: Deadline) -> bool {
-        let binding = &view.binding;
-        let name = format!("{}/{}.{}", self.settings.ledger_path, binding.id, binding.group);
+    async fn put(&self, work: &mut Work, deadline: Deadline) -> bool {
+        let binding = work.view.binding.id.clone();
+        let name = format!("{}/{binding}.{}", self.settings.ledger_path, work.view.binding.group);
+        let version = work.version + 1;
+        let Some(ledger) = work.ledger() else { return false };
+        (ledger.serial, ledger.version) = (ledger.serial + 1, version);
         let Ok(text) = serde_json::to_string(ledger) else { return false };
         match self.parameters.put(&name, &text, deadline.at_most(STORE)).await {
-            Ok(()) => true,
+            Ok(version) => {
+                work.version = version;
+                true
+            }
             Err(error) => {
-                audit::ledger_not_stored(&binding.id, &error);
+                audit::ledger_not_stored(&binding, &error);
                 false
             }
         }
@@ -159,9 +259,9 @@ impl OncallSync {
         for revoke in work.plan.revokes.clone() {
             match self.take_out(work, &revoke, deadline).await {
                 Ok(()) => {
-                    work.tried.insert(revoke.okta);
+                    work.accepted.insert(revoke.okta);
                 }
-                Err(error) => work.failed.push((revoke.okta, format!("{} ({})", error.message(), error.code()))),
+                Err(error) => work.failed.push((revoke.okta, error)),
             }
         }
     }
@@ -188,22 +288,22 @@ impl OncallSync {
 
     /// Adds people, each after the user was read once more, and after the alert. Gives back how many alerts were not taken.
     async fn grant(&self, work: &mut Work, deadline: Deadline) -> usize {
-        let mut failed = 0;
+        let mut untaken = 0;
         for grant in work.plan.grants.clone() {
             // Without the intent in the ledger, no later tick would know when the grant ends.
             let outcome = if work.stored {
-                self.put_in(work, &grant, deadline, &mut failed).await
+                self.put_in(work, &grant, deadline, &mut untaken).await
             } else {
                 Err(Error::new(Code::LedgerNotStored, "The ledger was not stored.", "The next tick tries again."))
             };
             match outcome {
                 Ok(()) => {
-                    work.tried.insert(grant.okta);
+                    work.accepted.insert(grant.okta);
                 }
-                Err(error) => work.failed.push((grant.okta, format!("{} ({})", error.message(), error.code()))),
+                Err(error) => work.failed.push((grant.okta, error)),
             }
         }
-        failed
+        untaken
     }
 
     async fn put_in(
@@ -211,7 +311,7 @@ impl OncallSync {
         work: &mut Work,
         grant: &Grant,
         deadline: Deadline,
-        alerts_failed: &mut usize,
+        untaken: &mut usize,
     ) -> Result<(), Error> {
         let binding = &work.view.binding;
         let (user, fits) = tokio::try_join!(
@@ -229,11 +329,8 @@ impl OncallSync {
                 "Activate the user at Okta, or correct \"identities\" in the binding's document.",
             ));
         }
-        if !grant.again {
-            work.told.insert(grant.okta.clone(), Told::Grant);
-            let alert = alerts::of_grant(binding, grant, &work.why, self.clock.now());
-            *alerts_failed += self.channels.send(&alert, deadline.at_most(ALERT)).await;
-        }
+        *untaken += self.announce(work, grant, deadline.at_most(ALERT)).await;
+        let binding = &work.view.binding;
         match self.okta.add(&binding.group, &grant.okta, deadline).await? {
             Added::Done => Ok(()),
             Added::Gone => {
@@ -248,33 +345,41 @@ impl OncallSync {
         }
     }
 
+    /// Sends the alert of a grant to the channels that have not taken it. Gives back how many did not take it now.
+    async fn announce(&self, work: &mut Work, grant: &Grant, deadline: Deadline) -> usize {
+        work.announced.insert(grant.okta.clone());
+        let change = Change::Granted { why: grant.why.clone(), until: grant.until };
+        let alert = alerts::of_change(&work.view.binding, &grant.okta, &change, self.clock.now());
+        let Some(ledger) = work.ledger() else { return 0 };
+        let untold = ledger.people.get(&grant.okta).into_iter().flat_map(|person| &person.untold);
+        let Some(channels) =
+            untold.filter(|untold| untold.change == change).map(|untold| untold.channels.clone()).next()
+        else {
+            return 0;
+        };
+        let untaken = self.channels.send(&alert, &channels, deadline).await;
+        ledger.was_told(&grant.okta, &change, &untaken);
+        untaken.len()
+    }
+
     /// Reads the group until it shows every change. Okta's lists may lag behind its changes.
     ///
     /// A loop and not a retry: each reading counts for the people whom it shows, and running out of time is no failure.
     async fn verify(&self, work: &mut Work, deadline: Deadline) {
-        if work.tried.is_empty() {
+        if work.accepted.is_empty() {
             return;
         }
         let deadline = deadline.at_most(VERIFY);
         let mut pause = POLL;
         loop {
             match self.okta.members(&work.view.binding.group, deadline).await {
-                Ok(members) => {
-                    work.members_after = Some(members.len());
-                    let tried = &work.tried;
-                    let done =
-                        |okta: &OktaId, member: bool| tried.contains(okta) && members.contains_key(okta) == member;
-                    let revoked = work.plan.revokes.iter().filter(|revoke| done(&revoke.okta, false));
-                    work.revoked = revoked.map(|revoke| revoke.okta.clone()).collect();
-                    let granted = work.plan.grants.iter().filter(|grant| done(&grant.okta, true));
-                    work.granted = granted.map(|grant| grant.okta.clone()).collect();
-                }
+                Ok(members) => work.note(&members, self.clock.now()),
                 Err(_) if work.view.standing == Standing::Abandoned && self.is_gone(work, deadline).await => {
-                    work.revoked.clone_from(&work.tried);
+                    work.note(&okta::Members::new(), self.clock.now());
                 }
                 Err(error) => audit::unknown(&work.view.binding.id, "members", &error),
             }
-            if work.revoked.len() + work.granted.len() >= work.tried.len() || deadline.remaining() <= pause {
+            if work.revoked.len() + work.granted.len() >= work.accepted.len() || deadline.remaining() <= pause {
                 return;
             }
             tokio::time::sleep(pause).await;
@@ -286,50 +391,41 @@ impl OncallSync {
         matches!(self.okta.group(&work.view.binding.group, deadline).await, Ok(None))
     }
 
-    /// Stores what the group shows, and logs it.
+    /// Stores what the group shows and what was told, and logs what is left.
     async fn store_outcome(&self, work: &mut Work, deadline: Deadline) {
-        let outcome = work.plan.outcome(&work.revoked, &work.granted, &work.told);
-        if outcome != work.plan.intent
-            && let Remembered::Known(outcome) = &outcome
-        {
-            self.put(&work.view, outcome, deadline).await;
+        let is_new = match (&work.next, &work.plan.intent) {
+            (Remembered::Known(next), Remembered::Known(intent)) => next.people != intent.people,
+            _ => false,
+        };
+        // Twice: what is told, and not stored, is told again.
+        if is_new && (self.put(work, deadline).await || self.put(work, deadline).await) {
+            work.log_settled(self.clock.now());
+        }
+        for (what, user) in work.unfinished() {
+            let why = work.error_of(user).map_or_else(|| "the group does not show it yet".to_owned(), said);
+            audit::unfinished(&work.view.binding, what, user, &why);
         }
         let now = self.clock.now();
-        for revoke in work.plan.revokes.iter().filter(|revoke| work.revoked.contains(&revoke.okta)) {
-            audit::revoked(&work.view.binding, revoke, revoke.due.map(|due| now - due));
-        }
-        for grant in work.plan.grants.iter().filter(|grant| work.granted.contains(&grant.okta)) {
-            audit::granted(&work.view.binding, grant);
-        }
-        for (what, user) in unfinished(work) {
-            let why = work
-                .failed
-                .iter()
-                .find(|(failed, _)| failed == user)
-                .map_or("the group does not show it yet", |(_, why)| why);
-            audit::unfinished(&work.view.binding, what, user, why);
-        }
         audit::binding_done(&work.view.binding.id, &tally(work, now, self.source_age(&work.view, now)));
     }
 }
 
-fn intend(works: &[Work]) {
-    for Work { view, plan, why, .. } in works {
-        for revoke in &plan.revokes {
-            audit::revoke_intended(&view.binding, revoke);
-        }
-        for grant in &plan.grants {
-            audit::grant_intended(&view.binding, grant, why);
-        }
+fn said(error: &Error) -> String {
+    format!("{} ({})", error.message(), error.code())
+}
+
+fn serial(ledger: &Remembered) -> Option<u64> {
+    match ledger {
+        Remembered::Known(ledger) => Some(ledger.serial),
+        Remembered::Never | Remembered::Unreadable => None,
     }
 }
 
-/// The planned changes that the group does not show.
-fn unfinished(work: &Work) -> Vec<(&'static str, &OktaId)> {
-    let revokes = work.plan.revokes.iter().map(|revoke| ("revoke", &revoke.okta));
-    let revokes = revokes.filter(|(_, okta)| !work.revoked.contains(*okta));
-    let grants = work.plan.grants.iter().map(|grant| ("grant", &grant.okta));
-    revokes.chain(grants.filter(|(_, okta)| !work.granted.contains(*okta))).collect()
+fn intend(works: &[Work]) {
+    for Work { view, plan, .. } in works {
+        plan.revokes.iter().for_each(|revoke| audit::revoke_intended(&view.binding, revoke));
+        plan.grants.iter().for_each(|grant| audit::grant_intended(&view.binding, grant));
+    }
 }
 
 fn tally(work: &Work, now: DateTime<Utc>, source_age: Option<TimeDelta>) -> Tally {
@@ -337,15 +433,16 @@ fn tally(work: &Work, now: DateTime<Utc>, source_age: Option<TimeDelta>) -> Tall
         Members::Complete(members) => Some(members.len()),
         Members::Unknown { .. } => None,
     };
-    let due = work.plan.revokes.iter().filter_map(|revoke| revoke.due);
+    let settled = if work.unlogged.is_empty() { work.plan.settled.as_slice() } else { &[] };
+    let revoked = settled.iter().filter(|settled| matches!(settled, Settled::Revoked(_))).count();
     Tally {
         source_age,
         members: work.members_after.or(members),
-        granted: work.granted.len(),
-        revoked: work.revoked.len(),
-        unresolved: work.plan.notices.len() + unfinished(work).len() + usize::from(members.is_none()),
+        granted: work.granted.len() + settled.len() - revoked,
+        revoked: work.revoked.len() + revoked,
+        unresolved: work.plan.notices.len() + work.unfinished().len() + usize::from(members.is_none()),
         brake_pulled: work.plan.notices.iter().any(|notice| matches!(notice, Notice::Brake { .. })),
-        overstay: due.map(|due| now - due).max(),
+        overstay: work.plan.revokes.iter().map(|revoke| revoke.overstay(now)).max(),
     }
 }
 
@@ -359,7 +456,7 @@ impl OncallSync {
     fn source_age(&self, view: &View, now: DateTime<Utc>) -> Option<TimeDelta> {
         let stored = match &view.ledger {
             Remembered::Known(ledger) => ledger.confirmed_at,
-            Remembered::Lost => None,
+            Remembered::Never | Remembered::Unreadable => None,
         };
         let read_at = match &view.reading {
             Reading::Known { read_at, .. } => Some(*read_at),

@@ -5,8 +5,8 @@ use crate::binding::Binding;
 use crate::codes::Code;
 use crate::event::SYNC;
 use crate::ids::{BindingId, OktaId};
-use crate::planner::{Grant, Notice, Revoke};
-use chrono::TimeDelta;
+use crate::planner::{Grant, Notice, Revoke, Settled};
+use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::Error;
 use keyturn::codes::DeclaredCode as _;
 use keyturn::metrics::{self, Metric};
@@ -27,12 +27,19 @@ pub(crate) fn stranger_among_ledgers(name: &str) {
     );
 }
 
-pub(crate) fn ledger_unreadable(name: &str) {
+/// `why` quotes nothing of the ledger's values.
+pub(crate) fn ledger_unreadable(name: &str, why: &str) {
     tracing::error!(
         code = Code::LedgerUnreadable.name(),
         parameter = name,
-        "The ledger {name} cannot be read. It counts as lost and will be begun anew."
+        why,
+        "The ledger {name} cannot be read; an earlier version of it is looked for."
     );
+}
+
+/// The earlier versions of a ledger cannot be read.
+pub(crate) fn history_unreadable(error: &Error) {
+    tracing::error!(code = error.code(), remedy = error.remedy(), "{}", error.message());
 }
 
 /// Grants of its binding wait, revokes go on.
@@ -58,6 +65,12 @@ pub(crate) fn rules_unreadable(error: &Error) {
 
 pub(crate) fn binding_refused(error: &Error) {
     tracing::error!(code = error.code(), remedy = error.remedy(), "{}", error.message());
+}
+
+/// A document that is refused is something that a person has to mend.
+pub(crate) fn document_refused(parameter: &str) {
+    let binding = parameter.rsplit('/').next().unwrap_or_default();
+    metrics::emit_of_binding(NAME, binding, &[Metric::Unresolved(1)]);
 }
 
 /// Part of what a plan needs is unknown.
@@ -101,9 +114,10 @@ pub(crate) fn revoke_intended(binding: &Binding, revoke: &Revoke) {
     );
 }
 
-pub(crate) fn grant_intended(binding: &Binding, grant: &Grant, why: &str) {
+pub(crate) fn grant_intended(binding: &Binding, grant: &Grant) {
     let Binding { id, group, .. } = binding;
-    let until = grant.shift_end.map(|end| end.to_rfc3339()).unwrap_or_default();
+    let Grant { why, .. } = grant;
+    let until = grant.until.map(|end| end.to_rfc3339()).unwrap_or_default();
     tracing::info!(
         code = Code::GrantIntended.name(),
         binding = id.as_str(),
@@ -117,10 +131,17 @@ pub(crate) fn grant_intended(binding: &Binding, grant: &Grant, why: &str) {
     );
 }
 
-/// The group was read and no longer has the person.
-pub(crate) fn revoked(binding: &Binding, revoke: &Revoke, overstay: Option<TimeDelta>) {
+/// The group was read and shows a change of this tick, or of an earlier one.
+pub(crate) fn settled(binding: &Binding, settled: &Settled, now: DateTime<Utc>) {
+    match settled {
+        Settled::Granted(okta) => granted(binding, okta),
+        Settled::Revoked(change) => revoked(binding, change, change.overstay(now)),
+    }
+}
+
+fn revoked(binding: &Binding, revoke: &Revoke, overstay: TimeDelta) {
     let Binding { id, group, .. } = binding;
-    let overstay_s = overstay.map_or(0, |time| time.num_seconds().max(0));
+    let overstay_s = overstay.num_seconds();
     tracing::info!(
         code = Code::Revoked.name(),
         binding = id.as_str(),
@@ -134,16 +155,14 @@ pub(crate) fn revoked(binding: &Binding, revoke: &Revoke, overstay: Option<TimeD
     );
 }
 
-/// The group was read and has the person.
-pub(crate) fn granted(binding: &Binding, grant: &Grant) {
+fn granted(binding: &Binding, okta: &OktaId) {
     let Binding { id, group, .. } = binding;
     tracing::info!(
         code = Code::Granted.name(),
         binding = id.as_str(),
         group = group.as_str(),
-        user = grant.okta.as_str(),
-        "Okta user {} was added to group {group} (binding {id}).",
-        grant.okta
+        user = okta.as_str(),
+        "Okta user {okta} was added to group {group} (binding {id})."
     );
 }
 

@@ -276,9 +276,13 @@ pub struct Bindings {
 }
 
 impl Bindings {
-    /// Reads every document; a bad one stops nobody else.
+    /// Reads every document; a bad one stops nobody else. `holders` are the bindings whose ledger each group has: of
+    /// documents that are at odds about a group, that binding's counts.
     #[must_use]
-    pub fn read<'a>(documents: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+    pub fn read<'a>(
+        documents: impl IntoIterator<Item = (&'a str, &'a str)>,
+        holders: &BTreeMap<GroupId, BindingId>,
+    ) -> Self {
         let mut read = Self::default();
         let mut names = BTreeMap::new();
         for (name, text) in documents {
@@ -293,29 +297,39 @@ impl Bindings {
             }
         }
         // First: a document that is refused below still names the group that no other may fill.
-        read.refuse_eligible_groups(&names);
-        read.refuse_shared_groups(&names);
+        read.refuse_eligible_groups(&names, holders);
+        read.refuse_shared_groups(&names, holders);
         read
     }
 
-    /// Each of two bindings of one group would remove the people of the other.
-    fn refuse_shared_groups(&mut self, names: &BTreeMap<BindingId, String>) {
+    /// Each of two bindings of one group would remove the people of the other. The one that had it first keeps it.
+    fn refuse_shared_groups(&mut self, names: &BTreeMap<BindingId, String>, holders: &BTreeMap<GroupId, BindingId>) {
         let mut users: BTreeMap<GroupId, Vec<String>> = BTreeMap::new();
         for binding in &self.good {
             users.entry(binding.group.clone()).or_default().push(names[&binding.id].clone());
         }
         users.retain(|_, names| names.len() > 1);
-        self.good.retain(|binding| !users.contains_key(&binding.group));
-        for (group, names) in users {
-            for name in &names {
-                let problem = format!("{group} is the group of {} too", others(&names, name));
-                self.bad.insert(name.clone(), invalid(name, "okta_group", &problem));
-            }
+        let had_it_first = |binding: &Binding| holders.get(&binding.group) == Some(&binding.id);
+        for binding in self.good.extract_if(.., |binding| users.contains_key(&binding.group) && !had_it_first(binding))
+        {
+            let name = &names[&binding.id];
+            let problem = format!("{} is the group of {} too", binding.group, others(&users[&binding.group], name));
+            self.bad.insert(name.clone(), invalid(name, "okta_group", &problem));
         }
     }
 
-    /// Otherwise the author of one document could make anybody eligible for another binding.
-    fn refuse_eligible_groups(&mut self, names: &BTreeMap<BindingId, String>) {
+    /// Otherwise the author of one document could make anybody eligible for another binding; or stop it, by naming its group
+    /// as the one of eligible people.
+    fn refuse_eligible_groups(&mut self, names: &BTreeMap<BindingId, String>, holders: &BTreeMap<GroupId, BindingId>) {
+        let had_first = |binding: &Binding| holders.get(&binding.group) == Some(&binding.id);
+        let held: BTreeSet<GroupId> =
+            self.good.iter().filter(|binding| had_first(binding)).map(|binding| binding.group.clone()).collect();
+        let names_one =
+            |binding: &mut Binding| binding.eligible_group.as_ref().is_some_and(|group| held.contains(group));
+        for binding in self.good.extract_if(.., names_one) {
+            let name = &names[&binding.id];
+            self.bad.insert(name.clone(), invalid(name, "eligible_group", "it is the group of another binding"));
+        }
         let eligible: BTreeSet<GroupId> =
             self.good.iter().filter_map(|binding| binding.eligible_group.clone()).collect();
         for binding in self.good.extract_if(.., |binding| eligible.contains(&binding.group)) {
@@ -397,9 +411,10 @@ mod tests {
     }
 
     #[test]
-    fn one_group_in_two_bindings_stops_both_and_nobody_else() {
+    fn one_group_in_two_new_bindings_stops_both_and_nobody_else() {
         let other = GOOD.replace("00g1", "00g2");
-        let bindings = Bindings::read([("/x/a", GOOD), ("/x/b", GOOD), ("/x/c", &other), ("/x/d", "{}")]);
+        let bindings =
+            Bindings::read([("/x/a", GOOD), ("/x/b", GOOD), ("/x/c", &other), ("/x/d", "{}")], &BTreeMap::new());
         assert_eq!(bindings.good.iter().map(|b| b.id.as_str()).collect::<Vec<_>>(), ["c"]);
         assert_eq!(bindings.bad.keys().collect::<Vec<_>>(), ["/x/a", "/x/b", "/x/d"]);
         assert!(bindings.bad["/x/a"].message().contains("the group of /x/b too"), "{}", bindings.bad["/x/a"]);
@@ -410,8 +425,21 @@ mod tests {
     fn nobody_makes_themselves_eligible_for_another_binding() {
         let shop = GOOD.replacen('{', "{\"eligible_group\": \"00g9\", ", 1);
         let evil = GOOD.replace("00g1", "00g9");
-        let bindings = Bindings::read([("/x/shop", shop.as_str()), ("/x/evil", &evil)]);
+        let bindings = Bindings::read([("/x/shop", shop.as_str()), ("/x/evil", &evil)], &BTreeMap::new());
         assert_eq!(bindings.good.iter().map(|b| b.id.as_str()).collect::<Vec<_>>(), ["shop"]);
         assert!(bindings.bad["/x/evil"].message().contains("okta_group: 00g9 says who is eligible"), "{bindings:?}");
+    }
+
+    #[test]
+    fn a_second_document_that_names_a_group_in_any_way_stops_only_itself() {
+        let holders = BTreeMap::from([("00g1".try_into().unwrap(), "shop".try_into().unwrap())]);
+        let eligible = GOOD.replace("00g1", "00g2").replacen('{', "{\"eligible_group\": \"00g1\", ", 1);
+        for (other, problem) in
+            [(GOOD, "00g1 is the group of /x/shop too"), (&eligible, "the group of another binding")]
+        {
+            let bindings = Bindings::read([("/x/shop", GOOD), ("/x/other", other)], &holders);
+            assert_eq!(bindings.good.iter().map(|b| b.id.as_str()).collect::<Vec<_>>(), ["shop"]);
+            assert!(bindings.bad["/x/other"].message().contains(problem), "{bindings:?}");
+        }
     }
 }

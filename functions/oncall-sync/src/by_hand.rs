@@ -3,16 +3,15 @@
 use crate::apply::Work;
 use crate::codes::Code;
 use crate::ids::{BindingId, OktaId};
-use crate::knowledge::{Identity, Members, Reading};
-use crate::ledger::{Hold, Ledger, Origin, Remembered, Row};
+use crate::knowledge::{Identity, Members, Reading, Standing};
+use crate::ledger::{Change, Granted, HandClaim, Hold, Ledger, Person, Reason, Remembered, State};
 use crate::observe::View;
 use crate::okta::{Found, Status, User};
-use crate::planner::{Grant, Plan, Reason, Revoke};
+use crate::planner::{self, Grant, Plan, Presence, Revoke, Settled};
 use crate::report::Report;
 use crate::{OncallSync, audit};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use keyturn::{Deadline, Error, Result};
-use std::collections::BTreeSet;
 
 impl OncallSync {
     /// Adds a person to a group until a set time.
@@ -31,6 +30,9 @@ impl OncallSync {
     ) -> Result<Report> {
         let now = self.clock.now();
         let (view, user) = self.one(binding, user, now, deadline).await?;
+        if let (Standing::Refused | Standing::Abandoned, Reading::Unknown { why }) = (view.standing, &view.reading) {
+            return Err(why.clone());
+        }
         if user.status != Status::Active {
             return Err(Error::new(
                 Code::UserNotActive,
@@ -53,32 +55,27 @@ impl OncallSync {
         }
         let until = now + lasts;
         let mut ledger = known_ledger(&view)?;
-        ledger.holds.remove(&user.id);
-        ledger.rows.retain(|row| row.okta != user.id || row.source != Origin::Manual);
-        ledger.rows.push(Row {
-            okta: user.id.clone(),
-            person: None,
-            source: Origin::Manual,
-            granted_at: now,
-            shift_end: None,
-            expires_at: until,
-            reason: reason.to_owned(),
-            intended: true,
-        });
-        let grant = Grant { okta: user.id.clone(), person: None, shift_end: Some(until), again: false };
-        let plan = Plan { grants: vec![grant], ..quiet(ledger) };
-        let work = self.carry_out(Work::new(view, plan, &format!("by hand: {reason}")), deadline).await;
+        let settled = settled(&ledger, &user.id, &view);
+        let why = format!("by hand: {reason}");
+        let claim = HandClaim { until, reason: reason.to_owned() };
+        let granted = with_claim(ledger.state(&user.id), claim, now);
+        let person = named(ledger.put(&user.id, State::Granted(granted)), &user);
+        person.tell(Change::Granted { why: why.clone(), until: Some(until) });
+        let grant = Grant { okta: user.id.clone(), person: None, until: Some(until), why };
+        let plan = Plan { grants: vec![grant], settled, ..Plan::quiet(Remembered::Known(ledger)) };
+        let mut work = self.carry_out(Work::new(view, plan), deadline).await;
         if !work.is_finished() {
-            if work.told.is_empty() {
+            if work.announced.is_empty() {
                 // Not even begun: the ledger from before is stored again, with the grant that this one was to lengthen.
-                self.store_again(&work.view, deadline).await;
+                self.store_again(&mut work, deadline).await;
             }
             return Err(unfinished());
         }
         Ok(Report::Granted { binding: binding.clone(), user: user.id, until })
     }
 
-    /// Removes a person from a group, and keeps the person out until the shift ends.
+    /// Removes a person from a group, and keeps the person out until the shift ends. The ledger is enough for that: a bad
+    /// document, or a source that cannot be read, is no obstacle.
     ///
     /// Safe to repeat.
     ///
@@ -94,17 +91,19 @@ impl OncallSync {
         let now = self.clock.now();
         let (view, user) = self.one(binding, user, now, deadline).await?;
         audit::revoke_asked(binding, &user.id, reason);
-        let revoke = Revoke { okta: user.id.clone(), reason: Reason::Manual, due: None, again: false };
-        let mut plan =
-            Plan { revokes: vec![revoke], grants: Vec::new(), notices: BTreeSet::new(), intent: view.ledger.clone() };
+        let revoke = Revoke { okta: user.id.clone(), reason: Reason::Manual, due: None, since: now };
+        let mut plan = Plan { revokes: vec![revoke], ..Plan::quiet(view.ledger.clone()) };
         let mut until = None;
         if let Remembered::Known(ledger) = &mut plan.intent {
+            plan.settled = settled(ledger, &user.id, &view);
             until = shift_end(&view, ledger, &user.id, now);
-            ledger.holds.insert(user.id.clone(), Hold { until });
-            ledger.leaving.insert(user.id.clone());
+            let hold = Hold { since: now, until, out: false, reason: reason.to_owned() };
+            let person = named(ledger.put(&user.id, State::Held(hold)), &user);
+            person.tell(Change::Revoked { reason: Reason::Manual, due: None });
         }
-        let work = self.carry_out(Work::new(view, plan, ""), deadline).await;
-        if !work.stored || work.plan.intent == Remembered::Lost {
+        let is_remembered = matches!(plan.intent, Remembered::Known(_));
+        let work = self.carry_out(Work::new(view, plan), deadline).await;
+        if !work.stored || !is_remembered {
             let done = if work.is_finished() { "is out of the group" } else { "may still be in the group" };
             return Err(Error::new(
                 Code::RevokeNotHeld,
@@ -130,12 +129,12 @@ impl OncallSync {
         let half = deadline.at_most(deadline.remaining() / 2);
         let (observed, user) =
             tokio::try_join!(self.observe(Some(id), now, half), self.okta.by_login_or_id(user, half))?;
-        if let Some((_, error)) =
-            observed.bad.into_iter().find(|(name, _)| name.rsplit('/').next() == Some(id.as_str()))
-        {
+        let refused = observed.bad.into_iter().find(|(name, _)| name.rsplit('/').next() == Some(id.as_str()));
+        let view = observed.views.into_iter().next();
+        if let (None, Some((_, error))) = (&view, refused) {
             return Err(error);
         }
-        let view = observed.views.into_iter().next().ok_or_else(|| {
+        let view = view.ok_or_else(|| {
             Error::new(
                 Code::BindingUnknown,
                 format!("There is no binding {id}."),
@@ -181,21 +180,47 @@ fn unknown_user(problem: &str) -> Error {
 fn known_ledger(view: &View) -> Result<Ledger> {
     match &view.ledger {
         Remembered::Known(ledger) => Ok(ledger.clone()),
-        Remembered::Lost => Err(Error::new(
+        Remembered::Never => Err(Error::new(
             Code::LedgerLost,
             format!("The binding {} has no ledger yet.", view.binding.id),
             "Let one tick pass: invoke with {\"action\":\"sync\"}, then ask again.",
         )),
+        Remembered::Unreadable => Err(Error::new(
+            Code::LedgerUnreadable,
+            format!("The ledger of binding {} cannot be read, nor can an earlier version of it.", view.binding.id),
+            "See who else writes below LEDGER_PATH. To begin anew, delete the ledger's parameter and let one tick pass.",
+        )),
     }
 }
 
-fn quiet(ledger: Ledger) -> Plan {
-    Plan { revokes: Vec::new(), grants: Vec::new(), notices: BTreeSet::new(), intent: Remembered::Known(ledger) }
+/// What an earlier tick did to the person, before their state is another one.
+fn settled(ledger: &Ledger, okta: &OktaId, view: &View) -> Vec<Settled> {
+    planner::settled(ledger, okta, Presence::of(okta, &view.members)).into_iter().collect()
+}
+
+/// The claims of somebody who is granted by hand: a shift that goes on keeps its own.
+fn with_claim(state: Option<&State>, claim: HandClaim, now: DateTime<Utc>) -> Granted {
+    let (since, on_call) = match state {
+        Some(State::Granted(granted)) => (granted.since, granted.on_call.clone()),
+        _ => (now, None),
+    };
+    Granted { since, on_call, by_hand: Some(claim), shown: false }
+}
+
+/// Notes the login and address of somebody who is named by hand.
+fn named<'a>(person: &'a mut Person, user: &User) -> &'a mut Person {
+    person.login.clone_from(&user.login);
+    person.email.clone_from(&user.email);
+    person
 }
 
 /// When a person's shift ends: as the source says now, else as the ledger has it.
 fn shift_end(view: &View, ledger: &Ledger, okta: &OktaId, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let remembered = ledger.rows_of(okta).find_map(|row| row.shift_end);
+    let remembered = match ledger.state(okta) {
+        Some(State::Granted(granted)) => granted.on_call.as_ref().and_then(|claim| claim.shift_end),
+        Some(State::Held(hold)) => hold.until,
+        _ => None,
+    };
     let said = match &view.reading {
         Reading::Known { shifts, .. } => {
             let who = Identity::Known(okta.clone());

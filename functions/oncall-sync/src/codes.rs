@@ -164,6 +164,11 @@ pub enum Code {
     /// A person is on call and gets no grant; the message says why.
     #[strum(message = "Mend what the message names; a grant by hand helps at once.")]
     OnCallNotGranted,
+    /// A person is to leave a group and could not be removed; the message says why.
+    #[strum(
+        message = "Mend what the message names, or remove the person at Okta; the function tries again with each tick."
+    )]
+    NotRevoked,
     /// A person is in the group without being on call, and stays.
     #[strum(message = "Take the person out, or set out_of_band or adoption to \"revoke\" in the binding's document.")]
     OutsiderReported,
@@ -172,8 +177,10 @@ pub enum Code {
         message = "Nothing at the first run; for a change by hand, let one tick pass. Later: who may write below LEDGER_PATH?"
     )]
     LedgerLost,
-    /// A ledger cannot be read; it counts as lost and is begun anew.
-    #[strum(message = "Only the function's role may write below LEDGER_PATH: see who else does.")]
+    /// A ledger cannot be read, or somebody else wrote it. The last version that the function wrote counts; if none can be read, nobody is granted or revoked in its binding.
+    #[strum(
+        message = "See who else writes below LEDGER_PATH. To begin anew, and have \"adoption\" judge who is in the group: aws ssm delete-parameter --name <the ledger>"
+    )]
     LedgerUnreadable,
     /// A ledger could not be stored, so the grants of its binding wait; revokes go on.
     #[strum(message = "The next tick tries again. If it goes on, the log has the reason that Parameter Store gave.")]

@@ -3,6 +3,7 @@
 use crate::binding::{Binding, Source};
 use crate::codes::Code;
 use crate::ids::OktaId;
+use crate::ledger::Channel;
 use crate::report::{Check, Report};
 use crate::{OncallSync, alerts};
 use keyturn::{Deadline, Result};
@@ -103,7 +104,7 @@ impl OncallSync {
             checks.push(check("Datadog: API key", valid, "valid"));
         }
         let alert = alerts::of_doctor(self.clock.now());
-        let failed = self.channels.send(&alert, deadline).await;
+        let failed = self.channels.send(&alert, &Channel::all(), deadline).await.len();
         let detail = match (failed, self.channels.is_empty()) {
             (0, false) => "a test alert was taken".to_owned(),
             (0, true) => {

@@ -8,6 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A reading older than this proves nothing about now.
 const FRESH: TimeDelta = TimeDelta::minutes(2);
 
+/// What has become of a binding's document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The document is good and followed.
+    Followed,
+    /// The document is bad: shifts end, grants by hand end, revokes by hand hold, and nothing else changes.
+    Refused,
+    /// There is no document any more: everybody leaves at the recorded end.
+    Abandoned,
+}
+
 /// What a binding's source says.
 #[derive(Clone, Debug)]
 pub(crate) enum Reading {
@@ -78,8 +89,9 @@ pub(crate) enum Members {
 pub(crate) struct Member {
     /// Whether Okta lets them in at all (`ACTIVE`).
     pub(crate) active: bool,
-    /// Their login, for people to read.
+    /// Their login and address, for people to read.
     pub(crate) login: String,
+    pub(crate) email: String,
 }
 
 /// Who may be granted at all.

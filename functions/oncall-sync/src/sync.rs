@@ -2,16 +2,19 @@
 
 use crate::apply::Work;
 use crate::codes::Code;
-use crate::knowledge::{Eligible, Members, Reading};
-use crate::observe::{Observed, Standing, View};
-use crate::planner::{self, Plan, Shown};
+use crate::knowledge::{Eligible, Members, Reading, Standing};
+use crate::ledger::Channel;
+use crate::observe::{Observed, View};
+use crate::planner::{self, Facts, Plan, Shown};
 use crate::report::{Change, Report};
+use crate::vendor::AT_ONCE;
 use crate::{OncallSync, alerts, audit};
 use chrono::{DateTime, Utc};
+use futures_util::stream::{self, StreamExt as _};
 use keyturn::alert::Alert;
 use keyturn::codes::DeclaredCode as _;
 use keyturn::{Deadline, Error, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
 
 impl OncallSync {
@@ -25,15 +28,15 @@ impl OncallSync {
         // Reading takes half of the time at most, so that people whose grant has ended are removed even when a vendor hangs.
         let Observed { views, bad } = self.observe(None, now, deadline.at_most(deadline.remaining() / 2)).await?;
         let mut works: Vec<Work> = views.into_iter().map(|view| self.work(view, now)).collect();
-        let mut alerts_failed = self.apply(&mut works, deadline).await;
-        let conditions = conditions(&works, &bad, now);
-        let begun = self.memory.begun(conditions.keys().cloned().collect());
-        let news: Vec<Alert> =
-            conditions.into_iter().filter(|(key, _)| begun.contains(key)).map(|(_, alert)| alert).collect();
-        alerts_failed += self.tell(&news, deadline).await;
-        let fine = bad.is_empty() && works.iter().all(|work| is_fine(&work.view) && work.is_finished());
+        let mut untaken = self.apply(&mut works, deadline).await;
+        untaken += self.tell_conditions(&conditions(&works, &bad, now), deadline).await;
+        // A bad document shows in `Unresolved`: it must not hide that the function itself has stopped.
+        for name in bad.keys() {
+            audit::document_refused(name);
+        }
+        let fine = works.iter().all(|work| is_fine(&work.view) && work.is_finished());
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        audit::tick_done(fine, bad.len(), alerts_failed, duration_ms);
+        audit::tick_done(fine, bad.len(), untaken, duration_ms);
         Ok(Report::Synced {
             bindings: works.len(),
             refused: bad.len(),
@@ -64,12 +67,25 @@ impl OncallSync {
         Ok(Report::Planned { plan: lines })
     }
 
+    /// Sends the alerts of conditions to the channels that have not taken them. Gives back how many were not taken now.
+    async fn tell_conditions(&self, conditions: &BTreeMap<String, Alert>, deadline: Deadline) -> usize {
+        let untold = self.memory.untold(conditions.keys());
+        let send = async |(key, channels): (String, BTreeSet<Channel>)| {
+            let Some(alert) = conditions.get(&key) else { return 0 };
+            let untaken = self.channels.send(alert, &channels, deadline).await;
+            let count = untaken.len();
+            self.memory.told(&key, untaken);
+            count
+        };
+        stream::iter(untold).map(send).buffer_unordered(AT_ONCE).collect::<Vec<usize>>().await.into_iter().sum()
+    }
+
     fn work(&self, view: View, now: DateTime<Utc>) -> Work {
         if let Reading::Known { read_at, .. } = view.reading {
             self.memory.read(&view.binding.id, read_at);
         }
         let plan = planned(&view, now);
-        Work::new(view, plan, "on call")
+        Work::new(view, plan)
     }
 }
 
@@ -90,8 +106,8 @@ pub(crate) fn revoked(work: &Work) -> impl Iterator<Item = Change> {
 }
 
 pub(crate) fn planned(view: &View, now: DateTime<Utc>) -> Plan {
-    let plan = planner::plan(&view.binding, &view.reading, &view.members, &view.eligible, &view.ledger, now);
-    if view.standing == Standing::Refused { plan.only_ends(now) } else { plan }
+    let View { standing, binding, reading, members, eligible, ledger, version: _ } = view;
+    planner::plan(Facts { binding, standing: *standing, reading, members, eligible, ledger, now })
 }
 
 /// What a person should look at: logged with every tick, and returned with the alert to send when it begins.
@@ -118,7 +134,7 @@ fn conditions(works: &[Work], bad: &BTreeMap<String, Error>, now: DateTime<Utc>)
             }
         }
         let mut notices = plan.notices.clone();
-        notices.extend(work.grants_refused());
+        notices.extend(work.refused());
         for notice in &notices {
             audit::noticed(id, notice);
             // The key names what the notice is about, not its words, which may change with every try.

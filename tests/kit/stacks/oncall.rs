@@ -208,6 +208,16 @@ impl Oncall {
         Ok(serde_json::from_str(&text)?)
     }
 
+    /// The states of the people in a binding's ledger, by their Okta ids.
+    ///
+    /// # Errors
+    /// If there is no ledger.
+    pub fn states(&self, bound: &Bound) -> Result<Vec<(String, Value)>> {
+        let ledger = self.ledger(bound)?;
+        let people = ledger["people"].as_object().context("a ledger of another form")?;
+        Ok(people.iter().map(|(okta, person)| (okta.clone(), person["state"].clone())).collect())
+    }
+
     /// The titles of all events at Datadog, in order.
     #[must_use]
     pub fn alerts(&self) -> Vec<String> {

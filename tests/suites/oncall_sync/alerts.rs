@@ -113,8 +113,15 @@ async fn one_silent_channel_does_not_silence_the_other_nor_stop_a_grant() {
     world.slack.replace(1, Reply::html(500));
     world.at("12:00");
     world.tick().await.unwrap();
-    assert_eq!(world.alerts(), ["Break-glass revoked: shop (shift_ended)"]);
+    // What Datadog did not take is sent again, to it alone.
+    assert_eq!(world.alerts().iter().filter(|title| title.contains("granted")).count(), 1, "{:?}", world.alerts());
+    event(&world, "Break-glass revoked: shop (shift_ended)");
     assert_eq!(world.slack.messages().len(), texts.len());
+    world.minutes_later(1);
+    world.tick().await.unwrap();
+    let told = world.slack.messages().split_off(texts.len());
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0]["text"], "INFO: Break-glass revoked: shop (shift_ended)");
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 
@@ -213,5 +220,53 @@ async fn a_change_that_is_tried_again_is_not_told_again() {
     }
     assert!(world.okta.members(&shop.group).is_empty());
     event(&world, "Break-glass revoked: shop (shift_ended)");
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_okta_refuses_is_told_as_that_and_as_done_only_when_it_is() {
+    let (world, shop, ann) = scene().await;
+    world.tick().await.unwrap();
+    let path = format!("DELETE /api/v1/groups/{}/users/{}", shop.group, ann.okta);
+    world.okta.replace(&path, 2, Reply::html(403));
+    world.at("12:00");
+    for _ in 0..2 {
+        world.tick().await.unwrap();
+        world.minutes_later(1);
+        assert_eq!(world.members(&shop, &[&ann]), ["ann"]);
+        let event = event(&world, "Break-glass: shop needs a look (NOT_REVOKED)");
+        assert_eq!(event["alert_type"], "error");
+        assert!(!world.alerts().iter().any(|title| title.contains("Break-glass revoked")), "{:?}", world.alerts());
+    }
+    world.tick().await.unwrap();
+    assert!(world.okta.members(&shop.group).is_empty());
+    event(&world, "Break-glass revoked: shop (shift_ended)");
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_is_seen_late_is_logged_once_and_its_delay_is_measured() {
+    let world = Oncall::builder().on_the_machines_clock().start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let shop = world.bind("shop", &json!({}));
+    let hour = TimeDelta::hours(1);
+    world.pagerduty.shift(&shop.schedule, &ann.pagerduty, world.clock.now() - hour, world.clock.now() + hour);
+    let lambda = world.lambda(None).await.unwrap();
+    lambda.invoke(json!({})).await.result.unwrap();
+    assert_eq!(world.members(&shop, &[&ann]), ["ann"]);
+    // The list of members shows the removal only after the function has stopped looking.
+    world.okta.lag(&shop.group, 50);
+    let revoke = json!({"action": "revoke", "binding": "shop", "user": ann.okta, "reason": "left the company"});
+    assert_eq!(lambda.invoke(revoke).await.result.unwrap_err().error_type, "CHANGE_UNFINISHED");
+    let lines = |code: &str| lambda.logs().unwrap().matches(&format!("\"code\":\"{code}\"")).count();
+    assert_eq!((lines("REVOKED"), lines("CHANGE_UNFINISHED")), (0, 2));
+    world.okta.lag(&shop.group, 0);
+    for _ in 0..2 {
+        lambda.invoke(json!({})).await.result.unwrap();
+        assert_eq!((lines("REVOKED"), lines("GRANTED")), (1, 1));
+    }
+    let logs = lambda.logs().unwrap();
+    assert_eq!(metric(&logs, "Revokes"), [0, 0, 1, 0], "{logs}");
+    assert!(world.okta.members(&shop.group).is_empty());
     assert_eq!(world.violations(), Vec::<String>::new());
 }

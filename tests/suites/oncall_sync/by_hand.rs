@@ -1,7 +1,7 @@
 //! Grants and revokes that a person asks for.
 
-use super::shifts::{NOBODY, okta_is_down, pagerduty_is_down, reasons};
-use keyturn_tests::stacks::oncall::{Bound, Engineer, Oncall};
+use super::shifts::{NOBODY, delete_parameter, okta_is_down, pagerduty_is_down, reasons};
+use keyturn_tests::stacks::oncall::{Bound, CONFIG_PATH, Engineer, Oncall};
 use keyturn_tests::vendors::Reply;
 use serde_json::{Value, json};
 
@@ -59,12 +59,14 @@ async fn a_grant_by_hand_survives_shift_changes_and_ends_on_time() {
     let answer = scene.grant("cal@corp.example", 60).await.unwrap();
     assert_eq!(answer, json!({"binding": "shop", "user": scene.cal.okta, "until": "2026-03-02T12:30:00Z"}));
     let ledger = scene.world.ledger(&scene.shop).unwrap();
-    let row = ledger["rows"].as_array().unwrap().iter().find(|row| row["okta_id"] == scene.cal.okta.as_str());
     assert_eq!(
-        row.unwrap(),
-        &json!({
-            "okta_id": scene.cal.okta, "source": "manual", "granted_at": "2026-03-02T11:30:00Z",
-            "expires_at": "2026-03-02T12:30:00Z", "reason": "INC-42",
+        ledger["people"][&scene.cal.okta],
+        json!({
+            "login": "cal@corp.example", "email": "cal@corp.example",
+            "state": {"granted": {
+                "since": "2026-03-02T11:30:00Z", "shown": true,
+                "by_hand": {"until": "2026-03-02T12:30:00Z", "reason": "INC-42"},
+            }},
         })
     );
     assert_eq!(scene.members_at("11:31").await, ["ann", "cal"]);
@@ -274,4 +276,27 @@ async fn a_grant_that_okta_does_not_take_has_to_be_asked_for_again() {
     assert_eq!(scene.members_at("09:02").await, ["ann", "cal"]);
     assert_eq!(scene.members_at("09:11").await, ["ann"]);
     scene.finish();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoke_works_and_holds_while_the_document_is_bad_or_gone() {
+    for document in [Some("{}"), None] {
+        let scene = Scene::start(&json!({})).await;
+        let good = scene.world.aws.parameters.value(&format!("{CONFIG_PATH}/shop")).unwrap();
+        match document {
+            Some(bad) => scene.world.write_document("shop", bad),
+            None => delete_parameter(&scene.world, &format!("{CONFIG_PATH}/shop")).await,
+        }
+        assert_eq!(scene.members_at("09:01").await, ["ann"], "{document:?}");
+        scene.revoke(&scene.ann.okta).await.unwrap();
+        assert_eq!(scene.members(), NOBODY, "{document:?}");
+        let refused = scene.grant(&scene.cal.okta, 10).await.unwrap_err();
+        let expected = if document.is_some() { "BINDING_INVALID" } else { "BINDING_GONE" };
+        assert_eq!(refused.code(), expected, "{refused}");
+        assert_eq!(scene.members_at("09:02").await, NOBODY);
+        scene.world.write_document("shop", &good);
+        assert_eq!(scene.members_at("09:03").await, NOBODY, "{document:?}: ann's shift is not over");
+        assert_eq!(scene.members_at("12:00").await, ["bob"]);
+        scene.finish();
+    }
 }

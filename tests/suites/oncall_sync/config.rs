@@ -100,7 +100,7 @@ async fn a_bad_document_is_told_once_and_moves_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_a_document_turns_bad_shifts_still_end_but_nobody_else_comes_or_leaves() {
+async fn when_a_document_turns_bad_its_shifts_still_end_and_nobody_else_comes() {
     let world = Oncall::start().await.unwrap();
     let [ann, bob, eve] = ["ann", "bob", "eve"].map(|name| world.engineer(name).unwrap());
     let shop = world.bind("shop", &json!({}));
@@ -111,22 +111,45 @@ async fn when_a_document_turns_bad_shifts_still_end_but_nobody_else_comes_or_lea
     world.on_call(&shop, &bob, "12:00", "20:00");
     world.tick().await.unwrap();
     world.okta.add(&bank.group, &eve.okta);
-    // A typo in one; the other is named by somebody else's document.
+    // A typo in one; the other's group is named by somebody else's document.
     world.write_document("shop", "{}");
     let thief = json!({"schedules": ["PX"], "okta_group": bank.group, "group_name": "break-glass-bank"});
     world.write_document("thief", &thief.to_string());
     for time in ["11:59", "12:00", "16:00"] {
         world.at(time);
         let report = world.tick().await.unwrap();
-        assert_eq!(report["refused"], 3, "{report}");
+        assert_eq!(report["refused"], 2, "{report}");
         let still: &[&str] = if time == "11:59" { &["ann"] } else { &[] };
         assert_eq!(world.members(&shop, &[&ann, &bob]), still, "{time}");
-        assert_eq!(world.members(&bank, &[&ann, &eve]), ["ann", "eve"], "four hours later, in the middle of a shift");
+        // Whoever names another binding's group stops only themselves.
+        assert_eq!(world.members(&bank, &[&ann, &eve]), ["ann"], "{time}");
     }
     world.write_binding(&shop, &json!({}));
     world.minutes_later(1);
     world.tick().await.unwrap();
     assert_eq!(world.members(&shop, &[&ann, &bob]), ["bob"]);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_no_shift_end_leaves_a_day_after_their_document_turned_bad() {
+    let world = Oncall::start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let shop = world.bind("shop", &json!({}));
+    let policy = world.pagerduty.policy("shop");
+    world.pagerduty.policy_level_user(&policy, 1, &ann.pagerduty);
+    let document = json!({
+        "escalation_policy": policy, "levels": [1], "okta_group": shop.group, "group_name": "break-glass-shop",
+    });
+    world.write_document("shop", &document.to_string());
+    world.tick().await.unwrap();
+    assert_eq!(world.members(&shop, &[&ann]), ["ann"]);
+    world.write_document("shop", "{}");
+    for (minutes, inside) in [(23 * 60, true), (59, true), (1, false)] {
+        world.minutes_later(minutes);
+        world.tick().await.unwrap();
+        assert_eq!(world.members(&shop, &[&ann]).is_empty(), !inside, "{minutes} minutes later");
+    }
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 

@@ -7,6 +7,7 @@ use keyturn_tests::source::checkout;
 use oncall_sync::binding::Bindings;
 use oncall_sync::{okta, pagerduty};
 use secrecy::SecretString;
+use std::collections::BTreeMap;
 use std::fs;
 
 fn model(name: &str) -> String {
@@ -35,6 +36,6 @@ fn the_models_of_bindings_go_side_by_side() {
         ("/prod/platform/oncall-sync/bindings/shop", schedule.as_str()),
         ("/prod/platform/oncall-sync/bindings/payments", &policy),
     ];
-    let bindings = Bindings::read(documents);
+    let bindings = Bindings::read(documents, &BTreeMap::new());
     assert_eq!((bindings.good.len(), bindings.bad.len()), (2, 0));
 }

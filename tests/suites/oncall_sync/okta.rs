@@ -446,7 +446,7 @@ async fn whoever_okta_has_deleted_is_gone() {
     assert_eq!(report["unfinished"], 0);
     noon.world.tick().await.unwrap();
     assert_eq!(noon.members(), ["bob"]);
-    assert_eq!(noon.world.ledger(&noon.shop).unwrap()["rows"].as_array().unwrap().len(), 1);
+    assert_eq!(noon.world.states(&noon.shop).unwrap().len(), 1);
     assert_eq!(noon.world.violations(), Vec::<String>::new());
 }
 

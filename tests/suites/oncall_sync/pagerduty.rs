@@ -295,7 +295,11 @@ async fn whoever_is_on_call_beyond_the_window_stays_until_the_true_end() {
         let (start, end) = (noon.world.today("09:00"), noon.world.today("09:00") + Duration::hours(60));
         noon.world.pagerduty.override_shift(&noon.shop.schedule, &noon.ann.pagerduty, start, end);
         noon.world.tick().await.unwrap();
-        assert_eq!(noon.world.ledger(&noon.shop).unwrap()["rows"][0]["shift_end"], "2026-03-04T21:00:00Z", "{kind:?}");
+        assert_eq!(
+            noon.world.states(&noon.shop).unwrap()[0].1["granted"]["on_call"]["shift_end"],
+            "2026-03-04T21:00:00Z",
+            "{kind:?}"
+        );
         assert_eq!(noon.members(), ["ann"]);
         assert_eq!(noon.world.violations(), Vec::<String>::new());
     }
@@ -413,9 +417,9 @@ async fn a_policy_names_people_with_their_addresses_so_that_nobody_is_asked_for_
     world.tick().await.unwrap();
     assert_eq!(world.members(&shop, &[&ann, &bob]), ["ann", "bob"]);
     assert_eq!(tally(&world.pagerduty.seen()), [("GET /oncalls".to_owned(), 1)].into());
-    let ends: Vec<Value> =
-        world.ledger(&shop).unwrap()["rows"].as_array().unwrap().iter().map(|row| row["shift_end"].clone()).collect();
-    assert_eq!(ends, [json!("2026-03-02T12:00:00Z"), Value::Null], "bob is on call for good");
+    let states = world.states(&shop).unwrap();
+    let ends: Vec<&Value> = states.iter().map(|(_, state)| &state["granted"]["on_call"]["shift_end"]).collect();
+    assert_eq!(ends, [&json!("2026-03-02T12:00:00Z"), &Value::Null], "bob is on call for good");
     for departed in [Departed::Null, Departed::DeletedAt] {
         world.pagerduty.delete_user(&bob.pagerduty, departed);
         let shown = plan(&world).await;

@@ -3,56 +3,123 @@
 use crate::audit;
 use crate::ids::{BindingId, GroupId};
 use crate::ledger::{Ledger, Remembered};
-use keyturn::parameters::Parameter;
+use keyturn::Deadline;
+use keyturn::parameters::{Parameter, Parameters};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Each ledger, by `<binding>.<group>`, which is what its parameter is called: another group is another ledger.
-pub(super) struct Ledgers(BTreeMap<(BindingId, GroupId), Remembered>);
+pub(crate) struct Ledgers {
+    ledgers: BTreeMap<(BindingId, GroupId), Remembered>,
+    /// The version of each one's parameter.
+    versions: BTreeMap<(BindingId, GroupId), i64>,
+}
 
 impl Ledgers {
-    pub(super) fn read(parameters: Vec<Parameter>) -> Self {
-        let mut ledgers = BTreeMap::new();
-        for Parameter { name, value } in parameters {
+    /// Reads the ledgers. Where somebody else wrote one last, the latest counts that the function wrote.
+    pub(super) async fn read(parameters: Vec<Parameter>, store: &Parameters, deadline: Deadline) -> Self {
+        let (mut ledgers, mut versions) = (BTreeMap::new(), BTreeMap::new());
+        for Parameter { name, value, version } in parameters {
             let key = name.rsplit('/').next().and_then(|last| last.split_once('.'));
             let key = key.and_then(|(id, group)| Some((id.try_into().ok()?, group.try_into().ok()?)));
             let Some((id, group)): Option<(BindingId, GroupId)> = key else {
                 audit::stranger_among_ledgers(&name);
                 continue;
             };
-            let ledger = match serde_json::from_str::<Ledger>(&value) {
-                Ok(ledger) if ledger.group == group => Remembered::Known(ledger),
-                _ => {
-                    audit::ledger_unreadable(&name);
-                    Remembered::Lost
+            let ledger = match parse(&value, &group) {
+                Ok(ledger) if ledger.is_of_version(version) => Remembered::Known(ledger),
+                Ok(ledger) => latest(&name, Some(ledger), &group, store, deadline).await,
+                Err(why) => {
+                    audit::ledger_unreadable(&name, &why);
+                    latest(&name, None, &group, store, deadline).await
                 }
             };
+            versions.insert((id.clone(), group.clone()), version);
             ledgers.insert((id, group), ledger);
         }
-        Self(ledgers)
+        Self { ledgers, versions }
     }
 
-    /// Takes the ledger of a group out, under whatever binding's name: a binding may have been renamed.
-    pub(super) fn take(&mut self, group: &GroupId) -> Remembered {
-        self.latest_of(group).map_or(Remembered::Lost, |(_, ledger)| ledger)
+    /// The version of a binding's own ledger's parameter; 0 where there is none.
+    pub(super) fn version(&self, binding: &BindingId, group: &GroupId) -> i64 {
+        self.versions.get(&(binding.clone(), group.clone())).copied().unwrap_or_default()
     }
 
-    /// Takes all ledgers of a group out, and gives back the one that was confirmed last.
-    fn latest_of(&mut self, group: &GroupId) -> Option<(BindingId, Remembered)> {
-        let of_group = self.0.extract_if(.., |(_, other), _| other == group);
-        let confirmed_at = |ledger: &Remembered| match ledger {
-            Remembered::Known(ledger) => Some(ledger.confirmed_at),
-            Remembered::Lost => None,
+    /// The binding whose ledger each group has.
+    pub(super) fn holders(&self) -> BTreeMap<GroupId, BindingId> {
+        let groups: BTreeSet<&GroupId> = self.ledgers.keys().map(|(_, group)| group).collect();
+        let holder = |group: &GroupId| {
+            let of_group = self.ledgers.iter().filter(|((_, other), _)| other == group);
+            of_group.max_by_key(|(_, ledger)| order(ledger)).map(|((id, _), _)| (group.clone(), id.clone()))
         };
-        of_group.max_by_key(|(_, ledger)| confirmed_at(ledger)).map(|((id, _), ledger)| (id, ledger))
+        groups.into_iter().filter_map(holder).collect()
+    }
+
+    /// Takes a binding's ledger out, under whatever binding's name: it may have been renamed.
+    pub(super) fn take(&mut self, binding: &BindingId, group: &GroupId) -> Remembered {
+        let own = self.ledgers.get(&(binding.clone(), group.clone())).cloned();
+        let latest = self.latest_of(group).map(|(_, ledger)| ledger);
+        match own {
+            // It may be the latest of them.
+            Some(Remembered::Unreadable) => Remembered::Unreadable,
+            _ => latest.unwrap_or(Remembered::Never),
+        }
+    }
+
+    /// Takes all ledgers of a group out, and gives back the one that was written last.
+    fn latest_of(&mut self, group: &GroupId) -> Option<(BindingId, Remembered)> {
+        let of_group = self.ledgers.extract_if(.., |(_, other), _| other == group);
+        of_group.max_by_key(|(_, ledger)| order(ledger)).map(|((id, _), ledger)| (id, ledger))
     }
 
     /// What nobody took: one ledger for each group, as long as people are in it.
-    pub(super) fn leftover(mut self) -> Vec<(BindingId, GroupId, Ledger)> {
-        let groups: BTreeSet<GroupId> = self.0.keys().map(|(_, group)| group.clone()).collect();
+    pub(super) fn leftover(mut self) -> Vec<(BindingId, GroupId, Ledger, i64)> {
+        let groups: BTreeSet<GroupId> = self.ledgers.keys().map(|(_, group)| group.clone()).collect();
         let left = |group: GroupId| match self.latest_of(&group)? {
-            (id, Remembered::Known(ledger)) if !ledger.rows.is_empty() => Some((id, group, ledger)),
+            (id, Remembered::Known(ledger)) if !ledger.people.is_empty() => {
+                let version = self.version(&id, &group);
+                Some((id, group, ledger, version))
+            }
             _ => None,
         };
         groups.into_iter().filter_map(left).collect()
     }
+}
+
+/// The order in which the ledgers of one group were written, as far as they can be read.
+fn order(ledger: &Remembered) -> impl Ord + use<> {
+    match ledger {
+        Remembered::Known(ledger) => Some((ledger.serial, ledger.confirmed_at)),
+        Remembered::Unreadable | Remembered::Never => None,
+    }
+}
+
+fn parse(text: &str, group: &GroupId) -> Result<Ledger, String> {
+    let ledger = Ledger::parse(text)?;
+    if ledger.group == *group { Ok(ledger) } else { Err("it is the ledger of another group".to_owned()) }
+}
+
+/// The ledger of the highest serial among the versions that Parameter Store keeps.
+async fn latest(
+    name: &str,
+    current: Option<Ledger>,
+    group: &GroupId,
+    store: &Parameters,
+    deadline: Deadline,
+) -> Remembered {
+    let values = match store.history(name, deadline).await {
+        Ok(values) => values,
+        Err(error) => {
+            audit::history_unreadable(&error);
+            return current.map_or(Remembered::Unreadable, Remembered::Known);
+        }
+    };
+    let earlier = values.iter().filter_map(|value| parse(value, group).ok()).map(restored);
+    // Of two with one serial the last counts, which is the one that stands there.
+    let all = earlier.collect::<Vec<Ledger>>().into_iter().rev().chain(current);
+    all.max_by_key(|ledger| (ledger.serial, ledger.confirmed_at)).map_or(Remembered::Unreadable, Remembered::Known)
+}
+
+fn restored(mut ledger: Ledger) -> Ledger {
+    ledger.restored = true;
+    ledger
 }

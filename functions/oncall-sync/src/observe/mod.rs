@@ -11,27 +11,15 @@ use crate::OncallSync;
 use crate::binding::{Binding, Bindings, Source};
 use crate::codes::Code;
 use crate::ids::{BindingId, GroupId, OktaId, PersonId, PolicyId, ScheduleId};
-use crate::knowledge::{self, Eligible, Identity, Member, Members, Reading, Shift};
+use crate::knowledge::{self, Eligible, Identity, Member, Members, Reading, Shift, Standing};
 use crate::ledger::{Ledger, Remembered};
 use crate::source::shift::{self, Email, Who};
 use crate::vendor::AT_ONCE;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, StreamExt as _};
-use keyturn::parameters::Parameter;
 use keyturn::{Deadline, Error, Result};
 use ledgers::Ledgers;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// What has become of a binding's document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// The document is good and followed.
-    Followed,
-    /// The document is bad: shifts end, and grants by hand end, and nothing else changes.
-    Refused,
-    /// There is no document any more: everybody leaves at the recorded end.
-    Abandoned,
-}
 
 /// Everything read about one binding.
 #[derive(Debug)]
@@ -42,6 +30,8 @@ pub(crate) struct View {
     pub(crate) members: Members,
     pub(crate) eligible: Eligible,
     pub(crate) ledger: Remembered,
+    /// The version of the ledger's parameter; 0 where there is none.
+    pub(crate) version: i64,
 }
 
 #[derive(Debug)]
@@ -60,11 +50,11 @@ type GroupMembers = BTreeMap<OktaId, Member>;
 type Levels = Vec<(u32, shift::Shift)>;
 
 impl OncallSync {
-    /// The documents and the ledgers.
+    /// The documents and the ledgers. Whoever has a ledger of a group had it first.
     ///
     /// # Errors
     /// `NO_BINDINGS`, and what Parameter Store can say: without its ledgers nobody's end can be known.
-    pub(crate) async fn configuration(&self, deadline: Deadline) -> Result<(Bindings, Vec<Parameter>)> {
+    pub(crate) async fn configuration(&self, deadline: Deadline) -> Result<(Bindings, Ledgers)> {
         let (documents, ledgers) = tokio::try_join!(
             self.parameters.below(&self.settings.config_path, deadline),
             self.parameters.below(&self.settings.ledger_path, deadline),
@@ -79,7 +69,9 @@ impl OncallSync {
                 ),
             ));
         }
-        Ok((Bindings::read(documents.iter().map(|p| (p.name.as_str(), p.value.as_str()))), ledgers))
+        let ledgers = Ledgers::read(ledgers, &self.parameters, deadline).await;
+        let documents = documents.iter().map(|document| (document.name.as_str(), document.value.as_str()));
+        Ok((Bindings::read(documents, &ledgers.holders()), ledgers))
     }
 
     /// Reads everything, or what concerns `only` one binding.
@@ -92,8 +84,7 @@ impl OncallSync {
         now: DateTime<Utc>,
         deadline: Deadline,
     ) -> Result<Observed> {
-        let (bindings, ledgers) = self.configuration(deadline).await?;
-        let mut ledgers = Ledgers::read(ledgers);
+        let (bindings, mut ledgers) = self.configuration(deadline).await?;
         let mut good = bindings.good.clone();
         good.retain(|binding| only.is_none_or(|only| binding.id == *only));
         // One schedule that hangs must leave time to look up the people of the others.
@@ -109,7 +100,8 @@ impl OncallSync {
         let identities = self.identities(&good, &on_call, deadline).await;
         let mut views = Vec::new();
         for (binding, on_call) in good.into_iter().zip(on_call) {
-            let ledger = ledgers.take(&binding.group);
+            let version = ledgers.version(&binding.id, &binding.group);
+            let ledger = ledgers.take(&binding.id, &binding.group);
             let reading = match on_call {
                 Ok(people) => Reading::Known { shifts: identified(&binding, people, &identities), read_at: now },
                 Err(why) => Reading::Unknown { why },
@@ -119,12 +111,11 @@ impl OncallSync {
                 None => known_members(&groups, &binding.group),
             };
             let eligible = known_eligible(&groups, binding.eligible_group.as_ref());
-            views.push(View { standing: Standing::Followed, binding, reading, members, eligible, ledger });
+            views.push(View { standing: Standing::Followed, binding, reading, members, eligible, ledger, version });
         }
-        if only.is_none() {
-            let leftover = ledgers.leftover().into_iter();
-            views.extend(leftover.map(|(id, group, ledger)| left_over(&bindings, id, group, ledger)));
-        }
+        bindings.good.iter().for_each(|binding| drop(ledgers.take(&binding.id, &binding.group)));
+        let leftover = ledgers.leftover().into_iter().filter(|(id, ..)| only.is_none_or(|only| id == only));
+        views.extend(leftover.map(|(id, group, ledger, version)| left_over(&bindings, id, group, ledger, version)));
         Ok(Observed { views, bad: bindings.bad })
     }
 
@@ -158,7 +149,10 @@ impl OncallSync {
         let asked = bindings.iter().flat_map(|binding| [Some(binding.group.clone()), binding.eligible_group.clone()]);
         each(asked.flatten(), async |id| {
             let members = self.okta.members(id, deadline).await?;
-            Ok(members.into_iter().map(|(id, m)| (id, Member { active: m.active, login: m.login })).collect())
+            Ok(members
+                .into_iter()
+                .map(|(id, m)| (id, Member { active: m.active, login: m.login, email: m.email }))
+                .collect())
         })
         .await
     }
@@ -288,7 +282,7 @@ fn known_eligible(groups: &Readings<GroupId, GroupMembers>, id: Option<&GroupId>
 }
 
 /// What is known of a ledger that no good document names.
-fn left_over(bindings: &Bindings, id: BindingId, group: GroupId, ledger: Ledger) -> View {
+fn left_over(bindings: &Bindings, id: BindingId, group: GroupId, ledger: Ledger, version: i64) -> View {
     let (standing, why) = match bindings.error_of(&id) {
         Some(error) => (Standing::Refused, error.clone()),
         None => (Standing::Abandoned, gone(&id, &group)),
@@ -300,6 +294,7 @@ fn left_over(bindings: &Bindings, id: BindingId, group: GroupId, ledger: Ledger)
         members: Members::Unknown { why },
         eligible: Eligible::Everyone,
         ledger: Remembered::Known(ledger),
+        version,
     }
 }
 

@@ -50,6 +50,7 @@ pub(crate) struct Member {
     /// Whether the user can sign in; users keep their groups while they are suspended.
     pub(crate) active: bool,
     pub(crate) login: String,
+    pub(crate) email: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +96,12 @@ impl Okta {
     pub(crate) async fn members(&self, group: &GroupId, deadline: Deadline) -> Result<Members> {
         let path = format!("/api/v1/groups/{group}/users?limit=200");
         let people: Vec<WireMember> = self.read_all(Call::get(path, Permission::ReadGroups), deadline).await?;
-        let member = |m: WireMember| Member { id: m.id, active: m.status == ACTIVE, login: m.profile.login };
+        let member = |m: WireMember| Member {
+            id: m.id,
+            active: m.status == ACTIVE,
+            login: m.profile.login,
+            email: m.profile.email.unwrap_or_default(),
+        };
         Ok(people.into_iter().map(member).map(|member| (member.id.clone(), member)).collect())
     }
 
@@ -265,6 +271,7 @@ struct WireMember {
 #[derive(Deserialize)]
 struct MemberProfile {
     login: String,
+    email: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -19,6 +19,8 @@ pub(super) struct Duty {
 /// One person's time on call.
 pub(super) struct OnCall {
     pub(super) person: PersonId,
+    /// The earliest start of the shifts that go on now; `None`: always.
+    pub(super) start: Option<DateTime<Utc>>,
     /// The latest end of all their shifts; `None`: no end.
     pub(super) end: Option<DateTime<Utc>>,
 }
@@ -34,10 +36,10 @@ impl Duty {
                     duty.unresolved.insert(shift.person.clone(), why.clone());
                 }
                 Identity::Known(okta) => {
-                    let on_call = duty
-                        .people
-                        .entry(okta.clone())
-                        .or_insert_with(|| OnCall { person: shift.person.clone(), end: shift.end });
+                    let new = || OnCall { person: shift.person.clone(), start: shift.start, end: shift.end };
+                    let on_call = duty.people.entry(okta.clone()).or_insert_with(new);
+                    // No start is the earliest of all.
+                    on_call.start = on_call.start.min(shift.start);
                     // No end is the latest of all.
                     on_call.end = on_call.end.zip(shift.end).map(|(one, other)| one.max(other));
                     on_call.person = on_call.person.clone().min(shift.person.clone());

@@ -1,6 +1,32 @@
 //! Who is granted and who is revoked: everything about break-glass is decided here, without a clock and without I/O.
 //!
 //! A grant needs fresh proof, a revoke needs less; what is unknown never empties a group.
+//!
+//! Every person is in one state of `ledger`. This is the table of its transitions; the first line that fits counts, and a
+//! person in the binding's `keep` is in none.
+//!
+//! | state | what is known now | next state | done to the group |
+//! |---|---|---|---|
+//! | `held` | the source names them in the same shift, or cannot be read, or the shift's end is to come | `held` | removed if inside |
+//! | `held` | the shift is over, and the removal was never seen | `leaving` (manual) | removed |
+//! | `held` | the shift is over, or another one has begun | as if there were no record | |
+//! | any | on call, not eligible, or Okta does not let them in | `leaving` if inside | removed |
+//! | any | on call, inside | `granted` | |
+//! | any | on call, outside, eligible, no brake | `granted` | added |
+//! | `granted` | inside, and not eligible, or Okta does not let them in | `leaving` | removed |
+//! | `granted` | a claim goes on | `granted` | |
+//! | `granted` | no claim goes on, inside or never seen inside | `leaving` | removed |
+//! | `granted` | no claim goes on, outside | none | |
+//! | `adopted` | the source cannot be read, and its time is not up | `adopted` | |
+//! | `adopted` | the source cannot be read, and its time is up | `leaving` (stale) | removed |
+//! | `adopted`, `tolerated` | inside | `tolerated`, or `leaving` (out of band) by `adoption` | removed if leaving |
+//! | `leaving` | inside, or the group cannot be listed | `leaving` | removed |
+//! | `leaving` | outside | `left` until every channel has taken the alert | |
+//! | none | inside; first run; the source cannot be read | `adopted` | |
+//! | none | inside; first run; the source was read | `tolerated`, or `leaving` (out of band) by `adoption` | removed if leaving |
+//! | none | inside | none, or `leaving` (out of band) by `out_of_band`, once the source was read | removed if leaving |
+//!
+//! Where the group cannot be listed nobody is added, and a claim ends by its time alone.
 
 mod duty;
 mod show;
@@ -12,12 +38,16 @@ pub(crate) use show::Shown;
 use crate::binding::{Binding, Outsiders};
 use crate::codes::Code;
 use crate::ids::{OktaId, PersonId};
-use crate::knowledge::{Eligible, Member, Members, Reading};
-use crate::ledger::{Gap, Ledger, Origin, Remembered, Row, Told};
-use chrono::{DateTime, Utc};
+use crate::knowledge::{Eligible, Member, Members, Reading, Standing};
+use crate::ledger::{Change, Gap, Granted, Hold, Leaving, Ledger, Person, Reason, Remembered, ShiftClaim, State};
+use chrono::{DateTime, TimeDelta, Utc};
 use duty::{Duty, OnCall};
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeSet;
+
+/// Nobody stays longer than this after the last reading because the document is bad.
+const LONGEST_WITHOUT_DOCUMENT: TimeDelta = TimeDelta::hours(24);
+/// How long a channel that takes nothing is tried for somebody who has left.
+const TOLD_FOR: TimeDelta = TimeDelta::hours(24);
 
 /// What shall be done about one binding's group, and what shall be remembered of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,9 +56,11 @@ pub(crate) struct Plan {
     pub(crate) revokes: Vec<Revoke>,
     /// Who comes in.
     pub(crate) grants: Vec<Grant>,
+    /// Changes of earlier ticks that the group shows now.
+    pub(crate) settled: Vec<Settled>,
     /// What a person should know.
     pub(crate) notices: BTreeSet<Notice>,
-    /// The ledger to store before anything is done; `Lost`: there is nothing that could be remembered truly.
+    /// The ledger to store before anything is done. Where there is none, there is nothing that could be remembered truly.
     pub(crate) intent: Remembered,
 }
 
@@ -39,8 +71,15 @@ pub(crate) struct Revoke {
     pub(crate) reason: Reason,
     /// When they should have left, where there was a time for it.
     pub(crate) due: Option<DateTime<Utc>>,
-    /// It was planned, and told, before.
-    pub(crate) again: bool,
+    /// When it was decided.
+    pub(crate) since: DateTime<Utc>,
+}
+
+impl Revoke {
+    /// How long the person has stayed past the end of their right.
+    pub(crate) fn overstay(&self, now: DateTime<Utc>) -> TimeDelta {
+        (now - self.due.unwrap_or(self.since)).max(TimeDelta::zero())
+    }
 }
 
 /// Somebody who comes in.
@@ -50,56 +89,16 @@ pub(crate) struct Grant {
     /// Who that is at the on-call source; absent for a grant by hand.
     pub(crate) person: Option<PersonId>,
     /// When their shift, or the grant by hand, ends; absent where the shift has no end.
-    pub(crate) shift_end: Option<DateTime<Utc>>,
-    /// It was planned, and told, before.
-    pub(crate) again: bool,
+    pub(crate) until: Option<DateTime<Utc>>,
+    /// For logs and alerts.
+    pub(crate) why: String,
 }
 
-/// Why somebody leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Reason {
-    /// The shift is over.
-    ShiftEnded,
-    /// They were on call without an end, and are not any more.
-    LeftSchedule,
-    /// Somebody else took the rest of the shift.
-    Overridden,
-    /// Okta does not let them in any more.
-    NotActive,
-    /// They are not in the group of eligible people.
-    Ineligible,
-    /// Nobody but a person at Okta put them there.
-    OutOfBand,
-    /// The source could not be read for too long.
-    Stale,
-    /// The source says, again and again, that nobody is on call.
-    Gap,
-    /// Revoked by hand, or the end of a grant by hand.
-    Manual,
-}
-
-impl Reason {
-    /// As logs, alerts and plans say it.
-    #[must_use]
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::ShiftEnded => "shift_ended",
-            Self::LeftSchedule => "left_schedule",
-            Self::Overridden => "overridden",
-            Self::NotActive => "not_active",
-            Self::Ineligible => "ineligible",
-            Self::OutOfBand => "out_of_band",
-            Self::Stale => "stale",
-            Self::Gap => "gap",
-            Self::Manual => "manual",
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
+/// A change of an earlier tick that is seen to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    Granted(OktaId),
+    Revoked(Revoke),
 }
 
 /// What a person should know, because the plan alone does not mend it.
@@ -113,10 +112,14 @@ pub(crate) enum Notice {
     },
     /// Somebody is on call and gets nothing.
     NotGranted { person: PersonId, why: String },
+    /// Somebody is to leave and could not be removed.
+    NotRevoked { okta: OktaId, why: String },
     /// Somebody is in the group who was not put there by this function, and stays.
     Outsider { okta: OktaId },
     /// There was no ledger.
     LedgerLost,
+    /// There is a ledger that cannot be read, or is not the last one; perhaps an earlier version of it counts.
+    LedgerUnreadable { restored: bool },
 }
 
 impl Notice {
@@ -125,66 +128,29 @@ impl Notice {
         match self {
             Self::Brake { .. } => Code::BrakePulled,
             Self::NotGranted { .. } => Code::OnCallNotGranted,
+            Self::NotRevoked { .. } => Code::NotRevoked,
             Self::Outsider { .. } => Code::OutsiderReported,
             Self::LedgerLost => Code::LedgerLost,
+            Self::LedgerUnreadable { .. } => Code::LedgerUnreadable,
         }
     }
-}
 
-impl Notice {
     /// Whom it is about, if anybody.
     #[must_use]
     pub(crate) fn subject(&self) -> &str {
         match self {
             Self::NotGranted { person, .. } => person.as_str(),
-            Self::Outsider { okta } => okta.as_str(),
-            Self::Brake { .. } | Self::LedgerLost => "",
+            Self::Outsider { okta } | Self::NotRevoked { okta, .. } => okta.as_str(),
+            Self::Brake { .. } | Self::LedgerLost | Self::LedgerUnreadable { .. } => "",
         }
     }
 }
 
 impl Plan {
-    /// The ledger to store after these people have left and come in for certain.
+    /// A plan that changes nothing.
     #[must_use]
-    pub(crate) fn outcome(
-        &self,
-        revoked: &BTreeSet<OktaId>,
-        granted: &BTreeSet<OktaId>,
-        told: &BTreeMap<OktaId, Told>,
-    ) -> Remembered {
-        let Remembered::Known(mut ledger) = self.intent.clone() else { return Remembered::Lost };
-        ledger.rows.retain(|row| !revoked.contains(&row.okta));
-        ledger.leaving.retain(|okta| !revoked.contains(okta));
-        ledger.tolerated.retain(|okta| !revoked.contains(okta));
-        ledger.told.extend(told.clone());
-        ledger.told.retain(|okta, _| !revoked.contains(okta) && !granted.contains(okta));
-        for row in ledger.rows.iter_mut().filter(|row| granted.contains(&row.okta)) {
-            row.intended = false;
-        }
-        Remembered::Known(ledger)
-    }
-
-    /// The same plan with nothing left of it but what was promised before: whoever's shift, or grant by hand, has ended
-    /// leaves.
-    #[must_use]
-    pub(crate) fn only_ends(mut self, now: DateTime<Utc>) -> Self {
-        self.grants.clear();
-        let shift_goes_on = |okta: &OktaId| match &self.intent {
-            Remembered::Known(ledger) => ledger
-                .rows_of(okta)
-                .any(|row| row.source != Origin::Manual && row.shift_end.is_none_or(|end| now < end)),
-            Remembered::Lost => false,
-        };
-        self.revokes.retain(|revoke| match revoke.reason {
-            Reason::ShiftEnded => true,
-            // A grant by hand has ended (it was due), or somebody asked for the revoke.
-            Reason::Manual => revoke.due.is_none() || !shift_goes_on(&revoke.okta),
-            _ => false,
-        });
-        if let Remembered::Known(intent) = &mut self.intent {
-            intent.leaving = self.revokes.iter().map(|revoke| revoke.okta.clone()).collect();
-        }
-        self
+    pub(crate) fn quiet(intent: Remembered) -> Self {
+        Self { revokes: Vec::new(), grants: Vec::new(), settled: Vec::new(), notices: BTreeSet::new(), intent }
     }
 
     /// Whether nobody comes or leaves.
@@ -194,401 +160,480 @@ impl Plan {
     }
 }
 
+/// Everything that is known of one binding.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) binding: &'a Binding,
+    pub(crate) standing: Standing,
+    pub(crate) reading: &'a Reading,
+    pub(crate) members: &'a Members,
+    pub(crate) eligible: &'a Eligible,
+    pub(crate) ledger: &'a Remembered,
+    pub(crate) now: DateTime<Utc>,
+}
+
 /// Plans for one binding.
 #[must_use]
-pub(crate) fn plan(
-    binding: &Binding,
-    reading: &Reading,
-    members: &Members,
-    eligible: &Eligible,
-    ledger: &Remembered,
-    now: DateTime<Utc>,
-) -> Plan {
-    let old = match ledger {
-        Remembered::Known(ledger) => ledger.clone(),
-        Remembered::Lost => Ledger::new(binding.group.clone()),
+pub(crate) fn plan(facts: Facts<'_>) -> Plan {
+    let first = Ledger::new(facts.binding.group.clone());
+    let old = match (facts.ledger, facts.members) {
+        (Remembered::Known(ledger), _) => ledger,
+        (Remembered::Never, Members::Complete(_)) => &first,
+        // To store an empty ledger now would make outsiders of everyone at the next tick.
+        (Remembered::Never, Members::Unknown { .. }) => return noted(facts.ledger, Notice::LedgerLost),
+        // Whoever was revoked by hand, or granted, is in it: nobody comes, nobody leaves, nobody is adopted.
+        (Remembered::Unreadable, _) => {
+            return noted(facts.ledger, Notice::LedgerUnreadable { restored: false });
+        }
     };
-    let duty = Duty::of(binding, reading, now);
-    let case = Case { binding, duty: &duty, eligible, old: &old, lost: *ledger == Remembered::Lost, now };
-    match members {
-        Members::Complete(members) => case.with_members(members),
-        Members::Unknown { .. } => case.without_members(),
+    let duty = Duty::of(facts.binding, facts.reading, facts.now);
+    let gap = gap(facts.binding, &duty, old);
+    Case { facts, duty: &duty, old, gap }.plan()
+}
+
+fn noted(ledger: &Remembered, notice: Notice) -> Plan {
+    Plan { notices: BTreeSet::from([notice]), ..Plan::quiet(ledger.clone()) }
+}
+
+/// The readings in a row that found nobody on call, as long as somebody's claim depends on them.
+fn gap(binding: &Binding, duty: &Duty, old: &Ledger) -> Option<Gap> {
+    let Some(read_at) = duty.read_at else { return old.gap.clone() };
+    let depends = |person: &Person| person.on_call().is_some() || matches!(person.state, State::Adopted { .. });
+    if !duty.is_gap() || !old.people.values().any(depends) {
+        return None;
+    }
+    match &old.gap {
+        Some(gap) if read_at <= gap.last || gap.readings >= binding.gap_confirm_runs => Some(gap.clone()),
+        Some(gap) => Some(Gap { readings: gap.readings + 1, last: read_at }),
+        None => Some(Gap { readings: 1, last: read_at }),
+    }
+}
+
+/// What an earlier tick did to somebody, where the group shows it now.
+pub(crate) fn settled(ledger: &Ledger, okta: &OktaId, presence: Presence<'_>) -> Option<Settled> {
+    let revoked = |reason, due, since| Settled::Revoked(Revoke { okta: okta.clone(), reason, due, since });
+    match (ledger.state(okta)?, presence) {
+        (State::Granted(granted), Presence::Inside(_)) if !granted.shown => Some(Settled::Granted(okta.clone())),
+        (State::Leaving(leaving), Presence::Outside) => Some(revoked(leaving.reason, leaving.due, leaving.since)),
+        (State::Held(hold), Presence::Outside) if !hold.out => Some(revoked(Reason::Manual, None, hold.since)),
+        _ => None,
     }
 }
 
 /// One planning, with everything it looks at.
 struct Case<'a> {
-    binding: &'a Binding,
+    facts: Facts<'a>,
     duty: &'a Duty,
-    eligible: &'a Eligible,
     old: &'a Ledger,
-    lost: bool,
-    now: DateTime<Utc>,
+    gap: Option<Gap>,
 }
 
-/// What becomes of somebody who is in the group.
-enum Fate {
-    Stays,
-    /// Stays although nothing but the binding's leniency speaks for it, and is remembered as one who did from the beginning.
-    Tolerated,
-    /// Stays although nothing but the binding's leniency speaks for it.
-    Reported,
-    Leaves(Reason, Option<DateTime<Utc>>),
+/// Where somebody is.
+#[derive(Clone, Copy)]
+pub(crate) enum Presence<'a> {
+    Inside(&'a Member),
+    Outside,
+    /// The group cannot be listed.
+    Unknown,
+}
+
+impl<'a> Presence<'a> {
+    pub(crate) fn of(okta: &OktaId, members: &'a Members) -> Self {
+        match members {
+            Members::Complete(members) => members.get(okta).map_or(Self::Outside, Self::Inside),
+            Members::Unknown { .. } => Self::Unknown,
+        }
+    }
+}
+
+/// What becomes of somebody.
+enum Next {
+    /// Nothing is done; this state, if any, is remembered.
+    Stays(Option<State>),
+    /// In the group, not put there by this function, and nothing is done about it.
+    Outsider(Option<State>),
+    /// Is added to the group and gets the first state, or, where a brake forbids it, the second.
+    Comes(Granted, Option<State>),
+    /// Is removed from the group.
+    Leaves(Leaving),
+    /// Is removed from the group, or was, and is not put back.
+    Held(Hold),
 }
 
 impl Case<'_> {
-    fn with_members(&self, members: &BTreeMap<OktaId, Member>) -> Plan {
-        let mut next = self.next();
-        let mut notices = BTreeSet::new();
-        let mut revokes = Vec::new();
-        for (okta, member) in members.iter().filter(|(okta, _)| !self.binding.keep.contains(okta)) {
-            match self.fate(okta, member, &next) {
-                Fate::Stays => {}
-                Fate::Tolerated => {
-                    next.tolerated.insert(okta.clone());
-                    notices.insert(Notice::Outsider { okta: okta.clone() });
-                }
-                Fate::Reported => {
-                    notices.insert(Notice::Outsider { okta: okta.clone() });
-                }
-                Fate::Leaves(reason, due) => {
-                    if self.lost {
-                        // Should this be cut short, it is still the binding's "adoption" that judges them.
-                        next.tolerated.insert(okta.clone());
-                    }
-                    revokes.push(self.revoke(okta, reason, due));
-                }
-            }
-        }
-        revokes.extend(self.unseen(members, &next));
-        let grants = self.grants(members, &next, &mut notices);
-        self.note_people_without(members, &mut notices);
-        if self.lost {
-            notices.insert(Notice::LedgerLost);
-        }
-        self.remember_members(members, &revokes, &mut next);
-        self.remember_grants(&grants, &mut next);
-        next.leaving = revokes.iter().map(|revoke| revoke.okta.clone()).collect();
-        let planned = |okta: &OktaId, told: Told| match told {
-            Told::Grant => grants.iter().any(|grant| grant.okta == *okta),
-            Told::Revoke => revokes.iter().any(|revoke| revoke.okta == *okta),
-        };
-        next.told.retain(|okta, told| planned(okta, *told));
-        Plan { revokes, grants, notices, intent: Remembered::Known(next) }
-    }
-
-    /// People who were to come in and are not in the list, which may lag behind: when they may not be in it any more, they
-    /// leave by their id.
-    fn unseen(&self, members: &BTreeMap<OktaId, Member>, next: &Ledger) -> Vec<Revoke> {
-        let intended: BTreeSet<&OktaId> = next.rows.iter().filter(|row| row.intended).map(|row| &row.okta).collect();
-        let unwanted = |okta: &&OktaId| {
-            let speaks = || next.rows_of(okta).any(|row| self.speaks_for(row, next));
-            next.holds.contains_key(*okta) || !(self.duty.people.contains_key(*okta) || speaks())
-        };
-        let unseen =
-            intended.into_iter().filter(|okta| !members.contains_key(*okta) && !self.binding.keep.contains(*okta));
-        let leave = |okta: &OktaId| {
-            let (reason, due) = self.why_over(okta);
-            self.revoke(okta, reason, due)
-        };
-        unseen.filter(unwanted).map(leave).collect()
-    }
-
-    /// No list to compare with: only those whose time is up, or who were revoked by hand, leave by their id.
-    fn without_members(&self) -> Plan {
-        if self.lost {
-            // To store an empty ledger now would make outsiders of everyone at the next tick.
-            let notices = BTreeSet::from([Notice::LedgerLost]);
-            return Plan { revokes: Vec::new(), grants: Vec::new(), notices, intent: Remembered::Lost };
-        }
-        let mut next = self.next();
-        // Whoever was revoked by hand and is perhaps not out yet may have no row.
-        let revoked_by_hand = next.leaving.iter().filter(|okta| next.holds.contains_key(*okta));
-        let people: BTreeSet<&OktaId> = next.rows.iter().map(|row| &row.okta).chain(revoked_by_hand).collect();
-        let mut revokes = Vec::new();
-        for okta in people.into_iter().filter(|okta| !self.binding.keep.contains(okta)) {
-            let held = next.holds.contains_key(okta);
-            let on_call = self.duty.people.contains_key(okta) && !self.eligible.excludes(okta);
-            let managed = next.rows_of(okta).next().is_some();
-            let time_is_up = managed && next.rows_of(okta).all(|row| row.is_over(self.now));
-            let left_to_adoption = self.duty.is_known() && next.is_adopted(okta);
-            if held {
-                revokes.push(self.revoke(okta, Reason::Manual, None));
-            } else if time_is_up && !on_call && !left_to_adoption {
-                let (reason, due) = self.why_over(okta);
-                revokes.push(self.revoke(okta, reason, due));
-            }
-        }
-        next.leaving.extend(revokes.iter().map(|revoke| revoke.okta.clone()));
-        Plan { revokes, grants: Vec::new(), notices: BTreeSet::new(), intent: Remembered::Known(next) }
-    }
-
-    /// The ledger after this reading, before anybody comes or leaves.
-    fn next(&self) -> Ledger {
+    fn plan(&self) -> Plan {
         let mut next = self.old.clone();
-        let now = self.now;
-        if let Some(read_at) = self.duty.read_at {
-            next.confirmed_at = Some(read_at);
-            next.gap = self.gap(read_at);
-            for row in &mut next.rows {
-                let confirmed = row.source != Origin::Manual && !self.eligible.excludes(&row.okta);
-                if let Some(on_call) = self.duty.people.get(&row.okta).filter(|_| confirmed) {
-                    row.source = Origin::Oncall;
-                    row.person = Some(on_call.person.clone());
-                    row.shift_end = on_call.end;
-                    row.expires_at = self.expiry(on_call.end);
+        next.confirmed_at = self.duty.read_at.or(next.confirmed_at);
+        next.gap.clone_from(&self.gap);
+        let mut plan = Plan::quiet(Remembered::Never);
+        let mut comes = Vec::new();
+        next.people.retain(|okta, _| !self.facts.binding.keep.contains(okta));
+        for okta in self.people() {
+            let presence = Presence::of(okta, self.facts.members);
+            plan.settled.extend(settled(self.old, okta, presence));
+            match self.next(okta, presence) {
+                Next::Stays(state) => self.remember(okta, state, &mut next),
+                Next::Outsider(state) => {
+                    plan.notices.insert(Notice::Outsider { okta: okta.clone() });
+                    self.remember(okta, state, &mut next);
                 }
+                Next::Comes(granted, otherwise) => comes.push((okta, granted, otherwise)),
+                Next::Leaves(leaving) => plan.revokes.push(self.leaves(okta, leaving, &mut next)),
+                Next::Held(hold) => plan.revokes.extend(self.hold(okta, hold, &mut next)),
+            }
+            if let (Presence::Inside(member), Some(person)) = (presence, next.people.get_mut(okta)) {
+                person.login.clone_from(&member.login);
+                person.email.clone_from(&member.email);
             }
         }
-        next.holds.retain(|okta, hold| {
-            let on_call = self.duty.people.contains_key(okta);
-            // The revoke that the hold came with is not done yet.
-            let unfinished = self.old.leaving.contains(okta) && !on_call;
-            let goes_on = match hold.until {
-                Some(until) => now < until,
-                // Whoever could not be told apart this time may still be the one who is held.
-                None => !self.duty.is_known() || on_call || !self.duty.unresolved.is_empty(),
-            };
-            goes_on || unfinished
-        });
-        // A second row of one kind says nothing that the first does not.
-        let mut seen = BTreeSet::new();
-        next.rows.retain(|row| seen.insert((row.okta.clone(), row.source)));
-        next
+        let brake = self.brake(comes.len());
+        for (okta, granted, otherwise) in comes {
+            match brake {
+                Some(_) => self.remember(okta, otherwise, &mut next),
+                None => plan.grants.push(self.comes(okta, granted, &mut next)),
+            }
+        }
+        plan.notices.extend(brake);
+        self.note_people_without(&mut plan.notices);
+        if *self.facts.ledger == Remembered::Never {
+            plan.notices.insert(Notice::LedgerLost);
+        }
+        if std::mem::take(&mut next.restored) {
+            plan.notices.insert(Notice::LedgerUnreadable { restored: true });
+        }
+        plan.intent = Remembered::Known(next);
+        plan
     }
 
-    fn gap(&self, read_at: DateTime<Utc>) -> Option<Gap> {
-        if !self.duty.is_gap() || !self.old.rows.iter().any(|row| row.source != Origin::Manual) {
-            return None;
+    /// Everybody of whom something is known.
+    fn people(&self) -> BTreeSet<&OktaId> {
+        let mut people: BTreeSet<&OktaId> = self.old.people.keys().chain(self.duty.people.keys()).collect();
+        if let Members::Complete(members) = self.facts.members {
+            people.extend(members.keys());
         }
-        match &self.old.gap {
-            Some(gap) if read_at <= gap.last => Some(gap.clone()),
-            Some(gap) if gap.readings >= self.binding.gap_confirm_runs => Some(gap.clone()),
-            Some(gap) => Some(Gap { readings: gap.readings + 1, last: read_at }),
-            None => Some(Gap { readings: 1, last: read_at }),
+        people.retain(|okta| !self.facts.binding.keep.contains(*okta));
+        people
+    }
+
+    fn next(&self, okta: &OktaId, presence: Presence<'_>) -> Next {
+        let on_call = self.duty.people.get(okta);
+        let mut state = self.old.state(okta);
+        if let Some(State::Held(hold)) = state {
+            if let Some(hold) = self.goes_on(hold, on_call, presence) {
+                return Next::Held(hold);
+            }
+            if !hold.out && on_call.is_none() && !matches!(presence, Presence::Outside) {
+                return Next::Leaves(Leaving { reason: Reason::Manual, since: hold.since, due: None });
+            }
+            state = None;
+        }
+        match (on_call, state) {
+            (Some(on_call), _) => self.next_of_on_call(okta, on_call, state, presence),
+            (None, Some(State::Granted(granted))) => self.next_of_granted(okta, granted, presence),
+            (None, Some(State::Adopted { until })) => self.next_of_adopted(*until, presence),
+            (None, Some(State::Leaving(leaving))) => match presence {
+                Presence::Outside => Next::Stays(Some(State::Left { at: self.facts.now })),
+                Presence::Inside(_) | Presence::Unknown => Next::Leaves(leaving.clone()),
+            },
+            (None, Some(State::Tolerated)) => match presence {
+                Presence::Inside(_) => self.next_of_outsider(true),
+                Presence::Outside => Next::Stays(None),
+                Presence::Unknown => Next::Stays(Some(State::Tolerated)),
+            },
+            (None, Some(State::Left { .. } | State::Held(_)) | None) => match presence {
+                Presence::Inside(_) => self.next_of_stranger(),
+                Presence::Outside | Presence::Unknown => Next::Stays(None),
+            },
+        }
+    }
+
+    /// The hold, if it goes on: to the end of the shift in which the revoke was asked for, however often the source has
+    /// named another end since.
+    fn goes_on(&self, hold: &Hold, on_call: Option<&OnCall>, presence: Presence<'_>) -> Option<Hold> {
+        let goes_on = |until| {
+            let out = match presence {
+                Presence::Inside(_) => false,
+                Presence::Outside => true,
+                Presence::Unknown => hold.out,
+            };
+            Some(Hold { until, out, ..hold.clone() })
+        };
+        match (on_call, hold.until) {
+            // Another shift, after the one that was meant.
+            (Some(OnCall { start: Some(start), .. }), Some(until)) if *start > until => None,
+            (Some(on_call), _) => goes_on(on_call.end),
+            (None, until) if !self.duty.is_known() => goes_on(until),
+            (None, Some(until)) if self.facts.now < until => goes_on(Some(until)),
+            // Whoever could not be told apart this time may still be the one who is held.
+            (None, None) if !self.duty.unresolved.is_empty() => goes_on(None),
+            (None, _) => None,
+        }
+    }
+
+    fn next_of_on_call(&self, okta: &OktaId, on_call: &OnCall, state: Option<&State>, presence: Presence<'_>) -> Next {
+        let old = match state {
+            Some(State::Granted(granted)) => Some(granted),
+            _ => None,
+        };
+        let refused = match presence {
+            _ if self.facts.eligible.excludes(okta) => Some(Reason::Ineligible),
+            Presence::Inside(member) if !member.active => Some(Reason::NotActive),
+            _ => None,
+        };
+        let granted = |shown| self.granted(on_call, old, shown);
+        match (refused, presence) {
+            (Some(reason), Presence::Inside(_)) => self.leaves_now(reason),
+            // Perhaps the list lags behind.
+            (Some(reason), Presence::Outside) if old.is_some_and(|old| !old.shown) => self.leaves_now(reason),
+            (Some(_), Presence::Outside) => Next::Stays(None),
+            (Some(_), Presence::Unknown) => match state {
+                Some(State::Granted(old)) => self.next_of_granted(okta, old, presence),
+                Some(State::Leaving(leaving)) => Next::Leaves(leaving.clone()),
+                other => Next::Stays(other.cloned()),
+            },
+            (None, Presence::Inside(_)) => Next::Stays(Some(State::Granted(granted(true)))),
+            (None, Presence::Outside) => {
+                let otherwise = old.map(|old| State::Granted(granted(old.shown)));
+                if self.facts.eligible.admits(okta) {
+                    Next::Comes(granted(false), otherwise)
+                } else {
+                    Next::Stays(otherwise)
+                }
+            }
+            (None, Presence::Unknown) => match state {
+                Some(State::Granted(old)) => Next::Stays(Some(State::Granted(granted(old.shown)))),
+                Some(State::Adopted { .. }) => Next::Stays(Some(State::Granted(granted(true)))),
+                other => Next::Stays(other.cloned()),
+            },
+        }
+    }
+
+    fn granted(&self, on_call: &OnCall, old: Option<&Granted>, shown: bool) -> Granted {
+        let claim =
+            ShiftClaim { person: on_call.person.clone(), shift_end: on_call.end, until: self.expiry(on_call.end) };
+        Granted {
+            since: old.map_or(self.facts.now, |old| old.since),
+            on_call: Some(claim),
+            by_hand: old.and_then(|old| old.by_hand.clone()).filter(|claim| self.facts.now < claim.until),
+            shown,
         }
     }
 
     fn expiry(&self, shift_end: Option<DateTime<Utc>>) -> DateTime<Utc> {
-        let stale = self.now + self.binding.max_stale;
-        shift_end.map_or(stale, |end| stale.min(end + self.binding.post_shift))
+        let stale = self.facts.now + self.facts.binding.max_stale;
+        shift_end.map_or(stale, |end| stale.min(end + self.facts.binding.post_shift))
     }
 
-    fn fate(&self, okta: &OktaId, member: &Member, next: &Ledger) -> Fate {
-        let mut rows = next.rows_of(okta).peekable();
-        let managed = rows.peek().is_some();
-        let on_call = self.duty.people.contains_key(okta);
-        if next.holds.contains_key(okta) {
-            return Fate::Leaves(Reason::Manual, None);
-        }
-        // What Okta itself says of somebody needs no word from PagerDuty, but for people nobody speaks for it changes nothing.
-        if on_call || !next.is_adopted(okta) {
-            if self.eligible.excludes(okta) {
-                return Fate::Leaves(Reason::Ineligible, None);
+    /// Granted, and not on call by a fresh reading.
+    fn next_of_granted(&self, okta: &OktaId, granted: &Granted, presence: Presence<'_>) -> Next {
+        // What Okta itself says of somebody needs no word from the source.
+        if let Presence::Inside(member) = presence {
+            if self.facts.eligible.excludes(okta) {
+                return self.leaves_now(Reason::Ineligible);
             }
             if !member.active {
-                return Fate::Leaves(Reason::NotActive, None);
+                return self.leaves_now(Reason::NotActive);
             }
         }
-        if on_call || rows.any(|row| self.speaks_for(row, next)) {
-            return Fate::Stays;
+        let mut goes_on = granted.clone();
+        goes_on.by_hand = goes_on.by_hand.filter(|claim| self.facts.now < claim.until);
+        goes_on.on_call = goes_on.on_call.filter(|claim| self.speaks(claim, presence));
+        goes_on.shown |= matches!(presence, Presence::Inside(_));
+        match presence {
+            _ if goes_on.by_hand.is_some() || goes_on.on_call.is_some() => Next::Stays(Some(State::Granted(goes_on))),
+            Presence::Outside if granted.shown => Next::Stays(None),
+            // Never seen inside: the list may lag behind, so they leave by their id.
+            _ => Next::Leaves(self.why_over(granted)),
         }
-        if managed && !next.is_adopted(okta) {
-            let (reason, due) = self.why_over(okta);
-            return Fate::Leaves(reason, due);
+    }
+
+    /// Whether a claim keeps its person in the group although the source does not name them now.
+    fn speaks(&self, claim: &ShiftClaim, presence: Presence<'_>) -> bool {
+        if self.end_of(claim) <= self.facts.now {
+            return false;
         }
-        self.fate_of_outsider(okta, managed)
+        if !self.duty.is_known() || matches!(presence, Presence::Unknown) {
+            return true;
+        }
+        // Its end is to come, so after the shift this is the time that the binding allows.
+        claim.shift_end.is_some_and(|end| end <= self.facts.now)
+            || self.duty.unresolved.contains_key(&claim.person)
+            || self.gap.as_ref().is_some_and(|gap| gap.readings < self.facts.binding.gap_confirm_runs)
+    }
+
+    /// When a claim ends. While the document is bad nobody grows stale: they stay to the end of the shift that was read
+    /// last, and no longer than a day after that reading.
+    fn end_of(&self, claim: &ShiftClaim) -> DateTime<Utc> {
+        if self.facts.standing != Standing::Refused {
+            return claim.until;
+        }
+        let read_at = self.old.confirmed_at.unwrap_or(claim.until);
+        let longest = read_at + LONGEST_WITHOUT_DOCUMENT;
+        claim.until.max(claim.shift_end.map_or(longest, |end| end.min(longest)))
+    }
+
+    /// Why somebody whose claims are over has to go, and since when.
+    fn why_over(&self, granted: &Granted) -> Leaving {
+        let now = self.facts.now;
+        let end_of_shift = |claim: &ShiftClaim| {
+            let end = self.end_of(claim);
+            claim.shift_end.map_or(end, |shift_end| end.min(shift_end + self.facts.binding.post_shift))
+        };
+        let ends = [granted.on_call.as_ref().map(end_of_shift), granted.by_hand.as_ref().map(|claim| claim.until)];
+        let due = ends.into_iter().flatten().max().filter(|end| *end <= now);
+        let last_by_hand = granted.by_hand.as_ref().map(|claim| claim.until);
+        let leaving = |reason, due| Leaving { reason, since: now, due };
+        match &granted.on_call {
+            Some(claim) if last_by_hand.is_none_or(|until| until < claim.until) => match claim.shift_end {
+                Some(end) if end <= now => leaving(Reason::ShiftEnded, due),
+                _ if !self.duty.is_known() => leaving(Reason::Stale, due),
+                _ if self.duty.is_gap() => leaving(Reason::Gap, None),
+                Some(_) => leaving(Reason::Overridden, None),
+                None => leaving(Reason::LeftSchedule, None),
+            },
+            _ => leaving(Reason::Manual, due),
+        }
+    }
+
+    fn leaves_now(&self, reason: Reason) -> Next {
+        Next::Leaves(Leaving { reason, since: self.facts.now, due: None })
+    }
+
+    /// In the group when there was no ledger and nobody could say who was on call.
+    fn next_of_adopted(&self, until: DateTime<Utc>, presence: Presence<'_>) -> Next {
+        let expired = until <= self.facts.now;
+        match presence {
+            Presence::Outside => Next::Stays(None),
+            Presence::Inside(_) if self.duty.is_known() => self.next_of_outsider(true),
+            _ if expired && !self.duty.is_known() => {
+                Next::Leaves(Leaving { reason: Reason::Stale, since: self.facts.now, due: Some(until) })
+            }
+            _ => Next::Stays(Some(State::Adopted { until })),
+        }
+    }
+
+    /// In the group, and nothing is remembered of them.
+    fn next_of_stranger(&self) -> Next {
+        let first_run = *self.facts.ledger == Remembered::Never;
+        if first_run && !self.duty.is_known() {
+            let until = self.facts.now + self.facts.binding.max_stale;
+            return Next::Stays(Some(State::Adopted { until }));
+        }
+        self.next_of_outsider(first_run)
     }
 
     /// In the group, not on call, and never put there by this function.
-    fn fate_of_outsider(&self, okta: &OktaId, adopted: bool) -> Fate {
-        let expired = self.old.rows_of(okta).any(|row| row.is_over(self.now));
-        if !self.duty.is_known() {
-            // Whether they are on call nobody can say; those adopted in such a time leave when theirs is up.
-            return match adopted {
-                true if expired => Fate::Leaves(Reason::Stale, self.due_of(okta)),
-                true => Fate::Stays,
-                false if self.lost => Fate::Stays,
-                false if self.old.tolerated.contains(okta) => Fate::Tolerated,
-                false => Fate::Reported,
-            };
-        }
-        let from_the_beginning = self.lost || adopted || self.old.tolerated.contains(okta);
-        match (self.binding.adoption, self.binding.out_of_band) {
-            (Outsiders::Report, _) if from_the_beginning => Fate::Tolerated,
-            (_, Outsiders::Report) if !from_the_beginning => Fate::Reported,
-            _ => Fate::Leaves(Reason::OutOfBand, None),
+    fn next_of_outsider(&self, from_the_beginning: bool) -> Next {
+        let Binding { adoption, out_of_band, .. } = self.facts.binding;
+        let rule = if from_the_beginning { adoption } else { out_of_band };
+        match rule {
+            // Whether they are on call nobody can say.
+            Outsiders::Revoke if self.duty.is_known() => self.leaves_now(Reason::OutOfBand),
+            _ => Next::Outsider(from_the_beginning.then_some(State::Tolerated)),
         }
     }
 
-    /// Whether a row keeps its person in the group although the source does not name them now.
-    fn speaks_for(&self, row: &Row, next: &Ledger) -> bool {
-        if row.is_over(self.now) {
-            return false;
+    /// What there is to remember of somebody of whom nothing is known but what has not been told yet.
+    fn untold(&self, okta: &OktaId) -> Option<State> {
+        let person = self.old.people.get(okta).filter(|person| !person.untold.is_empty())?;
+        let at = match &person.state {
+            State::Left { at } => *at,
+            _ => self.facts.now,
+        };
+        (self.facts.now - at <= TOLD_FOR).then_some(State::Left { at })
+    }
+
+    fn remember(&self, okta: &OktaId, state: Option<State>, next: &mut Ledger) {
+        let Some(state) = state.or_else(|| self.untold(okta)) else {
+            next.people.remove(okta);
+            return;
+        };
+        let never_left = match self.old.state(okta) {
+            Some(State::Leaving(_)) => matches!(state, State::Granted(_)),
+            Some(State::Held(hold)) => !hold.out && matches!(state, State::Granted(_)),
+            _ => false,
+        };
+        let person = next.put(okta, state);
+        if never_left {
+            // The removal was not done, and is not to be told of any more.
+            person.untold.pop_if(|untold| matches!(untold.change, Change::Revoked { .. }));
         }
-        match row.source {
-            Origin::Manual => true,
-            Origin::Adopted => !self.duty.is_known(),
-            Origin::Oncall if !self.duty.is_known() => true,
-            Origin::Oncall => {
-                let shift_is_over = row.shift_end.is_some_and(|end| end <= self.now);
-                // Not over by its expiry, so this is the time after the shift that the binding allows.
-                shift_is_over
-                    || row.person.as_ref().is_some_and(|id| self.duty.unresolved.contains_key(id))
-                    || next.gap.as_ref().is_some_and(|gap| gap.readings < self.binding.gap_confirm_runs)
+        next.forget_left(okta);
+    }
+
+    fn leaves(&self, okta: &OktaId, leaving: Leaving, next: &mut Ledger) -> Revoke {
+        let again = matches!(self.old.state(okta), Some(State::Leaving(_)));
+        let Leaving { reason, since, due } = leaving.clone();
+        let held = matches!(self.old.state(okta), Some(State::Held(hold)) if !hold.out);
+        let person = next.put(okta, State::Leaving(leaving));
+        if !again && !held {
+            person.tell(Change::Revoked { reason, due });
+        }
+        Revoke { okta: okta.clone(), reason, due, since }
+    }
+
+    /// Removes whoever is held until the group no longer shows them.
+    fn hold(&self, okta: &OktaId, hold: Hold, next: &mut Ledger) -> Option<Revoke> {
+        let put_back = !hold.out && matches!(self.old.state(okta), Some(State::Held(old)) if old.out);
+        let revoke = Revoke { okta: okta.clone(), reason: Reason::Manual, due: None, since: hold.since };
+        let revoke = (!hold.out).then_some(revoke);
+        let person = next.put(okta, State::Held(hold));
+        if put_back {
+            person.tell(Change::Revoked { reason: Reason::Manual, due: None });
+        }
+        revoke
+    }
+
+    fn comes(&self, okta: &OktaId, granted: Granted, next: &mut Ledger) -> Grant {
+        let again = matches!(self.old.state(okta), Some(State::Granted(old)) if !old.shown);
+        let person = granted.on_call.as_ref().map(|claim| claim.person.clone());
+        let until = granted.on_call.as_ref().and_then(|claim| claim.shift_end);
+        let why = "on call".to_owned();
+        let record = next.put(okta, State::Granted(granted));
+        if !again {
+            record.tell(Change::Granted { why: why.clone(), until });
+        }
+        Grant { okta: okta.clone(), person, until, why }
+    }
+
+    /// More people on call, or more to be added, than the binding allows: then nobody is.
+    fn brake(&self, grants: usize) -> Option<Notice> {
+        let Binding { max_members, max_new_per_run, keep, .. } = self.facts.binding;
+        let is_held = |okta: &OktaId, on_call: &OnCall| match self.old.state(okta) {
+            Some(State::Held(hold)) => {
+                self.goes_on(hold, Some(on_call), Presence::of(okta, self.facts.members)).is_some()
             }
-        }
-    }
-
-    /// Why somebody whose rows speak for them no longer has to go, and since when.
-    fn why_over(&self, okta: &OktaId) -> (Reason, Option<DateTime<Utc>>) {
-        let row = self.old.rows_of(okta).max_by_key(|row| row.expires_at);
-        let due = self.due_of(okta);
-        let Some(row) = row else { return (Reason::OutOfBand, None) };
-        if row.source == Origin::Manual {
-            return (Reason::Manual, due);
-        }
-        if row.shift_end.is_some_and(|end| end <= self.now) {
-            return (Reason::ShiftEnded, due);
-        }
-        if !self.duty.is_known() {
-            return (Reason::Stale, due);
-        }
-        let reason = match row.shift_end {
-            _ if self.duty.is_gap() => Reason::Gap,
-            Some(_) => Reason::Overridden,
-            None => Reason::LeftSchedule,
+            _ => false,
         };
-        (reason, None)
-    }
-
-    /// When the last of somebody's rows ended.
-    fn due_of(&self, okta: &OktaId) -> Option<DateTime<Utc>> {
-        let ends = self.old.rows_of(okta).map(|row| match row.shift_end {
-            Some(end) => row.expires_at.min(end + self.binding.post_shift),
-            None => row.expires_at,
+        let wanted = self.duty.people.iter().filter(|(okta, on_call)| {
+            !is_held(okta, on_call) && !self.facts.eligible.excludes(okta) && !keep.contains(*okta)
         });
-        ends.max().filter(|end| *end <= self.now)
-    }
-
-    fn revoke(&self, okta: &OktaId, reason: Reason, due: Option<DateTime<Utc>>) -> Revoke {
-        Revoke { okta: okta.clone(), reason, due, again: self.old.told.get(okta) == Some(&Told::Revoke) }
-    }
-
-    /// On call, and allowed to be.
-    fn wanted(&self, next: &Ledger) -> BTreeMap<&OktaId, &OnCall> {
-        let allowed = |okta: &OktaId| {
-            !next.holds.contains_key(okta) && !self.eligible.excludes(okta) && !self.binding.keep.contains(okta)
-        };
-        self.duty.people.iter().filter(|(okta, _)| allowed(okta)).collect()
-    }
-
-    fn grants(&self, members: &BTreeMap<OktaId, Member>, next: &Ledger, notices: &mut BTreeSet<Notice>) -> Vec<Grant> {
-        let wanted = self.wanted(next);
-        let grants: Vec<Grant> = wanted
-            .iter()
-            .filter(|(okta, _)| !members.contains_key(**okta) && self.eligible.admits(okta))
-            .map(|(okta, on_call)| Grant {
-                okta: (*okta).clone(),
-                person: Some(on_call.person.clone()),
-                shift_end: on_call.end,
-                again: self.old.told.get(*okta) == Some(&Told::Grant),
-            })
-            .collect();
-        let on_call = wanted.len() + self.duty.unresolved.len();
-        if on_call > self.binding.max_members || grants.len() > self.binding.max_new_per_run {
-            notices.insert(Notice::Brake { on_call, grants: grants.len() });
-            return Vec::new();
-        }
-        grants
+        let on_call = wanted.count() + self.duty.unresolved.len();
+        let too_many = on_call > *max_members || grants > *max_new_per_run;
+        let listed = matches!(self.facts.members, Members::Complete(_));
+        (too_many && listed).then_some(Notice::Brake { on_call, grants })
     }
 
     /// People on call who get nothing, each with the reason.
-    fn note_people_without(&self, members: &BTreeMap<OktaId, Member>, notices: &mut BTreeSet<Notice>) {
-        let stays =
-            |id: &PersonId| self.old.rows.iter().any(|row| row.person.as_ref() == Some(id) && !row.is_over(self.now));
+    fn note_people_without(&self, notices: &mut BTreeSet<Notice>) {
+        let Members::Complete(members) = self.facts.members else { return };
+        let keep = &self.facts.binding.keep;
+        let claims = || self.old.people.values().filter_map(Person::on_call);
+        let stays = |id: &PersonId| claims().any(|claim| claim.person == *id && self.end_of(claim) > self.facts.now);
         for (person, why) in self.duty.unresolved.iter().filter(|(id, _)| !stays(id)) {
             notices.insert(Notice::NotGranted { person: person.clone(), why: why.clone() });
         }
         for (okta, on_call) in &self.duty.people {
-            let why = match self.eligible {
-                _ if self.binding.keep.contains(okta) && members.contains_key(okta) => continue,
-                _ if self.binding.keep.contains(okta) => "in \"keep\": never granted",
-                _ if self.eligible.excludes(okta) => "not in the group of eligible people",
-                Eligible::Unknown { .. } if !members.contains_key(okta) => {
+            let why = match self.facts.eligible {
+                _ if keep.contains(okta) && members.contains_key(okta) => continue,
+                _ if keep.contains(okta) => "in \"keep\": never granted",
+                eligible if eligible.excludes(okta) => "not in the group of eligible people",
+                eligible if !eligible.admits(okta) && !members.contains_key(okta) => {
                     "the group of eligible people could not be read"
                 }
                 _ => continue,
             };
             notices.insert(Notice::NotGranted { person: on_call.person.clone(), why: why.to_owned() });
-        }
-    }
-
-    /// Brings the rows in line with who is in the group.
-    fn remember_members(&self, members: &BTreeMap<OktaId, Member>, revokes: &[Revoke], next: &mut Ledger) {
-        let leaving: BTreeSet<&OktaId> = revokes.iter().map(|revoke| &revoke.okta).collect();
-        next.tolerated.retain(|okta| members.contains_key(okta) && !self.duty.people.contains_key(okta));
-        let gone_on = next.clone();
-        next.rows.retain(|row| {
-            let on_call = row.source != Origin::Manual && self.duty.people.contains_key(&row.okta);
-            let needed = leaving.contains(&row.okta) || on_call || self.speaks_for(row, &gone_on);
-            needed && !self.binding.keep.contains(&row.okta)
-        });
-        for row in next.rows.iter_mut().filter(|row| members.contains_key(&row.okta)) {
-            row.intended = false;
-        }
-        let new = members.keys().filter(|okta| !self.binding.keep.contains(okta) && !leaving.contains(okta));
-        for okta in new {
-            if next.rows_of(okta).any(|row| row.source != Origin::Manual) {
-                continue;
-            }
-            if let Some(on_call) = self.duty.people.get(okta) {
-                next.rows.push(self.row(okta, on_call, false));
-            } else if self.lost && !self.duty.is_known() {
-                next.rows.push(self.adopted(okta));
-            }
-        }
-    }
-
-    fn remember_grants(&self, grants: &[Grant], next: &mut Ledger) {
-        for grant in grants {
-            if next.rows_of(&grant.okta).any(|row| row.source != Origin::Manual) {
-                continue;
-            }
-            if let Some(on_call) = self.duty.people.get(&grant.okta) {
-                next.rows.push(self.row(&grant.okta, on_call, true));
-            }
-        }
-        let granted: BTreeSet<&OktaId> = grants.iter().map(|grant| &grant.okta).collect();
-        for row in next.rows.iter_mut().filter(|row| granted.contains(&row.okta)) {
-            row.intended = true;
-        }
-        next.rows.sort_by(|a, b| (&a.okta, a.source).cmp(&(&b.okta, b.source)));
-    }
-
-    fn row(&self, okta: &OktaId, on_call: &OnCall, intended: bool) -> Row {
-        Row {
-            okta: okta.clone(),
-            person: Some(on_call.person.clone()),
-            source: Origin::Oncall,
-            granted_at: self.now,
-            shift_end: on_call.end,
-            expires_at: self.expiry(on_call.end),
-            reason: String::new(),
-            intended,
-        }
-    }
-
-    fn adopted(&self, okta: &OktaId) -> Row {
-        Row {
-            okta: okta.clone(),
-            person: None,
-            source: Origin::Adopted,
-            granted_at: self.now,
-            shift_end: None,
-            expires_at: self.now + self.binding.max_stale,
-            reason: String::new(),
-            intended: false,
         }
     }
 }

@@ -36,7 +36,7 @@ impl Shown<'_> {
         }
         for grant in &plan.grants {
             let until =
-                grant.shift_end.map_or_else(|| "without an end".to_owned(), |end| format!("until {}", instant(end)));
+                grant.until.map_or_else(|| "without an end".to_owned(), |end| format!("until {}", instant(end)));
             let name = grant.person.as_ref().map(|id| format!(" as {id}")).unwrap_or_default();
             lines.push(format!("  grant {}: on call{name} {until}", self.person(&grant.okta)));
         }
@@ -93,9 +93,16 @@ impl fmt::Display for Notice {
             ),
             Self::NotGranted { person, why } => write!(f, "{person} is on call and gets nothing: {why}"),
             Self::Outsider { okta } => write!(f, "{okta} is in the group without being on call, and stays"),
+            Self::NotRevoked { okta, why } => write!(f, "{okta} is to leave the group and could not be removed: {why}"),
             Self::LedgerLost => {
                 f.write_str("there is no ledger yet, or it was lost; who is in the group is judged by \"adoption\"")
             }
+            Self::LedgerUnreadable { restored: true } => f.write_str(
+                "the ledger cannot be read, or somebody else wrote it; the last version that the function wrote counts",
+            ),
+            Self::LedgerUnreadable { restored: false } => f.write_str(
+                "the ledger and its earlier versions cannot be read; nobody is granted or revoked until one can be",
+            ),
         }
     }
 }

@@ -13,4 +13,4 @@ mod world;
 
 use super::*;
 use chrono::TimeDelta;
-use world::{PEOPLE, Run, World, at, changes, id};
+use world::{PEOPLE, Run, World, at, changes, id, untold};

@@ -63,7 +63,7 @@ fn a_grant_by_hand_does_not_make_an_ineligible_or_suspended_person_stay() {
 fn a_grant_by_hand_that_was_not_made_hides_no_alert_of_a_shift() {
     let mut world = World::new().granted_by_hand("eve", 60);
     world.tick();
-    assert!(!world.on_call("eve", 90).at(1).plan().grants[0].again);
+    assert_eq!(untold(&world.on_call("eve", 90).at(1).plan(), "eve"), 1);
 }
 
 #[test]
@@ -130,4 +130,43 @@ fn whoever_was_revoked_by_hand_and_put_back_by_a_person_leaves_again() {
     let mut world = world.revoked_by_hand("ann", Some(60));
     world.ticks(1, 1);
     assert_eq!(world.member("ann").ticks(2, 20), "2 -ann:manual");
+}
+
+#[test]
+fn a_revoke_by_hand_outlasts_every_end_that_was_only_the_edge_of_what_was_read() {
+    // A shift of six days, read a day ahead: what is taken for its end moves on with every reading.
+    let mut world = World::new().on_call("ann", 60);
+    world.tick();
+    let mut world = world.revoked_by_hand("ann", Some(60));
+    for minute in 1..500 {
+        world = world.nobody_on_call().on_call("ann", minute + 60).at(minute);
+        assert_eq!(world.tick(), if minute == 1 { "-ann:manual" } else { "" }, "{minute}");
+    }
+    // An outage in between is no end either.
+    let mut world = world.outage();
+    world.ticks(500, 700);
+    let mut world = world.back().nobody_on_call().on_call("ann", 900);
+    assert_eq!(world.ticks(701, 702), "");
+}
+
+#[test]
+fn a_revoke_by_hand_outlasts_a_week_of_entries_that_follow_without_a_break() {
+    let mut world = World::new();
+    for day in 0..7 {
+        world = world.shift("P-ann", "ann", Some(day * 100), Some((day + 1) * 100));
+    }
+    world.tick();
+    let mut world = world.revoked_by_hand("ann", Some(200));
+    assert_eq!(world.ticks(1, 699), "1 -ann:manual");
+    // The next week's is another shift.
+    assert_eq!(world.shift("P-ann", "ann", Some(701), None).ticks(700, 710), "701 +ann");
+}
+
+#[test]
+fn a_revoke_by_hand_works_and_holds_while_the_document_is_bad() {
+    let mut world = World::new().on_call("ann", 60);
+    world.tick();
+    let mut world = world.bad_document().revoked_by_hand("ann", Some(60));
+    assert_eq!(world.ticks(1, 30), "1 -ann:manual");
+    assert_eq!(world.good_document().ticks(31, 59), "");
 }

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::knowledge::{Identity, Shift};
-use crate::ledger::Hold;
-use proptest::collection::{btree_set, vec};
+use crate::ledger::{HandClaim, Hold};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
@@ -41,39 +41,52 @@ fn shift() -> impl Strategy<Value = Shift> {
     })
 }
 
-fn row() -> impl Strategy<Value = Row> {
-    let source = select(vec![Origin::Oncall, Origin::Oncall, Origin::Manual, Origin::Adopted]);
-    (person(), source, proptest::option::of(minutes()), minutes(), any::<bool>()).prop_map(
-        |(who, source, shift_end, expires, intended)| Row {
-            okta: id(who),
-            person: (source == Origin::Oncall).then(|| id(&format!("P-{who}"))),
-            source,
-            granted_at: at(-200),
-            shift_end: shift_end.filter(|_| source == Origin::Oncall).map(at),
-            expires_at: at(expires),
-            reason: if source == Origin::Manual { "INC-42".to_owned() } else { String::new() },
-            intended,
-        },
-    )
+fn state() -> impl Strategy<Value = State> {
+    let shift = proptest::option::of((person(), proptest::option::of(minutes()), minutes()));
+    let granted = (shift, proptest::option::of(minutes()), any::<bool>());
+    let granted = granted.prop_filter_map("no claim", |(shift, by_hand, shown)| {
+        let on_call = shift.map(|(who, end, until)| ShiftClaim {
+            person: id(&format!("P-{who}")),
+            shift_end: end.map(at),
+            until: at(until),
+        });
+        let by_hand = by_hand.map(|until| HandClaim { until: at(until), reason: "INC-42".to_owned() });
+        let any = on_call.is_some() || by_hand.is_some();
+        any.then(|| State::Granted(Granted { since: at(-200), on_call, by_hand, shown }))
+    });
+    let adopted = minutes().prop_map(|until| State::Adopted { until: at(until) });
+    let reason = select(vec![Reason::ShiftEnded, Reason::Overridden, Reason::OutOfBand, Reason::NotActive]);
+    let leaving = reason.prop_map(|reason| State::Leaving(Leaving { reason, since: at(-10), due: None }));
+    let held = (proptest::option::of(minutes()), any::<bool>());
+    let held = held.prop_map(|(until, out)| {
+        State::Held(Hold { since: at(-10), until: until.map(at), out, reason: String::new() })
+    });
+    let left = Just(State::Left { at: at(-10) });
+    prop_oneof![6 => granted, 1 => adopted, 1 => Just(State::Tolerated), 1 => leaving, 2 => held, 1 => left]
+}
+
+fn record() -> impl Strategy<Value = Person> {
+    let change = Change::Revoked { reason: Reason::Stale, due: None };
+    (state(), any::<bool>()).prop_map(move |(state, untold)| {
+        let mut person = Person::new(state);
+        if untold || matches!(person.state, State::Left { .. }) {
+            person.tell(change.clone());
+        }
+        person
+    })
 }
 
 fn ledger() -> impl Strategy<Value = Remembered> {
     let gap = proptest::option::of((1..4_u32, minutes()));
-    let holds = prop_oneof![2 => Just(Vec::new()), 1 => vec((person(), proptest::option::of(minutes())), 1..3)];
-    let known = (vec(row(), 0..6), gap, holds, few(), few(), proptest::option::of(minutes()));
-    let known = known.prop_map(|(mut rows, gap, holds, tolerated, leaving, confirmed)| {
-        let mut seen = BTreeSet::new();
-        rows.retain(|row| seen.insert((row.okta.clone(), row.source)));
+    let people = btree_map(person().prop_map(id), record(), 0..5);
+    let known = (people, gap, proptest::option::of(minutes())).prop_map(|(people, gap, confirmed)| {
         let mut ledger = Ledger::new(id("00g1"));
-        ledger.rows = rows;
+        ledger.people = people;
         ledger.gap = gap.map(|(readings, last)| Gap { readings, last: at(last) });
-        ledger.holds = holds.into_iter().map(|(who, until)| (id(who), Hold { until: until.map(at) })).collect();
-        ledger.tolerated = tolerated;
-        ledger.leaving = leaving;
         ledger.confirmed_at = confirmed.filter(|minutes| *minutes <= 0).map(at);
         Remembered::Known(ledger)
     });
-    prop_oneof![8 => known, 1 => Just(Remembered::Lost)]
+    prop_oneof![8 => known, 1 => Just(Remembered::Never)]
 }
 
 fn binding() -> impl Strategy<Value = Binding> {
@@ -117,14 +130,35 @@ fn world() -> impl Strategy<Value = World> {
             list_readable,
             eligible,
             ledger,
+            standing: Standing::Followed,
             now: at(0),
             stored: 0,
+            channels_work: true,
+            told: Vec::new(),
+            logged: Vec::new(),
         }
     })
 }
 
 fn run() -> impl Strategy<Value = Run> {
     (any::<bool>(), any::<u32>(), any::<bool>()).prop_map(|(intent, done, outcome)| Run { intent, done, outcome })
+}
+
+/// What speaks for somebody.
+#[derive(Clone, Debug)]
+pub(super) enum Claim {
+    Shift(ShiftClaim),
+    ByHand(DateTime<Utc>),
+    Adopted(DateTime<Utc>),
+}
+
+impl Claim {
+    pub(super) fn until(&self) -> DateTime<Utc> {
+        match self {
+            Self::Shift(claim) => claim.until,
+            Self::ByHand(until) | Self::Adopted(until) => *until,
+        }
+    }
 }
 
 /// What the laws say of a world, in words of their own.
@@ -163,24 +197,41 @@ impl World {
         matches!(&self.eligible, Eligible::Only(people) if !people.contains(okta))
     }
 
-    pub(super) fn rows(&self, okta: &OktaId) -> Vec<&Row> {
+    pub(super) fn state(&self, okta: &OktaId) -> Option<&State> {
         match &self.ledger {
-            Remembered::Known(ledger) => ledger.rows.iter().filter(|row| row.okta == *okta).collect(),
-            Remembered::Lost => Vec::new(),
+            Remembered::Known(ledger) => ledger.state(okta),
+            Remembered::Never | Remembered::Unreadable => None,
         }
     }
 
-    /// Revoked by hand, and that is not over.
+    /// What speaks for somebody, by the ledger.
+    pub(super) fn claims(&self, okta: &OktaId) -> Vec<Claim> {
+        match self.state(okta) {
+            Some(State::Granted(Granted { on_call, by_hand, .. })) => {
+                let shift = on_call.clone().map(Claim::Shift);
+                shift.into_iter().chain(by_hand.clone().map(|claim| Claim::ByHand(claim.until))).collect()
+            }
+            Some(State::Adopted { until }) => vec![Claim::Adopted(*until)],
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn is_leaving(&self, okta: &OktaId) -> bool {
+        matches!(self.state(okta), Some(State::Leaving(_)))
+    }
+
+    /// Revoked by hand, and that is not over; or it is, and nobody has seen them leave.
     fn is_held(&self, okta: &OktaId) -> bool {
-        let Remembered::Known(ledger) = &self.ledger else { return false };
-        let unfinished = ledger.leaving.contains(okta) && !self.is_named(okta);
-        ledger.holds.get(okta).is_some_and(|hold| {
-            let on = match hold.until {
-                Some(until) => self.now < until,
-                None => !self.is_read() || self.is_named(okta) || !self.unresolved_people().is_empty(),
-            };
-            on || unfinished
-        })
+        let Some(State::Held(hold)) = self.state(okta) else { return false };
+        let who = Identity::Known(okta.clone());
+        let starts: Vec<_> = self.current().filter(|shift| shift.okta == who).map(|shift| shift.start).collect();
+        match (starts.iter().min(), hold.until) {
+            (Some(Some(start)), Some(until)) => *start <= until,
+            (Some(_), _) => true,
+            (None, _) if !self.is_read() || !hold.out => true,
+            (None, Some(until)) => self.now < until,
+            (None, None) => !self.unresolved_people().is_empty(),
+        }
     }
 
     pub(super) fn wanted(&self) -> BTreeSet<OktaId> {
@@ -200,22 +251,24 @@ impl World {
         self.current().next().is_none() && before + u32::from(is_new) < self.binding.gap_confirm_runs
     }
 
-    /// A row keeps its person although the source, which was read, does not name them.
-    fn is_spoken_for(&self, row: &Row) -> bool {
-        let after_shift = row.shift_end.is_some_and(|end| end <= self.now);
-        let unresolved = row.person.as_ref().is_some_and(|id| self.unresolved_people().contains(id));
-        row.expires_at > self.now
-            && match row.source {
-                Origin::Manual => true,
-                Origin::Oncall => after_shift || unresolved || self.gap_is_not_confirmed(),
-                Origin::Adopted => false,
+    /// A claim keeps its person although the source, which was read, does not name them.
+    fn is_spoken_for(&self, claim: &Claim) -> bool {
+        match claim {
+            Claim::ByHand(until) => *until > self.now,
+            Claim::Adopted(_) => false,
+            Claim::Shift(claim) => {
+                let after_shift = claim.shift_end.is_some_and(|end| end <= self.now);
+                let unresolved = self.unresolved_people().contains(&claim.person);
+                claim.until > self.now && (after_shift || unresolved || self.gap_is_not_confirmed())
             }
+        }
     }
 
     fn stays_as_outsider(&self, okta: &OktaId) -> bool {
-        let at_the_beginning = match &self.ledger {
-            Remembered::Lost => true,
-            Remembered::Known(ledger) => ledger.tolerated.contains(okta) || !self.rows(okta).is_empty(),
+        let at_the_beginning = match self.state(okta) {
+            _ if self.ledger == Remembered::Never => true,
+            Some(State::Adopted { .. } | State::Tolerated) => true,
+            _ => false,
         };
         let rule = if at_the_beginning { self.binding.adoption } else { self.binding.out_of_band };
         rule == Outsiders::Report
@@ -223,16 +276,19 @@ impl World {
 
     /// Whether a member is one still, when the source and the list were read.
     fn stays(&self, okta: &OktaId) -> bool {
-        let rows = self.rows(okta);
+        let claims = self.claims(okta);
         let named = self.is_named(okta);
-        let adopted = rows.iter().all(|row| row.source == Origin::Adopted);
+        let managed = matches!(self.state(okta), Some(State::Granted(_)));
         if self.binding.keep.contains(okta) {
             return true;
         }
-        if self.is_held(okta) || (!adopted || named) && (self.is_ineligible(okta) || self.suspended.contains(okta)) {
+        if self.is_held(okta) || (managed || named) && (self.is_ineligible(okta) || self.suspended.contains(okta)) {
             return false;
         }
-        named || rows.iter().any(|row| self.is_spoken_for(row)) || adopted && self.stays_as_outsider(okta)
+        if !named && self.is_leaving(okta) {
+            return false;
+        }
+        named || claims.iter().any(|claim| self.is_spoken_for(claim)) || !managed && self.stays_as_outsider(okta)
     }
 
     /// Who is in the group when everything planned is done, where source and list were read.
@@ -265,7 +321,7 @@ proptest! {
             prop_assert!(world.is_eligible(okta), "not known to be eligible");
             prop_assert!(!world.binding.keep.contains(okta), "an emergency account");
             prop_assert!(world.list_readable && !world.group.contains(okta), "in the group already, or that is not known");
-            prop_assert!(grant.shift_end.is_none_or(|end| end > world.now), "over");
+            prop_assert!(grant.until.is_none_or(|end| end > world.now), "over");
         }
     }
 
@@ -273,10 +329,10 @@ proptest! {
     fn nobody_managed_stays_when_their_time_is_up(world in world()) {
         let (revoked, _) = names(&world.plan());
         for okta in &world.group {
-            let rows = world.rows(okta);
-            let over = !rows.is_empty() && rows.iter().all(|row| row.expires_at <= world.now);
+            let claims = world.claims(okta);
+            let over = world.is_leaving(okta) || !claims.is_empty() && claims.iter().all(|claim| claim.until() <= world.now);
             // Adopted people are judged by the binding's leniency as soon as the source can be read.
-            let lenient = world.is_read() && rows.iter().all(|row| row.source == Origin::Adopted);
+            let lenient = world.is_read() && matches!(world.state(okta), Some(State::Adopted { .. }));
             if over && !lenient && !world.is_named(okta) && !world.binding.keep.contains(okta) {
                 prop_assert!(revoked.contains(okta), "{okta}");
             }
@@ -291,9 +347,10 @@ proptest! {
         for revoke in world.plan().revokes {
             let okta = &revoke.okta;
             let by_okta = world.list_readable && (world.is_ineligible(okta) || world.suspended.contains(okta));
-            if !world.is_held(okta) && !by_okta {
-                prop_assert!(world.rows(okta).iter().all(|row| row.expires_at <= world.now), "{okta}");
-                prop_assert!(!world.rows(okta).is_empty(), "{okta} is an outsider, and nobody knows whether on call");
+            if !world.is_held(okta) && !by_okta && !world.is_leaving(okta) {
+                let claims = world.claims(okta);
+                prop_assert!(claims.iter().all(|claim| claim.until() <= world.now), "{okta}");
+                prop_assert!(!claims.is_empty(), "{okta} is an outsider, and nobody knows whether on call");
             }
         }
     }
@@ -363,13 +420,16 @@ proptest! {
         prop_assert_eq!(revoked.len() + granted.len(), plan.revokes.len() + plan.grants.len());
         prop_assert!(granted.is_disjoint(&world.group));
         // Whoever was to come in may be in without being seen.
-        let unseen = |okta: &OktaId| world.rows(okta).iter().any(|row| row.intended);
+        let unseen = |okta: &OktaId| matches!(world.state(okta), Some(State::Granted(granted)) if !granted.shown);
         prop_assert!(!world.list_readable || revoked.iter().all(|okta| world.group.contains(okta) || unseen(okta)));
-        // Whoever is to leave is remembered as that, and whoever is to come has a row that says when it ends.
+        // Whoever is to leave is remembered as that, and whoever is to come has a claim that says when it ends.
         if let Remembered::Known(next) = &plan.intent {
-            prop_assert!(revoked.is_subset(&next.leaving));
+            for okta in &revoked {
+                prop_assert!(matches!(next.state(okta), Some(State::Leaving(_) | State::Held(_))));
+            }
             for okta in &granted {
-                prop_assert!(next.rows_of(okta).any(|row| row.intended && row.expires_at > world.now));
+                let Some(State::Granted(granted)) = next.state(okta) else { panic!("{okta} has no claim") };
+                prop_assert!(!granted.shown && granted.on_call.as_ref().is_some_and(|claim| claim.until > world.now));
             }
         }
     }
@@ -387,7 +447,7 @@ proptest! {
     fn what_is_to_be_remembered_can_be_stored_and_read(world in world()) {
         if let Remembered::Known(next) = world.plan().intent {
             let text = serde_json::to_string(&next).unwrap();
-            prop_assert_eq!(serde_json::from_str::<Ledger>(&text).unwrap(), next, "{}", text);
+            prop_assert_eq!(Ledger::parse(&text).unwrap(), next, "{}", text);
         }
     }
 }

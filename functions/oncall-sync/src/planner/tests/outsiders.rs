@@ -27,7 +27,7 @@ fn the_first_run_leaves_whom_it_finds_and_says_so() {
     let mut world = World::new().member("eve").no_ledger();
     assert_eq!(world.plan().notices, BTreeSet::from([Notice::Outsider { okta: id("eve") }, Notice::LedgerLost]));
     assert_eq!(world.ticks(0, 200), "");
-    assert_eq!(world.ledger().tolerated, BTreeSet::from([id("eve")]));
+    assert_eq!(world.ledger().state(&id("eve")), Some(&State::Tolerated));
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn whoever_becomes_an_emergency_account_during_a_shift_stays_after_it() {
     world.tick();
     let mut world = world.with(|b| b.keep = BTreeSet::from([id("ann")]));
     assert_eq!(world.ticks(1, 200), "");
-    assert!(world.ledger().rows.is_empty());
+    assert!(world.ledger().people.is_empty());
 }
 
 #[test]

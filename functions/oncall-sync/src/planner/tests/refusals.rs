@@ -97,22 +97,20 @@ fn an_empty_ledger_is_not_stored_again() {
 fn a_grant_that_did_not_succeed_is_tried_again_and_told_once() {
     let mut world = World::new().on_call("ann", 60);
     let plan = world.plan();
-    assert!(!plan.grants[0].again);
+    assert_eq!(untold(&plan, "ann"), 1);
     world.carry_out(&plan, Run { done: 0, ..Run::ALL });
     let plan = world.at(1).plan();
-    assert_eq!((changes(&plan), plan.grants[0].again), ("+ann".to_owned(), true));
+    assert_eq!((changes(&plan), untold(&plan, "ann")), ("+ann".to_owned(), 0));
 }
 
 #[test]
-fn a_revoke_that_did_not_succeed_is_tried_again_and_told_once() {
+fn a_revoke_that_did_not_succeed_is_tried_again_and_told_when_it_has() {
     let mut world = World::new().on_call("ann", 60).member("ann");
     world.tick();
     let mut world = world.at(60);
-    let plan = world.plan();
-    assert!(!plan.revokes[0].again);
-    world.carry_out(&plan, Run { done: 0, ..Run::ALL });
+    world.carry_out(&world.plan(), Run { done: 0, ..Run::ALL });
     for world in [world.clone().at(61), world.clone().members_unknown().at(61), world.outage().at(61)] {
-        assert_eq!((changes(&world.plan()), world.plan().revokes[0].again), ("-ann:shift_ended".to_owned(), true));
+        assert_eq!((changes(&world.plan()), untold(&world.plan(), "ann")), ("-ann:shift_ended".to_owned(), 1));
     }
 }
 
@@ -121,23 +119,35 @@ fn a_second_shift_is_told_again() {
     let mut world = World::new().on_call("ann", 10).shift("P-ann", "ann", Some(20), Some(30));
     world.ticks(0, 19);
     let mut world = world.at(20);
-    assert!(!world.plan().grants[0].again);
+    assert_eq!(untold(&world.plan(), "ann"), 1);
     world.tick();
-    assert!(!world.at(30).plan().revokes[0].again);
+    assert_eq!(untold(&world.at(30).plan(), "ann"), 1);
 }
 
 #[test]
-fn the_outcome_forgets_who_left_and_marks_who_came_and_nobody_else() {
-    let world = World::new().on_call("ann", 60).on_call("bob", 60).granted_by_hand("cid", 0).granted_by_hand("dan", 0);
-    let plan = world.member("cid").member("dan").plan();
-    assert_eq!(changes(&plan), "-cid:manual -dan:manual +ann +bob");
-    let told = BTreeMap::from([(id("ann"), Told::Grant), (id("bob"), Told::Grant), (id("dan"), Told::Revoke)]);
-    let outcome = plan.outcome(&BTreeSet::from([id("cid")]), &BTreeSet::from([id("ann")]), &told);
-    let Remembered::Known(after) = outcome else {
-        panic!("no ledger");
-    };
-    let rows: Vec<(&str, bool)> = after.rows.iter().map(|row| (row.okta.as_str(), row.intended)).collect();
-    assert_eq!(rows, [("ann", false), ("bob", true), ("dan", false)]);
-    assert_eq!(after.leaving, BTreeSet::from([id("dan")]));
-    assert_eq!(after.told, BTreeMap::from([(id("bob"), Told::Grant), (id("dan"), Told::Revoke)]));
+fn a_change_that_the_group_shows_later_is_settled_once() {
+    let mut world = World::new().on_call("ann", 60);
+    let granted = Settled::Granted(id("ann"));
+    world.carry_out(&world.plan(), Run { outcome: false, ..Run::ALL });
+    let mut world = world.at(1);
+    assert_eq!(world.plan().settled, [granted]);
+    world.tick();
+    assert_eq!(world.clone().at(2).plan().settled, []);
+    let mut world = world.at(60);
+    world.carry_out(&world.plan(), Run { outcome: false, ..Run::ALL });
+    let mut world = world.at(61);
+    let left = Revoke { okta: id("ann"), reason: Reason::ShiftEnded, due: Some(at(60)), since: at(60) };
+    assert_eq!(world.plan().settled, [Settled::Revoked(left)]);
+    world.tick();
+    assert_eq!(world.at(62).plan().settled, []);
+}
+
+#[test]
+fn a_removal_that_was_not_made_and_is_not_wanted_any_more_is_never_told() {
+    let mut world = World::new().on_call("ann", 60);
+    world.tick();
+    let mut world = world.nobody_on_call().on_call("bob", 60).at(1);
+    world.carry_out(&world.plan(), Run { done: 0, ..Run::ALL });
+    let world = world.nobody_on_call().on_call("ann", 60).at(2);
+    assert_eq!((changes(&world.plan()), untold(&world.plan(), "ann")), ("-bob:overridden".to_owned(), 0));
 }

@@ -95,7 +95,7 @@ fn a_shift_that_is_made_shorter_is_over_at_the_new_end() {
 fn two_schedules_make_one_grant_with_the_latest_end() {
     for ends in [[30, 60], [60, 30]] {
         let mut world = World::new().on_call("ann", ends[0]).on_call("ann", ends[1]);
-        assert_eq!(world.plan().grants[0].shift_end, Some(at(60)));
+        assert_eq!(world.plan().grants[0].until, Some(at(60)));
         assert_eq!(world.ticks(0, 60), "0 +ann, 60 -ann:shift_ended");
     }
 }
@@ -103,7 +103,7 @@ fn two_schedules_make_one_grant_with_the_latest_end() {
 #[test]
 fn a_shift_without_an_end_is_the_latest() {
     let world = World::new().on_call("ann", 30).on_call("ann", None).on_call("ann", 60);
-    assert_eq!(world.plan().grants[0].shift_end, None);
+    assert_eq!(world.plan().grants[0].until, None);
 }
 
 #[test]

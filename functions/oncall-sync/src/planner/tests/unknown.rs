@@ -112,7 +112,7 @@ fn a_lost_ledger_and_an_outage_together_take_nobody_out_until_it_lasts() {
     let mut world = World::new().member("ann").member("bob").no_ledger().outage();
     assert!(world.plan().notices.contains(&Notice::LedgerLost));
     assert_eq!(world.ticks(0, 119), "");
-    assert!(world.ledger().rows.iter().all(|row| row.source == Origin::Adopted && row.expires_at == at(120)));
+    assert!(world.ledger().people.values().all(|person| person.state == State::Adopted { until: at(120) }));
     assert_eq!(world.ticks(120, 130), "120 -ann:stale -bob:stale");
 }
 
@@ -131,8 +131,7 @@ fn a_lost_ledger_without_a_list_of_members_stores_nothing_and_takes_nobody_out()
     for world in [World::new().on_call("ann", 60), World::new().outage()] {
         let mut world = world.member("bob").no_ledger().members_unknown();
         let plan = world.plan();
-        assert_eq!(plan.intent, Remembered::Lost);
-        assert_eq!(plan.outcome(&BTreeSet::new(), &BTreeSet::new(), &BTreeMap::new()), Remembered::Lost);
+        assert_eq!(plan.intent, Remembered::Never);
         assert_eq!(world.ticks(0, 200), "");
         assert_eq!(world.stored, 0);
     }
@@ -179,4 +178,32 @@ fn whoever_was_let_in_unseen_is_taken_out_when_the_shift_ends() {
     // Put in, but the reply is lost and the list of members lags behind.
     world.carry_out(&plan, Run { intent: true, done: 0, outcome: false });
     assert_eq!(world.ticks(10, 12), "10 -ann:shift_ended");
+}
+
+#[test]
+fn while_the_document_is_bad_people_stay_to_the_end_of_their_shift_and_a_day_at_most() {
+    for (end, leaves) in
+        [(Some(200), "200 -ann:shift_ended"), (None, "1440 -ann:stale"), (Some(43_200), "1440 -ann:stale")]
+    {
+        let mut world = World::new().on_call("ann", end);
+        world.tick();
+        assert_eq!(world.bad_document().ticks(1, 1500), leaves, "{end:?}");
+    }
+}
+
+#[test]
+fn whoever_was_leaving_when_the_document_turned_bad_leaves() {
+    let mut world = World::new().on_call("ann", 600);
+    world.tick();
+    let mut world = world.nobody_on_call().on_call("bob", 600).at(1);
+    world.carry_out(&world.plan(), Run { done: 0, ..Run::ALL });
+    assert_eq!(world.bad_document().at(2).tick(), "-ann:overridden");
+}
+
+#[test]
+fn a_ledger_that_cannot_be_read_is_no_first_run() {
+    let mut world = World::new().on_call("ann", 60).member("eve").unreadable_ledger();
+    assert_eq!(world.plan().notices, BTreeSet::from([Notice::LedgerUnreadable { restored: false }]));
+    assert_eq!(world.ticks(0, 200), "");
+    assert_eq!((world.stored, &world.ledger), (0, &Remembered::Unreadable));
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::binding::Source;
 use crate::ids::{BindingId, GroupId};
 use crate::knowledge::{Identity, Shift};
-use crate::ledger::Hold;
+use crate::ledger::{HandClaim, Hold, Untold};
 use keyturn::Error;
 use std::str::FromStr as _;
 
@@ -37,9 +37,15 @@ pub(super) struct World {
     pub(super) list_readable: bool,
     pub(super) eligible: Eligible,
     pub(super) ledger: Remembered,
+    pub(super) standing: Standing,
     pub(super) now: DateTime<Utc>,
     /// How often the ledger was stored.
     pub(super) stored: usize,
+    pub(super) channels_work: bool,
+    /// Alerts that were taken.
+    pub(super) told: Vec<(OktaId, Change)>,
+    /// People whose removal has its audit line.
+    pub(super) logged: Vec<OktaId>,
 }
 
 /// How far a plan is carried out.
@@ -75,8 +81,12 @@ impl World {
             list_readable: true,
             eligible: Eligible::Everyone,
             ledger: Remembered::Known(Ledger::new(group)),
+            standing: Standing::Followed,
             now: at(0),
             stored: 0,
+            channels_work: true,
+            told: Vec::new(),
+            logged: Vec::new(),
         }
     }
 
@@ -160,52 +170,63 @@ impl World {
     }
 
     pub(super) fn no_ledger(mut self) -> Self {
-        self.ledger = Remembered::Lost;
+        self.ledger = Remembered::Never;
         self
+    }
+
+    pub(super) fn unreadable_ledger(mut self) -> Self {
+        self.ledger = Remembered::Unreadable;
+        self
+    }
+
+    /// The document is bad from now on: neither source nor group is read.
+    pub(super) fn bad_document(mut self) -> Self {
+        self.standing = Standing::Refused;
+        self.outage().members_unknown()
+    }
+
+    pub(super) fn good_document(mut self) -> Self {
+        self.standing = Standing::Followed;
+        self.back().members_known()
     }
 
     /// The ledger, which has to be there.
     pub(super) fn ledger(&self) -> &Ledger {
         match &self.ledger {
             Remembered::Known(ledger) => ledger,
-            Remembered::Lost => panic!("no ledger"),
+            Remembered::Never | Remembered::Unreadable => panic!("no ledger"),
         }
     }
 
     pub(super) fn write(mut self, change: impl FnOnce(&mut Ledger)) -> Self {
         match &mut self.ledger {
             Remembered::Known(ledger) => change(ledger),
-            Remembered::Lost => panic!("no ledger"),
+            Remembered::Never | Remembered::Unreadable => panic!("no ledger"),
         }
         self
     }
 
     /// What a grant by hand stores.
     pub(super) fn granted_by_hand(self, who: &str, until: i64) -> Self {
-        let okta: OktaId = id(who);
-        let granted_at = self.now;
-        let row = Row {
-            okta: okta.clone(),
-            person: None,
-            source: Origin::Manual,
-            granted_at,
-            shift_end: None,
-            expires_at: at(until),
-            reason: "INC-42".to_owned(),
-            intended: true,
-        };
+        let (okta, now): (OktaId, _) = (id(who), self.now);
+        let claim = HandClaim { until: at(until), reason: "INC-42".to_owned() };
         self.write(|ledger| {
-            ledger.holds.remove(&okta);
-            ledger.rows.retain(|row| row.okta != okta || row.source != Origin::Manual);
-            ledger.rows.push(row);
+            let (since, on_call) = match ledger.state(&okta) {
+                Some(State::Granted(granted)) => (granted.since, granted.on_call.clone()),
+                _ => (now, None),
+            };
+            let granted = Granted { since, on_call, by_hand: Some(claim), shown: false };
+            let change = Change::Granted { why: "by hand".to_owned(), until: Some(at(until)) };
+            ledger.put(&okta, State::Granted(granted)).tell(change);
         })
     }
 
     /// What a revoke by hand stores before it acts.
     pub(super) fn revoked_by_hand(self, who: &str, until: Option<i64>) -> Self {
+        let since = self.now;
         self.write(|ledger| {
-            ledger.holds.insert(id(who), Hold { until: until.map(at) });
-            ledger.leaving.insert(id(who));
+            let hold = Hold { since, until: until.map(at), out: false, reason: String::new() };
+            ledger.put(&id(who), State::Held(hold)).tell(Change::Revoked { reason: Reason::Manual, due: None });
         })
     }
 
@@ -227,13 +248,24 @@ impl World {
         if !self.list_readable {
             return Members::Unknown { why: out() };
         }
-        let member =
-            |okta: &OktaId| Member { active: !self.suspended.contains(okta), login: format!("{okta}@example.com") };
+        let member = |okta: &OktaId| Member {
+            active: !self.suspended.contains(okta),
+            login: format!("{okta}@example.com"),
+            email: format!("{okta}@example.com"),
+        };
         Members::Complete(self.group.iter().map(|okta| (okta.clone(), member(okta))).collect())
     }
 
     pub(super) fn plan(&self) -> Plan {
-        plan(&self.binding, &self.reading(), &self.members(), &self.eligible, &self.ledger, self.now)
+        plan(Facts {
+            binding: &self.binding,
+            standing: self.standing,
+            reading: &self.reading(),
+            members: &self.members(),
+            eligible: &self.eligible,
+            ledger: &self.ledger,
+            now: self.now,
+        })
     }
 
     pub(super) fn shown(&self) -> Vec<String> {
@@ -269,9 +301,9 @@ impl World {
     /// Acts as the function does: intent, revokes, grants only with the intent stored, outcome.
     pub(super) fn carry_out(&mut self, plan: &Plan, run: Run) {
         let new = match (&self.ledger, &plan.intent) {
-            (_, Remembered::Lost) => false,
-            (Remembered::Lost, _) => true,
+            (_, Remembered::Never | Remembered::Unreadable) => false,
             (Remembered::Known(old), Remembered::Known(next)) => old.is_outdated_by(next, self.binding.max_stale / 4),
+            (_, Remembered::Known(_)) => true,
         };
         if new && run.intent {
             self.store(plan.intent.clone());
@@ -293,14 +325,51 @@ impl World {
                 }
             }
         }
-        let mut told: BTreeMap<OktaId, Told> =
-            plan.revokes.iter().map(|revoke| (revoke.okta.clone(), Told::Revoke)).collect();
-        if run.intent || !new {
-            told.extend(plan.grants.iter().map(|grant| (grant.okta.clone(), Told::Grant)));
+        let Remembered::Known(mut outcome) = plan.intent.clone() else { return };
+        self.tell(&mut outcome, &revoked);
+        for okta in plan.grants.iter().map(|grant| &grant.okta).filter(|_| run.intent || !new) {
+            // Before the grant.
+            self.announce(&mut outcome, okta);
         }
-        let outcome = plan.outcome(&revoked, &granted, &told);
-        if run.outcome && outcome != plan.intent {
+        if run.outcome {
+            self.logged.extend(revoked.iter().cloned());
+        }
+        revoked.iter().for_each(|okta| outcome.has_left(okta, self.now));
+        for okta in &granted {
+            let address = format!("{okta}@example.com");
+            outcome.has_come(okta, &address, &address);
+        }
+        let outcome = Remembered::Known(outcome);
+        let is_stored = run.outcome && outcome != plan.intent;
+        if is_stored || run.intent || !new {
+            self.logged.extend(plan.settled.iter().filter_map(|settled| match settled {
+                Settled::Revoked(revoke) => Some(revoke.okta.clone()),
+                Settled::Granted(_) => None,
+            }));
+        }
+        if is_stored {
             self.store(outcome);
+        }
+    }
+
+    /// Sends the alerts of everything that is done.
+    fn tell(&mut self, ledger: &mut Ledger, revoked: &BTreeSet<OktaId>) {
+        for (okta, Untold { change, .. }) in ledger.news(revoked) {
+            if self.channels_work {
+                ledger.was_told(&okta, &change, &BTreeSet::new());
+                self.told.push((okta, change));
+            }
+        }
+    }
+
+    /// Sends the alert of a grant.
+    fn announce(&mut self, ledger: &mut Ledger, okta: &OktaId) {
+        let untold = ledger.people.get(okta).map(|person| person.untold.clone()).unwrap_or_default();
+        for Untold { change, .. } in untold {
+            if self.channels_work {
+                ledger.was_told(okta, &change, &BTreeSet::new());
+                self.told.push((okta.clone(), change));
+            }
         }
     }
 
@@ -315,4 +384,12 @@ pub(super) fn changes(plan: &Plan) -> String {
     let revokes = plan.revokes.iter().map(|revoke| format!("-{}:{}", revoke.okta, revoke.reason));
     let grants = plan.grants.iter().map(|grant| format!("+{}", grant.okta));
     revokes.chain(grants).collect::<Vec<_>>().join(" ")
+}
+
+/// How many alerts about somebody are still to be sent.
+pub(super) fn untold(plan: &Plan, who: &str) -> usize {
+    match &plan.intent {
+        Remembered::Known(ledger) => ledger.people.get(&id::<OktaId>(who)).map_or(0, |person| person.untold.len()),
+        Remembered::Never | Remembered::Unreadable => 0,
+    }
 }

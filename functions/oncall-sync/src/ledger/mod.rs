@@ -1,0 +1,402 @@
+//! What is remembered of the people of one binding's group: one record each, in one of a few named states. Kept in one
+//! parameter for each binding and group.
+//!
+//! `planner` has the table of the states' transitions.
+
+mod first_format;
+#[cfg(test)]
+mod tests;
+
+use crate::ids::{GroupId, OktaId, PersonId};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// The format that is written.
+const FORMAT: u32 = 2;
+/// So many changes of one person are kept for a channel that takes nothing.
+const MOST_UNTOLD: usize = 4;
+
+/// Keys that a later version of Keyturn wrote: they are written back as they are.
+type Rest = Map<String, Value>;
+
+/// Everything remembered of one binding's group.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Ledger {
+    format: u32,
+    pub(crate) group: GroupId,
+    /// One more with each write: of two ledgers of one group (its binding was renamed), the higher one counts.
+    pub(crate) serial: u64,
+    /// The parameter's version that this text was written as. Another one means that somebody else wrote it, perhaps a text
+    /// of long ago.
+    #[serde(default)]
+    pub(crate) version: i64,
+    /// It is not what stands in the parameter, which cannot be read or is older.
+    #[serde(skip)]
+    pub(crate) restored: bool,
+    /// The last reading of the source that was stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) confirmed_at: Option<DateTime<Utc>>,
+    /// Readings that found nobody on call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) gap: Option<Gap>,
+    #[serde(default)]
+    pub(crate) people: BTreeMap<OktaId, Person>,
+    #[serde(flatten)]
+    rest: Rest,
+}
+
+/// Readings that found nobody on call.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Gap {
+    /// How many in a row.
+    pub(crate) readings: u32,
+    /// The last of them: one reading counts once, however often it is planned with.
+    pub(crate) last: DateTime<Utc>,
+}
+
+/// One person in one group.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Person {
+    /// The Okta user's login and address, for people who read the ledger; empty until the group has shown the person.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) login: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) email: String,
+    pub(crate) state: State,
+    /// Changes whose alert is still to be taken by a channel.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) untold: Vec<Untold>,
+    #[serde(flatten)]
+    rest: Rest,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum State {
+    /// Has a right to be in the group.
+    Granted(Granted),
+    /// Was in the group when there was no ledger and nobody could say who was on call.
+    Adopted { until: DateTime<Utc> },
+    /// Was in the group before the ledger began, and stays by the binding's `adoption`.
+    Tolerated,
+    /// Is to be removed, until the group no longer shows the person.
+    Leaving(Leaving),
+    /// Was revoked by hand, and must not be put back.
+    Held(Hold),
+    /// Is out; the record is kept until every channel has taken the alert.
+    Left { at: DateTime<Utc> },
+}
+
+/// The claims that somebody has, each with its end.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Granted {
+    pub(crate) since: DateTime<Utc>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) on_call: Option<ShiftClaim>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) by_hand: Option<HandClaim>,
+    /// The group has shown the person since the grant.
+    pub(crate) shown: bool,
+}
+
+/// The claim of somebody who is on call.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct ShiftClaim {
+    /// Who that is at the on-call source.
+    pub(crate) person: PersonId,
+    /// When the shift ends, as the source said last; absent where it has no end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) shift_end: Option<DateTime<Utc>>,
+    /// When the claim ends whatever happens, unless a later reading confirms it.
+    pub(crate) until: DateTime<Utc>,
+}
+
+/// The claim of somebody who was granted by hand.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct HandClaim {
+    pub(crate) until: DateTime<Utc>,
+    pub(crate) reason: String,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Leaving {
+    pub(crate) reason: Reason,
+    /// When that was decided.
+    pub(crate) since: DateTime<Utc>,
+    /// When the person should have left, where there was a time for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) due: Option<DateTime<Utc>>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Hold {
+    pub(crate) since: DateTime<Utc>,
+    /// When the shift ends, as the source said last. A shift that begins after it is another one, and ends the hold.
+    /// Absent where no end is known: until the source does not name the person any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) until: Option<DateTime<Utc>>,
+    /// The group no longer shows the person.
+    pub(crate) out: bool,
+    /// The reason that was given.
+    #[serde(default)]
+    pub(crate) reason: String,
+}
+
+/// Why somebody leaves.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Reason {
+    /// The shift is over.
+    ShiftEnded,
+    /// They were on call without an end, and are not any more.
+    LeftSchedule,
+    /// Somebody else took the rest of the shift.
+    Overridden,
+    /// Okta does not let them in any more.
+    NotActive,
+    /// They are not in the group of eligible people.
+    Ineligible,
+    /// Nobody but a person at Okta put them there.
+    OutOfBand,
+    /// The source could not be read for too long.
+    Stale,
+    /// The source says, again and again, that nobody is on call.
+    Gap,
+    /// Revoked by hand, or the end of a grant by hand.
+    Manual,
+}
+
+impl Reason {
+    /// As logs, alerts, plans and ledgers say it.
+    #[must_use]
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::ShiftEnded => "shift_ended",
+            Self::LeftSchedule => "left_schedule",
+            Self::Overridden => "overridden",
+            Self::NotActive => "not_active",
+            Self::Ineligible => "ineligible",
+            Self::OutOfBand => "out_of_band",
+            Self::Stale => "stale",
+            Self::Gap => "gap",
+            Self::Manual => "manual",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Where alerts go.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Channel {
+    Datadog,
+    Slack,
+}
+
+impl Channel {
+    /// All of them; one that the deployment has not set takes everything at once.
+    pub(crate) fn all() -> BTreeSet<Self> {
+        BTreeSet::from([Self::Datadog, Self::Slack])
+    }
+}
+
+/// A change, and the channels that have not taken its alert yet.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct Untold {
+    pub(crate) change: Change,
+    pub(crate) channels: BTreeSet<Channel>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Change {
+    /// The person gets in; `until` is absent where the shift has no end.
+    Granted {
+        why: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<DateTime<Utc>>,
+    },
+    Revoked {
+        reason: Reason,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        due: Option<DateTime<Utc>>,
+    },
+}
+
+/// A ledger, if there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Remembered {
+    Known(Ledger),
+    /// There is none: the first run, or somebody deleted it.
+    Never,
+    /// There is one, and neither it nor an earlier version can be read.
+    Unreadable,
+}
+
+impl Ledger {
+    #[must_use]
+    pub(crate) fn new(group: GroupId) -> Self {
+        Self {
+            format: FORMAT,
+            group,
+            serial: 0,
+            version: 0,
+            restored: false,
+            confirmed_at: None,
+            gap: None,
+            people: BTreeMap::new(),
+            rest: Rest::new(),
+        }
+    }
+
+    /// Reads a ledger of this format, a later one or the first.
+    ///
+    /// # Errors
+    /// What is wrong with it, for the log.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let read =
+            if value.get("format").is_some() { serde_json::from_value(value) } else { first_format::read(value) };
+        read.map_err(|error| error.to_string())
+    }
+
+    /// Whether this text can be trusted to be the last that the function wrote. The first format does not say.
+    pub(crate) fn is_of_version(&self, version: i64) -> bool {
+        self.version == version || self.is_of_first_format()
+    }
+
+    fn is_of_first_format(&self) -> bool {
+        self.serial == 0
+    }
+
+    /// Somebody's state.
+    pub(crate) fn state(&self, okta: &OktaId) -> Option<&State> {
+        self.people.get(okta).map(|person| &person.state)
+    }
+
+    /// Puts somebody into a state, and leaves everything else that is known of the person.
+    pub(crate) fn put(&mut self, okta: &OktaId, state: State) -> &mut Person {
+        let person = self.people.entry(okta.clone()).or_insert_with(|| Person::new(State::Tolerated));
+        person.state = state;
+        person
+    }
+
+    /// The group no longer shows the person.
+    pub(crate) fn has_left(&mut self, okta: &OktaId, now: DateTime<Utc>) {
+        let Some(person) = self.people.get_mut(okta) else { return };
+        match &mut person.state {
+            State::Held(hold) => hold.out = true,
+            _ => person.state = State::Left { at: now },
+        }
+        self.forget_left(okta);
+    }
+
+    /// The group shows the person, under this login and address.
+    pub(crate) fn has_come(&mut self, okta: &OktaId, login: &str, email: &str) {
+        if let Some(person) = self.people.get_mut(okta)
+            && let State::Granted(granted) = &mut person.state
+        {
+            granted.shown = true;
+            login.clone_into(&mut person.login);
+            email.clone_into(&mut person.email);
+        }
+    }
+
+    /// The changes that are done and still to be told; `accepted` are the people whom Okta has just said to have removed.
+    pub(crate) fn news(&self, accepted: &BTreeSet<OktaId>) -> Vec<(OktaId, Untold)> {
+        let is_done = |okta: &OktaId, person: &Person, change: &Change| match (change, &person.state) {
+            (Change::Revoked { .. }, State::Leaving(_)) => accepted.contains(okta),
+            (Change::Revoked { .. }, State::Held(hold)) => hold.out || accepted.contains(okta),
+            (Change::Granted { .. }, State::Granted(granted)) => granted.shown,
+            _ => true,
+        };
+        let of_person = |(okta, person): (&OktaId, &Person)| {
+            let done = person.untold.iter().filter(|untold| is_done(okta, person, &untold.change));
+            done.map(|untold| (okta.clone(), untold.clone())).collect::<Vec<_>>()
+        };
+        self.people.iter().flat_map(of_person).collect()
+    }
+
+    /// All channels but these have taken the alert of a change.
+    pub(crate) fn was_told(&mut self, okta: &OktaId, change: &Change, untaken: &BTreeSet<Channel>) {
+        let Some(person) = self.people.get_mut(okta) else { return };
+        for untold in person.untold.iter_mut().filter(|untold| untold.change == *change) {
+            untold.channels.retain(|channel| untaken.contains(channel));
+        }
+        person.untold.retain(|untold| !untold.channels.is_empty());
+        self.forget_left(okta);
+    }
+
+    /// Nothing of somebody who left is kept once everything is told.
+    pub(crate) fn forget_left(&mut self, okta: &OktaId) {
+        self.people.retain(|other, person| {
+            other != okta || !matches!(person.state, State::Left { .. }) || !person.untold.is_empty()
+        });
+    }
+
+    /// The same, without what moves on with every reading and every write.
+    fn lasting(&self) -> Self {
+        let mut lasting = self.clone();
+        lasting.confirmed_at = None;
+        (lasting.serial, lasting.version) = (0, 0);
+        for person in lasting.people.values_mut() {
+            if let State::Granted(Granted { since, on_call: Some(on_call), .. }) = &mut person.state {
+                on_call.until = *since;
+            }
+        }
+        lasting
+    }
+
+    /// Whether `next` has to be stored in place of this: something changed, or people in it live on a confirmation that
+    /// was stored longer than `refresh` ago.
+    #[must_use]
+    pub(crate) fn is_outdated_by(&self, next: &Self, refresh: TimeDelta) -> bool {
+        let old = match (self.confirmed_at, next.confirmed_at) {
+            (Some(stored), Some(read)) => read - stored >= refresh,
+            (stored, read) => stored != read,
+        };
+        // Somebody who is named again after a while has an old end stored, however young the last confirmation is.
+        let later = |(okta, person): (&OktaId, &Person)| {
+            let stored = self.people.get(okta).and_then(Person::on_call);
+            let next = person.on_call();
+            stored.zip(next).is_some_and(|(stored, next)| next.until - stored.until >= refresh)
+        };
+        self.lasting() != next.lasting()
+            || (old && next.people.values().any(Person::lives_on_a_reading))
+            || next.people.iter().any(later)
+    }
+}
+
+impl Person {
+    pub(crate) fn new(state: State) -> Self {
+        Self { login: String::new(), email: String::new(), state, untold: Vec::new(), rest: Rest::new() }
+    }
+
+    fn lives_on_a_reading(&self) -> bool {
+        self.on_call().is_some()
+    }
+
+    pub(crate) fn on_call(&self) -> Option<&ShiftClaim> {
+        match &self.state {
+            State::Granted(granted) => granted.on_call.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Notes a change whose alert every channel shall take.
+    pub(crate) fn tell(&mut self, change: Change) {
+        self.untold.retain(|untold| untold.change != change);
+        self.untold.push(Untold { change, channels: Channel::all() });
+        // A channel that is gone for good must not fill the parameter.
+        let surplus = self.untold.len().saturating_sub(MOST_UNTOLD);
+        self.untold.drain(..surplus);
+    }
+}

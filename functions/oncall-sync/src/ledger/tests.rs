@@ -1,0 +1,98 @@
+//! Ledgers as they are stored: this format, the first one, and what a later version of Keyturn may write.
+
+use super::*;
+use serde_json::json;
+
+fn okta(id: &str) -> OktaId {
+    id.try_into().unwrap()
+}
+
+fn noon() -> DateTime<Utc> {
+    "2031-05-06T12:00:00Z".parse().unwrap()
+}
+
+#[test]
+fn the_first_format_is_read_as_one_state_a_person() {
+    let row = |who: &str, source: &str, more: Value| {
+        let mut row = json!({
+            "okta_id": who, "source": source, "granted_at": noon(), "expires_at": noon() + TimeDelta::hours(2),
+        });
+        row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        row
+    };
+    let text = json!({
+        "group": "00g1", "confirmed_at": noon(), "gap": {"readings": 1, "last": noon()},
+        "rows": [
+            row("ann", "oncall", json!({"pagerduty_id": "P1", "shift_end": noon()})),
+            row("ann", "manual", json!({"reason": "INC-42", "intended": true})),
+            row("bob", "oncall", json!({"pagerduty_id": "P2", "intended": true})),
+            row("cid", "adopted", json!({})),
+            row("dan", "oncall", json!({"pagerduty_id": "P4"})),
+        ],
+        "holds": {"dan": {"until": noon()}, "fay": {}},
+        "tolerated": ["eve"], "leaving": ["fay", "gus"], "told": {"bob": "grant"},
+    });
+    let ledger = Ledger::parse(&text.to_string()).unwrap();
+    let until = noon() + TimeDelta::hours(2);
+    let claim = |person: &str, shift_end| ShiftClaim { person: person.try_into().unwrap(), shift_end, until };
+    let by_hand = Some(HandClaim { until, reason: "INC-42".to_owned() });
+    let granted =
+        |on_call, by_hand, shown| State::Granted(Granted { since: noon(), on_call: Some(on_call), by_hand, shown });
+    let held = |until, out| State::Held(Hold { since: noon(), until, out, reason: String::new() });
+    let leaving = Leaving { reason: Reason::OutOfBand, since: noon(), due: None };
+    for (who, state) in [
+        ("ann", granted(claim("P1", Some(noon())), by_hand, true)),
+        ("bob", granted(claim("P2", None), None, false)),
+        ("cid", State::Adopted { until }),
+        ("dan", held(Some(noon()), true)),
+        ("eve", State::Tolerated),
+        ("fay", held(None, false)),
+        ("gus", State::Leaving(leaving)),
+    ] {
+        assert_eq!(ledger.state(&okta(who)), Some(&state), "{who}");
+    }
+    assert_eq!((ledger.people.len(), ledger.serial, ledger.confirmed_at), (7, 0, Some(noon())));
+}
+
+#[test]
+fn what_a_later_version_wrote_is_read_and_written_back() {
+    let text = json!({
+        "format": 3, "group": "00g1", "serial": 7, "region": "eu",
+        "people": {"ann": {"login": "ann", "state": "tolerated", "device": {"id": 1}}},
+    });
+    let ledger = Ledger::parse(&text.to_string()).unwrap();
+    let back: Value = serde_json::to_value(&ledger).unwrap();
+    assert_eq!((&back["region"], &back["people"]["ann"]["device"]), (&json!("eu"), &json!({"id": 1})));
+}
+
+#[test]
+fn what_is_no_ledger_is_refused() {
+    for text in
+        ["", "[]", "{}", r#"{"format": 2}"#, r#"{"format": 2, "group": "../x", "serial": 1}"#, r#"{"rows": []}"#]
+    {
+        assert!(Ledger::parse(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn somebody_who_left_is_forgotten_once_every_channel_was_told() {
+    let mut ledger = Ledger::new("00g1".try_into().unwrap());
+    let change = Change::Revoked { reason: Reason::Manual, due: None };
+    let leaving = Leaving { reason: Reason::Manual, since: noon(), due: None };
+    ledger.put(&okta("ann"), State::Leaving(leaving)).tell(change.clone());
+    ledger.has_left(&okta("ann"), noon());
+    assert_eq!(ledger.state(&okta("ann")), Some(&State::Left { at: noon() }));
+    ledger.was_told(&okta("ann"), &change, &BTreeSet::from([Channel::Slack]));
+    assert_eq!(ledger.people[&okta("ann")].untold[0].channels, BTreeSet::from([Channel::Slack]));
+    ledger.was_told(&okta("ann"), &change, &BTreeSet::new());
+    assert_eq!(ledger.state(&okta("ann")), None);
+}
+
+#[test]
+fn a_channel_that_takes_nothing_does_not_fill_the_parameter() {
+    let mut person = Person::new(State::Tolerated);
+    for minute in 0..20 {
+        person.tell(Change::Granted { why: "on call".to_owned(), until: Some(noon() + TimeDelta::minutes(minute)) });
+    }
+    assert_eq!(person.untold.len(), MOST_UNTOLD);
+}
