@@ -280,10 +280,9 @@ async fn pagerduty_is_asked_in_the_one_way_in_which_it_names_people() {
         assert_eq!(calls.len(), 1, "a schedule costs one request");
         let [since, until] = ["since", "until"].map(|name| calls[0].query(name).unwrap_or_default());
         assert_eq!((since, until), ("2026-03-02T09:00:00Z", "2026-03-03T09:00:00Z"), "{kind:?}");
-        match kind {
-            Kind::Layers => assert_eq!(calls[0].query("overflow"), Some("true")),
-            Kind::Shifts => assert_eq!(calls[0].query("include[]"), Some("final_schedule")),
-        }
+        assert_eq!(calls[0].query("overflow"), Some("true"), "{kind:?}");
+        let included = (kind == Kind::Shifts).then_some("final_schedule");
+        assert_eq!(calls[0].query("include[]"), included, "{kind:?}");
         assert_eq!(noon.world.violations(), Vec::<String>::new());
     }
 }
@@ -297,6 +296,25 @@ async fn whoever_is_on_call_beyond_the_window_stays_until_the_true_end() {
         noon.world.tick().await.unwrap();
         assert_eq!(noon.world.ledger(&noon.shop).unwrap()["rows"][0]["shift_end"], "2026-03-04T21:00:00Z", "{kind:?}");
         assert_eq!(noon.members(), ["ann"]);
+        assert_eq!(noon.world.violations(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_revoked_by_hand_in_a_shift_of_six_days_stays_out_for_all_of_it() {
+    for kind in [Kind::Layers, Kind::Shifts] {
+        let noon = Handover::on(kind).await;
+        let (start, end) = (noon.world.today("09:00"), noon.world.today("09:00") + Duration::days(6));
+        noon.world.pagerduty.override_shift(&noon.shop.schedule, &noon.ann.pagerduty, start, end);
+        let revoke = json!({"action": "revoke", "binding": "shop", "user": noon.ann.okta, "reason": "lost laptop"});
+        noon.world.event(&revoke).await.unwrap();
+        for days in [1, 5] {
+            noon.world.minutes_later(days * 24 * 60 - 1);
+            noon.world.tick().await.unwrap();
+            noon.world.minutes_later(1);
+            noon.world.tick().await.unwrap();
+            assert_eq!(noon.members(), NOBODY, "{kind:?}, {}", noon.world.clock.now());
+        }
         assert_eq!(noon.world.violations(), Vec::<String>::new());
     }
 }
