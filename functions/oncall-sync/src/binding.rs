@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const MOST_POST_SHIFT: TimeDelta = TimeDelta::minutes(15);
 const LEAST_STALE: TimeDelta = TimeDelta::minutes(5);
-/// As far ahead as the source is asked: an end beyond it is not known.
+/// The source is never asked for more than a day ahead: an end beyond that is not known.
 const MOST_STALE: TimeDelta = TimeDelta::hours(24);
 
 /// The schedules and escalation policy whose shifts decide who is granted.

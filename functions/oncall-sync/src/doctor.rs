@@ -1,6 +1,6 @@
 //! The doctor: proves that everything the function needs is there, before it is needed.
 
-use crate::binding::{Binding, Source};
+use crate::binding::Binding;
 use crate::codes::Code;
 use crate::ids::OktaId;
 use crate::ledger::Channel;
@@ -8,6 +8,7 @@ use crate::report::{Check, Report};
 use crate::{OncallSync, alerts};
 use keyturn::{Deadline, Result};
 use std::collections::BTreeSet;
+use std::slice;
 
 impl OncallSync {
     /// Checks every part by itself.
@@ -38,17 +39,9 @@ impl OncallSync {
     }
 
     async fn source(&self, binding: &Binding, deadline: Deadline) -> Check {
-        let now = self.clock.now();
-        let read = match &binding.source {
-            Source::Policy { id, .. } => self.source.policy(id, now, deadline).await.map(|_| ()),
-            Source::Schedules(ids) => {
-                let mut read = Ok(());
-                for id in ids {
-                    read = read.and(self.source.schedule(id, now, deadline).await.map(|_| ()));
-                }
-                read
-            }
-        };
+        let read = self.on_call(slice::from_ref(binding), self.clock.now(), deadline).await;
+        let schedules = read.schedules.into_values().map(|read| read.map(drop));
+        let read = schedules.chain(read.policies.into_values().map(|read| read.map(drop))).collect();
         check(&format!("{}: source at {}", binding.id, self.source.name()), read, "readable")
     }
 

@@ -111,9 +111,19 @@ impl Oncall {
         Ok(Engineer { pagerduty: self.pagerduty.user(name, &email), okta: self.okta.user(&email, &email)?, email })
     }
 
-    /// A new schedule and a new group, bound to each other; the document's further keys are `more`.
+    /// A new schedule in a policy of its own, and a new group, bound to each other; the document's further keys are
+    /// `more`.
     #[must_use]
     pub fn bind(&self, id: &str, more: &Value) -> Bound {
+        let bound = self.bind_alone(id, more);
+        let policy = self.pagerduty.policy(id);
+        self.pagerduty.policy_level_schedule(&policy, 1, &bound.schedule);
+        bound
+    }
+
+    /// The same with a schedule that is in no policy, so that only its own reading shows it.
+    #[must_use]
+    pub fn bind_alone(&self, id: &str, more: &Value) -> Bound {
         let bound = Bound {
             id: id.to_owned(),
             schedule: self.pagerduty.schedule(id),

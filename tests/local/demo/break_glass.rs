@@ -146,7 +146,7 @@ impl Played {
     fn pagerduty_fails(&self) {
         self.world.faults.reset();
         for nth in 1..=FAILING_REPLIES {
-            let call = format!(" PagerDuty GET /schedules/{} #{nth}", self.shop.schedule);
+            let call = format!(" PagerDuty GET /oncalls #{nth}");
             self.world.faults.inject(Point { call, moment: Moment::Before, fault: Fault::Status(500, "") });
         }
     }

@@ -232,7 +232,7 @@ async fn whoever_is_on_call_without_an_end_stays_out_until_off_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn both_work_while_pagerduty_is_down() {
     let scene = Scene::start(&json!({})).await;
-    pagerduty_is_down(&scene.world, &scene.shop, 3);
+    pagerduty_is_down(&scene.world, 3);
     scene.grant(&scene.cal.okta, 60).await.unwrap();
     assert_eq!(scene.members(), ["ann", "cal"]);
     let answer = scene.revoke(&scene.ann.okta).await.unwrap();

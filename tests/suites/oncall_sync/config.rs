@@ -341,10 +341,10 @@ async fn a_credential_that_was_replaced_is_read_again_when_the_old_one_is_refuse
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_is_read_again_after_five_minutes_and_not_before() {
     let world = Oncall::start().await.unwrap();
-    let (shop, ..) = shop_and_bank(&world);
+    shop_and_bank(&world);
     world.tick().await.unwrap();
     let before = world.faults.recorded().len();
-    pagerduty_is_down(&world, &shop, 1);
+    pagerduty_is_down(&world, 1);
     for _ in 0..4 {
         world.minutes_later(1);
         world.tick().await.unwrap();

@@ -1,4 +1,4 @@
-//! What a tick costs the vendors: one request for each thing there is to know, and none for people who stay.
+//! What a tick costs the vendors: one request for all schedules, one for each group, and none for people who stay.
 
 use keyturn_tests::faults::{Fault, Moment, Point};
 use keyturn_tests::stacks::oncall::{Bound, Engineer, Oncall};
@@ -35,14 +35,23 @@ fn schedule_v2(bound: &Bound) -> String {
     format!("GET /schedules/{}", bound.schedule)
 }
 
+/// Everybody who is on call for schedules or policies.
+fn oncalls() -> String {
+    "GET /oncalls".to_owned()
+}
+
 fn group(id: &str) -> String {
     format!("GET /api/v1/groups/{id}/users")
 }
 
 async fn settled(more: serde_json::Value) -> (Oncall, Bound, Engineer) {
+    settled_in(|world| world.bind("shop", &more)).await
+}
+
+async fn settled_in(bind: impl Fn(&Oncall) -> Bound) -> (Oncall, Bound, Engineer) {
     let world = Oncall::start().await.unwrap();
     let ann = world.engineer("ann").unwrap();
-    let shop = world.bind("shop", &more);
+    let shop = bind(&world);
     world.on_call(&shop, &ann, "08:00", "23:00");
     world.tick().await.unwrap();
     assert_eq!(world.members(&shop, &[&ann]), ["ann"]);
@@ -50,26 +59,43 @@ async fn settled(more: serde_json::Value) -> (Oncall, Bound, Engineer) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_nobody_comes_or_leaves_a_tick_is_one_request_per_schedule_and_group_and_none_per_person() {
+async fn while_nobody_comes_or_leaves_a_tick_is_one_request_for_all_schedules_and_one_per_group() {
     let (world, shop, _) = settled(json!({})).await;
     for _ in 0..5 {
         world.minutes_later(1);
         let (calls, stored) = tick(&world).await;
-        assert_eq!(calls, expected(&[schedule_v2(&shop), group(&shop.group)]));
+        assert_eq!(calls, expected(&[oncalls(), group(&shop.group)]));
         assert_eq!(stored, Vec::<String>::new());
     }
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_without_anybody_on_call_costs_one_request_more() {
+    let (world, shop, ann) = settled(json!({})).await;
+    let empty = world.bind("empty", &json!({}));
+    tick(&world).await;
+    let groups = [group(&shop.group), group(&empty.group)];
+    // Which API has it is not certain before it has been seen there.
+    let both = [schedule_v2(&empty), format!("GET /v3/schedules/{}", empty.schedule)];
+    assert_eq!(tick(&world).await.0, expected(&[&groups[..], &both, &[oncalls()]].concat()));
+    world.pagerduty.shift(&empty.schedule, &ann.pagerduty, world.today("10:00"), world.today("12:00"));
+    assert_eq!(tick(&world).await.0, expected(&[&groups[..], &both[..1], &[oncalls()]].concat()));
+    world.at("10:00");
+    tick(&world).await;
+    assert_eq!(tick(&world).await.0, expected(&[&groups[..], &[oncalls()]].concat()));
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn which_api_has_a_schedule_is_remembered_and_an_upgrade_is_noticed_at_the_cost_of_one_request() {
-    let (world, shop, _) = settled(json!({})).await;
+    let (world, shop, _) = settled_in(|world| world.bind_alone("shop", &json!({}))).await;
     let v3 = format!("GET /v3/schedules/{}", shop.schedule);
     world.pagerduty.upgrade(&shop.schedule);
     let (calls, _) = tick(&world).await;
-    assert_eq!(calls, expected(&[schedule_v2(&shop), v3.clone(), group(&shop.group)]));
+    assert_eq!(calls, expected(&[oncalls(), schedule_v2(&shop), v3.clone(), group(&shop.group)]));
     let (calls, _) = tick(&world).await;
-    assert_eq!(calls, expected(&[v3, group(&shop.group)]));
+    assert_eq!(calls, expected(&[oncalls(), v3, group(&shop.group)]));
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 
@@ -93,7 +119,8 @@ async fn lists_of_several_pages_cost_one_request_per_page() {
     tick(&world).await;
     assert_eq!(world.okta.members(&team).len(), 3);
     let (calls, _) = tick(&world).await;
-    let pages = [(schedule_v2(&shop), 1), (group(&shop.group), 3), ("GET /oncalls".to_owned(), 2), (group(&team), 2)];
+    // One page of schedules, and two of the policy.
+    let pages = [(group(&shop.group), 3), (oncalls(), 3), (group(&team), 2)];
     assert_eq!(calls, BTreeMap::from(pages));
     assert_eq!(world.violations(), Vec::<String>::new());
 }
@@ -117,7 +144,7 @@ async fn what_bindings_have_in_common_is_read_once() {
     let ann = world.engineer("ann").unwrap();
     let eligible = world.okta.group("dba-eligible");
     world.okta.add(&eligible, &ann.okta);
-    let shop = world.bind("shop", &json!({"eligible_group": eligible}));
+    let shop = world.bind_alone("shop", &json!({"eligible_group": eligible}));
     world.on_call(&shop, &ann, "08:00", "23:00");
     let bank = world.bind("bank", &json!({"eligible_group": eligible, "schedules": [shop.schedule]}));
     let (first, _) = tick(&world).await;
@@ -130,7 +157,10 @@ async fn what_bindings_have_in_common_is_read_once() {
         (vec!["ann".into()], vec!["ann".into()])
     );
     let (calls, stored) = tick(&world).await;
-    assert_eq!(calls, expected(&[schedule_v2(&shop), group(&shop.group), group(&bank.group), group(&eligible)]));
+    assert_eq!(
+        calls,
+        expected(&[oncalls(), schedule_v2(&shop), group(&shop.group), group(&bank.group), group(&eligible)])
+    );
     assert_eq!(stored, Vec::<String>::new());
     assert_eq!(world.violations(), Vec::<String>::new());
 }
@@ -149,17 +179,20 @@ fn take_time(world: &Oncall, bound: &Bound) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_bindings_stay_far_below_every_limit() {
+/// What 200 bindings cost PagerDuty in a warm tick, and in a cold one that looks everybody up.
+async fn two_hundred(bind: impl Fn(&Oncall, &str) -> Bound, warm: usize, cold: usize) {
     const BINDINGS: usize = 200;
     let mut world = Oncall::start().await.unwrap();
     let people: Vec<Engineer> = (0..20).map(|n| world.engineer(&format!("dba{n}")).unwrap()).collect();
-    let bound: Vec<Bound> = (0..BINDINGS).map(|n| world.bind(&format!("b{n}"), &json!({}))).collect();
+    let bound: Vec<Bound> = (0..BINDINGS).map(|n| bind(&world, &format!("b{n}"))).collect();
     for (n, bound) in bound.iter().enumerate() {
-        world.on_call(bound, &people[n % people.len()], "08:00", "23:00");
+        // Every other schedule changes hands within the window.
+        let end = if n % 2 == 0 { "10:30" } else { "23:00" };
+        world.on_call(bound, &people[n % people.len()], "08:00", end);
+        world.on_call(bound, &people[(n + 1) % people.len()], end, "23:30");
     }
-    for (state, cold) in [("everybody comes in", true), ("warm", false), ("cold", true)] {
-        if cold {
+    for (state, is_cold) in [("everybody comes in", true), ("warm", false), ("cold", true)] {
+        if is_cold {
             world.recycle().unwrap();
         }
         world.faults.reset();
@@ -172,9 +205,9 @@ async fn two_hundred_bindings_stay_far_below_every_limit() {
         assert!(at_once.0 <= AT_ONCE && at_once.1 <= AT_ONCE, "{state}: {at_once:?} requests at the same time");
         match state {
             "everybody comes in" => {}
-            "warm" => assert_eq!((pagerduty, okta), (BINDINGS, BINDINGS)),
-            // Which API has each schedule, who the people are, and what the groups are called is found out anew.
-            _ => assert_eq!((pagerduty, okta), (2 * BINDINGS + people.len(), 2 * BINDINGS + 1 + people.len())),
+            "warm" => assert_eq!((pagerduty, okta), (warm, BINDINGS)),
+            // Who the people are, and what the groups are called, is found out anew.
+            _ => assert_eq!((pagerduty, okta), (cold, 2 * BINDINGS + 1 + people.len())),
         }
         assert!(pagerduty < A_MINUTE / 2, "{state}: {pagerduty} requests to PagerDuty");
         world.minutes_later(1);
@@ -183,4 +216,15 @@ async fn two_hundred_bindings_stay_far_below_every_limit() {
         assert_eq!(world.members(bound, &people.iter().collect::<Vec<_>>()), [format!("dba{}", n % people.len())]);
     }
     assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_bindings_take_four_requests_to_pagerduty() {
+    two_hundred(|world, id| world.bind(id, &json!({})), 4, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_bindings_without_policies_stay_far_below_every_limit() {
+    // Which API has each schedule, and the address of each person, is found out anew when cold.
+    two_hundred(|world, id| world.bind_alone(id, &json!({})), 200 + 4, 2 * 200 + 4 + 20).await;
 }

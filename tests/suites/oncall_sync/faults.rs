@@ -3,6 +3,7 @@
 use crate::prove::{long_form, tell};
 use keyturn_tests::faults::{Fault, Moment, Point};
 use keyturn_tests::stacks::oncall::{Bound, Engineer, Oncall};
+use keyturn_tests::vendors::Reply;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -279,14 +280,23 @@ async fn people_of_every_binding_are_out_before_a_slow_channel_has_taken_the_ale
     tokio::join!(nobody_stays_for_a_slow_alert(false), nobody_stays_for_a_slow_alert(true));
 }
 
-/// PagerDuty takes every request and never answers, for as long as the tick lasts; there are more of them than are made at
-/// the same time.
-async fn the_expired_leave_while_pagerduty_hangs(cold: bool) {
+/// What PagerDuty says of schedules that are in no policy.
+fn no_rows() -> Reply {
+    Reply::json(200, &json!({"oncalls": [], "limit": 100, "offset": 0, "more": false, "total": null}))
+}
+
+/// PagerDuty takes requests and never answers, for as long as the tick lasts: those for many schedules, or those for a
+/// single one, of which there are more than are made at the same time.
+async fn the_expired_leave_while_pagerduty_hangs(cold: bool, alone: bool) {
     let noon = if cold { Noon::cold().await } else { Noon::warm().await };
-    let path = if cold { "/v3/schedules" } else { "/schedules" };
-    slow_down(&noon.world, &format!("PagerDuty GET {path}/{}", noon.shop.schedule), 3, HANGS);
+    if alone {
+        noon.world.pagerduty.replace("GET /oncalls", 1, no_rows());
+        slow_down(&noon.world, &format!("PagerDuty GET /v3/schedules/{}", noon.shop.schedule), 3, HANGS);
+    } else {
+        slow_down(&noon.world, "PagerDuty GET /oncalls", 3, HANGS);
+    }
     for other in 0..20 {
-        let other = noon.world.bind(&format!("other{other}"), &json!({}));
+        let other = noon.world.bind_alone(&format!("other{other}"), &json!({}));
         slow_down(&noon.world, &format!("PagerDuty GET /v3/schedules/{}", other.schedule), 3, HANGS);
     }
     let report = noon.world.tick().await.unwrap();
@@ -302,5 +312,9 @@ async fn the_expired_leave_while_pagerduty_hangs(cold: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_s_shift_is_over_leaves_within_the_tick_in_which_pagerduty_hangs() {
-    tokio::join!(the_expired_leave_while_pagerduty_hangs(false), the_expired_leave_while_pagerduty_hangs(true));
+    tokio::join!(
+        the_expired_leave_while_pagerduty_hangs(false, false),
+        the_expired_leave_while_pagerduty_hangs(true, false),
+        the_expired_leave_while_pagerduty_hangs(true, true),
+    );
 }

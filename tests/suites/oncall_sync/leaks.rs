@@ -144,8 +144,9 @@ async fn go_through_it_all(scene: &mut Scene) {
     assert!(scene.ask(json!({"action": "grant", "binding": "shop", "user": bob})).await.result.is_err());
 
     let group = scene.shop.group.clone();
+    let schedule = &scene.shop.schedule;
     let calls =
-        [format!("GET /schedules/{}", scene.shop.schedule), format!("GET /v3/schedules/{}", scene.shop.schedule)];
+        ["GET /oncalls".to_owned(), format!("GET /schedules/{schedule}"), format!("GET /v3/schedules/{schedule}")];
     let members = format!("GET /api/v1/groups/{group}/users");
     for reply in
         [401, 403, 500].map(|status| Reply::json(status, &json!({"error": "no"}))).into_iter().chain([Reply::html(200)])

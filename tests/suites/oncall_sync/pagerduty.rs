@@ -4,7 +4,7 @@ use super::config::put_secret;
 use super::shifts::{NOBODY, reasons};
 use chrono::Duration;
 use keyturn_tests::faults::{Fault, Faults, Moment, Point};
-use keyturn_tests::stacks::oncall::{Bound, Engineer, Oncall, PagerDutyAccess};
+use keyturn_tests::stacks::oncall::{Bound, CONFIG_PATH, Engineer, Oncall, PagerDutyAccess};
 use keyturn_tests::vendors::pagerduty::{Departed, PagerDuty};
 use keyturn_tests::vendors::{Call, Reply, tally};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 /// What is changed in a good answer, and what is said of it then.
 type Spoiled = (&'static str, fn(&mut Value), &'static str);
 
-/// Where a schedule of either kind is read.
+/// A schedule of either kind, which is in no policy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Layers,
@@ -35,7 +35,7 @@ impl Handover {
     async fn on(kind: Kind) -> Self {
         let world = Oncall::start().await.unwrap();
         let [ann, bob] = ["ann", "bob"].map(|name| world.engineer(name).unwrap());
-        let mut shop = world.bind("shop", &json!({}));
+        let mut shop = world.bind_alone("shop", &json!({}));
         if kind == Kind::Shifts {
             shop.schedule = world.pagerduty.schedule_v3("shop");
             world.write_binding(&shop, &json!({}));
@@ -226,23 +226,42 @@ async fn on_a_schedule(kind: Kind, spoiled: &[Spoiled]) {
     noon.ends_on_time(Reply::html(200)).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nobody_comes_or_leaves_for_an_answer_about_a_policy_that_is_not_exactly_pagerduty_s() {
-    let mut noon = Handover::on(Kind::Layers).await;
-    let policy = noon.world.pagerduty.policy("shop");
-    noon.world.pagerduty.policy_level_schedule(&policy, 1, &noon.shop.schedule);
-    follow_policy(&noon.world, &noon.shop, &policy, &[1], 2);
-    "GET /oncalls".clone_into(&mut noon.call);
-    let user = json!({"id": noon.bob.pagerduty, "type": "user", "email": noon.bob.email});
-    let row = json!({
-        "user": user, "schedule": null, "escalation_policy": {"id": policy}, "escalation_level": 1,
-        "start": "2026-03-02T09:00:00Z", "end": null,
-    });
-    let good = json!({"oncalls": [row], "limit": 100, "offset": 0, "more": false, "total": null});
-    for (what, reply, says) in broken(&good).into_iter().filter(|(what, ..)| !what.ends_with("a map")) {
-        noon.proves_nothing(what, reply, says).await;
+/// What is read in one answer for many: the levels of a policy, or a schedule that is in one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Among {
+    Policies,
+    Schedules,
+}
+
+impl Handover {
+    async fn among(among: Among) -> Self {
+        let mut noon = Self::on(Kind::Layers).await;
+        let policy = noon.world.pagerduty.policy("shop");
+        noon.world.pagerduty.policy_level_schedule(&policy, 1, &noon.shop.schedule);
+        if among == Among::Policies {
+            follow_policy(&noon.world, &noon.shop, &policy, &[1], 2);
+        }
+        "GET /oncalls".clone_into(&mut noon.call);
+        noon
     }
-    let spoiled: [Spoiled; 11] = [
+
+    /// A page on which Bob is on call for good.
+    fn page(&self) -> Value {
+        let user = json!({"id": self.bob.pagerduty, "type": "user", "email": self.bob.email});
+        let plan = self.world.aws.parameters.value(&format!("{CONFIG_PATH}/shop")).unwrap();
+        let plan: Value = serde_json::from_str(&plan).unwrap();
+        let policy = plan["escalation_policy"].as_str().unwrap_or("PELSE01");
+        let row = json!({
+            "user": user, "schedule": {"id": self.shop.schedule, "type": "schedule_reference"},
+            "escalation_policy": {"id": policy}, "escalation_level": 1, "start": "2026-03-02T09:00:00Z", "end": null,
+        });
+        json!({"oncalls": [row], "limit": 100, "offset": 0, "more": false, "total": null})
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_comes_or_leaves_for_an_answer_about_many_that_is_not_exactly_pagerduty_s() {
+    let spoiled: [Spoiled; 12] = [
         ("no rows", |answer| remove(answer, "oncalls"), "another shape"),
         ("no more", |answer| remove(answer, "more"), "another shape"),
         ("more null", |answer| answer["more"] = Value::Null, "another shape"),
@@ -253,20 +272,169 @@ async fn nobody_comes_or_leaves_for_an_answer_about_a_policy_that_is_not_exactly
         ("no end", |answer| remove(&mut answer["oncalls"][0], "end"), "another shape"),
         ("no level", |answer| remove(&mut answer["oncalls"][0], "escalation_level"), "another shape"),
         ("no policy", |answer| remove(&mut answer["oncalls"][0], "escalation_policy"), "another shape"),
+        ("no schedule", |answer| remove(&mut answer["oncalls"][0], "schedule"), "another shape"),
         (
             "an empty page and more to come",
             |answer| (answer["oncalls"], answer["more"]) = (json!([]), json!(true)),
             "empty page with more to come",
         ),
     ];
-    for (what, change, says) in spoiled {
-        let mut answer = good.clone();
-        change(&mut answer);
-        noon.proves_nothing(what, Reply::json(200, &answer), says).await;
+    for among in [Among::Policies, Among::Schedules] {
+        let noon = Handover::among(among).await;
+        let good = noon.page();
+        // A schedule that may not be seen there is read by itself.
+        let is_read_alone = |says: &str| among == Among::Schedules && says.contains("PAGERDUTY_FORBIDDEN");
+        for (what, reply, says) in broken(&good).into_iter().filter(|(_, _, says)| !is_read_alone(says)) {
+            noon.proves_nothing(what, reply, says).await;
+        }
+        for (what, change, says) in &spoiled {
+            let mut answer = good.clone();
+            change(&mut answer);
+            noon.proves_nothing(what, Reply::json(200, &answer), says).await;
+        }
+        noon.world.pagerduty.replace(&noon.call, 1, Reply::json(200, &good));
+        assert!(plan(&noon.world).await.contains(&format!("grant {}", noon.bob.okta)));
+        noon.ends_on_time(Reply::html(200)).await;
     }
-    noon.world.pagerduty.replace(&noon.call, 1, Reply::json(200, &good));
-    assert!(plan(&noon.world).await.contains(&format!("grant {}", noon.bob.okta)));
-    noon.ends_on_time(Reply::html(200)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_its_own_reading_proves_that_nobody_is_on_a_schedule() {
+    let noon = Handover::among(Among::Schedules).await;
+    let mut nobody = noon.page();
+    nobody["oncalls"][0]["user"] = Value::Null;
+    let mut later = noon.page();
+    later["oncalls"][0]["start"] = json!("2026-03-02T09:01:00Z");
+    let mut other = noon.page();
+    other["oncalls"][0]["schedule"]["id"] = json!("POTHER1");
+    let mut direct = noon.page();
+    direct["oncalls"][0]["schedule"] = Value::Null;
+    let mut none = noon.page();
+    none["oncalls"] = json!([]);
+    let own = format!("GET /schedules/{}", noon.shop.schedule);
+    for page in [nobody, later, other, direct, none] {
+        noon.world.pagerduty.replace(&noon.call, 2, Reply::json(200, &page));
+        noon.world.pagerduty.replace(&own, 1, Reply::html(500));
+        let unread = plan(&noon.world).await;
+        assert!(unread.contains("source: unknown") && unread.contains("/schedules/"), "{page}: {unread}");
+        let shown = plan(&noon.world).await;
+        assert!(shown.contains(&format!("grant {}", noon.bob.okta)), "{page}: {shown}");
+    }
+    assert_eq!(noon.world.violations(), Vec::<String>::new());
+}
+
+/// Bindings whose schedules are asked for in two requests, with Ann on call in all of them.
+async fn sixty() -> (Oncall, Engineer, Vec<Bound>) {
+    let world = Oncall::start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let bound: Vec<Bound> = (0..60).map(|n| world.bind(&format!("b{n}"), &json!({}))).collect();
+    for one in &bound {
+        world.on_call(one, &ann, "08:00", "12:00");
+    }
+    (world, ann, bound)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_for_many_schedules_that_fails_leaves_only_its_own_unknown() {
+    let (world, ann, bound) = sixty().await;
+    world.pagerduty.replace("GET /oncalls", 1, Reply::html(500));
+    let report = world.tick().await.unwrap();
+    assert!([10, 50].map(Value::from).contains(&report["unknown"]), "{report}");
+    let inside = bound.iter().filter(|one| world.members(one, &[&ann]) == ["ann"]).count();
+    assert_eq!(json!(60 - inside), report["unknown"]);
+    assert_eq!(asked(&world, "/").len(), 2, "no schedule is asked for alone");
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_schedule_that_pagerduty_refuses_hides_none_of_those_asked_for_with_it() {
+    for status in [400, 403, 404] {
+        let (world, ann, bound) = sixty().await;
+        let last = bound.last().unwrap();
+        world.pagerduty.replace("GET /oncalls", 2, refusal(status, &json!(["no"])));
+        world.pagerduty.replace(&format!("GET /v3/schedules/{}", last.schedule), 1, refusal(403, &json!(["no"])));
+        let report = world.tick().await.unwrap();
+        assert_eq!(report["unknown"], 1, "{status}: {report}");
+        let inside = bound.iter().filter(|one| world.members(one, &[&ann]) == ["ann"]).count();
+        assert_eq!(inside, 59, "{status}");
+        assert_eq!(world.violations(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_policy_that_pagerduty_refuses_hides_none_of_those_asked_for_with_it() {
+    let world = Oncall::start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let bound = ["one", "two", "three"].map(|id| world.bind_alone(id, &json!({})));
+    for one in &bound {
+        let policy = world.pagerduty.policy(&one.id);
+        world.pagerduty.policy_level_user(&policy, 1, &ann.pagerduty);
+        follow_policy(&world, one, &policy, &[1], 1);
+    }
+    // The request for all three, and for one of them.
+    world.pagerduty.replace("GET /oncalls", 2, refusal(400, &json!(["no"])));
+    let report = world.tick().await.unwrap();
+    assert_eq!((&report["unknown"], asked(&world, "/oncalls").len()), (&json!(1), 4), "{report}");
+    assert_eq!(bound.iter().filter(|one| world.members(one, &[&ann]) == ["ann"]).count(), 2);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_in_more_policies_than_can_be_paged_through_is_read_alone() {
+    let world = Oncall::start().await.unwrap();
+    let [ann, bob] = ["ann", "bob"].map(|name| world.engineer(name).unwrap());
+    let [shop, bank] = ["shop", "bank"].map(|id| world.bind(id, &json!({})));
+    for level in 1..=12 {
+        let policy = world.pagerduty.policy("many");
+        world.pagerduty.policy_level_schedule(&policy, level, &shop.schedule);
+    }
+    world.on_call(&shop, &ann, "08:00", "12:00");
+    world.on_call(&bank, &bob, "08:00", "12:00");
+    world.pagerduty.page_size(1);
+    let report = world.tick().await.unwrap();
+    assert_eq!(report["unknown"], 0, "{report}");
+    assert_eq!(asked(&world, "/oncalls").len(), 10);
+    assert_eq!(
+        (world.members(&shop, &[&ann]), world.members(&bank, &[&bob])),
+        (vec!["ann".into()], vec!["bob".into()])
+    );
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_read_in_a_tick_is_read_first_in_the_next() {
+    let world = Oncall::start().await.unwrap();
+    let mut schedules: Vec<String> = (0..30).map(|n| world.bind_alone(&format!("b{n}"), &json!({})).schedule).collect();
+    schedules.sort();
+    world.tick().await.unwrap();
+    let left = schedules.split_off(27);
+    for schedule in &left {
+        world.pagerduty.replace(&format!("GET /schedules/{schedule}"), 1, Reply::html(500));
+    }
+    world.minutes_later(1);
+    assert_eq!(world.tick().await.unwrap()["unknown"], 3);
+    world.minutes_later(1);
+    world.forget_requests();
+    world.tick().await.unwrap();
+    let first: Vec<String> = asked(&world, "/schedules/").into_iter().map(|call| call.path).take(8).collect();
+    for schedule in &left {
+        assert!(first.contains(&format!("/schedules/{schedule}")), "{schedule} is not among {first:?}");
+    }
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shifts_on_two_schedules_without_a_break_are_one_however_each_schedule_is_read() {
+    let world = Oncall::start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let shop = world.bind("shop", &json!({}));
+    let alone = world.pagerduty.schedule_v3("alone");
+    world.write_binding(&shop, &json!({"schedules": [shop.schedule, alone]}));
+    world.on_call(&shop, &ann, "08:00", "10:00");
+    world.pagerduty.shift(&alone, &ann.pagerduty, world.today("10:00"), world.today("12:00"));
+    world.tick().await.unwrap();
+    assert_eq!(world.states(&shop).unwrap()[0].1["granted"]["on_call"]["shift_end"], "2026-03-02T12:00:00Z");
+    assert_eq!(world.violations(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -280,10 +448,9 @@ async fn pagerduty_is_asked_in_the_one_way_in_which_it_names_people() {
         assert_eq!(calls.len(), 1, "a schedule costs one request");
         let [since, until] = ["since", "until"].map(|name| calls[0].query(name).unwrap_or_default());
         assert_eq!((since, until), ("2026-03-02T09:00:00Z", "2026-03-03T09:00:00Z"), "{kind:?}");
-        match kind {
-            Kind::Layers => assert_eq!(calls[0].query("overflow"), Some("true")),
-            Kind::Shifts => assert_eq!(calls[0].query("include[]"), Some("final_schedule")),
-        }
+        assert_eq!(calls[0].query("overflow"), Some("true"), "{kind:?}");
+        let included = (kind == Kind::Shifts).then_some("final_schedule");
+        assert_eq!(calls[0].query("include[]"), included, "{kind:?}");
         assert_eq!(noon.world.violations(), Vec::<String>::new());
     }
 }
@@ -301,6 +468,25 @@ async fn whoever_is_on_call_beyond_the_window_stays_until_the_true_end() {
             "{kind:?}"
         );
         assert_eq!(noon.members(), ["ann"]);
+        assert_eq!(noon.world.violations(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_revoked_by_hand_in_a_shift_of_six_days_stays_out_for_all_of_it() {
+    for kind in [Kind::Layers, Kind::Shifts] {
+        let noon = Handover::on(kind).await;
+        let (start, end) = (noon.world.today("09:00"), noon.world.today("09:00") + Duration::days(6));
+        noon.world.pagerduty.override_shift(&noon.shop.schedule, &noon.ann.pagerduty, start, end);
+        let revoke = json!({"action": "revoke", "binding": "shop", "user": noon.ann.okta, "reason": "lost laptop"});
+        noon.world.event(&revoke).await.unwrap();
+        for days in [1, 5] {
+            noon.world.minutes_later(days * 24 * 60 - 1);
+            noon.world.tick().await.unwrap();
+            noon.world.minutes_later(1);
+            noon.world.tick().await.unwrap();
+            assert_eq!(noon.members(), NOBODY, "{kind:?}, {}", noon.world.clock.now());
+        }
         assert_eq!(noon.world.violations(), Vec::<String>::new());
     }
 }
@@ -340,7 +526,8 @@ async fn everybody_on_a_shift_based_schedule_comes_in_and_an_unassigned_shift_is
     assert_eq!(users(&world.pagerduty.seen()), 2, "this API names people by their ids alone");
     world.forget_requests();
     world.tick().await.unwrap();
-    assert_eq!(tally(&world.pagerduty.seen()), [(format!("GET /v3/schedules/{}", shop.schedule), 1)].into());
+    let calls = [("GET /oncalls".to_owned(), 1), (format!("GET /v3/schedules/{}", shop.schedule), 1)];
+    assert_eq!(tally(&world.pagerduty.seen()), calls.into());
     world.at("12:00");
     let report = world.tick().await.unwrap();
     assert_eq!(world.members(&shop, &[&ann, &bob]), NOBODY);
@@ -524,7 +711,7 @@ async fn a_redirect_takes_the_token_nowhere() {
         let world = Oncall::builder().pagerduty(access).start().await.unwrap();
         let elsewhere = PagerDuty::start(world.clock.clock(), Faults::none()).await.unwrap();
         let ann = world.engineer("ann").unwrap();
-        let shop = world.bind("shop", &json!({}));
+        let shop = world.bind_alone("shop", &json!({}));
         world.on_call(&shop, &ann, "08:00", "12:00");
         let path = format!("/v3/schedules/{}", shop.schedule);
         for (status, call, address) in [

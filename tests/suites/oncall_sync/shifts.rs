@@ -18,9 +18,9 @@ pub(super) async fn delete_parameter(world: &Oncall, name: &str) {
     parameters_client(&world.aws.client_url()).delete_parameter().name(name).send().await.unwrap();
 }
 
-/// From now on PagerDuty answers `ticks` readings of a schedule that was read before with 500.
-pub(super) fn pagerduty_is_down(world: &Oncall, bound: &Bound, ticks: usize) {
-    world.pagerduty.replace(&format!("GET /schedules/{}", bound.schedule), ticks, Reply::html(500));
+/// From now on PagerDuty answers `readings` of all schedules with 500.
+pub(super) fn pagerduty_is_down(world: &Oncall, readings: usize) {
+    world.pagerduty.replace("GET /oncalls", readings, Reply::html(500));
 }
 
 /// From now on Okta answers `lists` lists of the group's members with 500.
@@ -71,7 +71,7 @@ async fn nobody_overstays_because_pagerduty_is_down() {
     let (world, shop, ann, bob) = ann_then_bob(&json!({})).await;
     world.at("11:58");
     world.tick().await.unwrap();
-    pagerduty_is_down(&world, &shop, 3);
+    pagerduty_is_down(&world, 3);
     for (time, inside) in [("11:59", vec!["ann"]), ("12:00", vec![]), ("12:01", vec![]), ("12:02", vec!["bob"])] {
         world.at(time);
         let report = world.tick().await.unwrap();
@@ -85,7 +85,7 @@ async fn nobody_overstays_because_pagerduty_is_down() {
 #[tokio::test(flavor = "multi_thread")]
 async fn everyone_leaves_when_pagerduty_was_silent_for_max_stale() {
     let (world, shop, ann, bob) = ann_then_bob(&json!({"max_stale": "30m"})).await;
-    pagerduty_is_down(&world, &shop, 3);
+    pagerduty_is_down(&world, 3);
     for (time, inside) in [("09:15", vec!["ann"]), ("09:29", vec!["ann"]), ("09:30", vec![])] {
         world.at(time);
         let report = world.tick().await.unwrap();
@@ -148,7 +148,7 @@ async fn a_sealed_account_stays_through_everything() {
     world.tick().await.unwrap();
     assert_eq!(world.members(&shop, &[&ann, &seal]), ["ann", "seal"]);
     world.okta.set_status(&seal.okta, "SUSPENDED");
-    pagerduty_is_down(&world, &shop, 1);
+    pagerduty_is_down(&world, 1);
     world.at("11:00");
     world.tick().await.unwrap();
     assert_eq!(world.members(&shop, &[&ann, &seal]), ["seal"]);
@@ -279,7 +279,7 @@ async fn a_ledger_of_which_no_version_can_be_read_changes_nobody_until_it_is_del
 async fn a_lost_ledger_and_an_outage_keep_people_for_max_stale_and_no_longer() {
     let (world, shop, ann, bob) = ann_then_bob(&json!({"max_stale": "2h"})).await;
     delete_parameter(&world, &shop.ledger_name()).await;
-    pagerduty_is_down(&world, &shop, 3);
+    pagerduty_is_down(&world, 3);
     for (time, inside) in [("09:30", vec!["ann"]), ("11:29", vec!["ann"]), ("11:30", vec![])] {
         world.at(time);
         let report = world.tick().await.unwrap();

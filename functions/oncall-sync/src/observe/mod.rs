@@ -1,4 +1,4 @@
-//! Reading everything that a plan is made from: each schedule, policy and group once, at the same time, a few at a time.
+//! Reading everything that a plan is made from: all schedules and policies together, each group once, at the same time.
 
 mod groups;
 mod ledgers;
@@ -10,9 +10,10 @@ pub(crate) use people::People;
 use crate::OncallSync;
 use crate::binding::{Binding, Bindings, Source};
 use crate::codes::Code;
-use crate::ids::{BindingId, GroupId, OktaId, PersonId, PolicyId, ScheduleId};
+use crate::ids::{BindingId, GroupId, OktaId, PersonId};
 use crate::knowledge::{self, Eligible, Identity, Member, Members, Reading, Shift, Standing};
 use crate::ledger::{Ledger, Remembered};
+use crate::source::OnCall;
 use crate::source::shift::{self, Email, Who};
 use crate::vendor::AT_ONCE;
 use chrono::{DateTime, Utc};
@@ -45,9 +46,6 @@ pub(crate) struct Observed {
 type Readings<K, T> = BTreeMap<K, Result<T>>;
 
 type GroupMembers = BTreeMap<OktaId, Member>;
-
-/// Shifts, each with its level.
-type Levels = Vec<(u32, shift::Shift)>;
 
 impl OncallSync {
     /// The documents and the ledgers. Whoever has a ledger of a group had it first.
@@ -89,14 +87,13 @@ impl OncallSync {
         good.retain(|binding| only.is_none_or(|only| binding.id == *only));
         // One schedule that hangs must leave time to look up the people of the others.
         let reading = deadline.at_most(deadline.remaining() * 3 / 5);
-        let (shifts, policies, groups, refused) = tokio::join!(
-            self.schedules(&good, now, reading),
-            self.policies(&good, now, reading),
+        let (source, groups, refused) = tokio::join!(
+            self.on_call(&good, now, reading),
             self.members(&good, reading),
             self.refused_groups(&good, reading),
         );
         let on_call: Vec<Result<Vec<shift::Shift>>> =
-            good.iter().map(|binding| current(binding, &shifts, &policies, now)).collect();
+            good.iter().map(|binding| current(binding, &source, now)).collect();
         let identities = self.identities(&good, &on_call, deadline).await;
         let mut views = Vec::new();
         for (binding, on_call) in good.into_iter().zip(on_call) {
@@ -119,30 +116,17 @@ impl OncallSync {
         Ok(Observed { views, bad: bindings.bad })
     }
 
-    async fn schedules(
-        &self,
-        bindings: &[Binding],
-        now: DateTime<Utc>,
-        deadline: Deadline,
-    ) -> Readings<ScheduleId, Vec<shift::Shift>> {
-        let asked = bindings.iter().flat_map(|binding| match &binding.source {
-            Source::Schedules(schedules) => schedules.iter().cloned().collect(),
-            Source::Policy { .. } => Vec::new(),
-        });
-        each(asked, async |id| self.source.schedule(id, now, deadline).await).await
-    }
-
-    async fn policies(
-        &self,
-        bindings: &[Binding],
-        now: DateTime<Utc>,
-        deadline: Deadline,
-    ) -> Readings<PolicyId, Levels> {
-        let asked = bindings.iter().filter_map(|binding| match &binding.source {
-            Source::Schedules(_) => None,
-            Source::Policy { id, .. } => Some(id.clone()),
-        });
-        each(asked, async |id| self.source.policy(id, now, deadline).await).await
+    /// Who is on call for these bindings, as far ahead as the last of them outlives an outage of the source.
+    pub(crate) async fn on_call(&self, bindings: &[Binding], now: DateTime<Utc>, deadline: Deadline) -> OnCall {
+        let (mut schedules, mut policies) = (BTreeSet::new(), BTreeSet::new());
+        for binding in bindings {
+            match &binding.source {
+                Source::Schedules(ids) => schedules.extend(ids.iter().cloned()),
+                Source::Policy { id, .. } => drop(policies.insert(id.clone())),
+            }
+        }
+        let horizon = bindings.iter().map(|binding| binding.max_stale).max().unwrap_or_default();
+        self.source.on_call(&schedules, &policies, now, horizon, deadline).await
     }
 
     async fn members(&self, bindings: &[Binding], deadline: Deadline) -> Readings<GroupId, GroupMembers> {
@@ -179,7 +163,7 @@ impl OncallSync {
             for shift in shifts.iter().flatten() {
                 let Who::Person { id, email, .. } = &shift.who else { continue };
                 let said_elsewhere = binding.identities.contains_key(id) || binding.placeholders.contains(id);
-                // A policy's answer has the address, a schedule's has not.
+                // An answer about many schedules or policies has the address, one about a single schedule has not.
                 if !said_elsewhere && emails.get(id).is_none_or(|known| *known == Email::NotSaid) {
                     emails.insert(id.clone(), email.clone());
                 }
@@ -221,22 +205,17 @@ async fn each<K: Ord + Clone, T>(
 }
 
 /// The shifts that go on now in a binding's schedules or policy, if all of them were read.
-fn current(
-    binding: &Binding,
-    schedules: &Readings<ScheduleId, Vec<shift::Shift>>,
-    policies: &Readings<PolicyId, Levels>,
-    now: DateTime<Utc>,
-) -> Result<Vec<shift::Shift>> {
+fn current(binding: &Binding, source: &OnCall, now: DateTime<Utc>) -> Result<Vec<shift::Shift>> {
     let unread = || Error::new(Code::SourceNotRead, "The source was not read.", "Report it as a defect of Keyturn.");
     let mut all = Vec::new();
     match &binding.source {
         Source::Schedules(ids) => {
             for id in ids {
-                all.extend(schedules.get(id).cloned().unwrap_or_else(|| Err(unread()))?);
+                all.extend(source.schedules.get(id).cloned().unwrap_or_else(|| Err(unread()))?);
             }
         }
         Source::Policy { id, levels } => {
-            let shifts = policies.get(id).cloned().unwrap_or_else(|| Err(unread()))?;
+            let shifts = source.policies.get(id).cloned().unwrap_or_else(|| Err(unread()))?;
             all.extend(shifts.into_iter().filter(|(level, _)| levels.contains(level)).map(|(_, shift)| shift));
         }
     }
@@ -249,7 +228,7 @@ fn joined(all: &[shift::Shift], now: DateTime<Utc>) -> Vec<shift::Shift> {
         all.iter().filter(|shift| knowledge::covers(shift.start, shift.end, now)).cloned().collect();
     for shift in &mut current {
         let follows = |end: DateTime<Utc>, next: &shift::Shift| {
-            next.who == shift.who
+            next.who.is(&shift.who)
                 && next.start.is_some_and(|start| start <= end)
                 && next.end.is_none_or(|other| other > end)
         };

@@ -10,13 +10,20 @@ pub(crate) mod shift;
 use crate::ids::{PersonId, PolicyId, ScheduleId};
 use crate::settings::Settings;
 use crate::vendor::Clients;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::{Deadline, Result};
 use pagerduty::PagerDuty;
-use shift::Shift;
+use shift::{Levels, Shift};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) enum OnCallSource {
     PagerDuty(PagerDuty),
+}
+
+/// Who is on call, by the id that was asked for.
+pub(crate) struct OnCall {
+    pub(crate) schedules: BTreeMap<ScheduleId, Result<Vec<Shift>>>,
+    pub(crate) policies: BTreeMap<PolicyId, Result<Levels>>,
 }
 
 impl OnCallSource {
@@ -32,28 +39,20 @@ impl OnCallSource {
         }
     }
 
-    /// The shifts of a schedule about `now`, with everybody who stands in for others.
+    /// Who is on call for these schedules and policies now, with the overrides, and their shifts until `now + horizon`.
     ///
-    /// # Errors
-    /// Whatever is not exactly what the vendor documents, so that it can never be taken for "nobody is on call".
-    pub(crate) async fn schedule(&self, id: &ScheduleId, now: DateTime<Utc>, deadline: Deadline) -> Result<Vec<Shift>> {
-        match self {
-            Self::PagerDuty(client) => client.schedule(id, now, deadline).await,
-        }
-    }
-
-    /// Who is on call for an escalation policy now, each with the level.
-    ///
-    /// # Errors
-    /// As for [`OnCallSource::schedule`], and where the policy names nobody at any level.
-    pub(crate) async fn policy(
+    /// Whatever is not exactly what the vendor documents is an error, so that it can never be taken for "nobody is on
+    /// call". So is a policy that names nobody at any level.
+    pub(crate) async fn on_call(
         &self,
-        id: &PolicyId,
+        schedules: &BTreeSet<ScheduleId>,
+        policies: &BTreeSet<PolicyId>,
         now: DateTime<Utc>,
+        horizon: TimeDelta,
         deadline: Deadline,
-    ) -> Result<Vec<(u32, Shift)>> {
+    ) -> OnCall {
         match self {
-            Self::PagerDuty(client) => client.policy(id, now, deadline).await,
+            Self::PagerDuty(client) => client.on_call(schedules, policies, now, horizon, deadline).await,
         }
     }
 

@@ -11,6 +11,9 @@ pub(crate) struct Shift {
     pub(crate) end: Option<DateTime<Utc>>,
 }
 
+/// Shifts, each with its level of an escalation policy.
+pub(crate) type Levels = Vec<(u32, Shift)>;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Who {
     /// A hole in the schedule, or the shift of a person who was deleted.
@@ -21,6 +24,16 @@ pub(crate) enum Who {
         name: Option<String>,
         email: Email,
     },
+}
+
+impl Who {
+    /// Whether it is the same person. One answer may say more about them than another.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Person { id, .. }, Self::Person { id: other, .. }) => id == other,
+            _ => self == other,
+        }
+    }
 }
 
 /// What an answer says of a person's email address.

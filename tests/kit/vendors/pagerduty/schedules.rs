@@ -26,11 +26,8 @@ pub(super) fn layers(account: &Account, id: &str, call: &Call) -> Result<Reply, 
 /// Without a window there are no entries and no coverage, whoever is on call.
 fn final_layer(account: &Account, schedule: &Schedule, zone: Zone, window: Option<Window>, overflow: bool) -> Value {
     let slots = schedule.merged();
-    let asked = |window: Window| {
-        let met = slots.iter().filter(|slot| window.meets(slot)).cloned();
-        let cut = met.map(|slot| if overflow { slot } else { window.clip(slot) });
-        cut.filter_map(|slot| entry(account, zone, &slot)).collect()
-    };
+    let asked =
+        |window: Window| window.shown(&slots, overflow).filter_map(|slot| entry(account, zone, &slot)).collect();
     let entries: Vec<Value> = window.map(asked).unwrap_or_default();
     json!({
         "name": "Final Schedule",
@@ -46,8 +43,8 @@ fn entry(account: &Account, zone: Zone, slot: &Slot) -> Option<Value> {
 
 /// `GET /v3/schedules/{id}`. A layer-based schedule is a 400 here (PagerDuty's guide for the upgrade).
 pub(super) fn shifts(account: &Account, id: &str, call: &Call) -> Result<Reply, Refused> {
-    check_names(call, &["since", "until", "time_zone"], &["include[]"])?;
-    let window = window(call)?;
+    check_names(call, &["since", "until", "overflow", "time_zone"], &["include[]"])?;
+    let (window, overflow) = (window(call)?, flag(call, "overflow")?);
     let included = values(call, "include[]");
     if included.iter().any(|value| *value != "final_schedule") {
         return Err(wrong("`include[]` takes `final_schedule` only"));
@@ -60,16 +57,14 @@ pub(super) fn shifts(account: &Account, id: &str, call: &Call) -> Result<Reply, 
     let mut shown = common(account, id, schedule, "schedule_v3");
     shown["rotations"] = json!([{"id": rotation(id), "type": "schedule_rotation", "events": []}]);
     if let Some(window) = window.filter(|_| !included.is_empty()) {
-        shown["final_schedule"] = final_shifts(id, schedule, zone, window);
+        shown["final_schedule"] = final_shifts(id, schedule, zone, window, overflow);
     }
     Ok(Reply::json(200, &json!({"schedule": shown})))
 }
 
-/// Whole shifts: nothing is cut at the window's ends.
-fn final_shifts(id: &str, schedule: &Schedule, zone: Zone, window: Window) -> Value {
+fn final_shifts(id: &str, schedule: &Schedule, zone: Zone, window: Window, overflow: bool) -> Value {
     let slots = schedule.merged();
-    let met = slots.iter().filter(|slot| window.meets(slot));
-    let assignments: Vec<Value> = met.map(|slot| assignment(id, zone, slot)).collect();
+    let assignments: Vec<Value> = window.shown(&slots, overflow).map(|slot| assignment(id, zone, &slot)).collect();
     json!({
         "type": "final_schedule",
         "rendered_coverage_percentage": coverage(&slots, window),

@@ -34,8 +34,14 @@ impl Window {
         slot.end > self.since && (slot.start < self.until || slot.start <= self.since)
     }
 
+    /// The slots that meet the window: whole ones with `overflow`, else cut at its ends.
+    pub(super) fn shown(self, slots: &[Slot], overflow: bool) -> impl Iterator<Item = Slot> {
+        let met = slots.iter().filter(move |slot| self.meets(slot)).cloned();
+        met.map(move |slot| if overflow { slot } else { self.clip(slot) })
+    }
+
     /// The part of the slot that lies in the window.
-    pub(super) fn clip(&self, slot: Slot) -> Slot {
+    fn clip(&self, slot: Slot) -> Slot {
         Slot { start: slot.start.max(self.since), end: slot.end.min(self.until), ..slot }
     }
 }

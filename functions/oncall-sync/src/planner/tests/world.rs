@@ -334,7 +334,9 @@ impl World {
         if run.outcome {
             self.logged.extend(revoked.iter().cloned());
         }
-        revoked.iter().for_each(|okta| outcome.has_left(okta, self.now));
+        for okta in &revoked {
+            outcome.has_left(okta, self.now);
+        }
         for okta in &granted {
             let address = format!("{okta}@example.com");
             outcome.has_come(okta, &address, &address);

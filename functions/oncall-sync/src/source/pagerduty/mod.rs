@@ -5,6 +5,7 @@
 //! developer.pagerduty.com.
 
 mod account;
+mod batch;
 mod errors;
 mod oncalls;
 mod schedule;
@@ -17,7 +18,7 @@ mod user;
 pub use account::{Account, Places};
 
 use crate::codes::Code;
-use crate::ids::{PersonId, PolicyId, ScheduleId};
+use crate::ids::{PersonId, ScheduleId};
 use crate::settings::Settings;
 use crate::source::shift::Shift;
 use crate::vendor::{Clients, Vendor};
@@ -30,17 +31,17 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-/// How far ahead a schedule is read. Ends beyond the longest `max_stale` are enough: where an answer cuts a shift at
+/// How far ahead a schedule is read alone. Ends beyond the longest `max_stale` are enough: where an answer cuts a shift at
 /// this window's end, nobody leaves earlier by that than staleness alone would make them.
 const HORIZON: TimeDelta = TimeDelta::hours(24);
-/// How far ahead a policy is read: only who is on call now matters, and an instant is no window.
-const INSTANT: TimeDelta = TimeDelta::minutes(1);
 
 /// The client of one PagerDuty account.
 pub(crate) struct PagerDuty {
     vendor: Vendor<Account>,
     /// Which API has each schedule, as the last reading found.
     versions: Mutex<HashMap<ScheduleId, Version>>,
+    /// When each schedule and policy was read last.
+    last_good: Mutex<HashMap<String, DateTime<Utc>>>,
 }
 
 impl PagerDuty {
@@ -50,7 +51,7 @@ impl PagerDuty {
         let vendor = Vendor::new(clients, &settings.pagerduty_secret, move |text, client, clock| {
             Account::parse(text, &places, client, clock)
         });
-        Self { vendor, versions: Mutex::default() }
+        Self { vendor, versions: Mutex::default(), last_good: Mutex::default() }
     }
 
     /// The final schedule, overrides and all, of the 24 hours from `now`.
@@ -62,7 +63,7 @@ impl PagerDuty {
     ///
     /// # Errors
     /// `PAGERDUTY_NOT_FOUND` where neither API has it, and the codes of every call.
-    pub(crate) async fn schedule(&self, id: &ScheduleId, now: DateTime<Utc>, deadline: Deadline) -> Result<Vec<Shift>> {
+    async fn schedule(&self, id: &ScheduleId, now: DateTime<Utc>, deadline: Deadline) -> Result<Vec<Shift>> {
         let first = self.version(id).unwrap_or(Version::Shifts);
         let found = match self.read(id, first, now, deadline).await? {
             Some(shifts) if first == Version::Layers && shifts.is_empty() => self
@@ -76,29 +77,6 @@ impl PagerDuty {
         let Some((version, shifts)) = found else { return Err(errors::no_schedule(id)) };
         self.remember(id, version);
         Ok(shifts)
-    }
-
-    /// Who is on call now, at each level of an escalation policy.
-    ///
-    /// A policy that does not exist, or that the credential may not see, looks like one without anybody at any level: since
-    /// nobody can tell, that is an error and no gap.
-    ///
-    /// # Errors
-    /// The codes of every call.
-    pub(crate) async fn policy(
-        &self,
-        id: &PolicyId,
-        now: DateTime<Utc>,
-        deadline: Deadline,
-    ) -> Result<Vec<(u32, Shift)>> {
-        let mut reading = oncalls::Reading::default();
-        while let Some(offset) = reading.next_offset() {
-            let call = oncalls::call(id, now, now + INSTANT, offset);
-            let answer = self.found(&call, deadline).await?;
-            reading.take(answer).map_err(|why| call.strange(&why))?;
-        }
-        let shifts = reading.shifts(id);
-        if shifts.is_empty() { Err(errors::empty_policy(id)) } else { Ok(shifts) }
     }
 
     /// A user's email address. `None`: the user is gone, or has none.

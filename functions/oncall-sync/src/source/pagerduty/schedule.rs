@@ -26,18 +26,16 @@ impl Version {
     }
 
     /// The request for the final schedule. Without a window v2 shows no entries, whoever is on call; without `overflow`
-    /// it cuts shifts at the window's ends.
+    /// both APIs cut shifts at the window's ends.
     pub(super) fn call(self, id: &ScheduleId, since: DateTime<Utc>, until: DateTime<Utc>) -> Call {
         let (since, until) = (instant(since), instant(until));
+        let window = [("since", since.as_str()), ("until", until.as_str()), ("overflow", "true")];
         match self {
-            Self::Layers => Call::with_query(
-                format!("/schedules/{id}"),
-                &[("since", &since), ("until", &until), ("overflow", "true")],
-            ),
-            Self::Shifts => Call::with_query(
-                format!("/v3/schedules/{id}"),
-                &[("since", &since), ("until", &until), ("include[]", "final_schedule")],
-            ),
+            Self::Layers => Call::with_query(format!("/schedules/{id}"), &window),
+            Self::Shifts => {
+                let fields = [&window[..], &[("include[]", "final_schedule")]].concat();
+                Call::with_query(format!("/v3/schedules/{id}"), &fields)
+            }
         }
     }
 

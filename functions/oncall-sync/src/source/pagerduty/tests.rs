@@ -4,7 +4,7 @@ use super::*;
 use crate::source::shift::{Email, Who};
 use keyturn::clock::Clock;
 use keyturn::http::{Base, client};
-use oncalls::Reading;
+use oncalls::{Filter, Reading};
 use proptest::prelude::*;
 use secrecy::SecretString;
 use serde_json::json;
@@ -176,6 +176,12 @@ fn oncall(user: &Value, policy: &str, level: u32) -> Value {
     })
 }
 
+/// The same through a schedule.
+fn scheduled(user: &Value, schedule: &str, level: u32) -> Value {
+    let schedule = json!({"id": schedule, "type": "schedule_v3_reference"});
+    changed(oncall(user, "PPOL001", level), "/schedule", Some(schedule))
+}
+
 fn ana() -> Value {
     json!({"id": "PANA001", "type": "user", "summary": "Ana", "email": "ana@example.com"})
 }
@@ -187,30 +193,36 @@ fn page(oncalls: &[Value], offset: usize, more: bool) -> Value {
 #[test]
 fn a_policy_is_read_to_its_last_page_with_all_its_levels() {
     let ben = json!({"id": "PBEN001", "type": "user", "summary": "Ben", "email": null});
-    let mut reading = Reading::default();
+    let mut reading = Reading::new(Filter::Policies);
     reading.take(page(&[oncall(&ana(), "PPOL001", 1), oncall(&ana(), "POTHER1", 1)], 0, true)).unwrap();
     assert_eq!(reading.next_offset(), Some(2));
     reading.take(page(&[oncall(&ben, "PPOL001", 2), oncall(&ana(), "PPOL001", 3)], 2, false)).unwrap();
     assert_eq!(reading.next_offset(), None);
-    let shifts = reading.shifts(&id("PPOL001"));
     let whole = |who| Shift { who, start: None, end: None };
     let ana = person("PANA001", Some("Ana"), Email::Known("ana@example.com".to_owned()));
     assert_eq!(
-        shifts,
+        reading.entries("PPOL001").unwrap(),
         [(1, whole(ana.clone())), (2, whole(person("PBEN001", Some("Ben"), Email::Without))), (3, whole(ana)),]
     );
+    assert_eq!(reading.entries("PNOBODY"), Ok(Vec::new()));
 }
 
 #[test]
 fn a_page_that_leads_nowhere_is_strange() {
+    let reading = || Reading::new(Filter::Policies);
     let one = || vec![oncall(&ana(), "PPOL001", 1)];
-    assert!(Reading::default().take(page(&[], 0, true)).is_err(), "an empty page with more to come");
-    let mut reading = Reading::default();
-    reading.take(page(&one(), 0, true)).unwrap();
-    assert!(reading.take(page(&one(), 0, true)).is_err(), "the first page again");
-    let mut reading = Reading::default();
-    let taken = (0..100).take_while(|offset| reading.take(page(&one(), *offset, true)).is_ok()).count();
-    assert_eq!(taken, 19, "endless pages");
+    assert!(reading().take(page(&[], 0, true)).is_err(), "an empty page with more to come");
+    let mut again = reading();
+    again.take(page(&one(), 0, true)).unwrap();
+    assert!(again.take(page(&one(), 0, true)).is_err(), "the first page again");
+    let mut endless = reading();
+    let taken = (0..100).take_while(|offset| {
+        endless.take(page(&one(), *offset, true)).unwrap();
+        !endless.is_endless()
+    });
+    assert_eq!(taken.count() + 1, 10, "endless pages");
+    endless.take(page(&one(), 10, false)).unwrap();
+    assert!(!endless.is_endless(), "the last page");
 }
 
 #[test]
@@ -220,18 +232,68 @@ fn a_page_of_another_shape_is_strange() {
         ("/oncalls", Some(json!(null))),
         ("/more", None),
         ("/offset", None),
-        ("/oncalls/0/user", None),
-        ("/oncalls/0/user/type", Some(json!("schedule"))),
+        ("/oncalls/0/schedule", None),
+        ("/oncalls/0/schedule", Some(json!({"type": "schedule_reference"}))),
         ("/oncalls/0/escalation_policy", None),
         ("/oncalls/0/escalation_policy", Some(json!(null))),
+    ] {
+        let answer = changed(page(&[oncall(&ana(), "PPOL001", 1)], 0, false), place, value.clone());
+        for filter in [Filter::Policies, Filter::Schedules] {
+            assert!(Reading::new(filter).take(answer.clone()).is_err(), "{filter:?} {place} {value:?}");
+        }
+    }
+}
+
+#[test]
+fn a_strange_entry_spoils_what_is_known_of_its_own_id_only() {
+    for (place, value) in [
+        ("/oncalls/0/user", None),
+        ("/oncalls/0/user/type", Some(json!("schedule"))),
         ("/oncalls/0/escalation_level", None),
         ("/oncalls/0/escalation_level", Some(json!(-1))),
         ("/oncalls/0/start", None),
         ("/oncalls/0/end", None),
         ("/oncalls/0/end", Some(json!("never"))),
     ] {
-        let answer = changed(page(&[oncall(&ana(), "PPOL001", 1)], 0, false), place, value.clone());
-        assert!(Reading::default().take(answer).is_err(), "{place} {value:?}");
+        let entries =
+            [scheduled(&ana(), "PSCHED1", 1), scheduled(&ana(), "PSCHED1", 2), scheduled(&ana(), "POTHER1", 1)];
+        let mut reading = Reading::new(Filter::Schedules);
+        reading.take(changed(page(&entries, 0, false), place, value.clone())).unwrap();
+        assert!(reading.entries("PSCHED1").is_err(), "{place} {value:?}");
+        assert_eq!(reading.entries("POTHER1").unwrap().len(), 1, "{place} {value:?}");
+    }
+}
+
+#[test]
+fn who_is_on_a_policy_directly_is_on_no_schedule() {
+    let mut reading = Reading::new(Filter::Schedules);
+    reading.take(page(&[oncall(&ana(), "PPOL001", 1), scheduled(&ana(), "PSCHED1", 2)], 0, false)).unwrap();
+    assert_eq!(reading.next_offset(), None);
+    assert_eq!(reading.entries("PSCHED1").unwrap().len(), 1);
+    assert_eq!(reading.entries("PPOL001"), Ok(Vec::new()));
+}
+
+#[test]
+fn a_shift_counts_once_however_many_policies_call_its_schedule() {
+    let shift = |end| Shift { who: person("PANA001", None, Email::Without), start: None, end: Some(at(end)) };
+    let levels = vec![(1, shift("09:00")), (2, shift("09:00")), (1, shift("10:00")), (3, shift("09:00"))];
+    assert_eq!(batch::each_once(levels), [shift("09:00"), shift("10:00")]);
+}
+
+#[test]
+fn many_ids_are_asked_for_in_urls_below_two_kilobytes() {
+    for filter in [Filter::Schedules, Filter::Policies] {
+        for (length, least) in [(7, 49), (14, 40), (64, 15)] {
+            let all: Vec<String> = (0..200).map(|n| format!("{n:P>length$}")).collect();
+            let ids: Vec<&str> = all.iter().map(String::as_str).collect();
+            let chunks: Vec<_> = filter.chunks(&ids).collect();
+            assert_eq!(chunks.concat(), ids);
+            assert!(chunks[0].len() >= least, "{filter:?} {length}: {}", chunks[0].len());
+            for chunk in chunks {
+                let asked = format!("{:?}", filter.call(chunk, at("08:00"), at("09:00"), 1900).request());
+                assert!(asked.len() < 2048, "{}", asked.len());
+            }
+        }
     }
 }
 
@@ -262,7 +324,7 @@ fn requests_ask_for_whole_shifts_in_a_window() {
     );
     assert_eq!(
         asked(Version::Shifts.call(&schedule, now, until)),
-        "Request(GET, \"/v3/schedules/PSCHED1?since=2026-06-01T08%3A00%3A00Z&until=2026-06-01T09%3A00%3A00Z&include%5B%5D=final_schedule\")"
+        "Request(GET, \"/v3/schedules/PSCHED1?since=2026-06-01T08%3A00%3A00Z&until=2026-06-01T09%3A00%3A00Z&overflow=true&include%5B%5D=final_schedule\")"
     );
 }
 
@@ -331,7 +393,9 @@ fn any_json() -> impl Strategy<Value = Value> {
 fn read_as_everything(answer: &Value) {
     drop(read(Version::Layers, answer.clone()));
     drop(read(Version::Shifts, answer.clone()));
-    drop(Reading::default().take(answer.clone()));
+    for filter in [Filter::Policies, Filter::Schedules] {
+        drop(Reading::new(filter).take(answer.clone()));
+    }
     drop(user::read_email(answer.clone(), &id("PANA001")));
     drop(user::check_list(answer.clone()));
 }

@@ -22,7 +22,7 @@ async fn odd_queries_are_violations() {
         format!("/schedules/{old}?{day}&overflow=true&overflow=true"),
         format!("/schedules/{old}?{day}&limit=100"),
         format!("/schedules/{old}?{day}&time_zone=Mars"),
-        format!("/v3/schedules/{new}?{day}&overflow=true"),
+        format!("/v3/schedules/{new}?{day}&overflow=yes"),
         format!("/v3/schedules/{new}?{day}&include[]=users"),
         format!("/v3/schedules/{new}?{day}&include=final_schedule"),
         "/oncalls?limit=101".to_owned(),

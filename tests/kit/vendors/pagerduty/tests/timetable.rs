@@ -74,6 +74,11 @@ async fn only_overflow_tells_a_shifts_true_ends() {
     let whole = layers(&pagerduty, &id, &format!("overflow=true&{}", hours(10, 12))).await;
     assert_eq!(whole, (vec!["08-16 Ana".to_owned()], json!(100.0)));
     assert_eq!(layers(&pagerduty, &id, &hours(16, 18)).await.0, Vec::<String>::new());
+    pagerduty.upgrade(&id);
+    let ana = |hours: &str| (vec![format!("{hours} user_member {ana}")], json!(100.0));
+    assert_eq!(shifts(&pagerduty, &id, &hours(10, 12)).await, ana("10-12"));
+    assert_eq!(shifts(&pagerduty, &id, &format!("overflow=false&{}", hours(10, 12))).await, ana("10-12"));
+    assert_eq!(shifts(&pagerduty, &id, &format!("overflow=true&{}", hours(10, 12))).await, ana("08-16"));
 }
 
 #[tokio::test]
@@ -85,7 +90,8 @@ async fn each_kind_is_read_at_its_own_path_and_keeps_its_id_when_upgraded() {
     let (status, body) = get(&pagerduty, &format!("/v3/schedules/{id}")).await;
     assert_eq!((status, body["error"]["errors"].is_object()), (400, true));
     pagerduty.upgrade(&id);
-    assert_eq!(shifts(&pagerduty, &id, &hours(9, 10)).await.0, [format!("08-12 user_member {ana}")]);
+    let whole = format!("overflow=true&{}", hours(9, 10));
+    assert_eq!(shifts(&pagerduty, &id, &whole).await.0, [format!("08-12 user_member {ana}")]);
     let missing = (404, json!({"error": {"message": "Not Found", "code": 2100}}));
     assert_eq!(get(&pagerduty, &format!("/schedules/{id}")).await, missing);
     assert_eq!(get(&pagerduty, "/schedules/PXXXXXX").await, missing);

@@ -1,0 +1,202 @@
+//! All schedules and policies in few requests.
+//!
+//! | what `/oncalls` says of an id | a schedule | a policy |
+//! |---|---|---|
+//! | somebody is on call now | is known | is known |
+//! | nobody is on call now | is read alone | is unknown: `PAGERDUTY_POLICY_EMPTY` |
+//! | an entry is strange | is unknown | is unknown |
+//! | 400, 403, 404, or too many pages, for all of them | is read alone | is asked for alone |
+//! | another error for all of them | is unknown | is unknown |
+//!
+//! A schedule that is in no policy, or may not be seen there, looks like one without anybody: only its own reading proves
+//! that nobody is on call.
+
+use super::oncalls::{Filter, Reading};
+use super::{Call, PagerDuty, errors};
+use crate::codes::Code;
+use crate::ids::{PolicyId, ScheduleId};
+use crate::knowledge::covers;
+use crate::source::OnCall;
+use crate::source::shift::{Levels, Shift, Who};
+use crate::vendor::AT_ONCE;
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::stream::{self, StreamExt as _};
+use keyturn::{Deadline, Error, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::sync::PoisonError;
+
+/// What `/oncalls` says of one id.
+enum Said {
+    /// Its entries in the window, maybe none.
+    Entries(Levels),
+    /// The request was refused as a whole: another id may be to blame.
+    Refused(Error),
+    Failed(Error),
+}
+
+/// What became of one request for many ids.
+enum Pages {
+    Read(Reading),
+    Refused(Error),
+}
+
+#[derive(Clone, Copy)]
+struct Window {
+    now: DateTime<Utc>,
+    until: DateTime<Utc>,
+}
+
+impl PagerDuty {
+    /// Who is on call for these schedules and policies now, with all their shifts from `now` to `now + horizon`.
+    pub(crate) async fn on_call(
+        &self,
+        schedules: &BTreeSet<ScheduleId>,
+        policies: &BTreeSet<PolicyId>,
+        now: DateTime<Utc>,
+        horizon: TimeDelta,
+        deadline: Deadline,
+    ) -> OnCall {
+        let window = Window { now, until: now + horizon };
+        let (schedules, policies) =
+            tokio::join!(self.schedules(schedules, window, deadline), self.policies(policies, window, deadline));
+        self.note_good(&schedules, now);
+        self.note_good(&policies, now);
+        OnCall { schedules, policies }
+    }
+
+    async fn schedules(
+        &self,
+        ids: &BTreeSet<ScheduleId>,
+        window: Window,
+        deadline: Deadline,
+    ) -> BTreeMap<ScheduleId, Result<Vec<Shift>>> {
+        let asked: Vec<&str> = ids.iter().map(ScheduleId::as_str).collect();
+        let mut said = self.together(Filter::Schedules, &asked, window, half(deadline)).await;
+        let mut read = BTreeMap::new();
+        let mut alone = Vec::new();
+        for id in ids {
+            match said.remove(id.as_str()) {
+                Some(Said::Entries(levels)) if names_somebody(&levels, window.now) => {
+                    read.insert(id.clone(), Ok(each_once(levels)));
+                }
+                Some(Said::Failed(why)) => {
+                    read.insert(id.clone(), Err(why));
+                }
+                Some(Said::Entries(_) | Said::Refused(_)) | None => alone.push(id.clone()),
+            }
+        }
+        read.extend(self.one_by_one(alone, async |id| self.schedule(id, window.now, deadline).await).await);
+        read
+    }
+
+    async fn policies(
+        &self,
+        ids: &BTreeSet<PolicyId>,
+        window: Window,
+        deadline: Deadline,
+    ) -> BTreeMap<PolicyId, Result<Levels>> {
+        let asked: Vec<&str> = ids.iter().map(PolicyId::as_str).collect();
+        let mut said = self.together(Filter::Policies, &asked, window, half(deadline)).await;
+        // A policy that was asked for alone is not asked for once more.
+        let is_hidden = |id: &&PolicyId| ids.len() > 1 && matches!(said.get(id.as_str()), Some(Said::Refused(_)));
+        let alone = ids.iter().filter(is_hidden).cloned().collect();
+        let ask = async |id: &PolicyId| self.together(Filter::Policies, &[id.as_str()], window, deadline).await;
+        said.extend(self.one_by_one(alone, ask).await.into_iter().flat_map(|(_, said)| said));
+        let mut policy = |id: &PolicyId| match said.remove(id.as_str()) {
+            Some(Said::Entries(levels)) if levels.iter().any(|(_, shift)| is_now(shift, window.now)) => Ok(levels),
+            Some(Said::Refused(why) | Said::Failed(why)) => Err(why),
+            Some(Said::Entries(_)) | None => Err(errors::empty_policy(id)),
+        };
+        ids.iter().map(|id| (id.clone(), policy(id))).collect()
+    }
+
+    /// Asks for all ids in chunks, a few chunks at a time.
+    async fn together(
+        &self,
+        filter: Filter,
+        ids: &[&str],
+        window: Window,
+        deadline: Deadline,
+    ) -> BTreeMap<String, Said> {
+        let chunks = stream::iter(filter.chunks(ids)).map(|chunk| self.chunk(filter, chunk, window, deadline));
+        chunks.buffer_unordered(AT_ONCE).concat().await
+    }
+
+    async fn chunk(&self, filter: Filter, ids: &[&str], window: Window, deadline: Deadline) -> BTreeMap<String, Said> {
+        let mut pages = self.pages(filter, ids, window, deadline).await;
+        let said = |id: &&str| match &mut pages {
+            Ok(Pages::Read(reading)) => match reading.entries(id) {
+                Ok(levels) => Said::Entries(levels),
+                Err(why) => Said::Failed(Call::new("/oncalls").strange(&why)),
+            },
+            Ok(Pages::Refused(why)) => Said::Refused(why.clone()),
+            Err(why) => Said::Failed(why.clone()),
+        };
+        ids.iter().map(|id| (*id).to_owned()).zip(ids.iter().map(said)).collect()
+    }
+
+    /// Every page, one after another.
+    async fn pages(&self, filter: Filter, ids: &[&str], window: Window, deadline: Deadline) -> Result<Pages> {
+        let mut reading = Reading::new(filter);
+        while let Some(offset) = reading.next_offset() {
+            let call = filter.call(ids, window.now, window.until, offset);
+            if reading.is_endless() {
+                return Ok(Pages::Refused(call.strange("too many pages")));
+            }
+            let answer = match self.ask(&call, deadline).await {
+                Ok(answer) if answer.status.is_success() => answer,
+                Ok(answer) => return Ok(Pages::Refused(call.refused(&answer))),
+                Err(why) if why.is(Code::PagerdutyForbidden) => return Ok(Pages::Refused(why)),
+                Err(why) => return Err(why),
+            };
+            reading.take(call.json(&answer)?).map_err(|why| call.strange(&why))?;
+        }
+        Ok(Pages::Read(reading))
+    }
+
+    /// Does `call` for each id, a few at a time: first for those that were read longest ago, so that those for which there
+    /// was no time in one tick come first in the next.
+    async fn one_by_one<K: Display, T>(&self, mut ids: Vec<K>, call: impl AsyncFn(&K) -> T) -> Vec<(K, T)> {
+        ids.sort_by_cached_key(|id| self.last_good(id));
+        let call = &call;
+        let calls = stream::iter(ids).map(|id| async move {
+            let outcome = call(&id).await;
+            (id, outcome)
+        });
+        calls.buffer_unordered(AT_ONCE).collect().await
+    }
+
+    fn last_good(&self, id: &impl Display) -> Option<DateTime<Utc>> {
+        self.last_good.lock().unwrap_or_else(PoisonError::into_inner).get(&id.to_string()).copied()
+    }
+
+    fn note_good<K: Display, T>(&self, read: &BTreeMap<K, Result<T>>, at: DateTime<Utc>) {
+        let good = read.iter().filter(|(_, outcome)| outcome.is_ok()).map(|(id, _)| (id.to_string(), at));
+        self.last_good.lock().unwrap_or_else(PoisonError::into_inner).extend(good);
+    }
+}
+
+/// One request that hangs must leave time to read others alone.
+fn half(deadline: Deadline) -> Deadline {
+    deadline.at_most(deadline.remaining() / 2)
+}
+
+fn is_now(shift: &Shift, now: DateTime<Utc>) -> bool {
+    covers(shift.start, shift.end, now)
+}
+
+fn names_somebody(levels: &Levels, now: DateTime<Utc>) -> bool {
+    levels.iter().any(|(_, shift)| shift.who != Who::Nobody && is_now(shift, now))
+}
+
+/// A schedule's shifts: each has an entry for every policy and level that the schedule is in.
+pub(super) fn each_once(levels: Levels) -> Vec<Shift> {
+    let mut shifts = Vec::new();
+    for (_, shift) in levels {
+        if !shifts.contains(&shift) {
+            shifts.push(shift);
+        }
+    }
+    shifts
+}
