@@ -102,7 +102,7 @@ impl OncallSync {
             self.schedules(&good, now, reading),
             self.policies(&good, now, reading),
             self.members(&good, reading),
-            self.refused_groups(&good, reading),
+            self.groups.refused(&good, &self.okta, reading),
         );
         let on_call: Vec<Result<Vec<shift::Shift>>> =
             good.iter().map(|binding| current(binding, &shifts, &policies, now)).collect();
@@ -161,16 +161,6 @@ impl OncallSync {
             Ok(members.into_iter().map(|(id, m)| (id, Member { active: m.active, login: m.login })).collect())
         })
         .await
-    }
-
-    /// Bindings whose group is not what the document says, or could not be checked.
-    async fn refused_groups(&self, bindings: &[Binding], deadline: Deadline) -> BTreeMap<BindingId, Error> {
-        let by_id: BTreeMap<&BindingId, &Binding> = bindings.iter().map(|binding| (&binding.id, binding)).collect();
-        let checks = each(by_id.keys().copied().cloned(), async |id| match by_id.get(id) {
-            Some(binding) => self.groups.check(binding, &self.okta, deadline).await,
-            None => Ok(()),
-        });
-        checks.await.into_iter().filter_map(|(id, check)| Some((id, check.err()?))).collect()
     }
 
     /// Who the people on call are at Okta, each looked up once.
