@@ -9,7 +9,17 @@ use aws_sdk_ssm::types::{ParameterTier, ParameterType};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
     pub name: String,
+    /// The text; of an encrypted parameter, what it is encrypted to.
     pub value: String,
+    pub kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `String` or `StringList`.
+    Text,
+    /// `SecureString`. Nothing is decrypted here: one key that the role may not use would fail a whole page of parameters.
+    Encrypted,
 }
 
 /// Parameter Store, through the AWS SDK, whose standard retries run within each call's deadline.
@@ -27,19 +37,19 @@ impl Parameters {
     /// Every parameter directly below `path`, all pages of them.
     ///
     /// # Errors
-    /// The `AWS_*` and `KMS_DENIED` codes.
+    /// The `AWS_*` codes.
     pub async fn below(&self, path: &str, deadline: Deadline) -> Result<Vec<Parameter>> {
         let mut found = Vec::new();
         let mut page = None;
         loop {
             let call =
-                self.client.get_parameters_by_path().path(path).with_decryption(true).set_next_token(page).send();
+                self.client.get_parameters_by_path().path(path).with_decryption(false).set_next_token(page).send();
             // Boxed: the SDK's futures are large, and everything that waits for one holds it.
             let answer = Box::pin(within(deadline, call))
                 .await
                 .map_err(|e| e.explain(&Call::parameter_store("GetParametersByPath", path)))?;
             let parameters = answer.parameters.unwrap_or_default();
-            found.extend(parameters.into_iter().filter_map(|p| Some(Parameter { name: p.name?, value: p.value? })));
+            found.extend(parameters.into_iter().filter_map(read));
             page = answer.next_token.filter(|token| !token.is_empty());
             if page.is_none() {
                 return Ok(found);
@@ -52,7 +62,7 @@ impl Parameters {
     /// Safe to repeat: the same value again changes nothing but the version number.
     ///
     /// # Errors
-    /// The `AWS_*` and `KMS_DENIED` codes.
+    /// The `AWS_*` codes.
     pub async fn put(&self, name: &str, value: &str, deadline: Deadline) -> Result<()> {
         let call = self
             .client
@@ -68,4 +78,10 @@ impl Parameters {
         stored.map_err(|e| e.explain(&Call::parameter_store("PutParameter", name)))?;
         Ok(())
     }
+}
+
+fn read(parameter: aws_sdk_ssm::types::Parameter) -> Option<Parameter> {
+    let encrypted = parameter.r#type == Some(ParameterType::SecureString);
+    let kind = if encrypted { Kind::Encrypted } else { Kind::Text };
+    Some(Parameter { name: parameter.name?, value: parameter.value?, kind })
 }

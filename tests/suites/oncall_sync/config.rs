@@ -131,6 +131,33 @@ async fn when_a_document_turns_bad_shifts_still_end_but_nobody_else_comes_or_lea
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_encrypted_document_stops_its_own_binding_and_an_encrypted_ledger_is_unreadable() {
+    let world = Oncall::start().await.unwrap();
+    let (shop, bank, ann) = shop_and_bank(&world);
+    let name = format!("{CONFIG_PATH}/bank");
+    world.aws.parameters.put_sealed(&name, &world.aws.parameters.value(&name).unwrap());
+    for _ in 0..2 {
+        let report = world.tick().await.unwrap();
+        assert_eq!((&report["refused"], &report["bindings"]), (&json!(1), &json!(1)), "{report}");
+        world.minutes_later(1);
+    }
+    assert_eq!((world.members(&shop, &[&ann]), world.members(&bank, &[&ann]).len()), (vec!["ann".to_owned()], 0));
+    let texts = told(&world, &format!("Break-glass: {name} is not looked after (BINDING_INVALID)"));
+    let says = format!("aws ssm delete-parameter --name {name} && aws ssm put-parameter --type String --name {name}");
+    assert!(texts.len() == 1 && texts[0].contains("it is a SecureString") && texts[0].contains(&says), "{texts:?}");
+
+    delete_parameter(&world, &name).await;
+    world.write_binding(&bank, &json!({}));
+    world.aws.parameters.put_sealed(&shop.ledger_name(), "{}");
+    let report = world.tick().await.unwrap();
+    assert_eq!(report["refused"], 0, "{report}");
+    assert_eq!(world.members(&bank, &[&ann]), ["ann"]);
+    assert_eq!(world.members(&shop, &[&ann]), ["ann"]);
+    assert_eq!(told(&world, "Break-glass: shop needs a look (LEDGER_LOST)").len(), 2, "{:?}", world.alerts());
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_bindings_every_tick_fails() {
     let world = Oncall::start().await.unwrap();
     for action in ["sync", "plan", "doctor"] {

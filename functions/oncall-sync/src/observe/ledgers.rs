@@ -12,7 +12,7 @@ pub(super) struct Ledgers(BTreeMap<(BindingId, GroupId), Remembered>);
 impl Ledgers {
     pub(super) fn read(parameters: Vec<Parameter>) -> Self {
         let mut ledgers = BTreeMap::new();
-        for Parameter { name, value } in parameters {
+        for Parameter { name, value, .. } in parameters {
             let key = name.rsplit('/').next().and_then(|last| last.split_once('.'));
             let key = key.and_then(|(id, group)| Some((id.try_into().ok()?, group.try_into().ok()?)));
             let Some((id, group)): Option<(BindingId, GroupId)> = key else {

@@ -17,7 +17,7 @@ use crate::source::shift::{self, Email, Who};
 use crate::vendor::AT_ONCE;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, StreamExt as _};
-use keyturn::parameters::Parameter;
+use keyturn::parameters::{Kind, Parameter};
 use keyturn::{Deadline, Error, Result};
 use ledgers::Ledgers;
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,7 +79,11 @@ impl OncallSync {
                 ),
             ));
         }
-        Ok((Bindings::read(documents.iter().map(|p| (p.name.as_str(), p.value.as_str()))), ledgers))
+        let (encrypted, documents): (Vec<Parameter>, Vec<Parameter>) =
+            documents.into_iter().partition(|document| document.kind == Kind::Encrypted);
+        let mut bindings = Bindings::read(documents.iter().map(|p| (p.name.as_str(), p.value.as_str())));
+        bindings.bad.extend(encrypted.into_iter().map(|document| (document.name.clone(), not_text(&document.name))));
+        Ok((bindings, ledgers))
     }
 
     /// Reads everything, or what concerns `only` one binding.
@@ -275,6 +279,17 @@ fn known_eligible(groups: &Readings<GroupId, GroupMembers>, id: Option<&GroupId>
         Members::Complete(members) => Eligible::Only(members.into_keys().collect()),
         Members::Unknown { why } => Eligible::Unknown { why },
     }
+}
+
+/// A document that is encrypted. Parameter Store does not change the type of a parameter that exists.
+fn not_text(name: &str) -> Error {
+    Error::new(
+        Code::BindingInvalid,
+        format!("The parameter {name} is no binding: it is a SecureString, and this function decrypts no parameter."),
+        format!(
+            "Store it as String; a document holds nothing secret: aws ssm delete-parameter --name {name} && aws ssm put-parameter --type String --name {name} --value file://binding.json"
+        ),
+    )
 }
 
 /// What is known of a ledger that no good document names.
