@@ -53,6 +53,9 @@ impl OncallSync {
 
     async fn rules(&self, deadline: Deadline) -> Check {
         const RULES: &str = "Okta: group rules";
+        if let Err(error) = self.okta.check_secret(deadline).await {
+            return check(RULES, Err(error), "");
+        }
         let by_hand = "see to it by hand that no group rule fills a binding's group";
         let detail = match self.okta.rules(deadline.at_most(deadline.remaining() / 4)).await {
             Ok(rules) if rules.odd == 0 => "readable".to_owned(),
@@ -99,11 +102,11 @@ impl OncallSync {
     async fn channels(&self, deadline: Deadline) -> Vec<Check> {
         let mut checks = Vec::new();
         if let Some(datadog) = &self.channels.datadog {
-            let valid = match datadog.account(deadline).await {
-                Ok(datadog) => datadog.validate(deadline).await,
-                Err(error) => Err(error),
+            let validate = async {
+                datadog.check(deadline).await?;
+                datadog.account(deadline).await?.validate(deadline).await
             };
-            checks.push(check("Datadog: API key", valid, "valid"));
+            checks.push(check("Datadog: API key", validate.await, "valid"));
         }
         let alert = alerts::of_doctor(self.clock.now());
         let failed = self.channels.send(&alert, deadline).await;

@@ -88,6 +88,14 @@ impl Okta {
         Self { vendor }
     }
 
+    /// Whether the secret, as it is stored now, holds a credential.
+    ///
+    /// # Errors
+    /// `CREDENTIAL_MISSING`, `OKTA_SECRET_INVALID`, and what reading a secret can say.
+    pub(crate) async fn check_secret(&self, deadline: Deadline) -> Result<()> {
+        self.vendor.check(deadline).await
+    }
+
     /// The group; `None` where there is none of this id.
     ///
     /// # Errors
