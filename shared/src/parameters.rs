@@ -9,9 +9,19 @@ use aws_sdk_ssm::types::{ParameterTier, ParameterType};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
     pub name: String,
+    /// The text; of an encrypted parameter, what it is encrypted to.
     pub value: String,
     /// Counts its writes, whoever made them.
     pub version: i64,
+    pub kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `String` or `StringList`.
+    Text,
+    /// `SecureString`. Nothing is decrypted here: one key that the role may not use would fail a whole page of parameters.
+    Encrypted,
 }
 
 /// Parameter Store, through the AWS SDK, whose standard retries run within each call's deadline.
@@ -29,23 +39,19 @@ impl Parameters {
     /// Every parameter directly below `path`, all pages of them.
     ///
     /// # Errors
-    /// The `AWS_*` and `KMS_DENIED` codes.
+    /// The `AWS_*` codes.
     pub async fn below(&self, path: &str, deadline: Deadline) -> Result<Vec<Parameter>> {
         let mut found = Vec::new();
         let mut page = None;
         loop {
             let call =
-                self.client.get_parameters_by_path().path(path).with_decryption(true).set_next_token(page).send();
+                self.client.get_parameters_by_path().path(path).with_decryption(false).set_next_token(page).send();
             // Boxed: the SDK's futures are large, and everything that waits for one holds it.
             let answer = Box::pin(within(deadline, call))
                 .await
                 .map_err(|e| e.explain(&Call::parameter_store("GetParametersByPath", path)))?;
             let parameters = answer.parameters.unwrap_or_default();
-            found.extend(
-                parameters
-                    .into_iter()
-                    .filter_map(|p| Some(Parameter { name: p.name?, value: p.value?, version: p.version })),
-            );
+            found.extend(parameters.into_iter().filter_map(read));
             page = answer.next_token.filter(|token| !token.is_empty());
             if page.is_none() {
                 return Ok(found);
@@ -56,7 +62,7 @@ impl Parameters {
     /// The values of a parameter's versions that are kept, the latest first: Parameter Store keeps a hundred.
     ///
     /// # Errors
-    /// The `AWS_*` and `KMS_DENIED` codes.
+    /// The `AWS_*` codes.
     pub async fn history(&self, name: &str, deadline: Deadline) -> Result<Vec<String>> {
         let mut versions = Vec::new();
         let mut page = None;
@@ -81,7 +87,7 @@ impl Parameters {
     /// Safe to repeat: the same value again changes nothing but the version number.
     ///
     /// # Errors
-    /// The `AWS_*` and `KMS_DENIED` codes.
+    /// The `AWS_*` codes.
     pub async fn put(&self, name: &str, value: &str, deadline: Deadline) -> Result<i64> {
         let call = self
             .client
@@ -97,4 +103,10 @@ impl Parameters {
         let stored = stored.map_err(|e| e.explain(&Call::parameter_store("PutParameter", name)))?;
         Ok(stored.version)
     }
+}
+
+fn read(parameter: aws_sdk_ssm::types::Parameter) -> Option<Parameter> {
+    let encrypted = parameter.r#type == Some(ParameterType::SecureString);
+    let kind = if encrypted { Kind::Encrypted } else { Kind::Text };
+    Some(Parameter { name: parameter.name?, value: parameter.value?, version: parameter.version, kind })
 }

@@ -38,6 +38,8 @@ impl Tier {
 struct Parameter {
     value: String,
     kind: Kind,
+    /// It is encrypted with a key that no caller may use.
+    sealed: bool,
     version: u64,
     changed: f64,
     /// The values before, the oldest first; the vendor keeps a hundred versions.
@@ -59,6 +61,16 @@ impl ParameterStore {
     /// Sets a `String` parameter, whether it exists or not.
     pub fn put(&self, name: &str, value: &str) {
         store(&mut self.parameters(), name, value.to_owned(), Kind::String);
+    }
+
+    /// Sets a new `SecureString` parameter under a key that no caller may use.
+    pub fn put_sealed(&self, name: &str, value: &str) {
+        let mut parameters = self.parameters();
+        parameters.remove(name);
+        store(&mut parameters, name, value.to_owned(), Kind::SecureString);
+        if let Some(parameter) = parameters.get_mut(name) {
+            parameter.sealed = true;
+        }
     }
 
     /// A parameter's value, in clear.
@@ -91,14 +103,15 @@ impl ParameterStore {
 
 fn store(parameters: &mut Parameters, name: &str, value: String, kind: Kind) -> u64 {
     let old = parameters.remove(name);
-    let version = old.as_ref().map_or(1, |old| old.version + 1);
+    let (version, sealed) = old.as_ref().map_or((1, false), |old| (old.version + 1, old.sealed));
     let mut before = Vec::new();
     if let Some(old) = old {
         before = old.before;
         before.push(old.value);
         before.drain(..before.len().saturating_sub(99));
     }
-    parameters.insert(name.to_owned(), Parameter { value, kind, version, changed: epoch_seconds(), before });
+    let changed = epoch_seconds();
+    parameters.insert(name.to_owned(), Parameter { value, kind, sealed, version, changed, before });
     version
 }
 
@@ -110,10 +123,15 @@ fn invalid(message: impl Into<String>) -> Failure {
     Failure::new("ValidationException", message)
 }
 
-/// A parameter on the wire; a `SecureString` is shown in clear only to who asks for it.
-fn shown(name: &str, parameter: &Parameter, decrypted: Option<bool>) -> Value {
+/// A parameter on the wire; a `SecureString` is shown in clear only to who asks for it and may use its key.
+fn shown(name: &str, parameter: &Parameter, decrypted: Option<bool>) -> Reply {
     let hidden = parameter.kind == Kind::SecureString && decrypted != Some(true);
-    json!({
+    if parameter.sealed && !hidden {
+        let message = "The ciphertext refers to a customer master key that does not exist, does not exist in this \
+                       region, or you are not allowed to access. (Service: AWSKMS)";
+        return Err(Failure::new("AccessDeniedException", message));
+    }
+    Ok(json!({
         "ARN": format!("arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/{}", name.trim_start_matches('/')),
         "Name": name,
         "Type": parameter.kind,
@@ -121,7 +139,7 @@ fn shown(name: &str, parameter: &Parameter, decrypted: Option<bool>) -> Value {
         "Version": parameter.version,
         "LastModifiedDate": parameter.changed,
         "DataType": "text",
-    })
+    }))
 }
 
 #[derive(Deserialize)]
@@ -133,7 +151,7 @@ struct GetParameter {
 
 fn get(parameters: &Parameters, request: &GetParameter) -> Reply {
     let parameter = parameters.get(&request.name).ok_or_else(not_found)?;
-    Ok(json!({"Parameter": shown(&request.name, parameter, request.with_decryption)}))
+    Ok(json!({"Parameter": shown(&request.name, parameter, request.with_decryption)?}))
 }
 
 #[derive(Deserialize)]
@@ -148,10 +166,10 @@ fn get_several(parameters: &Parameters, request: &GetParameters) -> Reply {
         return Err(invalid("Names takes 1 to 10 names."));
     }
     let (known, unknown): (Vec<_>, Vec<_>) = request.names.iter().partition(|name| parameters.contains_key(*name));
-    let found: Vec<Value> = known
-        .into_iter()
-        .filter_map(|name| Some(shown(name, parameters.get(name)?, request.with_decryption)))
-        .collect();
+    let known = known.into_iter().filter_map(|name| Some((name, parameters.get(name)?)));
+    let found: Result<Vec<Value>, Failure> =
+        known.map(|(name, parameter)| shown(name, parameter, request.with_decryption)).collect();
+    let found = found?;
     Ok(json!({"Parameters": found, "InvalidParameters": unknown}))
 }
 
@@ -186,9 +204,9 @@ fn get_by_path(parameters: &Parameters, request: &GetParametersByPath) -> Reply 
     let mut page: Vec<_> = parameters.iter().filter(|(name, _)| below(name) && after(name)).take(size + 1).collect();
     let more = page.len() > size;
     page.truncate(size);
-    let found: Vec<Value> =
+    let found: Result<Vec<Value>, Failure> =
         page.iter().map(|(name, parameter)| shown(name, parameter, request.with_decryption)).collect();
-    let mut reply = json!({"Parameters": found});
+    let mut reply = json!({"Parameters": found?});
     if let Some((name, _)) = page.last().filter(|_| more) {
         reply["NextToken"] = json!(name);
     }

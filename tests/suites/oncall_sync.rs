@@ -14,4 +14,5 @@ mod okta;
 mod pagerduty;
 mod people;
 mod plan;
+mod rules;
 mod shifts;

@@ -65,7 +65,7 @@ async fn post<T>(
             let sent = post(&account).await;
             if sent.is_err() {
                 // Whatever was wrong, the secret may have been replaced.
-                vendor.forget(&account).await;
+                vendor.doubt(&account).await;
             }
             sent
         }

@@ -53,12 +53,12 @@ pub(crate) fn ledger_not_stored(binding: &BindingId, error: &Error) {
     );
 }
 
-/// Nobody can tell whether a rule fills a group.
+/// Nobody can tell whether a rule has begun to fill a group.
 pub(crate) fn rules_unreadable(error: &Error) {
     tracing::warn!(
         code = Code::GroupRulesUnreadable.name(),
         remedy = error.remedy(),
-        "The org's group rules cannot be read, so a rule that fills a binding's group would not be noticed. {}",
+        "The org's group rules cannot be read, so a new one that fills a binding's group would not be noticed. {}",
         error.message()
     );
 }

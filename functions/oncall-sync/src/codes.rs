@@ -69,7 +69,7 @@ pub enum Code {
     /// An active group rule fills the group: it would put back everybody who is taken out.
     #[strum(message = "Deactivate the rule, or make a group for this binding alone.")]
     GroupFilledByRule,
-    /// A warning: the role may not list the org's group rules, so a rule that fills a group would not be noticed.
+    /// A warning: the org's group rules, or some of them, cannot be read, so a rule that fills a group may not be noticed. What was read of them last counts.
     #[strum(message = "See to it by hand that no group rule fills a binding's group.")]
     GroupRulesUnreadable,
 
@@ -228,6 +228,20 @@ impl Code {
         Self::GroupFilledByRule,
         Self::GroupNotRead,
     ];
+
+    /// What says that Okta did not answer one call as it should, and nothing of the credential.
+    const ABOUT_ONE_CALL: [Self; 6] = [
+        Self::OktaUnreachable,
+        Self::OktaThrottled,
+        Self::OktaCallFailed,
+        Self::OktaAnswerStrange,
+        Self::OktaPagingStrange,
+        Self::OktaForbidden,
+    ];
+
+    pub(crate) fn is_about_one_call(error: &Error) -> bool {
+        Self::ABOUT_ONE_CALL.into_iter().any(|code| error.is(code))
+    }
 
     pub(crate) fn is_about_the_group(error: &Error) -> bool {
         Self::ABOUT_THE_GROUP.into_iter().any(|code| error.is(code))

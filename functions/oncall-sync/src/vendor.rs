@@ -1,12 +1,12 @@
-//! An account at a vendor: its credential is read from Secrets Manager, kept for at most five minutes, and read anew when the
-//! vendor refuses it.
+//! An account at a vendor: its credential is read from Secrets Manager every five minutes, and when the vendor refuses it.
+//! One that works stays in use for as long as the secret brings no other that can be read.
 
 use crate::codes::Code;
 use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::clock::Clock;
 use keyturn::codes::Code as Core;
 use keyturn::http::Client;
-use keyturn::secrets::{CURRENT, Secrets};
+use keyturn::secrets::{CURRENT, Secrets, Stored};
 use keyturn::{Deadline, Error, Result};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::sync::Arc;
@@ -43,7 +43,12 @@ pub(crate) struct Vendor<T> {
 }
 
 struct Current<T> {
-    read_at: DateTime<Utc>,
+    /// When the secret is read again.
+    read_again: DateTime<Utc>,
+    /// The vendor did not take the credential, or not what it was given for it.
+    refused: bool,
+    /// Why it is not the one in the secret.
+    problem: Option<Error>,
     text: SecretString,
     account: Arc<T>,
 }
@@ -64,7 +69,7 @@ impl<T> Vendor<T> {
         }
     }
 
-    /// Makes a call with the account; once more with the secret read anew where `is_refused` says that the vendor did not
+    /// Makes a call with the account; once more with the secret read again where `is_refused` says that the vendor did not
     /// take the credential, since it may have been replaced.
     pub(crate) async fn call<R>(
         &self,
@@ -79,44 +84,86 @@ impl<T> Vendor<T> {
         if !is_refused(&outcome) {
             return outcome;
         }
-        self.forget(&account).await;
-        call(&*self.account(deadline).await?).await
+        self.refuse(&account).await;
+        let outcome = call(&*self.account(deadline).await?).await;
+        match self.problem().await {
+            Some(problem) if is_refused(&outcome) => Err(problem),
+            _ => outcome,
+        }
     }
 
     /// The account. Callers that come while the secret is being read wait for that one reading.
     ///
     /// # Errors
-    /// `CREDENTIAL_MISSING`, what reading a secret can say, and what `parse` says of its text.
+    /// `CREDENTIAL_MISSING`, what reading a secret can say, and what `parse` says of its text; none of them once there is an
+    /// account, which stays in use with a warning.
     pub(crate) async fn account(&self, deadline: Deadline) -> Result<Arc<T>> {
         let mut current = deadline.bound(self.current.lock()).await.map_err(|_| self.late())?;
         // The wall clock goes on while Lambda freezes the process.
         let now = self.clients.clock.now();
-        if let Some(current) = current.as_ref().filter(|current| now - current.read_at < KEPT_FOR) {
+        if let Some(current) = current.as_ref().filter(|current| !current.refused && now < current.read_again) {
             return Ok(Arc::clone(&current.account));
         }
         let patience = if current.is_some() { deadline.at_most(READ_AGAIN) } else { deadline };
         // Boxed: the SDK's future is large, and every call to a vendor holds this one.
         let stored = Box::pin(self.clients.secrets.read(&self.secret_id, CURRENT, None, patience)).await;
-        if let (Err(error), Some(old)) = (&stored, current.as_mut()) {
-            // People must leave in time though Secrets Manager fails; the vendor refuses a credential that is out of date.
-            self.keeps_the_old(error);
-            old.read_at = now - KEPT_FOR + NOT_BEFORE;
-            return Ok(Arc::clone(&old.account));
-        }
-        let stored = stored?.ok_or_else(|| self.missing())?;
-        let account = match current.take() {
-            // The same text: its tokens are still good.
-            Some(old) if old.text.expose_secret() == stored.text.expose_secret() => old.account,
-            _ => Arc::new((self.parse)(&stored.text, &self.clients.http, &self.clients.clock)?),
+        let next = match (self.read(stored, current.as_ref()), current.take()) {
+            (Ok((text, account)), _) => {
+                Current { read_again: now + KEPT_FOR, refused: false, problem: None, text, account }
+            }
+            (Err(error), None) => return Err(error),
+            // People must leave in time though Secrets Manager fails, or somebody stored a slip of the pen.
+            (Err(error), Some(old)) => {
+                self.keeps_the_old(&error);
+                let account = if old.refused { self.parse(&old.text)? } else { old.account };
+                Current { read_again: now + NOT_BEFORE, refused: false, problem: Some(error), account, ..old }
+            }
         };
-        *current = Some(Current { read_at: now, text: stored.text, account: Arc::clone(&account) });
-        Ok(account)
+        Ok(Arc::clone(&current.insert(next).account))
     }
 
-    /// Forgets an account that was refused: the next [`Vendor::account`] reads the secret again. Of many calls that were
-    /// refused at once, one causes that.
-    pub(crate) async fn forget(&self, refused: &Arc<T>) {
-        self.current.lock().await.take_if(|current| Arc::ptr_eq(&current.account, refused));
+    /// Whether the secret, as it is stored now, holds a credential.
+    ///
+    /// # Errors
+    /// As for [`Vendor::account`], although another credential may be in use.
+    pub(crate) async fn check(&self, deadline: Deadline) -> Result<()> {
+        let account = self.account(deadline).await?;
+        self.doubt(&account).await;
+        self.account(deadline).await?;
+        self.problem().await.map_or(Ok(()), Err)
+    }
+
+    /// Why the credential in use is not the one in the secret, where it is not.
+    async fn problem(&self) -> Option<Error> {
+        self.current.lock().await.as_ref()?.problem.clone()
+    }
+
+    /// The vendor refused this account: the next [`Vendor::account`] reads the secret again and makes another one, with new
+    /// tokens. Of many calls that were refused at once, one causes that.
+    async fn refuse(&self, refused: &Arc<T>) {
+        if let Some(current) = self.current.lock().await.as_mut().filter(|held| Arc::ptr_eq(&held.account, refused)) {
+            current.refused = true;
+        }
+    }
+
+    /// A call with this account failed, for whatever reason: the next [`Vendor::account`] reads the secret again, which may
+    /// have been replaced.
+    pub(crate) async fn doubt(&self, doubted: &Arc<T>) {
+        if let Some(current) = self.current.lock().await.as_mut().filter(|held| Arc::ptr_eq(&held.account, doubted)) {
+            current.read_again = DateTime::UNIX_EPOCH;
+        }
+    }
+
+    /// The account of what is stored, which is the one in use where the text is the same: its tokens are still good.
+    fn read(&self, stored: Result<Option<Stored>>, old: Option<&Current<T>>) -> Result<(SecretString, Arc<T>)> {
+        let text = stored?.ok_or_else(|| self.missing())?.text;
+        let same = old.filter(|old| !old.refused && old.text.expose_secret() == text.expose_secret());
+        let account = same.map_or_else(|| self.parse(&text), |old| Ok(Arc::clone(&old.account)))?;
+        Ok((text, account))
+    }
+
+    fn parse(&self, text: &SecretString) -> Result<Arc<T>> {
+        (self.parse)(text, &self.clients.http, &self.clients.clock).map(Arc::new)
     }
 
     fn keeps_the_old(&self, error: &Error) {
@@ -124,7 +171,7 @@ impl<T> Vendor<T> {
             code = error.code(),
             secret_id = self.secret_id,
             remedy = error.remedy(),
-            "The secret {} was not read again, so the credential from before is used. {}",
+            "The secret {} brought no credential, so the one from before is used. {}",
             self.secret_id,
             error.message()
         );

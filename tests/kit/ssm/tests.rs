@@ -66,6 +66,22 @@ async fn a_secure_string_is_clear_only_when_decryption_is_asked_for() {
 }
 
 #[tokio::test]
+async fn one_parameter_whose_key_may_not_be_used_fails_every_list_that_is_to_be_decrypted() {
+    let (aws, client) = stack().await;
+    aws.parameters.put("/folder/a", "clear");
+    aws.parameters.put_sealed("/folder/b", "secret");
+    let list = |decrypted| client.get_parameters_by_path().path("/folder").with_decryption(decrypted).send();
+    assert_eq!(code(list(true).await), "AccessDeniedException");
+    assert_eq!(
+        code(client.get_parameter().name("/folder/b").with_decryption(true).send().await),
+        "AccessDeniedException"
+    );
+    let listed = list(false).await.unwrap().parameters.unwrap();
+    let listed: Vec<_> = listed.iter().map(|p| (p.r#type().unwrap().as_str(), p.value().unwrap())).collect();
+    assert_eq!(listed, [("String", "clear"), ("SecureString", "AQICAHh-encrypted")]);
+}
+
+#[tokio::test]
 async fn paging_out_of_bounds_is_refused() {
     let (_aws, client) = stack().await;
     let get = || client.get_parameters_by_path().path("/folder");

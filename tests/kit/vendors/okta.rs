@@ -243,6 +243,11 @@ impl Okta {
         state.rules.insert(id, Rule { group: group.to_owned(), active });
     }
 
+    /// Deletes all group rules.
+    pub fn delete_rules(&self) {
+        self.state().rules.clear();
+    }
+
     /// No list's page is longer than this from now on, whatever `limit` says.
     pub fn page_size(&self, most: usize) {
         self.state().page_size = Some(most);

@@ -4,7 +4,8 @@ use super::shifts::{NOBODY, delete_parameter, pagerduty_is_down};
 use keyturn_tests::aws::secrets_client;
 use keyturn_tests::lambda::Lambda;
 use keyturn_tests::rotator::built;
-use keyturn_tests::stacks::oncall::{Bound, CONFIG_PATH, Engineer, Oncall};
+use keyturn_tests::stacks::oncall::{Bound, CONFIG_PATH, Engineer, OktaAccess, Oncall};
+use keyturn_tests::vendors::Reply;
 use serde_json::{Value, json};
 
 /// Stores a secret as somebody with the AWS console would.
@@ -150,6 +151,33 @@ async fn whoever_has_no_shift_end_leaves_a_day_after_their_document_turned_bad()
         world.tick().await.unwrap();
         assert_eq!(world.members(&shop, &[&ann]).is_empty(), !inside, "{minutes} minutes later");
     }
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encrypted_document_stops_its_own_binding_and_an_encrypted_ledger_is_unreadable() {
+    let world = Oncall::start().await.unwrap();
+    let (shop, bank, ann) = shop_and_bank(&world);
+    let name = format!("{CONFIG_PATH}/bank");
+    world.aws.parameters.put_sealed(&name, &world.aws.parameters.value(&name).unwrap());
+    for _ in 0..2 {
+        let report = world.tick().await.unwrap();
+        assert_eq!((&report["refused"], &report["bindings"]), (&json!(1), &json!(1)), "{report}");
+        world.minutes_later(1);
+    }
+    assert_eq!((world.members(&shop, &[&ann]), world.members(&bank, &[&ann]).len()), (vec!["ann".to_owned()], 0));
+    let texts = told(&world, &format!("Break-glass: {name} is not looked after (BINDING_INVALID)"));
+    let says = format!("aws ssm delete-parameter --name {name} && aws ssm put-parameter --type String --name {name}");
+    assert!(texts.len() == 1 && texts[0].contains("it is a SecureString") && texts[0].contains(&says), "{texts:?}");
+
+    delete_parameter(&world, &name).await;
+    world.write_binding(&bank, &json!({}));
+    world.aws.parameters.put_sealed(&shop.ledger_name(), "{}");
+    let report = world.tick().await.unwrap();
+    assert_eq!(report["refused"], 0, "{report}");
+    assert_eq!(world.members(&bank, &[&ann]), ["ann"]);
+    assert_eq!(world.members(&shop, &[&ann]), ["ann"]);
+    assert_eq!(told(&world, "Break-glass: shop needs a look (LEDGER_UNREADABLE)").len(), 1, "{:?}", world.alerts());
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 
@@ -335,6 +363,90 @@ async fn a_credential_that_was_replaced_is_read_again_when_the_old_one_is_refuse
         let reads = calls.iter().filter(|call| call.contains("GetSecretValue") && call.contains("AWSCURRENT")).count();
         assert_eq!(reads, 2, "one for each vendor, {secret}: {calls:?}");
     }
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+/// Ann leaves and Bob comes at 09:06, when the credentials that were read at 09:00 are old.
+async fn ann_then_bob() -> (Oncall, Bound, [Engineer; 2]) {
+    let world = Oncall::start().await.unwrap();
+    let people = ["ann", "bob"].map(|name| world.engineer(name).unwrap());
+    let shop = world.bind("shop", &json!({}));
+    world.on_call(&shop, &people[0], "08:00", "09:06");
+    world.on_call(&shop, &people[1], "09:06", "20:00");
+    world.tick().await.unwrap();
+    (world, shop, people)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_secret_that_is_wrong_or_gone_leaves_the_credential_in_use_and_the_doctor_says_so() {
+    let wrong = [
+        ("keyturn/okta", Some(json!({"org_url": "https://corp.okta.com"})), "OKTA_SECRET_INVALID"),
+        ("keyturn/pagerduty", Some(json!({"tokn": "s3cret"})), "PAGERDUTY_SECRET_INVALID"),
+        ("keyturn/datadog", Some(json!({"api_key": "s3cret"})), "DATADOG_SECRET_INVALID"),
+        ("keyturn/okta", None, "CREDENTIAL_MISSING"),
+        ("keyturn/pagerduty", None, "CREDENTIAL_MISSING"),
+    ];
+    for (secret, value, code) in wrong {
+        let (world, shop, [ann, bob]) = ann_then_bob().await;
+        match value {
+            Some(value) => put_secret(&world, secret, &value).await,
+            None => {
+                let client = secrets_client(&world.aws.client_url());
+                client.delete_secret().secret_id(secret).force_delete_without_recovery(true).send().await.unwrap();
+            }
+        }
+        let alerts = world.alerts().len();
+        world.at("09:06");
+        let report = world.tick().await.unwrap();
+        assert_eq!((world.members(&shop, &[&ann, &bob]), &report["unknown"]), (vec!["bob".to_owned()], &json!(0)));
+        assert_eq!(world.alerts().len(), alerts + 2, "{code}: {:?}", world.alerts());
+        let answer = world.event(&json!({"action": "doctor"})).await.unwrap();
+        assert!(answer["healthy"] == false && answer.to_string().contains(code), "{code}: {answer}");
+        assert_eq!(world.violations(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_secret_that_is_wrong_is_the_error_once_the_old_credential_is_refused() {
+    let (world, shop, [ann, bob]) = ann_then_bob().await;
+    put_secret(&world, "keyturn/okta", &json!({"org_url": world.okta.url()})).await;
+    world.okta.revoke_ssws();
+    world.at("09:06");
+    let report = world.tick().await.unwrap();
+    assert_eq!((world.members(&shop, &[&ann, &bob]), &report["unknown"]), (vec!["ann".to_owned()], &json!(1)));
+    let answer = world.event(&json!({"action": "plan"})).await.unwrap();
+    assert!(answer.to_string().contains("(OKTA_SECRET_INVALID)"), "{answer}");
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_access_token_that_ends_is_replaced_although_the_new_secret_is_wrong() {
+    let mut world = Oncall::builder().okta(OktaAccess::ServiceApp).start().await.unwrap();
+    world.recycle().unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let shop = world.bind("shop", &json!({}));
+    world.on_call(&shop, &ann, "09:06", "20:00");
+    world.tick().await.unwrap();
+    put_secret(&world, "keyturn/okta", &json!("slip")).await;
+    world.okta.expire_tokens();
+    world.at("09:06");
+    world.tick().await.unwrap();
+    assert_eq!(world.members(&shop, &[&ann]), ["ann"]);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_is_sent_although_datadog_failed_and_its_new_secret_is_wrong() {
+    let (world, _, _) = ann_then_bob().await;
+    put_secret(&world, "keyturn/datadog", &json!({"api_key": "s3cret"})).await;
+    world.datadog.replace("POST /api/v1/events", 1, Reply::html(500));
+    world.at("09:06");
+    world.tick().await.unwrap();
+    let alerts = world.alerts();
+    world.at("20:00");
+    world.tick().await.unwrap();
+    let told = world.alerts().split_off(alerts.len());
+    assert_eq!(told, ["Break-glass revoked: shop (shift_ended)"; 2], "the one that failed, and the new one");
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 

@@ -215,13 +215,23 @@ async fn a_missing_scope_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rules_that_may_not_be_read_are_for_a_person_to_look_at() {
-    let scene = Scene::start().await;
-    scene.world.okta.replace("GET /api/v1/groups/rules", 2, Reply::json(403, &json!({"errorCode": "E0000006"})));
-    let answer = scene.examine().await;
-    let rules = answer["checks"].as_array().unwrap().iter().find(|check| check["check"] == RULES).unwrap();
-    assert_eq!((&rules["ok"], &answer["healthy"]), (&json!(true), &json!(true)), "{answer}");
-    assert!(rules["detail"].as_str().unwrap().starts_with("not readable with this role"), "{rules}");
-    assert_eq!(scene.world.violations(), Vec::<String>::new());
+    let refusal = |status, code: &str| Reply::json(status, &json!({"errorCode": code}));
+    for (reply, said) in [
+        (refusal(403, "E0000006"), "not readable with this role: "),
+        (refusal(401, "E0000015"), "not readable (GET /api/v1/groups/rules at Okta failed: 401, E0000015. "),
+        (refusal(404, "E0000008"), "not readable (GET /api/v1/groups/rules at Okta failed: 404, E0000008. "),
+        (Reply::html(500), "not readable (GET /api/v1/groups/rules at Okta failed: 500. "),
+        (Reply::json(200, &json!([null, {"status": "INVALID"}])), "1 of an unknown form: "),
+    ] {
+        let scene = Scene::start().await;
+        scene.world.okta.replace("GET /api/v1/groups/rules", 2, reply);
+        let answer = scene.examine().await;
+        let rules = answer["checks"].as_array().unwrap().iter().find(|check| check["check"] == RULES).unwrap();
+        assert_eq!((&rules["ok"], &answer["healthy"]), (&json!(true), &json!(true)), "{answer}");
+        let detail = rules["detail"].as_str().unwrap();
+        assert!(detail.starts_with(said) && detail.contains("see to it by hand"), "{said}: {rules}");
+        assert_eq!(scene.world.violations(), Vec::<String>::new());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,11 @@
 //! Checks that a binding's group is the one that its document means, and one that no rule fills.
 
+use super::each;
 use crate::audit;
 use crate::binding::Binding;
 use crate::codes::Code;
-use crate::ids::GroupId;
-use crate::okta::Okta;
+use crate::ids::{BindingId, GroupId};
+use crate::okta::{Okta, Rules};
 use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::clock::Clock;
 use keyturn::{Deadline, Error, Result};
@@ -13,40 +14,69 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Groups are renamed, and rules made, seldom.
 const GOOD_FOR: TimeDelta = TimeDelta::hours(1);
+/// What is wrong, or could not be read, is asked for again by the next tick.
+const BAD_FOR: TimeDelta = TimeDelta::seconds(30);
 
-const FAILED_FOR: TimeDelta = TimeDelta::seconds(30);
-
-/// The groups that a rule fills, or why nobody can tell, and until when that counts.
-type Rules = (DateTime<Utc>, Result<BTreeSet<GroupId>>);
-
-/// Groups that were found to be right, each until when that counts.
+/// Groups that were found to be right, each until when that counts, and what is known of the org's rules.
 #[derive(Debug)]
 pub(crate) struct Groups {
     clock: Clock,
     good: Mutex<BTreeMap<(GroupId, String), DateTime<Utc>>>,
-    rules: tokio::sync::Mutex<Option<Rules>>,
+    verdict: tokio::sync::Mutex<Verdict>,
+}
+
+/// The last word on the org's rules. It stands for as long as they cannot be read.
+#[derive(Debug, Default)]
+struct Verdict {
+    filled: BTreeSet<GroupId>,
+    /// When they are read again; `None`: now.
+    again_at: Option<DateTime<Utc>>,
+    /// It was said that they cannot be read.
+    told: bool,
 }
 
 impl Groups {
     #[must_use]
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, good: Mutex::default(), rules: tokio::sync::Mutex::default() }
+        Self { clock, good: Mutex::default(), verdict: tokio::sync::Mutex::default() }
     }
 
-    /// Checks a binding's group, once an hour.
-    ///
-    /// # Errors
-    /// `GROUP_NOT_FOUND`, `GROUP_NAME_DIFFERS`, `GROUP_TYPE_REFUSED`, `GROUP_FILLED_BY_RULE`, and the `OKTA_*` codes.
-    pub(crate) async fn check(&self, binding: &Binding, okta: &Okta, deadline: Deadline) -> Result<()> {
+    /// The bindings whose group is not what the document says, is filled by a rule, or could not be checked.
+    pub(crate) async fn refused(
+        &self,
+        bindings: &[Binding],
+        okta: &Okta,
+        deadline: Deadline,
+    ) -> BTreeMap<BindingId, Error> {
+        let by_id: BTreeMap<&BindingId, &Binding> = bindings.iter().map(|binding| (&binding.id, binding)).collect();
+        let checks = each(by_id.keys().copied().cloned(), async |id| match by_id.get(id) {
+            Some(binding) => self.check(binding, okta, deadline).await,
+            None => Ok(()),
+        });
+        let (checks, filled) = tokio::join!(checks, self.filled(bindings, okta, deadline));
+        let mut refused: BTreeMap<BindingId, Error> =
+            checks.into_iter().filter_map(|(id, check)| Some((id, check.err()?))).collect();
+        for Binding { id, group, .. } in bindings.iter().filter(|binding| filled.contains(&binding.group)) {
+            refused.entry(id.clone()).or_insert_with(|| filled_by_rule(group));
+        }
+        refused
+    }
+
+    /// Forgets what was found, so that the next check asks Okta. The verdict on the rules stands until they are read.
+    pub(crate) async fn forget(&self) {
+        self.good().clear();
+        self.verdict.lock().await.again_at = None;
+    }
+
+    /// Checks a group's id, name and type, once an hour.
+    async fn check(&self, binding: &Binding, okta: &Okta, deadline: Deadline) -> Result<()> {
         let key = (binding.group.clone(), binding.group_name.clone());
         let now = self.clock.now();
         if self.good().get(&key).is_some_and(|until| now < *until) {
             return Ok(());
         }
-        let (group, filled) =
-            tokio::try_join!(okta.group(&binding.group, deadline), self.is_filled(&binding.group, okta, deadline))?;
         let id = &binding.group;
-        let group = group.ok_or_else(|| {
+        let group = okta.group(id, deadline).await?.ok_or_else(|| {
             Error::new(
                 Code::GroupNotFound,
                 format!("Okta has no group {id}."),
@@ -67,46 +97,111 @@ impl Groups {
                 "Make a group at Okta itself for this binding.",
             ));
         }
-        if filled {
-            return Err(Error::new(
-                Code::GroupFilledByRule,
-                format!("An active group rule fills the group {id}: whoever is taken out of it would be put back."),
-                "Deactivate the rule, or make a group for this binding alone.",
-            ));
-        }
         self.good().insert(key, now + GOOD_FOR);
         Ok(())
-    }
-
-    /// Forgets what was found, so that the next check asks Okta.
-    pub(crate) async fn forget(&self) {
-        self.good().clear();
-        *self.rules.lock().await = None;
     }
 
     fn good(&self) -> MutexGuard<'_, BTreeMap<(GroupId, String), DateTime<Utc>>> {
         self.good.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a rule fills this binding's group; the rules of the whole org are read once for all bindings.
-    async fn is_filled(&self, group: &GroupId, okta: &Okta, deadline: Deadline) -> Result<bool> {
-        let mut rules = self.rules.lock().await;
+    /// The groups that a rule fills, as far as anybody knows; the rules of the whole org are read once for all bindings.
+    ///
+    /// That reading is advisory: whatever goes wrong with it is a warning, and it gets half of the time.
+    async fn filled(&self, bindings: &[Binding], okta: &Okta, deadline: Deadline) -> BTreeSet<GroupId> {
+        let mut verdict = self.verdict.lock().await;
         let now = self.clock.now();
-        if let Some((_, filled)) = rules.as_ref().filter(|(until, _)| now < *until) {
-            return filled.clone().map(|filled| filled.contains(group));
-        }
-        let filled = match okta.filled_by_rules(deadline).await {
-            // A role for this one group may not read the org's rules: a warning says so, and the doctor.
-            Err(error) if error.is(Code::OktaForbidden) => {
-                audit::rules_unreadable(&error);
-                Ok(BTreeSet::new())
+        if !bindings.is_empty() && verdict.again_at.is_none_or(|again| again <= now) {
+            let rules = okta.rules(deadline.at_most(deadline.remaining() / 2)).await;
+            if let Some(warning) = verdict.learn(rules, bindings, now) {
+                audit::rules_unreadable(&warning);
             }
-            filled => filled,
+        }
+        verdict.filled.clone()
+    }
+}
+
+impl Verdict {
+    /// Takes in what a reading brought. Gives back the warning to say: one for as long as the same is wrong.
+    fn learn(&mut self, rules: Result<Rules>, bindings: &[Binding], now: DateTime<Utc>) -> Option<Error> {
+        let wrong = match rules {
+            Ok(rules) => {
+                self.filled = rules.filled;
+                (rules.odd > 0).then(|| odd(rules.odd))
+            }
+            Err(error) => Some(error),
         };
-        // A failure counts for a while, so that not every binding of this tick asks again.
-        let until = now + if filled.is_ok() { GOOD_FOR } else { FAILED_FOR };
-        let answer = filled.clone().map(|filled| filled.contains(group));
-        *rules = Some((until, filled));
-        answer
+        // A rule that was taken off frees its group with the next tick.
+        let refuses = bindings.iter().any(|binding| self.filled.contains(&binding.group));
+        self.again_at = Some(now + if wrong.is_some() || refuses { BAD_FOR } else { GOOD_FOR });
+        let new = wrong.is_some() && !self.told;
+        self.told = wrong.is_some();
+        wrong.filter(|_| new)
+    }
+}
+
+fn odd(rules: usize) -> Error {
+    Error::new(
+        Code::GroupRulesUnreadable,
+        format!("Group rules of a form that Okta does not document: {rules}."),
+        "See to it by hand that none of them fills a binding's group.",
+    )
+}
+
+fn filled_by_rule(group: &GroupId) -> Error {
+    Error::new(
+        Code::GroupFilledByRule,
+        format!("An active group rule fills the group {group}: whoever is taken out of it would be put back."),
+        "Deactivate the rule, or make a group for this binding alone.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(filled: &[&str], odd: usize) -> Result<Rules> {
+        Ok(Rules { filled: filled.iter().map(|id| GroupId::try_from(*id).unwrap()).collect(), odd })
+    }
+
+    fn unread() -> Result<Rules> {
+        Err(Error::new(Code::OktaCallFailed, "500.", "Wait."))
+    }
+
+    fn shop() -> Vec<Binding> {
+        vec![Binding::abandoned(BindingId::try_from("shop").unwrap(), GroupId::try_from("00g1").unwrap())]
+    }
+
+    #[test]
+    fn the_last_verdict_stands_and_a_warning_is_said_once_while_it_lasts() {
+        let (mut verdict, shop, now) = (Verdict::default(), shop(), DateTime::UNIX_EPOCH);
+        let mut said = |rules| verdict.learn(rules, &shop, now).is_some();
+        assert_eq!(
+            [rules(&["00g1"], 0), unread(), unread(), rules(&["00g1"], 2)].map(&mut said),
+            [false, true, false, false]
+        );
+        assert!(verdict.filled.contains(&shop[0].group));
+        let mut said = |rules| verdict.learn(rules, &shop, now).is_some();
+        assert_eq!(
+            [rules(&[], 0), rules(&[], 1), unread(), rules(&[], 0), unread()].map(&mut said),
+            [false, true, false, false, true]
+        );
+        assert!(verdict.filled.is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_is_read_again_with_the_next_tick_and_what_is_right_in_an_hour() {
+        let (shop, now) = (shop(), DateTime::UNIX_EPOCH);
+        for (read, again_in) in [
+            (rules(&[], 0), GOOD_FOR),
+            (rules(&["00gOther"], 0), GOOD_FOR),
+            (rules(&["00g1"], 0), BAD_FOR),
+            (rules(&[], 1), BAD_FOR),
+            (unread(), BAD_FOR),
+        ] {
+            let mut verdict = Verdict::default();
+            verdict.learn(read.clone(), &shop, now);
+            assert_eq!(verdict.again_at, Some(now + again_in), "{read:?}");
+        }
     }
 }

@@ -18,7 +18,7 @@ impl Ledgers {
     /// Reads the ledgers. Where somebody else wrote one last, the latest counts that the function wrote.
     pub(super) async fn read(parameters: Vec<Parameter>, store: &Parameters, deadline: Deadline) -> Self {
         let (mut ledgers, mut versions) = (BTreeMap::new(), BTreeMap::new());
-        for Parameter { name, value, version } in parameters {
+        for Parameter { name, value, version, .. } in parameters {
             let key = name.rsplit('/').next().and_then(|last| last.split_once('.'));
             let key = key.and_then(|(id, group)| Some((id.try_into().ok()?, group.try_into().ok()?)));
             let Some((id, group)): Option<(BindingId, GroupId)> = key else {

@@ -18,6 +18,7 @@ use crate::source::shift::{self, Email, Who};
 use crate::vendor::AT_ONCE;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, StreamExt as _};
+use keyturn::parameters::{Kind, Parameter};
 use keyturn::{Deadline, Error, Result};
 use ledgers::Ledgers;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,8 +69,12 @@ impl OncallSync {
             ));
         }
         let ledgers = Ledgers::read(ledgers, &self.parameters, deadline).await;
+        let (encrypted, documents): (Vec<Parameter>, Vec<Parameter>) =
+            documents.into_iter().partition(|document| document.kind == Kind::Encrypted);
         let documents = documents.iter().map(|document| (document.name.as_str(), document.value.as_str()));
-        Ok((Bindings::read(documents, &ledgers.holders()), ledgers))
+        let mut bindings = Bindings::read(documents, &ledgers.holders());
+        bindings.bad.extend(encrypted.into_iter().map(|document| (document.name.clone(), not_text(&document.name))));
+        Ok((bindings, ledgers))
     }
 
     /// Reads everything, or what concerns `only` one binding.
@@ -90,7 +95,7 @@ impl OncallSync {
         let (source, groups, refused) = tokio::join!(
             self.on_call(&good, now, reading),
             self.members(&good, reading),
-            self.refused_groups(&good, reading),
+            self.groups.refused(&good, &self.okta, reading),
         );
         let on_call: Vec<Result<Vec<shift::Shift>>> =
             good.iter().map(|binding| current(binding, &source, now)).collect();
@@ -139,16 +144,6 @@ impl OncallSync {
                 .collect())
         })
         .await
-    }
-
-    /// Bindings whose group is not what the document says, or could not be checked.
-    async fn refused_groups(&self, bindings: &[Binding], deadline: Deadline) -> BTreeMap<BindingId, Error> {
-        let by_id: BTreeMap<&BindingId, &Binding> = bindings.iter().map(|binding| (&binding.id, binding)).collect();
-        let checks = each(by_id.keys().copied().cloned(), async |id| match by_id.get(id) {
-            Some(binding) => self.groups.check(binding, &self.okta, deadline).await,
-            None => Ok(()),
-        });
-        checks.await.into_iter().filter_map(|(id, check)| Some((id, check.err()?))).collect()
     }
 
     /// Who the people on call are at Okta, each looked up once.
@@ -258,6 +253,17 @@ fn known_eligible(groups: &Readings<GroupId, GroupMembers>, id: Option<&GroupId>
         Members::Complete(members) => Eligible::Only(members.into_keys().collect()),
         Members::Unknown { why } => Eligible::Unknown { why },
     }
+}
+
+/// A document that is encrypted. Parameter Store does not change the type of a parameter that exists.
+fn not_text(name: &str) -> Error {
+    Error::new(
+        Code::BindingInvalid,
+        format!("The parameter {name} is no binding: it is a SecureString, and this function decrypts no parameter."),
+        format!(
+            "Store it as String; a document holds nothing secret: aws ssm delete-parameter --name {name} && aws ssm put-parameter --type String --name {name} --value file://binding.json"
+        ),
+    )
 }
 
 /// What is known of a ledger that no good document names.

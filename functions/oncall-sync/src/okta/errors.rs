@@ -6,6 +6,9 @@ use keyturn::http::header::WWW_AUTHENTICATE;
 use keyturn::http::{Answer, Failure, StatusCode};
 use serde::Deserialize;
 
+/// "You do not have permission to access the feature": a 401, although the credential is good.
+const NO_SUCH_FEATURE: &str = "E0000015";
+
 /// The members of a custom admin role that the calls need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Permission {
@@ -59,6 +62,13 @@ pub(super) fn endless(call: &str, why: &str) -> Error {
     )
 }
 
+/// Whether the answer says that the credential itself is no good. A 401 about a feature that the org or the role lacks says
+/// nothing of it, and stands for one call alone.
+pub(super) fn is_refusal(answer: &Answer) -> bool {
+    let said: Said = answer.json().unwrap_or_default();
+    answer.status == StatusCode::UNAUTHORIZED && said.code.as_deref() != Some(NO_SUCH_FEATURE)
+}
+
 /// The credential was refused.
 pub(super) fn refused(call: &str, answer: &Answer) -> Error {
     Error::new(
@@ -82,7 +92,7 @@ pub(super) fn scopes_missing(missing: &[&str]) -> Error {
 pub(super) fn status(call: &str, permission: Permission, answer: &Answer) -> Error {
     let what = format!("{call} at Okta failed: {}.", told(answer));
     match answer.status {
-        StatusCode::UNAUTHORIZED => refused(call, answer),
+        StatusCode::UNAUTHORIZED if is_refusal(answer) => refused(call, answer),
         StatusCode::FORBIDDEN => {
             let name = permission.name();
             let remedy = format!(

@@ -21,6 +21,7 @@ use keyturn::http::{Answer, Base, Request, StatusCode};
 use keyturn::{Deadline, Error, Result};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// More than 10,000 members in a break-glass group: something else is wrong.
@@ -39,6 +40,15 @@ pub(crate) struct Group {
     pub(crate) name: String,
     /// Its type; people are put by hand or by API into an `OKTA_GROUP` only.
     pub(crate) kind: String,
+}
+
+/// What the rules of an org do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rules {
+    /// The groups that an active rule fills: it would add again whom this function removes.
+    pub(crate) filled: BTreeSet<GroupId>,
+    /// How many rules have a form that Okta does not document.
+    pub(crate) odd: usize,
 }
 
 /// Everyone in a group, each once.
@@ -79,6 +89,14 @@ impl Okta {
         Self { vendor }
     }
 
+    /// Whether the secret, as it is stored now, holds a credential.
+    ///
+    /// # Errors
+    /// `CREDENTIAL_MISSING`, `OKTA_SECRET_INVALID`, and what reading a secret can say.
+    pub(crate) async fn check_secret(&self, deadline: Deadline) -> Result<()> {
+        self.vendor.check(deadline).await
+    }
+
     /// The group; `None` where there is none of this id.
     ///
     /// # Errors
@@ -105,15 +123,16 @@ impl Okta {
         Ok(people.into_iter().map(member).map(|member| (member.id.clone(), member)).collect())
     }
 
-    /// The groups that an active rule fills: it would add again whom this function removes.
+    /// What the org's group rules do. One of an unknown form does not hide the others.
     ///
     /// # Errors
     /// `OKTA_PAGING_STRANGE` where the pages lead elsewhere or nowhere.
-    pub(crate) async fn filled_by_rules(&self, deadline: Deadline) -> Result<BTreeSet<GroupId>> {
+    pub(crate) async fn rules(&self, deadline: Deadline) -> Result<Rules> {
         let call = Call::get("/api/v1/groups/rules?limit=50", Permission::ReadGroups);
-        let rules: Vec<WireRule> = self.read_all(call, deadline).await?;
-        let active = rules.into_iter().filter(|rule| rule.status == ACTIVE);
-        Ok(active.flat_map(|rule| rule.actions.assign.groups).collect())
+        let rules: Vec<Value> = self.read_all(call, deadline).await?;
+        let read: Vec<Option<Vec<GroupId>>> = rules.iter().map(filled_by).collect();
+        let odd = read.iter().filter(|rule| rule.is_none()).count();
+        Ok(Rules { filled: read.into_iter().flatten().flatten().collect(), odd })
     }
 
     /// Adds a user to the group. Safe to repeat: a member stays one.
@@ -184,7 +203,7 @@ impl Okta {
 
     async fn send(&self, call: &Call, deadline: Deadline) -> Result<Answer> {
         let is_refused = |outcome: &Result<Answer>| match outcome {
-            Ok(answer) => answer.status == StatusCode::UNAUTHORIZED,
+            Ok(answer) => errors::is_refusal(answer),
             Err(error) => error.is(Code::OktaCredentialRefused),
         };
         let send = async |account: &Account| account.send(&call.name, &call.request, deadline).await;
@@ -274,22 +293,13 @@ struct MemberProfile {
     email: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct WireRule {
-    status: String,
-    actions: Actions,
-}
-
-#[derive(Deserialize)]
-struct Actions {
-    #[serde(rename = "assignUserToGroups")]
-    assign: Assignment,
-}
-
-#[derive(Deserialize)]
-struct Assignment {
-    #[serde(rename = "groupIds")]
-    groups: Vec<GroupId>,
+/// The groups that a rule fills, none if it is not active. `None`: the rule has a form that Okta does not document.
+fn filled_by(rule: &Value) -> Option<Vec<GroupId>> {
+    if rule.get("status")?.as_str()? != ACTIVE {
+        return Some(Vec::new());
+    }
+    let ids = rule.pointer("/actions/assignUserToGroups/groupIds")?.as_array()?;
+    Some(ids.iter().filter_map(|id| GroupId::try_from(id.as_str()?).ok()).collect())
 }
 
 #[cfg(test)]
@@ -299,15 +309,29 @@ mod tests {
 
     #[test]
     fn reads_what_okta_sends_and_more_keys_than_it_knows() {
-        let rule = json!({
-            "type": "group_rule", "id": "0pr1", "status": "ACTIVE", "name": "x", "conditions": {},
-            "actions": {"assignUserToGroups": {"groupIds": ["00g1", "00g2"]}},
-        });
-        assert_eq!(from_value::<WireRule>(rule).unwrap().actions.assign.groups.len(), 2);
         let group = json!({"id": "00g1", "type": "OKTA_GROUP", "profile": {"name": "Everyone", "description": null}});
         assert_eq!(from_value::<WireGroup>(group).unwrap().profile.name, "Everyone");
         let member = json!({"id": "00u1", "status": "SUSPENDED", "profile": {"login": "a@b.c", "firstName": "A"}});
         assert_eq!(from_value::<WireMember>(member).unwrap().status, "SUSPENDED");
+    }
+
+    #[test]
+    fn only_an_active_rule_fills_groups_and_an_odd_one_is_told_apart() {
+        let rule = |status: &str, actions: Value| json!({"type": "group_rule", "status": status, "actions": actions});
+        let assigns = |ids: Value| json!({"assignUserToGroups": {"groupIds": ids}});
+        for (rule, groups) in [
+            (rule("ACTIVE", assigns(json!(["00g1", "00g2"]))), Some(2)),
+            (rule("ACTIVE", assigns(json!(["00g1", null, "../x"]))), Some(1)),
+            (rule("INACTIVE", assigns(json!(["00g1"]))), Some(0)),
+            (rule("INVALID", Value::Null), Some(0)),
+            (rule("ACTIVE", Value::Null), None),
+            (rule("ACTIVE", json!({"assignUserToGroups": {}})), None),
+            (json!({"id": "0pr1"}), None),
+            (Value::Null, None),
+            (json!("ACTIVE"), None),
+        ] {
+            assert_eq!(filled_by(&rule).map(|groups| groups.len()), groups, "{rule}");
+        }
     }
 
     #[test]

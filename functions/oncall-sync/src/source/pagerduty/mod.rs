@@ -97,6 +97,7 @@ impl PagerDuty {
     /// # Errors
     /// The codes of every call.
     pub(crate) async fn check_users(&self, deadline: Deadline) -> Result<()> {
+        self.vendor.check(deadline).await?;
         let call = Call::with_query("/users", &[("limit", "1")]);
         let answer = self.found(&call, deadline).await?;
         user::check_list(answer).map_err(|why| call.strange(&why))
