@@ -87,8 +87,8 @@ pub(crate) enum Members {
 /// Somebody in the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
-    /// Whether Okta lets them in at all (`ACTIVE`).
-    pub(crate) active: bool,
+    /// Whether they keep what they have: Okta lets them in, or will as soon as they have a new password, or have waited.
+    pub(crate) may_stay: bool,
     /// Their login and address, for people to read.
     pub(crate) login: String,
     pub(crate) email: String,

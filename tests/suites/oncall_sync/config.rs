@@ -388,12 +388,11 @@ async fn a_new_secret_that_is_wrong_or_gone_leaves_the_credential_in_use_and_the
     ];
     for (secret, value, code) in wrong {
         let (world, shop, [ann, bob]) = ann_then_bob().await;
-        match value {
-            Some(value) => put_secret(&world, secret, &value).await,
-            None => {
-                let client = secrets_client(&world.aws.client_url());
-                client.delete_secret().secret_id(secret).force_delete_without_recovery(true).send().await.unwrap();
-            }
+        if let Some(value) = value {
+            put_secret(&world, secret, &value).await;
+        } else {
+            let delete = secrets_client(&world.aws.client_url()).delete_secret().secret_id(secret);
+            delete.force_delete_without_recovery(true).send().await.unwrap();
         }
         let alerts = world.alerts().len();
         world.at("09:06");

@@ -6,6 +6,11 @@ use keyturn_tests::vendors::Reply;
 use keyturn_tests::vendors::pagerduty::Departed;
 use serde_json::{Value, json};
 
+/// What keeps somebody out for good.
+const BARRED: [&str; 5] = ["SUSPENDED", "STAGED", "PROVISIONED", "DEPROVISIONED", "SOMETHING_NEW"];
+/// What passes when they have a new password, or have waited.
+const INTERRUPTED: [&str; 3] = ["LOCKED_OUT", "PASSWORD_EXPIRED", "RECOVERY"];
+
 /// Whoever has this id at PagerDuty is on call all day; what the first tick reports.
 async fn on_call_all_day(world: &Oncall, pagerduty: &str, more: &Value) -> (Bound, Value) {
     let shop = world.bind("shop", more);
@@ -122,7 +127,7 @@ async fn somebody_deleted_at_pagerduty_is_a_gap() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_okta_lets_not_in_gets_nothing_until_they_are_active() {
-    for status in ["SUSPENDED", "STAGED", "DEPROVISIONED", "LOCKED_OUT", "PASSWORD_EXPIRED"] {
+    for status in BARRED.into_iter().chain(INTERRUPTED) {
         let world = Oncall::start().await.unwrap();
         let ann = world.engineer("ann").unwrap();
         world.okta.set_status(&ann.okta, status);
@@ -130,7 +135,7 @@ async fn whoever_okta_lets_not_in_gets_nothing_until_they_are_active() {
         assert_eq!(world.members(&shop, &[&ann]), NOBODY, "{status}");
         assert_eq!(not_granted(&world), ["not ACTIVE at Okta"], "{status}");
         world.okta.set_status(&ann.okta, "ACTIVE");
-        world.minutes_later(5);
+        world.minutes_later(1);
         world.tick().await.unwrap();
         assert_eq!(world.members(&shop, &[&ann]), ["ann"], "{status}");
         assert_eq!(world.violations(), Vec::<String>::new());
@@ -138,16 +143,57 @@ async fn whoever_okta_lets_not_in_gets_nothing_until_they_are_active() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_suspended_in_the_middle_of_a_shift_leaves() {
-    let (world, shop, ann) = ann(&json!({})).await;
-    world.okta.set_status(&ann.okta, "SUSPENDED");
-    let report = world.tick().await.unwrap();
-    assert_eq!(world.members(&shop, &[&ann]), NOBODY);
-    assert_eq!(reasons(&report), ["not_active"]);
+async fn whoever_gets_an_account_or_loses_a_double_comes_in_with_the_next_tick() {
+    let world = Oncall::start().await.unwrap();
+    let pagerduty = world.pagerduty.user("ann", "ann@corp.example");
+    let (shop, _) = on_call_all_day(&world, &pagerduty, &json!({})).await;
+    let [one, other] =
+        ["a.lee@corp.example", "a.kim@corp.example"].map(|login| world.okta.user(login, "ann@corp.example").unwrap());
+    let plan = world.event(&json!({"action": "plan"})).await.unwrap().to_string();
+    assert!(plan.contains("gets nothing: several users of that email address at Okta"), "{plan}");
+    world.okta.delete_user(&other);
     world.minutes_later(1);
     world.tick().await.unwrap();
-    assert_eq!(world.members(&shop, &[&ann]), NOBODY);
+    assert_eq!(world.okta.members(&shop.group), [one].into());
     assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_okta_bars_in_the_middle_of_a_shift_leaves() {
+    for status in BARRED {
+        let (world, shop, ann) = ann(&json!({})).await;
+        world.okta.set_status(&ann.okta, status);
+        let report = world.tick().await.unwrap();
+        assert_eq!(world.members(&shop, &[&ann]), NOBODY, "{status}");
+        assert_eq!(reasons(&report), ["not_active"], "{status}");
+        world.minutes_later(1);
+        world.tick().await.unwrap();
+        assert_eq!(world.members(&shop, &[&ann]), NOBODY, "{status}");
+        assert_eq!(world.violations(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_to_mend_their_sign_in_keeps_what_they_have_for_the_shift_and_gets_nothing_new() {
+    for status in INTERRUPTED {
+        let (mut world, shop, ann) = ann(&json!({})).await;
+        let bank = world.bind("bank", &json!({}));
+        world.on_call(&bank, &ann, "08:00", "20:00");
+        world.okta.set_status(&ann.okta, status);
+        // Longer than max_stale, and nothing is remembered of her.
+        for time in ["09:01", "12:00", "14:00", "19:59"] {
+            world.recycle().unwrap();
+            world.at(time);
+            let report = world.tick().await.unwrap();
+            assert_eq!(world.members(&shop, &[&ann]), ["ann"], "{status}, {time}: {report}");
+            assert_eq!(world.members(&bank, &[&ann]), NOBODY, "{status}, {time}: {report}");
+        }
+        assert!(not_granted(&world).iter().all(|why| why == "not ACTIVE at Okta"), "{:?}", not_granted(&world));
+        world.at("20:00");
+        let report = world.tick().await.unwrap();
+        assert_eq!((world.members(&shop, &[&ann]).len(), reasons(&report)), (0, vec!["shift_ended"]), "{status}");
+        assert_eq!(world.violations(), Vec::<String>::new());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,7 @@ use futures_util::stream::{self, StreamExt as _};
 use keyturn::parameters::{Kind, Parameter};
 use keyturn::{Deadline, Error, Result};
 use ledgers::Ledgers;
+use people::Person;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything read about one binding.
@@ -99,18 +100,20 @@ impl OncallSync {
         );
         let on_call: Vec<Result<Vec<shift::Shift>>> =
             good.iter().map(|binding| current(binding, &source, now)).collect();
-        let identities = self.identities(&good, &on_call, deadline).await;
+        let identities = self.identities(&good, &on_call, deadline.at_most(deadline.remaining() * 3 / 5)).await;
         let mut views = Vec::new();
         for (binding, on_call) in good.into_iter().zip(on_call) {
             let version = ledgers.version(&binding.id, &binding.group);
             let ledger = ledgers.take(&binding.id, &binding.group);
-            let reading = match on_call {
-                Ok(people) => Reading::Known { shifts: identified(&binding, people, &identities), read_at: now },
-                Err(why) => Reading::Unknown { why },
-            };
             let members = match refused.get(&binding.id) {
                 Some(why) => Members::Unknown { why: why.clone() },
                 None => known_members(&groups, &binding.group),
+            };
+            let reading = match on_call {
+                Ok(people) => {
+                    Reading::Known { shifts: identified(&binding, people, &identities, &members), read_at: now }
+                }
+                Err(why) => Reading::Unknown { why },
             };
             let eligible = known_eligible(&groups, binding.eligible_group.as_ref());
             views.push(View { standing: Standing::Followed, binding, reading, members, eligible, ledger, version });
@@ -140,7 +143,7 @@ impl OncallSync {
             let members = self.okta.members(id, deadline).await?;
             Ok(members
                 .into_iter()
-                .map(|(id, m)| (id, Member { active: m.active, login: m.login, email: m.email }))
+                .map(|(id, m)| (id, Member { may_stay: m.status.may_stay(), login: m.login, email: m.email }))
                 .collect())
         })
         .await
@@ -152,7 +155,7 @@ impl OncallSync {
         bindings: &[Binding],
         on_call: &[Result<Vec<shift::Shift>>],
         deadline: Deadline,
-    ) -> BTreeMap<PersonId, Identity> {
+    ) -> BTreeMap<PersonId, Person> {
         let mut emails = BTreeMap::new();
         for (binding, shifts) in bindings.iter().zip(on_call) {
             for shift in shifts.iter().flatten() {
@@ -173,12 +176,20 @@ impl OncallSync {
 }
 
 /// The shifts of one binding, each with the Okta user.
-fn identified(binding: &Binding, on_call: Vec<shift::Shift>, identities: &BTreeMap<PersonId, Identity>) -> Vec<Shift> {
+fn identified(
+    binding: &Binding,
+    on_call: Vec<shift::Shift>,
+    identities: &BTreeMap<PersonId, Person>,
+    members: &Members,
+) -> Vec<Shift> {
     let shift = |shift: shift::Shift| {
         let Who::Person { id, .. } = shift.who else { return None };
         let okta = match binding.identities.get(&id) {
             Some(okta) => Identity::Known(okta.clone()),
-            None => identities.get(&id).cloned().unwrap_or_else(|| Identity::Unresolved("not looked up".to_owned())),
+            None => match identities.get(&id) {
+                Some(person) => person.in_group(members),
+                None => Identity::Unresolved("not looked up".to_owned()),
+            },
         };
         Some(Shift { person: id, okta, start: shift.start, end: shift.end })
     };

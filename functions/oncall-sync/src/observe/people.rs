@@ -1,9 +1,9 @@
-//! Who a person of the on-call source is at Okta. Found out once, then remembered across ticks: an unchanged person costs
-//! nothing.
+//! Who a person of the on-call source is at Okta. Found out once, then remembered across ticks: an unchanged person who can
+//! be granted costs nothing.
 
 use crate::binding::Binding;
 use crate::ids::{OktaId, PersonId};
-use crate::knowledge::Identity;
+use crate::knowledge::{Identity, Members};
 use crate::okta::{Found, Okta, Status, User};
 use crate::planner::Grant;
 use crate::source::OnCallSource;
@@ -18,8 +18,7 @@ use std::sync::{Mutex, PoisonError};
 const KNOWN_FOR: TimeDelta = TimeDelta::hours(1);
 /// An address that was read so shortly ago is not asked for again.
 const FRESH: TimeDelta = TimeDelta::minutes(2);
-/// A user who is missing at Okta may be added any moment, but is not searched for with every tick.
-const MISSING_FOR: TimeDelta = TimeDelta::minutes(5);
+const NOT_ACTIVE: &str = "not ACTIVE at Okta";
 
 #[derive(Debug)]
 pub(crate) struct People {
@@ -27,13 +26,40 @@ pub(crate) struct People {
     found: Mutex<HashMap<PersonId, Remembered>>,
 }
 
+/// Who a person is. Only who can be granted is remembered: whoever is activated in an incident is wanted by the next tick.
 #[derive(Clone, Debug)]
 struct Remembered {
     email: Option<String>,
     /// When the source gave that address last.
     said_at: DateTime<Utc>,
-    identity: Identity,
+    okta: OktaId,
     until: DateTime<Utc>,
+}
+
+/// What is found out about a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Person {
+    Known(OktaId),
+    /// Known, and not let in by Okta for the moment: keeps what was granted, and is granted nothing.
+    Interrupted(OktaId),
+    /// Nobody can be named with certainty, for this reason.
+    Unresolved(String),
+}
+
+impl Person {
+    /// Who that is for a binding whose group has these members.
+    pub(super) fn in_group(&self, members: &Members) -> Identity {
+        match self {
+            Self::Known(okta) => Identity::Known(okta.clone()),
+            Self::Interrupted(okta) => match members {
+                Members::Complete(members) if !members.contains_key(okta) => {
+                    Identity::Unresolved(NOT_ACTIVE.to_owned())
+                }
+                _ => Identity::Known(okta.clone()),
+            },
+            Self::Unresolved(why) => Identity::Unresolved(why.clone()),
+        }
+    }
 }
 
 /// The address by which an Okta user was found, as the source has it now.
@@ -64,35 +90,43 @@ impl People {
 
     /// The Okta user of `person`, whose address the source may have said already. What goes wrong on the way leaves them
     /// unresolved, and is tried again with the next tick.
-    pub(crate) async fn identify(
+    pub(super) async fn identify(
         &self,
         person: &PersonId,
         email: &Email,
         vendors: (&OnCallSource, &Okta),
         deadline: Deadline,
-    ) -> Identity {
+    ) -> Person {
         if let Some(known) = self.remembered(person, email) {
-            return known;
+            return Person::Known(known);
         }
         match self.look_up(person, email, vendors, deadline).await {
-            Ok((email, identity)) => {
-                let lasts = if matches!(identity, Identity::Known(_)) { KNOWN_FOR } else { MISSING_FOR };
-                let now = self.clock.now();
-                let remembered = Remembered { email, said_at: now, identity: identity.clone(), until: now + lasts };
-                self.found().insert(person.clone(), remembered);
-                identity
+            Ok((email, found)) => {
+                self.remember(person, email, &found);
+                found
             }
             // The user found before stays: that removes nobody, and a grant compares the address again.
-            Err(error) => match self.found().get(person).map(|known| known.identity.clone()) {
-                Some(identity @ Identity::Known(_)) => identity,
-                _ => Identity::Unresolved(format!("{} ({})", error.message(), error.code())),
+            Err(error) => match self.found().get(person) {
+                Some(known) => Person::Known(known.okta.clone()),
+                None => Person::Unresolved(format!("{} ({})", error.message(), error.code())),
             },
+        }
+    }
+
+    fn remember(&self, person: &PersonId, email: Option<String>, found: &Person) {
+        let now = self.clock.now();
+        match found {
+            Person::Known(okta) => {
+                let known = Remembered { email, said_at: now, okta: okta.clone(), until: now + KNOWN_FOR };
+                self.found().insert(person.clone(), known);
+            }
+            Person::Interrupted(_) | Person::Unresolved(_) => _ = self.found().remove(person),
         }
     }
 
     /// Forgets an Okta user, so that the next tick looks the person up again.
     pub(crate) fn forget(&self, okta: &OktaId) {
-        self.found().retain(|_, known| known.identity != Identity::Known(okta.clone()));
+        self.found().retain(|_, known| known.okta != *okta);
     }
 
     /// The address that led to the Okta user of a grant; asked for again if it was read long ago.
@@ -121,12 +155,12 @@ impl People {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remembered(&self, person: &PersonId, email: &Email) -> Option<Identity> {
+    fn remembered(&self, person: &PersonId, email: &Email) -> Option<OktaId> {
         let now = self.clock.now();
         let mut found = self.found();
         let known = found.get_mut(person).filter(|known| now < known.until)?;
         let said = match email {
-            Email::NotSaid => return Some(known.identity.clone()),
+            Email::NotSaid => return Some(known.okta.clone()),
             Email::Known(said) => Some(said),
             Email::Without => None,
         };
@@ -136,7 +170,7 @@ impl People {
             return None;
         }
         known.said_at = now;
-        Some(known.identity.clone())
+        Some(known.okta.clone())
     }
 
     async fn look_up(
@@ -145,21 +179,25 @@ impl People {
         email: &Email,
         (source, okta): (&OnCallSource, &Okta),
         deadline: Deadline,
-    ) -> Result<(Option<String>, Identity)> {
+    ) -> Result<(Option<String>, Person)> {
         let email = match email {
             Email::Known(email) => Some(email.clone()),
             Email::Without => None,
             Email::NotSaid => source.email(person, deadline).await?,
         };
         let Some(email) = email else {
-            return Ok((None, Identity::Unresolved(format!("no email address at {}", source.name()))));
+            return Ok((None, Person::Unresolved(format!("no email address at {}", source.name()))));
         };
-        let identity = match okta.find(&email, deadline).await? {
-            Found::One(user) if user.status == Status::Active => Identity::Known(user.id),
-            Found::One(_) => Identity::Unresolved("not ACTIVE at Okta".to_owned()),
-            Found::Nobody => Identity::Unresolved("no user of that email address at Okta".to_owned()),
-            Found::Several => Identity::Unresolved("several users of that email address at Okta".to_owned()),
+        let unresolved = |why: &str| Person::Unresolved(why.to_owned());
+        let person = match okta.find(&email, deadline).await? {
+            Found::One(user) => match user.status {
+                Status::Active => Person::Known(user.id),
+                Status::Interrupted => Person::Interrupted(user.id),
+                Status::Barred => unresolved(NOT_ACTIVE),
+            },
+            Found::Nobody => unresolved("no user of that email address at Okta"),
+            Found::Several => unresolved("several users of that email address at Okta"),
         };
-        Ok((Some(email), identity))
+        Ok((Some(email), person))
     }
 }

@@ -57,8 +57,8 @@ pub(crate) type Members = BTreeMap<OktaId, Member>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) id: OktaId,
-    /// Whether the user can sign in; users keep their groups while they are suspended.
-    pub(crate) active: bool,
+    /// Users keep their groups whatever it is.
+    pub(crate) status: Status,
     pub(crate) login: String,
     pub(crate) email: String,
 }
@@ -116,7 +116,7 @@ impl Okta {
         let people: Vec<WireMember> = self.read_all(Call::get(path, Permission::ReadGroups), deadline).await?;
         let member = |m: WireMember| Member {
             id: m.id,
-            active: m.status == ACTIVE,
+            status: Status::of(&m.status),
             login: m.profile.login,
             email: m.profile.email.unwrap_or_default(),
         };

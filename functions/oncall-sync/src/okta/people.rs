@@ -24,11 +24,31 @@ pub(crate) struct User {
     pub(crate) status: Status,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Whether Okta lets a user in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     Active,
-    /// Cannot sign in, or not now: `SUSPENDED`, `STAGED`, `DEPROVISIONED` and so on.
-    Other(String),
+    /// Not before the user has a new password, or has waited: `PASSWORD_EXPIRED`, `LOCKED_OUT`, `RECOVERY`. That happens to
+    /// anybody in the middle of a shift, and passes.
+    Interrupted,
+    /// Not as things are: `SUSPENDED`, `STAGED`, `PROVISIONED`, `DEPROVISIONED`, or a status that is not known.
+    Barred,
+}
+
+impl Status {
+    pub(super) fn of(text: &str) -> Self {
+        match text {
+            ACTIVE => Self::Active,
+            "PASSWORD_EXPIRED" | "LOCKED_OUT" | "RECOVERY" => Self::Interrupted,
+            _ => Self::Barred,
+        }
+    }
+
+    /// Whether a user keeps what they were granted.
+    #[must_use]
+    pub(crate) fn may_stay(self) -> bool {
+        self != Self::Barred
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,7 +162,7 @@ struct Profile {
 
 impl From<WireUser> for User {
     fn from(user: WireUser) -> Self {
-        let status = if user.status == ACTIVE { Status::Active } else { Status::Other(user.status) };
+        let status = Status::of(&user.status);
         Self { id: user.id, login: user.profile.login, email: user.profile.email, status }
     }
 }
@@ -165,6 +185,17 @@ mod tests {
         assert!(same("Ann@ACME.com", "ann@acme.com"));
         assert!(!same("ann+1@acme.com", "ann@acme.com"));
         assert!(!same("ann@acme.com ", "ann@acme.com"));
+    }
+
+    #[test]
+    fn only_active_users_are_let_in_and_only_what_passes_lets_the_others_stay() {
+        assert_eq!(Status::of("ACTIVE"), Status::Active);
+        for status in ["PASSWORD_EXPIRED", "LOCKED_OUT", "RECOVERY"] {
+            assert_eq!(Status::of(status), Status::Interrupted, "{status}");
+        }
+        for status in ["SUSPENDED", "STAGED", "PROVISIONED", "DEPROVISIONED", "active", "NEW", ""] {
+            assert!(!Status::of(status).may_stay(), "{status}");
+        }
     }
 
     #[test]

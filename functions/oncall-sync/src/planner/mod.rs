@@ -377,7 +377,7 @@ impl Case<'_> {
         };
         let refused = match presence {
             _ if self.facts.eligible.excludes(okta) => Some(Reason::Ineligible),
-            Presence::Inside(member) if !member.active => Some(Reason::NotActive),
+            Presence::Inside(member) if !member.may_stay => Some(Reason::NotActive),
             _ => None,
         };
         let granted = |shown| self.granted(on_call, old, shown);
@@ -431,7 +431,7 @@ impl Case<'_> {
             if self.facts.eligible.excludes(okta) {
                 return self.leaves_now(Reason::Ineligible);
             }
-            if !member.active {
+            if !member.may_stay {
                 return self.leaves_now(Reason::NotActive);
             }
         }

@@ -249,7 +249,7 @@ impl World {
             return Members::Unknown { why: out() };
         }
         let member = |okta: &OktaId| Member {
-            active: !self.suspended.contains(okta),
+            may_stay: !self.suspended.contains(okta),
             login: format!("{okta}@example.com"),
             email: format!("{okta}@example.com"),
         };
