@@ -5,6 +5,7 @@ mod by_hand;
 mod config;
 mod cost;
 mod doctor;
+mod eligible;
 mod examples;
 mod faults;
 mod fuzz;

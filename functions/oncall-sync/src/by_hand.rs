@@ -29,7 +29,7 @@ impl OncallSync {
         deadline: Deadline,
     ) -> Result<Report> {
         let now = self.clock.now();
-        let (view, user) = self.one(binding, user, now, deadline).await?;
+        let (mut view, user) = self.one(binding, user, now, deadline).await?;
         if let (Standing::Refused | Standing::Abandoned, Reading::Unknown { why }) = (view.standing, &view.reading) {
             return Err(why.clone());
         }
@@ -46,6 +46,7 @@ impl OncallSync {
         {
             return Err(why.clone());
         }
+        self.ask_for(&mut view, &user.id, deadline.at_most(deadline.remaining() / 2)).await?;
         if !view.eligible.admits(&user.id) {
             return Err(Error::new(
                 Code::UserNotEligible,

@@ -57,8 +57,10 @@ pub enum Code {
         message = "Store {\"org_url\":\"https://<organization>.okta.com\",\"client_id\":\"0oa...\",\"private_key\":<JWK or PEM>} or {\"org_url\":\"...\",\"token\":\"...\"}."
     )]
     OktaSecretInvalid,
-    /// Okta has no group of the id in the document, or not any more.
-    #[strum(message = "Correct okta_group in the binding's document.")]
+    /// Okta has no group of the id in the document, or shows none to this role.
+    #[strum(
+        message = "Correct okta_group or eligible_group in the binding's document; else see the role's resource sets (infra/okta)."
+    )]
     GroupNotFound,
     /// The group has another name than the document says.
     #[strum(message = "Correct okta_group or group_name in the binding's document, whichever is wrong.")]
@@ -69,6 +71,9 @@ pub enum Code {
     /// An active group rule fills the group: it would put back everybody who is taken out.
     #[strum(message = "Deactivate the rule, or make a group for this binding alone.")]
     GroupFilledByRule,
+    /// So many people had to be asked for that this tick did not come to all of them: whether these are eligible is unknown.
+    #[strum(message = "Nothing: the next tick asks for the others. If it goes on, see who fills the binding's group.")]
+    EligibilityNotRead,
     /// A warning: the org's group rules, or some of them, cannot be read, so a rule that fills a group may not be noticed. What was read of them last counts.
     #[strum(message = "See to it by hand that no group rule fills a binding's group.")]
     GroupRulesUnreadable,

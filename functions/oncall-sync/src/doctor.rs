@@ -2,8 +2,9 @@
 
 use crate::binding::Binding;
 use crate::codes::Code;
-use crate::ids::OktaId;
+use crate::ids::{GroupId, OktaId};
 use crate::ledger::Channel;
+use crate::observe::unseen;
 use crate::report::{Check, Report};
 use crate::{OncallSync, alerts};
 use keyturn::{Deadline, Result};
@@ -76,13 +77,27 @@ impl OncallSync {
         checks.push(check(&format!("{id}: members of the group"), members.map(|_| ()), "readable"));
         checks.push(check(&format!("{id}: okta.groups.members.manage, okta.users.read"), may_change, "proven"));
         if let Some(eligible) = &binding.eligible_group {
-            let readable = self.okta.members(eligible, deadline).await.map(|_| ());
-            checks.push(check(&format!("{id}: eligible_group"), readable, "readable"));
+            let (what, readable) = (format!("{id}: eligible_group"), self.eligible(eligible, deadline).await);
+            let fine = *readable.as_ref().unwrap_or(&"");
+            checks.push(check(&what, readable.map(|_| ()), fine));
         } else {
             let detail = "not set: whoever can edit the schedule can become database admin".to_owned();
             checks.push(Check { check: format!("{id}: eligible_group"), ok: true, detail });
         }
         checks
+    }
+
+    /// Whether the group is there, and shows among the groups of a person who is in it.
+    async fn eligible(&self, group: &GroupId, deadline: Deadline) -> Result<&'static str> {
+        self.okta.group(group, deadline).await?.ok_or_else(|| unseen(group))?;
+        if let Some(member) = self.okta.a_member(group, deadline).await? {
+            let groups = self.okta.groups_of(&member, deadline).await?;
+            return if groups.contains(group) { Ok("readable") } else { Err(unseen(group)) };
+        }
+        if let Some(anybody) = self.okta.somebody_not_in(&BTreeSet::new(), deadline).await? {
+            self.okta.groups_of(&anybody, deadline).await?;
+        }
+        Ok("readable, and empty: nobody can be granted")
     }
 
     /// Removes a user who is no member from the group: that changes nothing, but needs the permission to change.

@@ -94,15 +94,18 @@ pub(crate) struct Member {
     pub(crate) email: String,
 }
 
-/// Who may be granted at all.
+/// Who may be granted at all, of the people who matter to a binding: on call, in its group, or in its ledger.
 #[derive(Clone, Debug)]
 pub(crate) enum Eligible {
     /// Whoever is on call: the binding names no group of eligible people.
     Everyone,
+    /// Okta was asked for each of them: these are, and the others are not.
     Only(BTreeSet<OktaId>),
-    /// The group of eligible people could not be read.
+    /// Not all of them could be asked for.
     Unknown {
         why: Error,
+        /// Those who could, and whether they are.
+        known: BTreeMap<OktaId, bool>,
     },
 }
 
@@ -113,13 +116,52 @@ impl Eligible {
         match self {
             Self::Everyone => true,
             Self::Only(people) => people.contains(okta),
-            Self::Unknown { .. } => false,
+            Self::Unknown { known, .. } => known.get(okta) == Some(&true),
         }
     }
 
     /// Whether a user surely is not.
     #[must_use]
     pub(crate) fn excludes(&self, okta: &OktaId) -> bool {
-        matches!(self, Self::Only(people) if !people.contains(okta))
+        match self {
+            Self::Everyone => false,
+            Self::Only(people) => !people.contains(okta),
+            Self::Unknown { known, .. } => known.get(okta) == Some(&false),
+        }
+    }
+
+    /// Takes in what Okta says of one person more.
+    pub(crate) fn learn(&mut self, okta: &OktaId, is_eligible: bool) {
+        match self {
+            Self::Everyone => {}
+            Self::Only(people) if is_eligible => _ = people.insert(okta.clone()),
+            Self::Only(people) => _ = people.remove(okta),
+            Self::Unknown { known, .. } => _ = known.insert(okta.clone(), is_eligible),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codes::Code;
+
+    #[test]
+    fn whoever_could_not_be_asked_for_is_neither_admitted_nor_excluded() {
+        let [ann, bob, cid] = ["00u1", "00u2", "00u3"].map(|id| OktaId::try_from(id).unwrap());
+        let why = Error::new(Code::OktaCallFailed, "500.", "Wait.");
+        let known = BTreeMap::from([(ann.clone(), true), (bob.clone(), false)]);
+        let mut eligible = Eligible::Unknown { why, known };
+        let says =
+            |eligible: &Eligible| [&ann, &bob, &cid].map(|okta| (eligible.admits(okta), eligible.excludes(okta)));
+        assert_eq!(says(&eligible), [(true, false), (false, true), (false, false)]);
+        eligible.learn(&cid, true);
+        assert_eq!(says(&eligible)[2], (true, false));
+        let mut eligible = Eligible::Only(BTreeSet::from([ann.clone()]));
+        assert_eq!(says(&eligible), [(true, false), (false, true), (false, true)]);
+        eligible.learn(&ann, false);
+        eligible.learn(&cid, true);
+        assert_eq!(says(&eligible), [(false, true), (false, true), (true, false)]);
+        assert_eq!(says(&Eligible::Everyone), [(true, false); 3]);
     }
 }

@@ -32,7 +32,7 @@ use keyturn::parameters::Parameters;
 use keyturn::secrets::Secrets;
 use keyturn::{Deadline, Result, Vars, defect, http};
 use memory::Memory;
-use observe::{Groups, People};
+use observe::{Eligibility, Groups, People};
 use okta::Okta;
 use report::Report;
 use serde_json::Value;
@@ -54,6 +54,7 @@ pub struct OncallSync {
     channels: Channels,
     people: People,
     groups: Groups,
+    eligibility: Eligibility,
     memory: Memory,
     clock: Clock,
 }
@@ -83,6 +84,7 @@ impl OncallSync {
             channels: Channels::new(&settings, &clients),
             people: People::new(clock.clone()),
             groups: Groups::new(clock.clone()),
+            eligibility: Eligibility::new(clock.clone()),
             memory: Memory::default(),
             settings,
             parameters,

@@ -123,7 +123,7 @@ fn conditions(works: &[Work], bad: &BTreeMap<String, Error>, now: DateTime<Utc>)
         if let Reading::Unknown { why } = &view.reading {
             audit::unknown(id, "reading", why);
         }
-        if let Eligible::Unknown { why } = &view.eligible {
+        if let Eligible::Unknown { why, .. } = &view.eligible {
             audit::unknown(id, "eligible", why);
         }
         if let Members::Unknown { why } = &view.members {

@@ -263,6 +263,11 @@ impl Okta {
         self.change_group(group, |group| group.set_lag(lists));
     }
 
+    /// Takes a group out of what the caller's admin role may see.
+    pub fn hide_group(&self, id: &str) {
+        self.state().hidden.insert(id.to_owned());
+    }
+
     /// Takes a permission from the caller's admin role.
     pub fn forbid(&self, permission: Permission) {
         self.state().forbidden.insert(permission);

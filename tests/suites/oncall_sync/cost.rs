@@ -156,12 +156,17 @@ async fn what_bindings_have_in_common_is_read_once() {
         (world.members(&shop, &[&ann]), world.members(&bank, &[&ann])),
         (vec!["ann".into()], vec!["ann".into()])
     );
-    let (calls, stored) = tick(&world).await;
-    assert_eq!(
-        calls,
-        expected(&[oncalls(), schedule_v2(&shop), group(&shop.group), group(&bank.group), group(&eligible)])
-    );
-    assert_eq!(stored, Vec::<String>::new());
+    let every_tick = [oncalls(), schedule_v2(&shop), group(&shop.group), group(&bank.group)];
+    let groups_of_ann = format!("GET /api/v1/users/{}/groups", ann.okta);
+    assert_eq!(first.get(&groups_of_ann), Some(&1), "for both: {first:?}");
+    for minute in 1..=10 {
+        world.minutes_later(1);
+        let (calls, stored) = tick(&world).await;
+        let mut asked = every_tick.to_vec();
+        asked.extend((minute % 5 == 0).then(|| groups_of_ann.clone()));
+        assert_eq!(calls, expected(&asked), "minute {minute}");
+        assert_eq!(stored, Vec::<String>::new());
+    }
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 

@@ -90,8 +90,7 @@ async fn a_healthy_deployment_passes_every_check_and_nobody_is_moved() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_broken_thing_is_found_and_its_remedy_named() {
-    type Break = fn(&Scene);
-    let cases: [(Break, &[&str], &[&str]); 14] = [
+    let cases: [Case; 13] = [
         (
             |scene| scene.world.pagerduty.revoke_token(),
             &[USERS, SOURCE],
@@ -143,13 +142,16 @@ async fn each_broken_thing_is_found_and_its_remedy_named() {
             &[MANAGE],
             &["OKTA_FORBIDDEN", "okta.groups.members.manage"],
         ),
-        (|scene| scene.world.okta.forbid(Permission::UsersRead), &[MANAGE], &["OKTA_FORBIDDEN", "okta.users.read"]),
+        (
+            |scene| scene.world.okta.forbid(Permission::UsersRead),
+            &[MANAGE, ELIGIBLE],
+            &["OKTA_FORBIDDEN", "okta.users.read"],
+        ),
         (
             |scene| scene.world.okta.forbid(Permission::GroupsRead),
             &[GROUP, MEMBERS, MANAGE, ELIGIBLE],
             &["OKTA_FORBIDDEN", "okta.groups.read"],
         ),
-        (|scene| scene.world.okta.delete_group(&scene.eligible), &[ELIGIBLE], &["404", "E0000007"]),
         (
             |scene| {
                 let gone = Reply { status: 404, body: "no_service".to_owned(), ..Reply::default() };
@@ -165,18 +167,57 @@ async fn each_broken_thing_is_found_and_its_remedy_named() {
         ),
     ];
     assert!(cases.last().unwrap().1[0].contains(CONFIG_PATH));
-    for (spoil, expected, words) in cases {
-        let scene = Scene::start().await;
-        spoil(&scene);
-        let before = scene.world.okta.members(&scene.shop.group);
-        let (failed, said) = scene.failing().await;
-        assert_eq!(failed, expected, "{said}");
-        for word in words {
-            assert!(said.contains(word), "{word}: {said}");
-        }
-        assert_eq!(scene.world.okta.members(&scene.shop.group), before);
-        assert_eq!(scene.world.violations(), Vec::<String>::new());
+    for case in cases {
+        is_found(case).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_hides_who_is_eligible_is_found() {
+    let cases: [Case; 4] = [
+        (
+            |scene| scene.world.okta.delete_group(&scene.eligible),
+            &[ELIGIBLE],
+            &["GROUP_NOT_FOUND", "Correct eligible_group"],
+        ),
+        (|scene| scene.world.okta.hide_group(&scene.eligible), &[ELIGIBLE], &["OKTA_FORBIDDEN", "okta.groups.read"]),
+        (
+            |scene| {
+                // The group itself is to be seen, and not among the groups of its member.
+                let call = format!("GET /api/v1/users/{}/groups", scene.ann.okta);
+                scene.world.okta.replace(&call, 1, Reply::json(200, &json!([{"id": "00gOther"}])));
+            },
+            &[ELIGIBLE],
+            &["GROUP_NOT_FOUND", "the resource set of the role that looks people up"],
+        ),
+        (
+            |scene| {
+                let call = format!("GET /api/v1/users/{}/groups", scene.ann.okta);
+                scene.world.okta.replace(&call, 1, Reply::json(403, &json!({"errorCode": "E0000006"})));
+            },
+            &[ELIGIBLE],
+            &["OKTA_FORBIDDEN", "okta.users.read"],
+        ),
+    ];
+    for case in cases {
+        is_found(case).await;
+    }
+}
+
+/// What breaks something, the checks that fail then, and what they say.
+type Case = (fn(&Scene), &'static [&'static str], &'static [&'static str]);
+
+async fn is_found((spoil, expected, words): Case) {
+    let scene = Scene::start().await;
+    spoil(&scene);
+    let before = scene.world.okta.members(&scene.shop.group);
+    let (failed, said) = scene.failing().await;
+    assert_eq!(failed, expected, "{said}");
+    for word in words {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert_eq!(scene.world.okta.members(&scene.shop.group), before);
+    assert_eq!(scene.world.violations(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

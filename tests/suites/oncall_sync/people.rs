@@ -2,7 +2,6 @@
 
 use super::shifts::{NOBODY, reasons};
 use keyturn_tests::stacks::oncall::{Bound, Engineer, Oncall};
-use keyturn_tests::vendors::Reply;
 use keyturn_tests::vendors::pagerduty::Departed;
 use serde_json::{Value, json};
 
@@ -12,7 +11,7 @@ const BARRED: [&str; 5] = ["SUSPENDED", "STAGED", "PROVISIONED", "DEPROVISIONED"
 const INTERRUPTED: [&str; 3] = ["LOCKED_OUT", "PASSWORD_EXPIRED", "RECOVERY"];
 
 /// Whoever has this id at PagerDuty is on call all day; what the first tick reports.
-async fn on_call_all_day(world: &Oncall, pagerduty: &str, more: &Value) -> (Bound, Value) {
+pub(super) async fn on_call_all_day(world: &Oncall, pagerduty: &str, more: &Value) -> (Bound, Value) {
     let shop = world.bind("shop", more);
     world.pagerduty.shift(&shop.schedule, pagerduty, world.today("08:00"), world.today("20:00"));
     let report = world.tick().await.unwrap();
@@ -20,7 +19,7 @@ async fn on_call_all_day(world: &Oncall, pagerduty: &str, more: &Value) -> (Boun
 }
 
 /// What people were told of somebody who gets nothing, as "... gets nothing: <why>".
-fn not_granted(world: &Oncall) -> Vec<String> {
+pub(super) fn not_granted(world: &Oncall) -> Vec<String> {
     let texts = world.datadog.events().into_iter().filter_map(|event| event["text"].as_str().map(str::to_owned));
     let why = |text: String| text.split_once("gets nothing: ").map(|(_, why)| why.trim_end_matches('.').to_owned());
     texts.filter_map(why).collect()
@@ -229,49 +228,5 @@ async fn a_new_address_at_pagerduty_leads_to_its_owner_at_the_next_policy_readin
     world.minutes_later(1);
     world.tick().await.unwrap();
     assert_eq!(world.members(&shop, &[&ann, &bob]), ["bob"]);
-    assert_eq!(world.violations(), Vec::<String>::new());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn only_eligible_people_come_in_and_whoever_is_no_longer_leaves() {
-    let world = Oncall::start().await.unwrap();
-    let ann = world.engineer("ann").unwrap();
-    let eligible = world.okta.group("dba");
-    let (shop, _) = on_call_all_day(&world, &ann.pagerduty, &json!({"eligible_group": eligible})).await;
-    assert_eq!(world.members(&shop, &[&ann]), NOBODY);
-    assert_eq!(not_granted(&world), ["not in the group of eligible people"]);
-
-    world.okta.add(&eligible, &ann.okta);
-    world.minutes_later(1);
-    world.tick().await.unwrap();
-    assert_eq!(world.members(&shop, &[&ann]), ["ann"]);
-
-    world.okta.remove(&eligible, &ann.okta);
-    world.minutes_later(1);
-    let report = world.tick().await.unwrap();
-    assert_eq!(world.members(&shop, &[&ann]), NOBODY);
-    assert_eq!(reasons(&report), ["ineligible"]);
-    assert_eq!(world.violations(), Vec::<String>::new());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn while_nobody_knows_who_is_eligible_nobody_comes_in_and_nobody_leaves() {
-    let world = Oncall::start().await.unwrap();
-    let (ann, bob) = (world.engineer("ann").unwrap(), world.engineer("bob").unwrap());
-    let eligible = world.okta.group("dba");
-    world.okta.add(&eligible, &ann.okta);
-    world.okta.add(&eligible, &bob.okta);
-    let shop = world.bind("shop", &json!({"eligible_group": eligible}));
-    world.on_call(&shop, &ann, "08:00", "12:00");
-    world.on_call(&shop, &bob, "12:00", "20:00");
-    world.tick().await.unwrap();
-    world.okta.replace(&format!("GET /api/v1/groups/{eligible}/users"), 2, Reply::html(500));
-    for (time, inside) in [("11:00", vec!["ann"]), ("12:00", vec![]), ("12:01", vec!["bob"])] {
-        world.at(time);
-        let report = world.tick().await.unwrap();
-        assert_eq!(world.members(&shop, &[&ann, &bob]), inside, "{time}: {report}");
-        assert_eq!(report["unknown"], i32::from(time != "12:01"));
-    }
-    assert_eq!(not_granted(&world), ["the group of eligible people could not be read"]);
     assert_eq!(world.violations(), Vec::<String>::new());
 }

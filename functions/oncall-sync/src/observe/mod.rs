@@ -1,9 +1,16 @@
-//! Reading everything that a plan is made from: all schedules and policies together, each group once, at the same time.
+//! Reading everything that a plan is made from: all schedules and policies together, each group and person once, a few at a
+//! time.
+//!
+//! The waits in a row: the documents; schedules, policies and groups; who the people on call are, where that is not known
+//! from before; whether they are eligible, where that was not said in the last minutes; and, only where somebody is not,
+//! whether that group is there.
 
+mod eligibility;
 mod groups;
 mod ledgers;
 mod people;
 
+pub(crate) use eligibility::{Eligibility, unseen};
 pub(crate) use groups::Groups;
 pub(crate) use people::People;
 
@@ -115,9 +122,10 @@ impl OncallSync {
                 }
                 Err(why) => Reading::Unknown { why },
             };
-            let eligible = known_eligible(&groups, binding.eligible_group.as_ref());
+            let eligible = eligibility::nobody_asked();
             views.push(View { standing: Standing::Followed, binding, reading, members, eligible, ledger, version });
         }
+        self.eligibility.ask_for(&mut views, &self.okta, deadline).await;
         bindings.good.iter().for_each(|binding| drop(ledgers.take(&binding.id, &binding.group)));
         let leftover = ledgers.leftover().into_iter().filter(|(id, ..)| only.is_none_or(|only| id == only));
         views.extend(leftover.map(|(id, group, ledger, version)| left_over(&bindings, id, group, ledger, version)));
@@ -138,8 +146,7 @@ impl OncallSync {
     }
 
     async fn members(&self, bindings: &[Binding], deadline: Deadline) -> Readings<GroupId, GroupMembers> {
-        let asked = bindings.iter().flat_map(|binding| [Some(binding.group.clone()), binding.eligible_group.clone()]);
-        each(asked.flatten(), async |id| {
+        each(bindings.iter().map(|binding| binding.group.clone()), async |id| {
             let members = self.okta.members(id, deadline).await?;
             Ok(members
                 .into_iter()
@@ -147,6 +154,18 @@ impl OncallSync {
                 .collect())
         })
         .await
+    }
+
+    /// Asks whether a person whom somebody names by hand is eligible, whoever they are.
+    ///
+    /// # Errors
+    /// Why it is not known.
+    pub(crate) async fn ask_for(&self, view: &mut View, user: &OktaId, deadline: Deadline) -> Result<()> {
+        if let Some(group) = &view.binding.eligible_group {
+            let is_eligible = self.eligibility.is_in(user, group, &self.okta, deadline).await?;
+            view.eligible.learn(user, is_eligible);
+        }
+        Ok(())
     }
 
     /// Who the people on call are at Okta, each looked up once.
@@ -255,14 +274,6 @@ fn known_members(groups: &Readings<GroupId, GroupMembers>, id: &GroupId) -> Memb
         None => Members::Unknown {
             why: Error::new(Code::GroupNotRead, "The group was not read.", "Report it as a defect of Keyturn."),
         },
-    }
-}
-
-fn known_eligible(groups: &Readings<GroupId, GroupMembers>, id: Option<&GroupId>) -> Eligible {
-    let Some(id) = id else { return Eligible::Everyone };
-    match known_members(groups, id) {
-        Members::Complete(members) => Eligible::Only(members.into_keys().collect()),
-        Members::Unknown { why } => Eligible::Unknown { why },
     }
 }
 

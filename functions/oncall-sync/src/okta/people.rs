@@ -2,10 +2,11 @@
 
 use super::errors::Permission;
 use super::{ACTIVE, Call, Okta};
-use crate::ids::OktaId;
+use crate::ids::{GroupId, OktaId};
 use keyturn::{Deadline, Result};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
+use std::collections::BTreeSet;
 
 /// What may stand in a URL as it is (RFC 3986, unreserved).
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -70,6 +71,16 @@ impl Okta {
         let user: Option<WireUser> = self.read_one(&call, deadline).await?;
         // Okta takes logins in that place too.
         Ok(user.map(User::from).filter(|user| user.id == *id))
+    }
+
+    /// The groups that a user is in, of those that the credential may see.
+    ///
+    /// # Errors
+    /// As for [`Okta::user`], and `OKTA_PAGING_STRANGE`; also where there is no such user, or none that it may see.
+    pub(crate) async fn groups_of(&self, id: &OktaId, deadline: Deadline) -> Result<BTreeSet<GroupId>> {
+        let call = Call::get(format!("/api/v1/users/{id}/groups?limit=200"), Permission::ReadUsers);
+        let groups: Vec<OneGroup> = self.read_all(call, deadline).await?;
+        Ok(groups.into_iter().map(|group| group.id).collect())
     }
 
     /// The user with this email: the one who also signs in with it, or the only one who has it.
@@ -145,6 +156,11 @@ fn same(one: &str, other: &str) -> bool {
 fn is_email(text: &str) -> bool {
     let parts = text.rsplit_once('@').is_some_and(|(who, host)| !who.is_empty() && !host.is_empty());
     parts && text.len() <= LONGEST_EMAIL && !text.contains(|c: char| c.is_control() || c.is_whitespace())
+}
+
+#[derive(Deserialize)]
+struct OneGroup {
+    id: GroupId,
 }
 
 #[derive(Deserialize)]

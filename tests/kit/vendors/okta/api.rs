@@ -7,7 +7,7 @@ use super::access::Caller;
 use super::paging::{Page, page};
 use super::refusal::{Refused, error, malformed, no_permission, not_found, still_activating, too_many};
 use super::search::Search;
-use super::state::{Group, Permission, State};
+use super::state::{Group, Permission, State, User};
 use super::token;
 use crate::vendors::request::{WrongParameter, decoded_path, wrong_parameter};
 use crate::vendors::{Call, Reply};
@@ -40,6 +40,7 @@ pub(super) fn answer(state: &mut State, call: &Call, now: DateTime<Utc>) -> Answ
         }
         ("GET", ["", "api", "v1", "users"]) => find_users(state, &caller, call),
         ("GET", ["", "api", "v1", "users", user]) => get_user(state, &caller, call, user),
+        ("GET", ["", "api", "v1", "users", user, "groups"]) => list_groups_of(state, &caller, call, user),
         _ => {
             let reply = error(405, "E0000022", "The endpoint does not support the provided HTTP method");
             Err(Refused::violation("no such endpoint", reply))
@@ -82,6 +83,7 @@ fn get_group(state: &State, caller: &Caller, call: &Call, id: &str) -> Answer {
     check_no_body(call)?;
     caller.need(state, Permission::GroupsRead, call)?;
     let group = state.groups.get(id).ok_or_else(|| not_found("UserGroup", id))?;
+    check_visible(state, id)?;
     Ok(Reply::json(200, &group.shown(&state.url)))
 }
 
@@ -92,12 +94,18 @@ fn list_members(state: &mut State, caller: &Caller, call: &Call, id: &str) -> An
     if !state.groups.contains_key(id) {
         return Err(not_found("UserGroup", id));
     }
+    check_visible(state, id)?;
     let list = |state: &mut State| {
         let listed = state.groups.get_mut(id).map(Group::list).unwrap_or_default();
         listed.into_iter().filter(|user| state.users.contains_key(user)).collect()
     };
     let page = page(state, call, 200, list)?;
     Ok(users(state, page))
+}
+
+/// Whether the group is in a resource set of the caller's admin role.
+fn check_visible(state: &State, group: &str) -> Result<(), Refused> {
+    if state.hidden.contains(group) { Err(Refused::honest(no_permission())) } else { Ok(()) }
 }
 
 fn list_rules(state: &mut State, caller: &Caller, call: &Call) -> Answer {
@@ -167,11 +175,26 @@ fn found(state: &State, search: &Search) -> Vec<String> {
     matches.map(|(id, _)| id.clone()).collect()
 }
 
-/// Takes an id, a login, or a login's part before the @ where only one user has it.
 fn get_user(state: &State, caller: &Caller, call: &Call, name: &str) -> Answer {
     check_query(call, &[])?;
     check_no_body(call)?;
     caller.need(state, Permission::UsersRead, call)?;
+    Ok(Reply::json(200, &user_named(state, name)?.shown(&state.url)))
+}
+
+/// The groups of a user, in pages. Its scope is that of users, and it leaves out what the caller's role may not see.
+fn list_groups_of(state: &mut State, caller: &Caller, call: &Call, name: &str) -> Answer {
+    check_query(call, &["limit", "after"])?;
+    check_no_body(call)?;
+    caller.need(state, Permission::UsersRead, call)?;
+    let user = user_named(state, name)?.id.clone();
+    let page = page(state, call, 200, |state| state.groups_of(&user))?;
+    let groups = page.ids.iter().filter_map(|id| Some(state.groups.get(id)?.shown(&state.url))).collect();
+    Ok(page.link(Reply::json(200, &Value::Array(groups))))
+}
+
+/// Takes an id, a login, or a login's part before the @ where only one user has it.
+fn user_named<'a>(state: &'a State, name: &str) -> Result<&'a User, Refused> {
     let by_login = || state.users.values().find(|user| user.login.to_lowercase() == name.to_lowercase());
     let by_short_name = || {
         let short = |login: &str| login.split('@').next().unwrap_or_default().to_lowercase();
@@ -179,6 +202,5 @@ fn get_user(state: &State, caller: &Caller, call: &Call, name: &str) -> Answer {
         matches.next().filter(|_| matches.next().is_none())
     };
     let user = state.users.get(name).or_else(by_login).or_else(by_short_name);
-    let user = user.ok_or_else(|| not_found("User", name))?;
-    Ok(Reply::json(200, &user.shown(&state.url)))
+    user.ok_or_else(|| not_found("User", name))
 }

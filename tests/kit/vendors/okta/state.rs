@@ -14,14 +14,14 @@ use super::refusal::random;
 pub enum Permission {
     /// `okta.groups.members.manage`: adding and removing members.
     MembersManage,
-    /// `okta.groups.read`: groups, their members, group rules.
+    /// `okta.groups.read`: groups, their members, group rules; and which groups a list of a user's groups shows.
     GroupsRead,
     /// `okta.users.read`: users.
     UsersRead,
 }
 
 pub(super) struct User {
-    id: String,
+    pub id: String,
     pub login: String,
     pub email: String,
     pub status: String,
@@ -160,6 +160,8 @@ pub(super) struct State {
     ids: u32,
     pub users: BTreeMap<String, User>,
     pub groups: BTreeMap<String, Group>,
+    /// Groups outside of the resource sets of the caller's admin role.
+    pub hidden: BTreeSet<String>,
     pub rules: BTreeMap<String, Rule>,
     pub cursors: HashMap<String, Cursor>,
     pub page_size: Option<usize>,
@@ -221,6 +223,13 @@ impl State {
         };
         self.groups.insert(id.clone(), group);
         id
+    }
+
+    /// The groups of a user that the caller's admin role may see.
+    pub(super) fn groups_of(&self, user: &str) -> Vec<String> {
+        let visible = |id: &String| !self.hidden.contains(id) && !self.forbidden.contains(&Permission::GroupsRead);
+        let of_user = self.groups.iter().filter(|(id, group)| group.members.contains(user) && visible(id));
+        of_user.map(|(id, _)| id.clone()).collect()
     }
 
     pub(super) fn delete_user(&mut self, id: &str, now: DateTime<Utc>) {

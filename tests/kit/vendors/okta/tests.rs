@@ -380,3 +380,31 @@ async fn a_conflict_changes_nothing_and_passes() {
     assert_eq!(scene.okta.members(&scene.group), BTreeSet::new());
     assert_eq!(scene.put(&ann).await.status, 204);
 }
+
+#[tokio::test]
+async fn the_groups_of_a_user_come_in_pages_and_only_those_that_the_role_may_see() {
+    let scene = Scene::new().await;
+    let [ann, bob] = ["ann", "bob"].map(|name| scene.user(name));
+    let groups: Vec<String> = (0..5).map(|nth| scene.okta.group(&format!("team{nth}"))).collect();
+    for group in &groups {
+        scene.okta.add(group, &ann);
+    }
+    let list = format!("/users/{ann}/groups");
+    assert_eq!(scene.get(&list).await.ids(), groups);
+    assert_eq!(scene.get("/users/ann@corp.example/groups?limit=200").await.ids(), groups, "by login, too");
+    assert_eq!(scene.get(&format!("/users/{bob}/groups")).await.ids(), Vec::<String>::new());
+    scene.okta.page_size(2);
+    let page = scene.get(&list).await;
+    assert_eq!(page.ids(), groups[..2]);
+    assert!(page.links()[1].contains("/groups?after=") && page.links()[1].ends_with("rel=\"next\""));
+    scene.okta.page_size(200);
+    scene.okta.hide_group(&groups[1]);
+    assert_eq!(scene.get(&list).await.ids().len(), 4);
+    assert_eq!(scene.get(&format!("/groups/{}", groups[1])).await.refusal(), (403, "E0000006".to_owned()));
+    scene.okta.forbid(Permission::GroupsRead);
+    assert_eq!(scene.get(&list).await.ids(), Vec::<String>::new());
+    assert_eq!(scene.get("/users/00uNobody/groups").await.refusal(), (404, "E0000007".to_owned()));
+    scene.okta.forbid(Permission::UsersRead);
+    assert_eq!(scene.get(&list).await.refusal(), (403, "E0000006".to_owned()));
+    scene.assert_proper();
+}

@@ -6,6 +6,7 @@ use crate::ids::{BindingId, GroupId};
 use crate::knowledge::{Identity, Shift};
 use crate::ledger::{HandClaim, Hold, Untold};
 use keyturn::Error;
+use std::collections::BTreeMap;
 use std::str::FromStr as _;
 
 pub(super) const PEOPLE: [&str; 5] = ["ann", "bob", "cid", "dan", "eve"];
@@ -165,7 +166,7 @@ impl World {
     }
 
     pub(super) fn eligible_unknown(mut self) -> Self {
-        self.eligible = Eligible::Unknown { why: out() };
+        self.eligible = Eligible::Unknown { why: out(), known: BTreeMap::new() };
         self
     }
 
