@@ -398,7 +398,7 @@ impl OncallSync {
             _ => false,
         };
         // Twice: what is told, and not stored, is told again.
-        if is_new && (self.put(work, deadline).await || self.put(work, deadline).await) {
+        if (is_new || !work.unlogged.is_empty()) && (self.put(work, deadline).await || self.put(work, deadline).await) {
             work.log_settled(self.clock.now());
         }
         for (what, user) in work.unfinished() {

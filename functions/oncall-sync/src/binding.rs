@@ -277,13 +277,14 @@ pub struct Bindings {
 
 impl Bindings {
     /// Reads every document; a bad one stops nobody else. `holders` are the bindings whose ledger each group has: of
-    /// documents that are at odds about a group, that binding's counts.
+    /// documents that are at odds about a group, that binding's counts. `unread` are documents that are refused already.
     #[must_use]
     pub fn read<'a>(
         documents: impl IntoIterator<Item = (&'a str, &'a str)>,
         holders: &BTreeMap<GroupId, BindingId>,
+        unread: BTreeMap<String, Error>,
     ) -> Self {
-        let mut read = Self::default();
+        let mut read = Self { good: Vec::new(), bad: unread };
         let mut names = BTreeMap::new();
         for (name, text) in documents {
             match Binding::parse(name, text) {
@@ -309,6 +310,15 @@ impl Bindings {
             users.entry(binding.group.clone()).or_default().push(names[&binding.id].clone());
         }
         users.retain(|_, names| names.len() > 1);
+        // Whoever has the group keeps it although the document is bad for now.
+        let kept: BTreeMap<&GroupId, &BindingId> =
+            holders.iter().filter(|(_, holder)| self.error_of(holder).is_some()).collect();
+        for binding in self.good.extract_if(.., |binding| kept.get(&binding.group).is_some_and(|id| **id != binding.id))
+        {
+            let problem = format!("{} is the group of binding {} too", binding.group, kept[&binding.group]);
+            let name = &names[&binding.id];
+            self.bad.insert(name.clone(), invalid(name, "okta_group", &problem));
+        }
         let had_it_first = |binding: &Binding| holders.get(&binding.group) == Some(&binding.id);
         for binding in self.good.extract_if(.., |binding| users.contains_key(&binding.group) && !had_it_first(binding))
         {
@@ -413,8 +423,11 @@ mod tests {
     #[test]
     fn one_group_in_two_new_bindings_stops_both_and_nobody_else() {
         let other = GOOD.replace("00g1", "00g2");
-        let bindings =
-            Bindings::read([("/x/a", GOOD), ("/x/b", GOOD), ("/x/c", &other), ("/x/d", "{}")], &BTreeMap::new());
+        let bindings = Bindings::read(
+            [("/x/a", GOOD), ("/x/b", GOOD), ("/x/c", &other), ("/x/d", "{}")],
+            &BTreeMap::new(),
+            BTreeMap::new(),
+        );
         assert_eq!(bindings.good.iter().map(|b| b.id.as_str()).collect::<Vec<_>>(), ["c"]);
         assert_eq!(bindings.bad.keys().collect::<Vec<_>>(), ["/x/a", "/x/b", "/x/d"]);
         assert!(bindings.bad["/x/a"].message().contains("the group of /x/b too"), "{}", bindings.bad["/x/a"]);
@@ -425,7 +438,8 @@ mod tests {
     fn nobody_makes_themselves_eligible_for_another_binding() {
         let shop = GOOD.replacen('{', "{\"eligible_group\": \"00g9\", ", 1);
         let evil = GOOD.replace("00g1", "00g9");
-        let bindings = Bindings::read([("/x/shop", shop.as_str()), ("/x/evil", &evil)], &BTreeMap::new());
+        let bindings =
+            Bindings::read([("/x/shop", shop.as_str()), ("/x/evil", &evil)], &BTreeMap::new(), BTreeMap::new());
         assert_eq!(bindings.good.iter().map(|b| b.id.as_str()).collect::<Vec<_>>(), ["shop"]);
         assert!(bindings.bad["/x/evil"].message().contains("okta_group: 00g9 says who is eligible"), "{bindings:?}");
     }
@@ -437,9 +451,12 @@ mod tests {
         for (other, problem) in
             [(GOOD, "00g1 is the group of /x/shop too"), (&eligible, "the group of another binding")]
         {
-            let bindings = Bindings::read([("/x/shop", GOOD), ("/x/other", other)], &holders);
+            let bindings = Bindings::read([("/x/shop", GOOD), ("/x/other", other)], &holders, BTreeMap::new());
             assert_eq!(bindings.good.iter().map(|b| b.id.as_str()).collect::<Vec<_>>(), ["shop"]);
             assert!(bindings.bad["/x/other"].message().contains(problem), "{bindings:?}");
         }
+        // Nor does it get the group when the first one has a typo.
+        let bindings = Bindings::read([("/x/shop", "{}"), ("/x/other", GOOD)], &holders, BTreeMap::new());
+        assert_eq!((bindings.good.len(), bindings.bad.len()), (0, 2), "{bindings:?}");
     }
 }

@@ -60,7 +60,11 @@ impl OncallSync {
         let why = format!("by hand: {reason}");
         let claim = HandClaim { until, reason: reason.to_owned() };
         let granted = with_claim(ledger.state(&user.id), claim, now);
+        let never_left = settled.is_empty() && ledger.people.get(&user.id).is_some_and(is_to_leave);
         let person = named(ledger.put(&user.id, State::Granted(granted)), &user);
+        if never_left {
+            person.forget_removal();
+        }
         person.tell(Change::Granted { why: why.clone(), until: Some(until) });
         let grant = Grant { okta: user.id.clone(), person: None, until: Some(until), why };
         let plan = Plan { grants: vec![grant], settled, ..Plan::quiet(Remembered::Known(ledger)) };
@@ -191,6 +195,14 @@ fn known_ledger(view: &View) -> Result<Ledger> {
             format!("The ledger of binding {} cannot be read, nor can an earlier version of it.", view.binding.id),
             "See who else writes below LEDGER_PATH. To begin anew, delete the ledger's parameter and let one tick pass.",
         )),
+    }
+}
+
+fn is_to_leave(person: &Person) -> bool {
+    match &person.state {
+        State::Leaving(_) => true,
+        State::Held(hold) => !hold.out,
+        _ => false,
     }
 }
 

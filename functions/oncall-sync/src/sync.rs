@@ -145,9 +145,9 @@ fn conditions(works: &[Work], bad: &BTreeMap<String, Error>, now: DateTime<Utc>)
     conditions
 }
 
-/// Whether everything was read that should be.
+/// Whether everything was read that should be. Where there is no good document nothing should.
 fn is_fine(view: &View) -> bool {
-    view.standing == Standing::Abandoned || is_known(view)
+    view.standing != Standing::Followed || is_known(view)
 }
 
 fn is_known(view: &View) -> bool {

@@ -1,10 +1,11 @@
 //! Each function may do what it does, on what is its own, and nothing else.
 
-use crate::world::{list, on_the_cloud, text, ticked};
+use crate::world::{eventually, list, on_the_cloud, text, ticked};
 use keyturn_tests::cloud::policy::{items, statements};
 use keyturn_tests::cloud::{ACCOUNT, Cloud, PREFIX, REGION, STACK};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// Statements whose actions the code never calls, and who needs them instead.
 const OF_OTHERS: [(&str, &str); 5] = [
@@ -27,6 +28,7 @@ fn every_action_that_is_allowed_is_used_and_every_one_used_is_allowed() {
         let mongo = cloud.atlas_app("measured").await.unwrap();
         assert!(cloud.mongo.rotate(&mongo.secret).await.unwrap().succeeded());
         ticked(cloud).await;
+        overwritten(cloud).await;
         for (function, role) in ROLES {
             let mut allowed = BTreeSet::new();
             for statement in of_the_code(cloud, role).await {
@@ -279,6 +281,15 @@ fn logs_and_alarms_are_encrypted_with_a_key_that_their_services_alone_may_use() 
         let logs = format!("logs.{REGION}.amazonaws.com");
         assert_eq!(services, BTreeSet::from(["cloudwatch.amazonaws.com".to_owned(), logs]));
     });
+}
+
+/// Somebody else writes a ledger: its earlier versions are read with the next tick.
+async fn overwritten(cloud: &Cloud) {
+    let name = format!("{PREFIX}/oncall-sync/ledgers/shop.{}", cloud.shop.group);
+    let garbage = json!({"Name": name, "Value": "{", "Type": "String", "Overwrite": true});
+    cloud.api.call("ssm", "put_parameter", garbage).await.unwrap();
+    let is_read = async || cloud.used("oncall-sync").contains("ssm:GetParameterHistory");
+    eventually("the earlier versions are read", Duration::from_secs(100), is_read).await;
 }
 
 /// Every statement of a role.

@@ -270,3 +270,24 @@ async fn a_removal_that_is_seen_late_is_logged_once_and_its_delay_is_measured() 
     assert!(world.okta.members(&shop.group).is_empty());
     assert_eq!(world.violations(), Vec::<String>::new());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_document_does_not_hide_that_the_function_runs() {
+    let world = Oncall::builder().on_the_machines_clock().start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let (shop, bank) = (world.bind("shop", &json!({})), world.bind("bank", &json!({})));
+    let hour = TimeDelta::hours(1);
+    for bound in [&shop, &bank] {
+        let now = world.clock.now();
+        world.pagerduty.shift(&bound.schedule, &ann.pagerduty, now - hour, now + hour);
+    }
+    let lambda = world.lambda(None).await.unwrap();
+    lambda.invoke(json!({})).await.result.unwrap();
+    world.write_document("bank", "{}");
+    lambda.invoke(json!({})).await.result.unwrap();
+    let logs = lambda.logs().unwrap();
+    assert_eq!(metric(&logs, "RunsOk"), [1, 1], "{logs}");
+    let of_bank = logs.lines().filter(|line| line.contains("\"bank\"") && line.contains("\"Unresolved\":1"));
+    assert!(of_bank.count() > 0, "{logs}");
+    assert_eq!(world.violations(), Vec::<String>::new());
+}

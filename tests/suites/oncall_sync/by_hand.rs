@@ -291,7 +291,7 @@ async fn a_revoke_works_and_holds_while_the_document_is_bad_or_gone() {
         scene.revoke(&scene.ann.okta).await.unwrap();
         assert_eq!(scene.members(), NOBODY, "{document:?}");
         let refused = scene.grant(&scene.cal.okta, 10).await.unwrap_err();
-        let expected = if document.is_some() { "BINDING_INVALID" } else { "BINDING_GONE" };
+        let expected = if document.is_some() { "BINDING_INVALID" } else { "BINDING_UNKNOWN" };
         assert_eq!(refused.code(), expected, "{refused}");
         assert_eq!(scene.members_at("09:02").await, NOBODY);
         scene.world.write_document("shop", &good);

@@ -36,6 +36,6 @@ fn the_models_of_bindings_go_side_by_side() {
         ("/prod/platform/oncall-sync/bindings/shop", schedule.as_str()),
         ("/prod/platform/oncall-sync/bindings/payments", &policy),
     ];
-    let bindings = Bindings::read(documents, &BTreeMap::new());
+    let bindings = Bindings::read(documents, &BTreeMap::new(), BTreeMap::new());
     assert_eq!((bindings.good.len(), bindings.bad.len()), (2, 0));
 }

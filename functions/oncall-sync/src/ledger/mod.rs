@@ -380,6 +380,15 @@ impl Person {
         Self { login: String::new(), email: String::new(), state, untold: Vec::new(), rest: Rest::new() }
     }
 
+    /// Whether there is anything left to do about the person where the group cannot be listed.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        match &self.state {
+            State::Granted(_) | State::Adopted { .. } | State::Leaving(_) | State::Left { .. } => true,
+            State::Held(hold) => !hold.out,
+            State::Tolerated => false,
+        }
+    }
+
     fn lives_on_a_reading(&self) -> bool {
         self.on_call().is_some()
     }
@@ -389,6 +398,11 @@ impl Person {
             State::Granted(granted) => granted.on_call.as_ref(),
             _ => None,
         }
+    }
+
+    /// A removal that was decided on was not done, and is not to be told of any more.
+    pub(crate) fn forget_removal(&mut self) {
+        self.untold.pop_if(|untold| matches!(untold.change, Change::Revoked { .. }));
     }
 
     /// Notes a change whose alert every channel shall take.

@@ -2,39 +2,35 @@
 
 use crate::audit;
 use crate::ids::{BindingId, GroupId};
-use crate::ledger::{Ledger, Remembered};
+use crate::ledger::{Ledger, Person, Remembered};
+use crate::vendor::AT_ONCE;
+use futures_util::stream::{self, StreamExt as _};
 use keyturn::Deadline;
 use keyturn::parameters::{Parameter, Parameters};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-/// Each ledger, by `<binding>.<group>`, which is what its parameter is called: another group is another ledger.
+/// How long the earlier versions of a ledger are waited for: every binding waits.
+const HISTORY: Duration = Duration::from_secs(3);
+
+/// Its parameter is called `<binding>.<group>`: another group is another ledger.
+type Key = (BindingId, GroupId);
+
 pub(crate) struct Ledgers {
-    ledgers: BTreeMap<(BindingId, GroupId), Remembered>,
+    ledgers: BTreeMap<Key, Remembered>,
     /// The version of each one's parameter.
-    versions: BTreeMap<(BindingId, GroupId), i64>,
+    versions: BTreeMap<Key, i64>,
 }
 
 impl Ledgers {
     /// Reads the ledgers. Where somebody else wrote one last, the latest counts that the function wrote.
     pub(super) async fn read(parameters: Vec<Parameter>, store: &Parameters, deadline: Deadline) -> Self {
+        let read = stream::iter(parameters).map(|parameter| read(parameter, store, deadline));
+        let read: Vec<_> = read.buffer_unordered(AT_ONCE).collect().await;
         let (mut ledgers, mut versions) = (BTreeMap::new(), BTreeMap::new());
-        for Parameter { name, value, version, .. } in parameters {
-            let key = name.rsplit('/').next().and_then(|last| last.split_once('.'));
-            let key = key.and_then(|(id, group)| Some((id.try_into().ok()?, group.try_into().ok()?)));
-            let Some((id, group)): Option<(BindingId, GroupId)> = key else {
-                audit::stranger_among_ledgers(&name);
-                continue;
-            };
-            let ledger = match parse(&value, &group) {
-                Ok(ledger) if ledger.is_of_version(version) => Remembered::Known(ledger),
-                Ok(ledger) => latest(&name, Some(ledger), &group, store, deadline).await,
-                Err(why) => {
-                    audit::ledger_unreadable(&name, &why);
-                    latest(&name, None, &group, store, deadline).await
-                }
-            };
-            versions.insert((id.clone(), group.clone()), version);
-            ledgers.insert((id, group), ledger);
+        for (key, version, ledger) in read.into_iter().flatten() {
+            versions.insert(key.clone(), version);
+            ledgers.insert(key, ledger);
         }
         Self { ledgers, versions }
     }
@@ -75,7 +71,7 @@ impl Ledgers {
     pub(super) fn leftover(mut self) -> Vec<(BindingId, GroupId, Ledger, i64)> {
         let groups: BTreeSet<GroupId> = self.ledgers.keys().map(|(_, group)| group.clone()).collect();
         let left = |group: GroupId| match self.latest_of(&group)? {
-            (id, Remembered::Known(ledger)) if !ledger.people.is_empty() => {
+            (id, Remembered::Known(ledger)) if ledger.people.values().any(Person::is_unfinished) => {
                 let version = self.version(&id, &group);
                 Some((id, group, ledger, version))
             }
@@ -83,6 +79,26 @@ impl Ledgers {
         };
         groups.into_iter().filter_map(left).collect()
     }
+}
+
+/// One ledger, with its key and its parameter's version.
+async fn read(parameter: Parameter, store: &Parameters, deadline: Deadline) -> Option<(Key, i64, Remembered)> {
+    let Parameter { name, value, version, .. } = parameter;
+    let key = name.rsplit('/').next().and_then(|last| last.split_once('.'));
+    let key = key.and_then(|(id, group)| Some((id.try_into().ok()?, group.try_into().ok()?)));
+    let Some((id, group)): Option<Key> = key else {
+        audit::stranger_among_ledgers(&name);
+        return None;
+    };
+    let ledger = match parse(&value, &group) {
+        Ok(ledger) if ledger.is_of_version(version) => Remembered::Known(ledger),
+        Ok(ledger) => latest(&name, Some(ledger), &group, store, deadline).await,
+        Err(why) => {
+            audit::ledger_unreadable(&name, &why);
+            latest(&name, None, &group, store, deadline).await
+        }
+    };
+    Some(((id, group), version, ledger))
 }
 
 /// The order in which the ledgers of one group were written, as far as they can be read.
@@ -106,11 +122,12 @@ async fn latest(
     store: &Parameters,
     deadline: Deadline,
 ) -> Remembered {
-    let values = match store.history(name, deadline).await {
+    let values = match store.history(name, deadline.at_most(HISTORY)).await {
         Ok(values) => values,
         Err(error) => {
+            // What stands there may be a text of long ago: it waits for the next tick.
             audit::history_unreadable(&error);
-            return current.map_or(Remembered::Unreadable, Remembered::Known);
+            return Remembered::Unreadable;
         }
     };
     let earlier = values.iter().filter_map(|value| parse(value, group).ok()).map(restored);

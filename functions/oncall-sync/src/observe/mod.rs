@@ -80,9 +80,8 @@ impl OncallSync {
         let (encrypted, documents): (Vec<Parameter>, Vec<Parameter>) =
             documents.into_iter().partition(|document| document.kind == Kind::Encrypted);
         let documents = documents.iter().map(|document| (document.name.as_str(), document.value.as_str()));
-        let mut bindings = Bindings::read(documents, &ledgers.holders());
-        bindings.bad.extend(encrypted.into_iter().map(|document| (document.name.clone(), not_text(&document.name))));
-        Ok((bindings, ledgers))
+        let unread = encrypted.into_iter().map(|document| (document.name.clone(), not_text(&document.name))).collect();
+        Ok((Bindings::read(documents, &ledgers.holders(), unread), ledgers))
     }
 
     /// Reads everything, or what concerns `only` one binding.

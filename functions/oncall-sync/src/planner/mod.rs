@@ -10,7 +10,8 @@
 //! | `held` | the source names them in the same shift, or cannot be read, or the shift's end is to come | `held` | removed if inside |
 //! | `held` | the shift is over, and the removal was never seen | `leaving` (manual) | removed |
 //! | `held` | the shift is over, or another one has begun | as if there were no record | |
-//! | any | on call, not eligible, or Okta does not let them in | `leaving` if inside | removed |
+//! | any | on call, not eligible, or Okta does not let them in | `leaving` if inside, or never seen inside | removed |
+//! | `leaving` | on call, and the group cannot be listed | `leaving` | |
 //! | any | on call, inside | `granted` | |
 //! | any | on call, outside, eligible, no brake | `granted` | added |
 //! | `granted` | inside, and not eligible, or Okta does not let them in | `leaving` | removed |
@@ -281,7 +282,10 @@ impl Case<'_> {
                 Next::Leaves(leaving) => plan.revokes.push(self.leaves(okta, leaving, &mut next)),
                 Next::Held(hold) => plan.revokes.extend(self.hold(okta, hold, &mut next)),
             }
-            if let (Presence::Inside(member), Some(person)) = (presence, next.people.get_mut(okta)) {
+            // Of those who were there before the names would fill the parameter.
+            if let (Presence::Inside(member), Some(person)) = (presence, next.people.get_mut(okta))
+                && person.state != State::Tolerated
+            {
                 person.login.clone_from(&member.login);
                 person.email.clone_from(&member.email);
             }
@@ -361,11 +365,14 @@ impl Case<'_> {
         match (on_call, hold.until) {
             // Another shift, after the one that was meant.
             (Some(OnCall { start: Some(start), .. }), Some(until)) if *start > until => None,
-            (Some(on_call), _) => goes_on(on_call.end),
+            // An override cuts what is named now, and not the shift: the end only moves on.
+            (Some(on_call), until) => {
+                goes_on(until.zip(on_call.end).map(|(until, end)| until.max(end)).or(until).or(on_call.end))
+            }
             (None, until) if !self.duty.is_known() => goes_on(until),
             (None, Some(until)) if self.facts.now < until => goes_on(Some(until)),
             // Whoever could not be told apart this time may still be the one who is held.
-            (None, None) if !self.duty.unresolved.is_empty() => goes_on(None),
+            (None, until) if !self.duty.unresolved.is_empty() => goes_on(until),
             (None, _) => None,
         }
     }
@@ -382,9 +389,9 @@ impl Case<'_> {
         };
         let granted = |shown| self.granted(on_call, old, shown);
         match (refused, presence) {
-            (Some(reason), Presence::Inside(_)) => self.leaves_now(reason),
+            (Some(reason), Presence::Inside(_)) => self.leaves_now(okta, reason),
             // Perhaps the list lags behind.
-            (Some(reason), Presence::Outside) if old.is_some_and(|old| !old.shown) => self.leaves_now(reason),
+            (Some(reason), Presence::Outside) if old.is_some_and(|old| !old.shown) => self.leaves_now(okta, reason),
             (Some(_), Presence::Outside) => Next::Stays(None),
             (Some(_), Presence::Unknown) => match state {
                 Some(State::Granted(old)) => self.next_of_granted(okta, old, presence),
@@ -429,10 +436,10 @@ impl Case<'_> {
         // What Okta itself says of somebody needs no word from the source.
         if let Presence::Inside(member) = presence {
             if self.facts.eligible.excludes(okta) {
-                return self.leaves_now(Reason::Ineligible);
+                return self.leaves_now(okta, Reason::Ineligible);
             }
             if !member.may_stay {
-                return self.leaves_now(Reason::NotActive);
+                return self.leaves_now(okta, Reason::NotActive);
             }
         }
         let mut goes_on = granted.clone();
@@ -495,8 +502,12 @@ impl Case<'_> {
         }
     }
 
-    fn leaves_now(&self, reason: Reason) -> Next {
-        Next::Leaves(Leaving { reason, since: self.facts.now, due: None })
+    fn leaves_now(&self, okta: &OktaId, reason: Reason) -> Next {
+        let since = match self.old.state(okta) {
+            Some(State::Leaving(leaving)) if leaving.reason == reason => leaving.since,
+            _ => self.facts.now,
+        };
+        Next::Leaves(Leaving { reason, since, due: None })
     }
 
     /// In the group when there was no ledger and nobody could say who was on call.
@@ -528,7 +539,9 @@ impl Case<'_> {
         let rule = if from_the_beginning { adoption } else { out_of_band };
         match rule {
             // Whether they are on call nobody can say.
-            Outsiders::Revoke if self.duty.is_known() => self.leaves_now(Reason::OutOfBand),
+            Outsiders::Revoke if self.duty.is_known() => {
+                Next::Leaves(Leaving { reason: Reason::OutOfBand, since: self.facts.now, due: None })
+            }
             _ => Next::Outsider(from_the_beginning.then_some(State::Tolerated)),
         }
     }
@@ -555,8 +568,7 @@ impl Case<'_> {
         };
         let person = next.put(okta, state);
         if never_left {
-            // The removal was not done, and is not to be told of any more.
-            person.untold.pop_if(|untold| matches!(untold.change, Change::Revoked { .. }));
+            person.forget_removal();
         }
         next.forget_left(okta);
     }

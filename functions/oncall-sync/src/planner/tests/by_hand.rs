@@ -170,3 +170,29 @@ fn a_revoke_by_hand_works_and_holds_while_the_document_is_bad() {
     assert_eq!(world.ticks(1, 30), "1 -ann:manual");
     assert_eq!(world.good_document().ticks(31, 59), "");
 }
+
+#[test]
+fn a_revoke_by_hand_outlasts_an_override_within_the_shift() {
+    let mut world = World::new().on_call("ann", 480);
+    world.tick();
+    let mut world = world.revoked_by_hand("ann", Some(480));
+    world.ticks(1, 30);
+    // Bob takes half an hour: ann's entry ends where his begins, and another one begins after it.
+    let world =
+        world.nobody_on_call().shift("P-ann", "ann", Some(0), Some(60)).shift("P-bob", "bob", Some(60), Some(90));
+    let mut world = world.shift("P-ann", "ann", Some(90), Some(480)).at(31);
+    assert_eq!(world.ticks(31, 479), "60 +bob, 90 -bob:shift_ended");
+}
+
+#[test]
+fn a_revoke_by_hand_outlasts_a_suspension_within_the_shift() {
+    let mut world = World::new().on_call("ann", 60);
+    world.tick();
+    let mut world = world.revoked_by_hand("ann", Some(60));
+    world.ticks(1, 30);
+    let mut world = world.nobody_on_call().unresolved("ann");
+    world.ticks(31, 200);
+    // The entries of these days follow each other without a break.
+    let world = world.nobody_on_call().shift("P-ann", "ann", Some(60), Some(300));
+    assert_eq!(world.clone().ticks(201, 299), "");
+}

@@ -229,8 +229,7 @@ impl World {
             (Some(Some(start)), Some(until)) => *start <= until,
             (Some(_), _) => true,
             (None, _) if !self.is_read() || !hold.out => true,
-            (None, Some(until)) => self.now < until,
-            (None, None) => !self.unresolved_people().is_empty(),
+            (None, until) => until.is_some_and(|until| self.now < until) || !self.unresolved_people().is_empty(),
         }
     }
 

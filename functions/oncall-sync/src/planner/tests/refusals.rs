@@ -151,3 +151,18 @@ fn a_removal_that_was_not_made_and_is_not_wanted_any_more_is_never_told() {
     let world = world.nobody_on_call().on_call("ann", 60).at(2);
     assert_eq!((changes(&world.plan()), untold(&world.plan(), "ann")), ("-bob:overridden".to_owned(), 0));
 }
+
+#[test]
+fn whoever_is_on_call_and_cannot_be_removed_overstays_from_the_first_try() {
+    let mut world = World::new().on_call("ann", 600);
+    world.tick();
+    let mut world = world.suspended("ann");
+    for minute in 1..10 {
+        world = world.at(minute);
+        let plan = world.plan();
+        assert_eq!(plan.revokes[0].overstay(world.now), TimeDelta::minutes(minute - 1));
+        let stored = world.stored;
+        world.carry_out(&plan, Run { done: 0, ..Run::ALL });
+        assert_eq!(world.stored - stored, usize::from(minute == 1), "the ledger is not written again");
+    }
+}

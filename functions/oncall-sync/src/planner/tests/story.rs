@@ -218,13 +218,16 @@ impl Story {
             let current: Vec<&Shift> =
                 world.shifts.iter().filter(|shift| shift.okta == who && shift.covers(world.now)).collect();
             let Some(start) = current.iter().map(|shift| shift.start).min() else {
-                return until.map_or(anybody_unresolved, |until| world.now < until);
+                return anybody_unresolved || until.is_some_and(|until| world.now < until);
             };
             let another = until.zip(start).is_some_and(|(until, start)| start > until);
             let ends = current.iter().map(|shift| shift.end);
             let end = ends.reduce(|one, other| one.zip(other).map(|(one, other)| one.max(other))).flatten();
             if is_stored {
-                *until = end;
+                *until = match (*until, end) {
+                    (Some(until), Some(end)) => Some(until.max(end)),
+                    (until, end) => until.or(end),
+                };
             }
             !another
         });

@@ -104,7 +104,7 @@ impl PagerDuty {
         let ask = async |id: &PolicyId| self.together(Filter::Policies, &[id.as_str()], window, deadline).await;
         said.extend(self.one_by_one(alone, ask).await.into_iter().flat_map(|(_, said)| said));
         let mut policy = |id: &PolicyId| match said.remove(id.as_str()) {
-            Some(Said::Entries(levels)) if levels.iter().any(|(_, shift)| is_now(shift, window.now)) => Ok(levels),
+            Some(Said::Entries(levels)) if names_somebody(&levels, window.now) => Ok(levels),
             Some(Said::Refused(why) | Said::Failed(why)) => Err(why),
             Some(Said::Entries(_)) | None => Err(errors::empty_policy(id)),
         };
