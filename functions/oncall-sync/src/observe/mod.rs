@@ -282,7 +282,7 @@ fn not_text(name: &str) -> Error {
         Code::BindingInvalid,
         format!("The parameter {name} is no binding: it is a SecureString, and this function decrypts no parameter."),
         format!(
-            "Store it as String; a document holds nothing secret: aws ssm delete-parameter --name {name} && aws ssm put-parameter --type String --name {name} --value file://binding.json"
+            "A document holds nothing secret: delete the parameter, and store it as String: aws ssm put-parameter --type String --name {name} --value file://binding.json"
         ),
     )
 }
