@@ -53,7 +53,7 @@ pub(crate) fn ledger_not_stored(binding: &BindingId, error: &Error) {
     );
 }
 
-/// Nobody can tell whether a rule has begun to fill a group.
+/// Okta did not list its group rules, or some of them; the rules that were read last count.
 pub(crate) fn rules_unreadable(error: &Error) {
     tracing::warn!(
         code = Code::GroupRulesUnreadable.name(),

@@ -310,7 +310,7 @@ impl Bindings {
             users.entry(binding.group.clone()).or_default().push(names[&binding.id].clone());
         }
         users.retain(|_, names| names.len() > 1);
-        // Whoever has the group keeps it although the document is bad for now.
+        // The binding that has the ledger of a group keeps the group while its own document is bad.
         let kept: BTreeMap<&GroupId, &BindingId> =
             holders.iter().filter(|(_, holder)| self.error_of(holder).is_some()).collect();
         for binding in self.good.extract_if(.., |binding| kept.get(&binding.group).is_some_and(|id| **id != binding.id))

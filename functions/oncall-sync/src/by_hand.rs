@@ -206,7 +206,7 @@ fn is_to_leave(person: &Person) -> bool {
     }
 }
 
-/// What an earlier tick did to the person, before their state is another one.
+/// The change of an earlier tick that the group shows now: the event gives the person another state.
 fn settled(ledger: &Ledger, okta: &OktaId, view: &View) -> Vec<Settled> {
     planner::settled(ledger, okta, Presence::of(okta, &view.members)).into_iter().collect()
 }
