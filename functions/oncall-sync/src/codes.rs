@@ -234,7 +234,7 @@ impl Code {
         Self::GroupNotRead,
     ];
 
-    /// What says that Okta did not answer one call as it should, and nothing of the credential.
+    /// The codes of a call to Okta that failed for another reason than the credential.
     const ABOUT_ONE_CALL: [Self; 6] = [
         Self::OktaUnreachable,
         Self::OktaThrottled,

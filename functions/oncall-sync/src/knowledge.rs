@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A reading older than this proves nothing about now.
 const FRESH: TimeDelta = TimeDelta::minutes(2);
 
-/// What has become of a binding's document.
+/// Whether a binding's document is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// The document is good and followed.
@@ -94,7 +94,7 @@ pub(crate) struct Member {
     pub(crate) email: String,
 }
 
-/// Who may be granted at all, of the people who matter to a binding: on call, in its group, or in its ledger.
+/// The members of a binding's `eligible_group` among the people on call, in its group, or in its ledger.
 #[derive(Clone, Debug)]
 pub(crate) enum Eligible {
     /// Whoever is on call: the binding names no group of eligible people.

@@ -1,5 +1,5 @@
-//! What is remembered of the people of one binding's group: one record each, in one of a few named states. Kept in one
-//! parameter for each binding and group.
+//! The ledger: one record for each person of a binding's group, in one of six states. Parameter Store keeps one parameter
+//! for each binding and group.
 //!
 //! `planner` has the table of the states' transitions.
 
@@ -105,7 +105,7 @@ pub(crate) struct Granted {
 /// The claim of somebody who is on call.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct ShiftClaim {
-    /// Who that is at the on-call source.
+    /// The person's id at the on-call source.
     pub(crate) person: PersonId,
     /// When the shift ends, as the source said last; absent where it has no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -153,7 +153,7 @@ pub(crate) enum Reason {
     ShiftEnded,
     /// They were on call without an end, and are not any more.
     LeftSchedule,
-    /// Somebody else took the rest of the shift.
+    /// An override gave the rest of the shift to somebody else.
     Overridden,
     /// Okta does not let them in any more.
     NotActive,
@@ -260,12 +260,12 @@ impl Ledger {
     /// Reads a ledger of this format, a later one or the first.
     ///
     /// # Errors
-    /// What is wrong with it, for the log.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    /// What is wrong with it, in words that quote nothing of it.
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        let value: Value = serde_json::from_str(text).map_err(|_| "it is no JSON")?;
         let read =
             if value.get("format").is_some() { serde_json::from_value(value) } else { first_format::read(value) };
-        read.map_err(|error| error.to_string())
+        read.map_err(|_| "it has not the form of a ledger")
     }
 
     /// Whether this text can be trusted to be the last that the function wrote. The first format does not say.

@@ -94,7 +94,7 @@ async fn read(parameter: Parameter, store: &Parameters, deadline: Deadline) -> O
         Ok(ledger) if ledger.is_of_version(version) => Remembered::Known(ledger),
         Ok(ledger) => latest(&name, Some(ledger), &group, store, deadline).await,
         Err(why) => {
-            audit::ledger_unreadable(&name, &why);
+            audit::ledger_unreadable(&name, why);
             latest(&name, None, &group, store, deadline).await
         }
     };
@@ -109,9 +109,9 @@ fn order(ledger: &Remembered) -> impl Ord + use<> {
     }
 }
 
-fn parse(text: &str, group: &GroupId) -> Result<Ledger, String> {
+fn parse(text: &str, group: &GroupId) -> Result<Ledger, &'static str> {
     let ledger = Ledger::parse(text)?;
-    if ledger.group == *group { Ok(ledger) } else { Err("it is the ledger of another group".to_owned()) }
+    if ledger.group == *group { Ok(ledger) } else { Err("it is the ledger of another group") }
 }
 
 /// The ledger of the highest serial among the versions that Parameter Store keeps.
