@@ -1,7 +1,7 @@
 //! What ties one on-call source to one Okta group: the JSON document of each parameter below `CONFIG_PATH`.
 
 use crate::codes::Code;
-use crate::ids::{BindingId, GroupId, OktaId, PersonId, PolicyId, ScheduleId};
+use crate::ids::{BindingId, GroupId, OktaId, PersonId, PolicyId, RotationId, ScheduleId};
 use chrono::TimeDelta;
 use keyturn::{Error, Result};
 use serde::{Deserialize, Deserializer};
@@ -16,13 +16,30 @@ const MOST_STALE: TimeDelta = TimeDelta::hours(24);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Whoever is on call in any of these schedules.
-    Schedules(BTreeSet<ScheduleId>),
+    Schedules { ids: BTreeSet<ScheduleId>, counted: Counted },
     /// Whoever is on call at these levels of an escalation policy.
     Policy {
         id: PolicyId,
         /// Its levels, counted from one.
         levels: BTreeSet<u32>,
     },
+}
+
+/// Which parts of a schedule count. One that is made of layers has none, and counts whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// These rotations alone; `None`: all of them.
+    pub rotations: Option<BTreeSet<RotationId>>,
+    /// Shifts beside the rotations.
+    pub custom_shifts: bool,
+}
+
+impl Counted {
+    /// Whoever is on call counts.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self { rotations: None, custom_shifts: true }
+    }
 }
 
 /// The rule for group members that this function did not add.
@@ -73,6 +90,8 @@ pub struct Binding {
 #[serde(deny_unknown_fields)]
 struct Document {
     schedules: Option<BTreeSet<ScheduleId>>,
+    rotations: Option<BTreeSet<RotationId>>,
+    custom_shifts: Option<bool>,
     escalation_policy: Option<PolicyId>,
     levels: Option<BTreeSet<u32>>,
     okta_group: GroupId,
@@ -181,7 +200,7 @@ impl Binding {
     pub(crate) fn abandoned(id: BindingId, group: GroupId) -> Self {
         Self {
             id,
-            source: Source::Schedules(BTreeSet::new()),
+            source: Source::Schedules { ids: BTreeSet::new(), counted: Counted::everything() },
             group,
             group_name: String::new(),
             max_members: 0,
@@ -212,8 +231,15 @@ fn invalid(name: &str, path: &str, problem: &str) -> Error {
 
 impl Document {
     fn check(self, id: BindingId) -> std::result::Result<Binding, (&'static str, String)> {
+        if self.rotations.as_ref().is_some_and(BTreeSet::is_empty) {
+            return Err(("rotations", "at least one, or leave the key out, and all of them count".to_owned()));
+        }
+        if self.schedules.is_none() && (self.rotations.is_some() || self.custom_shifts.is_some()) {
+            return Err(("rotations", "rotations and custom_shifts are of schedules, not of a policy".to_owned()));
+        }
+        let counted = Counted { rotations: self.rotations, custom_shifts: self.custom_shifts.unwrap_or(true) };
         let source = match (self.schedules, self.escalation_policy, self.levels) {
-            (Some(schedules), None, None) if (1..=10).contains(&schedules.len()) => Source::Schedules(schedules),
+            (Some(ids), None, None) if (1..=10).contains(&ids.len()) => Source::Schedules { ids, counted },
             (Some(_), None, None) => return Err(("schedules", "one to ten are needed".to_owned())),
             (None, Some(id), Some(levels)) if !levels.is_empty() && !levels.contains(&0) => {
                 Source::Policy { id, levels }
@@ -392,6 +418,15 @@ mod tests {
             (GOOD.replace("\"PSCHED1\"", "\"P1\", \"a/b\""), "schedules[1]: \"a/b\" is no id"),
             (with("levels", "[1]"), "schedules: either schedules, or"),
             (with("escalation_policy", "\"P9\""), "schedules: either schedules, or"),
+            (with("rotations", "[]"), "rotations: at least one"),
+            (with("custom_shifts", "\"no\""), "custom_shifts: invalid type"),
+            (
+                GOOD.replace(
+                    "\"schedules\": [\"PSCHED1\"]",
+                    r#""escalation_policy": "P9", "levels": [1], "rotations": ["R1"]"#,
+                ),
+                "rotations: rotations and custom_shifts are of schedules",
+            ),
             (GOOD.replace("\"schedules\": [\"PSCHED1\"]", "\"escalation_policy\": \"P9\""), "levels: an escalation"),
             (
                 GOOD.replace("\"schedules\": [\"PSCHED1\"]", "\"escalation_policy\": \"P9\", \"levels\": [0]"),

@@ -118,6 +118,11 @@ pub enum Code {
         message = "Compare escalation_policy with the address of the policy's page at PagerDuty; put somebody on its first level."
     )]
     PagerdutyPolicyEmpty,
+    /// A rotation that a document names is in none of its schedules, or a schedule has none that it names, or does not say whose shift it is. The source is unknown.
+    #[strum(
+        message = "Compare \"rotations\" in the document with the ids that GET /v3/schedules/<id> shows; a schedule of layers has none."
+    )]
+    RotationUnknown,
 
     // Okta
     /// Okta gave no answer, so the group is unknown or unchanged for now.

@@ -54,6 +54,10 @@ id! {
     ScheduleId, "id of a schedule"
 }
 id! {
+    /// A rotation of a schedule at the on-call source.
+    RotationId, "id of a rotation"
+}
+id! {
     /// An escalation policy at the on-call source.
     PolicyId, "id of an escalation policy"
 }

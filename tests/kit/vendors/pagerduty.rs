@@ -203,6 +203,26 @@ impl PagerDuty {
         self.edit_schedule(schedule, |schedule| schedule.shifts.push(slot));
     }
 
+    /// A shift in a rotation beside the first; rotations are counted from 0. Gives back the rotation's id.
+    pub fn rotation_shift(
+        &self,
+        schedule: &str,
+        number: usize,
+        user: &str,
+        start: DateTime<Utc>,
+        end: DateTime<Utc>,
+    ) -> String {
+        let slot = Slot { rotation: Some(number), ..Slot::new(start, end, Some(user)) };
+        self.edit_schedule(schedule, |schedule| schedule.shifts.push(slot));
+        schedules::rotation(schedule, number)
+    }
+
+    /// A shift beside all rotations.
+    pub fn custom_shift(&self, schedule: &str, user: &str, start: DateTime<Utc>, end: DateTime<Utc>) {
+        let slot = Slot { rotation: None, ..Slot::new(start, end, Some(user)) };
+        self.edit_schedule(schedule, |schedule| schedule.shifts.push(slot));
+    }
+
     /// A shift that is nobody's: an `empty_member` in v3, no entry in v2.
     pub fn empty_shift(&self, schedule: &str, start: DateTime<Utc>, end: DateTime<Utc>) {
         let slot = Slot::new(start, end, None);

@@ -261,40 +261,49 @@ impl Handover {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_comes_or_leaves_for_an_answer_about_many_that_is_not_exactly_pagerduty_s() {
-    let spoiled: [Spoiled; 12] = [
+    let spoiled_page: [Spoiled; 6] = [
         ("no rows", |answer| remove(answer, "oncalls"), "another shape"),
         ("no more", |answer| remove(answer, "more"), "another shape"),
         ("more null", |answer| answer["more"] = Value::Null, "another shape"),
         ("another page", |answer| answer["offset"] = json!(100), "another page than asked for"),
-        ("no user", |answer| remove(&mut answer["oncalls"][0], "user"), "another shape"),
-        ("an unknown user type", |answer| answer["oncalls"][0]["user"]["type"] = json!("bot"), "another shape"),
-        ("no start", |answer| remove(&mut answer["oncalls"][0], "start"), "another shape"),
-        ("no end", |answer| remove(&mut answer["oncalls"][0], "end"), "another shape"),
-        ("no level", |answer| remove(&mut answer["oncalls"][0], "escalation_level"), "another shape"),
         ("no policy", |answer| remove(&mut answer["oncalls"][0], "escalation_policy"), "another shape"),
-        ("no schedule", |answer| remove(&mut answer["oncalls"][0], "schedule"), "another shape"),
         (
             "an empty page and more to come",
             |answer| (answer["oncalls"], answer["more"]) = (json!([]), json!(true)),
             "empty page with more to come",
         ),
     ];
+    let spoiled_entry: [Spoiled; 5] = [
+        ("no user", |answer| remove(&mut answer["oncalls"][0], "user"), "another shape"),
+        ("an unknown user type", |answer| answer["oncalls"][0]["user"]["type"] = json!("bot"), "another shape"),
+        ("no start", |answer| remove(&mut answer["oncalls"][0], "start"), "another shape"),
+        ("no end", |answer| remove(&mut answer["oncalls"][0], "end"), "another shape"),
+        ("no level", |answer| remove(&mut answer["oncalls"][0], "escalation_level"), "another shape"),
+    ];
     for among in [Among::Policies, Among::Schedules] {
         let noon = Handover::among(among).await;
         let good = noon.page();
-        // A schedule that may not be seen there is read by itself.
-        let is_read_alone = |says: &str| among == Among::Schedules && says.contains("PAGERDUTY_FORBIDDEN");
-        for (what, reply, says) in broken(&good).into_iter().filter(|(_, _, says)| !is_read_alone(says)) {
-            noon.proves_nothing(what, reply, says).await;
-        }
-        for (what, change, says) in &spoiled {
+        let changed = |(what, change, says): &Spoiled| {
             let mut answer = good.clone();
             change(&mut answer);
-            noon.proves_nothing(what, Reply::json(200, &answer), says).await;
+            (*what, Reply::json(200, &answer), *says)
+        };
+        for (what, reply, says) in broken(&good).into_iter().chain(spoiled_page.iter().map(changed)) {
+            match among {
+                Among::Policies => noon.proves_nothing(what, reply, says).await,
+                // A schedule can be read by itself as well, which proves what is so.
+                Among::Schedules => {
+                    noon.world.pagerduty.replace(&noon.call, 1, reply);
+                    assert!(plan(&noon.world).await.contains(&format!("grant {}", noon.bob.okta)), "{what}");
+                }
+            }
+        }
+        for (what, reply, says) in spoiled_entry.iter().map(changed) {
+            noon.proves_nothing(what, reply, says).await;
         }
         noon.world.pagerduty.replace(&noon.call, 1, Reply::json(200, &good));
         assert!(plan(&noon.world).await.contains(&format!("grant {}", noon.bob.okta)));
-        noon.ends_on_time(Reply::html(200)).await;
+        noon.ends_on_time(changed(&spoiled_entry[0]).1).await;
     }
 }
 
@@ -335,14 +344,25 @@ async fn sixty() -> (Oncall, Engineer, Vec<Bound>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_for_many_schedules_that_fails_leaves_only_its_own_unknown() {
-    let (world, ann, bound) = sixty().await;
-    world.pagerduty.replace("GET /oncalls", 1, Reply::html(500));
+async fn a_request_for_many_schedules_that_fails_hides_none_of_them() {
+    let strange = Reply::json(200, &json!({"oncalls": [{"schedule": 7}], "offset": 0, "more": false}));
+    for reply in [Reply::html(500), Reply::html(200), strange] {
+        let (world, ann, bound) = sixty().await;
+        world.pagerduty.replace("GET /oncalls", 2, reply);
+        let report = world.tick().await.unwrap();
+        assert_eq!(report["unknown"], 0, "{report}");
+        assert!(bound.iter().all(|one| world.members(one, &[&ann]) == ["ann"]));
+        assert_eq!(world.violations(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_credential_is_not_answered_with_more_requests() {
+    let (world, _, _) = sixty().await;
+    world.pagerduty.replace("GET /oncalls", 20, refusal(401, &json!(["no"])));
     let report = world.tick().await.unwrap();
-    assert!([10, 50].map(Value::from).contains(&report["unknown"]), "{report}");
-    let inside = bound.iter().filter(|one| world.members(one, &[&ann]) == ["ann"]).count();
-    assert_eq!(json!(60 - inside), report["unknown"]);
-    assert_eq!(asked(&world, "/").len(), 2, "no schedule is asked for alone");
+    assert_eq!(report["unknown"], 60, "{report}");
+    assert!(asked(&world, "/").iter().all(|call| call.path == "/oncalls"), "no schedule is asked for alone");
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 
@@ -398,28 +418,6 @@ async fn a_schedule_in_more_policies_than_can_be_paged_through_is_read_alone() {
         (world.members(&shop, &[&ann]), world.members(&bank, &[&bob])),
         (vec!["ann".into()], vec!["bob".into()])
     );
-    assert_eq!(world.violations(), Vec::<String>::new());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_could_not_be_read_in_a_tick_is_read_first_in_the_next() {
-    let world = Oncall::start().await.unwrap();
-    let mut schedules: Vec<String> = (0..30).map(|n| world.bind_alone(&format!("b{n}"), &json!({})).schedule).collect();
-    schedules.sort();
-    world.tick().await.unwrap();
-    let left = schedules.split_off(27);
-    for schedule in &left {
-        world.pagerduty.replace(&format!("GET /schedules/{schedule}"), 1, Reply::html(500));
-    }
-    world.minutes_later(1);
-    assert_eq!(world.tick().await.unwrap()["unknown"], 3);
-    world.minutes_later(1);
-    world.forget_requests();
-    world.tick().await.unwrap();
-    let first: Vec<String> = asked(&world, "/schedules/").into_iter().map(|call| call.path).take(8).collect();
-    for schedule in &left {
-        assert!(first.contains(&format!("/schedules/{schedule}")), "{schedule} is not among {first:?}");
-    }
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 
@@ -532,6 +530,46 @@ async fn everybody_on_a_shift_based_schedule_comes_in_and_an_unassigned_shift_is
     let report = world.tick().await.unwrap();
     assert_eq!(world.members(&shop, &[&ann, &bob]), NOBODY);
     assert_eq!(reasons(&report), ["shift_ended", "shift_ended"]);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_gets_nothing_where_the_document_says_which_rotations_count() {
+    let world = Oncall::start().await.unwrap();
+    let [ann, bob, cid, dan] = ["ann", "bob", "cid", "dan"].map(|name| world.engineer(name).unwrap());
+    let mut shop = world.bind("shop", &json!({}));
+    shop.schedule = world.pagerduty.schedule_v3("shop");
+    let (from, to) = (world.today("08:00"), world.today("18:00"));
+    let first = world.pagerduty.rotation_shift(&shop.schedule, 0, &ann.pagerduty, from, to);
+    world.pagerduty.rotation_shift(&shop.schedule, 1, &bob.pagerduty, from, to);
+    world.pagerduty.custom_shift(&shop.schedule, &cid.pagerduty, from, to);
+    let everybody = [&ann, &bob, &cid, &dan];
+
+    // Three people pull the brake.
+    world.write_binding(&shop, &json!({}));
+    world.tick().await.unwrap();
+    assert_eq!(world.members(&shop, &everybody), NOBODY);
+    for (document, inside) in [
+        (json!({"custom_shifts": false}), vec!["ann", "bob"]),
+        (json!({"rotations": [first]}), vec!["ann", "cid"]),
+        (json!({"rotations": [first], "custom_shifts": false}), vec!["ann"]),
+    ] {
+        world.write_binding(&shop, &document);
+        world.tick().await.unwrap();
+        assert_eq!(world.members(&shop, &everybody), inside, "{document}");
+    }
+    // Whoever takes over a shift of the rotation counts, and nobody else's rotation is changed by that.
+    world.pagerduty.override_shift(&shop.schedule, &dan.pagerduty, from, to);
+    world.tick().await.unwrap();
+    assert_eq!(world.members(&shop, &everybody), ["dan"]);
+    // A typing error is no gap: nobody comes or leaves.
+    world.write_binding(&shop, &json!({"rotations": ["R404"]}));
+    for _ in 0..3 {
+        world.minutes_later(1);
+        let report = world.tick().await.unwrap();
+        assert_eq!((world.members(&shop, &everybody), &report["unknown"]), (vec!["dan".to_owned()], &json!(1)));
+    }
+    assert!(plan(&world).await.contains("ROTATION_UNKNOWN"));
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 
@@ -724,7 +762,9 @@ async fn a_redirect_takes_the_token_nowhere() {
                 continue;
             }
             world.pagerduty.expire_tokens();
-            world.pagerduty.replace(&call, 1, Reply::empty(status).with("location", address));
+            // Without a token, the request for this schedule alone is not made either.
+            let times = if call.starts_with("POST") { 2 } else { 1 };
+            world.pagerduty.replace(&call, times, Reply::empty(status).with("location", address));
             let said = plan(&world).await;
             assert!(said.contains("is a redirect, which is never followed. (PAGERDUTY_ANSWER_STRANGE)"), "{said}");
         }

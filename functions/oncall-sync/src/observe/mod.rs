@@ -5,6 +5,7 @@
 //! from before; whether they are eligible, where that was not said in the last minutes; and, only where somebody is not,
 //! whether that group is there.
 
+mod counted;
 mod eligibility;
 mod groups;
 mod ledgers;
@@ -15,13 +16,13 @@ pub(crate) use groups::Groups;
 pub(crate) use people::People;
 
 use crate::OncallSync;
-use crate::binding::{Binding, Bindings, Source};
+use crate::binding::{Binding, Bindings, Counted, Source};
 use crate::codes::Code;
 use crate::ids::{BindingId, GroupId, OktaId, PersonId};
 use crate::knowledge::{self, Eligible, Identity, Member, Members, Reading, Shift, Standing};
 use crate::ledger::{Ledger, Remembered};
-use crate::source::OnCall;
 use crate::source::shift::{self, Email, Who};
+use crate::source::{Asked, OnCall};
 use crate::vendor::AT_ONCE;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, StreamExt as _};
@@ -133,15 +134,18 @@ impl OncallSync {
 
     /// Who is on call for these bindings, as far ahead as the last of them outlives an outage of the source.
     pub(crate) async fn on_call(&self, bindings: &[Binding], now: DateTime<Utc>, deadline: Deadline) -> OnCall {
-        let (mut schedules, mut policies) = (BTreeSet::new(), BTreeSet::new());
+        let mut asked = Asked::default();
         for binding in bindings {
             match &binding.source {
-                Source::Schedules(ids) => schedules.extend(ids.iter().cloned()),
-                Source::Policy { id, .. } => drop(policies.insert(id.clone())),
+                Source::Schedules { ids, counted } if *counted == Counted::everything() => {
+                    asked.schedules.extend(ids.iter().cloned());
+                }
+                Source::Schedules { ids, .. } => asked.by_part.extend(ids.iter().cloned()),
+                Source::Policy { id, .. } => drop(asked.policies.insert(id.clone())),
             }
         }
         let horizon = bindings.iter().map(|binding| binding.max_stale).max().unwrap_or_default();
-        self.source.on_call(&schedules, &policies, now, horizon, deadline).await
+        self.source.on_call(&asked, now, horizon, deadline).await
     }
 
     async fn members(&self, bindings: &[Binding], deadline: Deadline) -> Readings<GroupId, GroupMembers> {
@@ -230,20 +234,26 @@ async fn each<K: Ord + Clone, T>(
 
 /// The shifts that go on now in a binding's schedules or policy, if all of them were read.
 fn current(binding: &Binding, source: &OnCall, now: DateTime<Utc>) -> Result<Vec<shift::Shift>> {
-    let unread = || Error::new(Code::SourceNotRead, "The source was not read.", "Report it as a defect of Keyturn.");
-    let mut all = Vec::new();
-    match &binding.source {
-        Source::Schedules(ids) => {
-            for id in ids {
-                all.extend(source.schedules.get(id).cloned().unwrap_or_else(|| Err(unread()))?);
-            }
+    let all = match &binding.source {
+        Source::Schedules { ids, counted } if *counted == Counted::everything() => {
+            let schedules = ids.iter().map(|id| of(&source.schedules, id));
+            schedules.collect::<Result<Vec<_>>>()?.concat()
+        }
+        Source::Schedules { ids, counted } => {
+            let schedules = ids.iter().map(|id| Ok((id, of(&source.by_part, id)?)));
+            counted::shifts(counted, schedules.collect::<Result<_>>()?)?
         }
         Source::Policy { id, levels } => {
-            let shifts = source.policies.get(id).cloned().unwrap_or_else(|| Err(unread()))?;
-            all.extend(shifts.into_iter().filter(|(level, _)| levels.contains(level)).map(|(_, shift)| shift));
+            let shifts = of(&source.policies, id)?.into_iter();
+            shifts.filter(|(level, _)| levels.contains(level)).map(|(_, shift)| shift).collect()
         }
-    }
+    };
     Ok(joined(&all, now))
+}
+
+fn of<K: Ord, T: Clone>(readings: &Readings<K, T>, id: &K) -> Result<T> {
+    let unread = || Error::new(Code::SourceNotRead, "The source was not read.", "Report it as a defect of Keyturn.");
+    readings.get(id).cloned().unwrap_or_else(|| Err(unread()))
 }
 
 /// The shifts that go on now, each with the end of the last one that follows without a break for the same person.

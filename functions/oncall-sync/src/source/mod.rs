@@ -13,16 +13,26 @@ use crate::vendor::Clients;
 use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::{Deadline, Result};
 use pagerduty::PagerDuty;
-use shift::{Levels, Shift};
+use shift::{Levels, Parts, Shift};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) enum OnCallSource {
     PagerDuty(PagerDuty),
 }
 
+/// What to ask for.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) schedules: BTreeSet<ScheduleId>,
+    /// Schedules of which not every part counts.
+    pub(crate) by_part: BTreeSet<ScheduleId>,
+    pub(crate) policies: BTreeSet<PolicyId>,
+}
+
 /// Who is on call, by the id that was asked for.
 pub(crate) struct OnCall {
     pub(crate) schedules: BTreeMap<ScheduleId, Result<Vec<Shift>>>,
+    pub(crate) by_part: BTreeMap<ScheduleId, Result<Parts>>,
     pub(crate) policies: BTreeMap<PolicyId, Result<Levels>>,
 }
 
@@ -39,20 +49,19 @@ impl OnCallSource {
         }
     }
 
-    /// Who is on call for these schedules and policies now, with the overrides, and their shifts until `now + horizon`.
+    /// Who is on call for what is asked for, with the overrides: all shifts from `now` to `now + horizon`.
     ///
     /// Whatever is not exactly what the vendor documents is an error, so that it can never be taken for "nobody is on
     /// call". So is a policy that names nobody at any level.
     pub(crate) async fn on_call(
         &self,
-        schedules: &BTreeSet<ScheduleId>,
-        policies: &BTreeSet<PolicyId>,
+        asked: &Asked,
         now: DateTime<Utc>,
         horizon: TimeDelta,
         deadline: Deadline,
     ) -> OnCall {
         match self {
-            Self::PagerDuty(client) => client.on_call(schedules, policies, now, horizon, deadline).await,
+            Self::PagerDuty(client) => client.on_call(asked, now, horizon, deadline).await,
         }
     }
 

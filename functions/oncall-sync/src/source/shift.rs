@@ -1,7 +1,8 @@
 //! Who is on call, as an on-call source says it, whatever vendor that is.
 
-use crate::ids::PersonId;
+use crate::ids::{PersonId, RotationId};
 use chrono::{DateTime, Utc};
+use std::collections::BTreeSet;
 
 /// A shift from `start` (inclusive) to `end` (exclusive); `None`: for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,24 @@ pub(crate) struct Shift {
 
 /// Shifts, each with its level of an escalation policy.
 pub(crate) type Levels = Vec<(u32, Shift)>;
+
+/// A schedule's rotations, and its shifts, each with the part that it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Parts {
+    pub(crate) rotations: BTreeSet<RotationId>,
+    pub(crate) shifts: Vec<(Part, Shift)>,
+}
+
+/// The part of a schedule that a shift comes from. An override is of the part whose shift it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Rotation(RotationId),
+    /// A shift of its own, beside the rotations.
+    CustomShift,
+    /// The schedule has no parts.
+    Whole,
+    NotSaid,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Who {

@@ -55,7 +55,9 @@ pub(super) fn shifts(account: &Account, id: &str, call: &Call) -> Result<Reply, 
     }
     let zone = zone(call, schedule)?;
     let mut shown = common(account, id, schedule, "schedule_v3");
-    shown["rotations"] = json!([{"id": rotation(id), "type": "schedule_rotation", "events": []}]);
+    let rotations = 0..=schedule.shifts.iter().filter_map(|slot| slot.rotation).max().unwrap_or_default();
+    let shown_rotation = |number| json!({"id": rotation(id, number), "type": "schedule_rotation", "events": []});
+    shown["rotations"] = rotations.map(shown_rotation).collect();
     if let Some(window) = window.filter(|_| !included.is_empty()) {
         shown["final_schedule"] = final_shifts(id, schedule, zone, window, overflow);
     }
@@ -77,19 +79,23 @@ fn assignment(schedule: &str, zone: Zone, slot: &Slot) -> Value {
         Some(user) => json!({"type": "user_member", "user_id": user}),
         None => json!({"type": "empty_member"}),
     };
-    let source = if slot.overriding { "schedule_rotation_override" } else { "schedule_rotation" };
+    let kind = if slot.overriding { "_override" } else { "" };
+    let source = match slot.rotation {
+        Some(number) => json!({"type": format!("schedule_rotation{kind}"), "rotation_id": rotation(schedule, number)}),
+        None => json!({"type": format!("custom_shift{kind}"), "shift_id": format!("{schedule:S>26}")}),
+    };
     json!({
         "type": "computed_shift_assignment",
         "start_time": zone.show(slot.start),
         "end_time": zone.show(slot.end),
         "member": member,
-        "source": {"type": source, "rotation_id": rotation(schedule)},
+        "source": source,
     })
 }
 
-/// A schedule's one rotation: 26 characters, as PagerDuty's are.
-fn rotation(schedule: &str) -> String {
-    format!("{schedule:R>26}")
+/// One of a schedule's rotations: 26 characters, as PagerDuty's are.
+pub(super) fn rotation(schedule: &str, number: usize) -> String {
+    format!("{schedule:R>25}{number}")
 }
 
 fn common(account: &Account, id: &str, schedule: &Schedule, kind: &str) -> Value {

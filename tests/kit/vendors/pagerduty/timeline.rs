@@ -11,13 +11,15 @@ pub(super) struct Slot {
     pub(super) user: Option<String>,
     /// Whether an override put it there.
     pub(super) overriding: bool,
+    /// The number of the rotation that it is of, in a shift-based schedule; `None` is a custom shift.
+    pub(super) rotation: Option<usize>,
 }
 
 impl Slot {
     /// A shift of somebody, or of nobody.
     pub(super) fn new(start: DateTime<Utc>, end: DateTime<Utc>, user: Option<&str>) -> Self {
         assert!(start < end, "the test's shift ends before it starts");
-        Self { start, end, user: user.map(str::to_owned), overriding: false }
+        Self { start, end, user: user.map(str::to_owned), overriding: false, rotation: Some(0) }
     }
 }
 
@@ -52,10 +54,15 @@ pub(super) fn stacked(shifts: &[Slot], overrides: &[Slot]) -> Vec<Slot> {
     sorted(slots)
 }
 
-/// A shift-based schedule may have several people at a time; only overrides take somebody's place.
+/// A shift-based schedule may have several people at a time; only an override takes somebody's place, in its own rotation.
 pub(super) fn side_by_side(shifts: &[Slot], overrides: &[Slot]) -> Vec<Slot> {
-    let slots = overrides.iter().fold(shifts.to_vec(), cover);
-    sorted(slots)
+    let cover_own = |slots: Vec<Slot>, over: &Slot| {
+        let (own, mut others): (Vec<Slot>, Vec<Slot>) =
+            slots.into_iter().partition(|slot| slot.rotation == over.rotation);
+        others.extend(cover(own, over));
+        others
+    };
+    sorted(overrides.iter().fold(shifts.to_vec(), cover_own))
 }
 
 /// How much of the window has a person, in percent with one decimal.

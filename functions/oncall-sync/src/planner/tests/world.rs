@@ -1,7 +1,7 @@
 //! A tiny world: one binding, one group at Okta, one source at PagerDuty, one ledger, and a clock.
 
 use super::*;
-use crate::binding::Source;
+use crate::binding::{Counted, Source};
 use crate::ids::{BindingId, GroupId};
 use crate::knowledge::{Identity, Shift};
 use crate::ledger::{HandClaim, Hold, Untold};
@@ -68,7 +68,7 @@ impl World {
     pub(super) fn new() -> Self {
         let group: GroupId = id("00g1");
         let mut binding = Binding::abandoned(id::<BindingId>("shop"), group.clone());
-        binding.source = Source::Schedules(BTreeSet::from([id("S1")]));
+        binding.source = Source::Schedules { ids: BTreeSet::from([id("S1")]), counted: Counted::everything() };
         binding.group_name = "break-glass".to_owned();
         binding.max_members = 2;
         binding.max_new_per_run = 2;

@@ -5,19 +5,20 @@
 //! | somebody is on call now | is known | is known |
 //! | nobody is on call now | is read alone | is unknown: `PAGERDUTY_POLICY_EMPTY` |
 //! | an entry is strange | is unknown | is unknown |
-//! | 400, 403, 404, or too many pages, for all of them | is read alone | is asked for alone |
-//! | another error for all of them | is unknown | is unknown |
+//! | for all of them a refusal, a 5xx, a strange answer, or too many pages | is read alone | is asked for alone |
+//! | for all of them no answer, 429, or a bad credential | is unknown | is unknown |
 //!
 //! A schedule that is in no policy, or may not be seen there, looks like one without anybody: only its own reading proves
-//! that nobody is on call.
+//! that nobody is on call. Nor does `/oncalls` say which rotation a shift is of: where that counts, a schedule is read
+//! alone.
 
 use super::oncalls::{Filter, Reading};
 use super::{Call, PagerDuty, errors};
 use crate::codes::Code;
 use crate::ids::{PolicyId, ScheduleId};
 use crate::knowledge::covers;
-use crate::source::OnCall;
-use crate::source::shift::{Levels, Shift, Who};
+use crate::source::shift::{Levels, Parts, Shift, Who};
+use crate::source::{Asked, OnCall};
 use crate::vendor::AT_ONCE;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::{self, StreamExt as _};
@@ -30,39 +31,42 @@ use std::sync::PoisonError;
 enum Said {
     /// Its entries in the window, maybe none.
     Entries(Levels),
-    /// The request was refused as a whole: another id may be to blame.
-    Refused(Error),
+    /// Nothing came of the whole request, and another id may be to blame.
+    Unclear(Error),
     Failed(Error),
 }
 
 /// What became of one request for many ids.
 enum Pages {
     Read(Reading),
-    Refused(Error),
+    Unclear(Error),
 }
 
+/// From now on.
 #[derive(Clone, Copy)]
-struct Window {
-    now: DateTime<Utc>,
-    until: DateTime<Utc>,
+pub(super) struct Window {
+    pub(super) now: DateTime<Utc>,
+    pub(super) until: DateTime<Utc>,
 }
 
 impl PagerDuty {
-    /// Who is on call for these schedules and policies now, with all their shifts from `now` to `now + horizon`.
+    /// Who is on call for what is asked for, with all shifts from `now` to `now + horizon`.
     pub(crate) async fn on_call(
         &self,
-        schedules: &BTreeSet<ScheduleId>,
-        policies: &BTreeSet<PolicyId>,
+        asked: &Asked,
         now: DateTime<Utc>,
         horizon: TimeDelta,
         deadline: Deadline,
     ) -> OnCall {
         let window = Window { now, until: now + horizon };
-        let (schedules, policies) =
-            tokio::join!(self.schedules(schedules, window, deadline), self.policies(policies, window, deadline));
-        self.note_good(&schedules, now);
-        self.note_good(&policies, now);
-        OnCall { schedules, policies }
+        let (schedules, by_part, policies) = tokio::join!(
+            self.schedules(&asked.schedules, window, deadline),
+            self.one_by_one(asked.by_part.iter().cloned().collect(), now, deadline, async |id: &ScheduleId| {
+                self.schedule(id, window, deadline).await
+            }),
+            self.policies(&asked.policies, window, deadline),
+        );
+        OnCall { schedules, by_part: by_part.into_iter().collect(), policies }
     }
 
     async fn schedules(
@@ -83,10 +87,14 @@ impl PagerDuty {
                 Some(Said::Failed(why)) => {
                     read.insert(id.clone(), Err(why));
                 }
-                Some(Said::Entries(_) | Said::Refused(_)) | None => alone.push(id.clone()),
+                Some(Said::Entries(_) | Said::Unclear(_)) | None => alone.push(id.clone()),
             }
         }
-        read.extend(self.one_by_one(alone, async |id| self.schedule(id, window.now, deadline).await).await);
+        let whole = async |id: &ScheduleId| {
+            let Parts { shifts, .. } = self.schedule(id, window, deadline).await?;
+            Ok(shifts.into_iter().map(|(_, shift)| shift).collect())
+        };
+        read.extend(self.one_by_one(alone, window.now, deadline, whole).await);
         read
     }
 
@@ -99,13 +107,13 @@ impl PagerDuty {
         let asked: Vec<&str> = ids.iter().map(PolicyId::as_str).collect();
         let mut said = self.together(Filter::Policies, &asked, window, half(deadline)).await;
         // A policy that was asked for alone is not asked for once more.
-        let is_hidden = |id: &&PolicyId| ids.len() > 1 && matches!(said.get(id.as_str()), Some(Said::Refused(_)));
+        let is_hidden = |id: &&PolicyId| ids.len() > 1 && matches!(said.get(id.as_str()), Some(Said::Unclear(_)));
         let alone = ids.iter().filter(is_hidden).cloned().collect();
         let ask = async |id: &PolicyId| self.together(Filter::Policies, &[id.as_str()], window, deadline).await;
-        said.extend(self.one_by_one(alone, ask).await.into_iter().flat_map(|(_, said)| said));
+        said.extend(self.one_by_one(alone, window.now, deadline, ask).await.into_iter().flat_map(|(_, said)| said));
         let mut policy = |id: &PolicyId| match said.remove(id.as_str()) {
             Some(Said::Entries(levels)) if names_somebody(&levels, window.now) => Ok(levels),
-            Some(Said::Refused(why) | Said::Failed(why)) => Err(why),
+            Some(Said::Unclear(why) | Said::Failed(why)) => Err(why),
             Some(Said::Entries(_)) | None => Err(errors::empty_policy(id)),
         };
         ids.iter().map(|id| (id.clone(), policy(id))).collect()
@@ -130,7 +138,7 @@ impl PagerDuty {
                 Ok(levels) => Said::Entries(levels),
                 Err(why) => Said::Failed(Call::new("/oncalls").strange(&why)),
             },
-            Ok(Pages::Refused(why)) => Said::Refused(why.clone()),
+            Ok(Pages::Unclear(why)) => Said::Unclear(why.clone()),
             Err(why) => Said::Failed(why.clone()),
         };
         ids.iter().map(|id| (*id).to_owned()).zip(ids.iter().map(said)).collect()
@@ -142,39 +150,57 @@ impl PagerDuty {
         while let Some(offset) = reading.next_offset() {
             let call = filter.call(ids, window.now, window.until, offset);
             if reading.is_endless() {
-                return Ok(Pages::Refused(call.strange("too many pages")));
+                return Ok(Pages::Unclear(call.strange("too many pages")));
             }
-            let answer = match self.ask(&call, deadline).await {
-                Ok(answer) if answer.status.is_success() => answer,
-                Ok(answer) => return Ok(Pages::Refused(call.refused(&answer))),
-                Err(why) if why.is(Code::PagerdutyForbidden) => return Ok(Pages::Refused(why)),
+            match self.page(&call, &mut reading, deadline).await {
+                Ok(()) => {}
+                Err(why) if is_of_this_request(&why) => return Ok(Pages::Unclear(why)),
                 Err(why) => return Err(why),
-            };
-            reading.take(call.json(&answer)?).map_err(|why| call.strange(&why))?;
+            }
         }
         Ok(Pages::Read(reading))
     }
 
-    /// Does `call` for each id, a few at a time: first for those that were read longest ago, so that those for which there
-    /// was no time in one tick come first in the next.
-    async fn one_by_one<K: Display, T>(&self, mut ids: Vec<K>, call: impl AsyncFn(&K) -> T) -> Vec<(K, T)> {
-        ids.sort_by_cached_key(|id| self.last_good(id));
+    async fn page(&self, call: &Call, reading: &mut Reading, deadline: Deadline) -> Result<()> {
+        let answer = self.found(call, deadline).await?;
+        reading.take(answer).map_err(|why| call.strange(&why))
+    }
+
+    /// Does `call` for each id, a few at a time: first for those that were asked for longest ago, so that those for which
+    /// there was no time in one tick come first in the next, before others that take it all.
+    pub(super) async fn one_by_one<K: Display, T>(
+        &self,
+        mut ids: Vec<K>,
+        now: DateTime<Utc>,
+        deadline: Deadline,
+        call: impl AsyncFn(&K) -> T,
+    ) -> Vec<(K, T)> {
+        ids.sort_by_cached_key(|id| self.last_asked(id));
         let call = &call;
         let calls = stream::iter(ids).map(|id| async move {
+            if !deadline.remaining().is_zero() {
+                self.note_asked(&id, now);
+            }
             let outcome = call(&id).await;
             (id, outcome)
         });
         calls.buffer_unordered(AT_ONCE).collect().await
     }
 
-    fn last_good(&self, id: &impl Display) -> Option<DateTime<Utc>> {
-        self.last_good.lock().unwrap_or_else(PoisonError::into_inner).get(&id.to_string()).copied()
+    fn last_asked(&self, id: &impl Display) -> Option<DateTime<Utc>> {
+        self.last_asked.lock().unwrap_or_else(PoisonError::into_inner).get(&id.to_string()).copied()
     }
 
-    fn note_good<K: Display, T>(&self, read: &BTreeMap<K, Result<T>>, at: DateTime<Utc>) {
-        let good = read.iter().filter(|(_, outcome)| outcome.is_ok()).map(|(id, _)| (id.to_string(), at));
-        self.last_good.lock().unwrap_or_else(PoisonError::into_inner).extend(good);
+    fn note_asked(&self, id: &impl Display, at: DateTime<Utc>) {
+        self.last_asked.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_string(), at);
     }
+}
+
+/// Whether the same might be answered otherwise for other ids.
+fn is_of_this_request(why: &Error) -> bool {
+    [Code::PagerdutyForbidden, Code::PagerdutyNotFound, Code::PagerdutyCallFailed, Code::PagerdutyAnswerStrange]
+        .into_iter()
+        .any(|code| why.is(code))
 }
 
 /// One request that hangs must leave time to read others alone.

@@ -20,8 +20,9 @@ pub use account::{Account, Places};
 use crate::codes::Code;
 use crate::ids::{PersonId, ScheduleId};
 use crate::settings::Settings;
-use crate::source::shift::Shift;
+use crate::source::shift::Parts;
 use crate::vendor::{Clients, Vendor};
+use batch::Window;
 use chrono::{DateTime, TimeDelta, Utc};
 use errors::Call;
 use keyturn::http::{Answer, StatusCode};
@@ -31,17 +32,16 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-/// How far ahead a schedule is read alone. Ends beyond the longest `max_stale` are enough: where an answer cuts a shift at
-/// this window's end, nobody leaves earlier by that than staleness alone would make them.
-const HORIZON: TimeDelta = TimeDelta::hours(24);
+/// How far ahead a schedule is read alone at least, so that an empty answer, which both APIs are asked about, is rare.
+const LEAST: TimeDelta = TimeDelta::hours(24);
 
 /// The client of one PagerDuty account.
 pub(crate) struct PagerDuty {
     vendor: Vendor<Account>,
     /// Which API has each schedule, as the last reading found.
     versions: Mutex<HashMap<ScheduleId, Version>>,
-    /// When each schedule and policy was read last.
-    last_good: Mutex<HashMap<String, DateTime<Utc>>>,
+    /// When each schedule and policy was asked for alone.
+    last_asked: Mutex<HashMap<String, DateTime<Utc>>>,
 }
 
 impl PagerDuty {
@@ -51,10 +51,10 @@ impl PagerDuty {
         let vendor = Vendor::new(clients, &settings.pagerduty_secret, move |text, client, clock| {
             Account::parse(text, &places, client, clock)
         });
-        Self { vendor, versions: Mutex::default(), last_good: Mutex::default() }
+        Self { vendor, versions: Mutex::default(), last_asked: Mutex::default() }
     }
 
-    /// The final schedule, overrides and all, of the 24 hours from `now`.
+    /// The final schedule, overrides and all.
     ///
     /// Layer-based schedules are read over v2, shift-based ones over v3, which knows which is which: it answers 400 for
     /// the former. What was found is remembered, so that a schedule costs one request. The other API is asked as well
@@ -63,20 +63,20 @@ impl PagerDuty {
     ///
     /// # Errors
     /// `PAGERDUTY_NOT_FOUND` where neither API has it, and the codes of every call.
-    async fn schedule(&self, id: &ScheduleId, now: DateTime<Utc>, deadline: Deadline) -> Result<Vec<Shift>> {
+    async fn schedule(&self, id: &ScheduleId, window: Window, deadline: Deadline) -> Result<Parts> {
         let first = self.version(id).unwrap_or(Version::Shifts);
-        let found = match self.read(id, first, now, deadline).await? {
-            Some(shifts) if first == Version::Layers && shifts.is_empty() => self
-                .read(id, Version::Shifts, now, deadline)
+        let found = match self.read(id, first, window, deadline).await? {
+            Some(parts) if first == Version::Layers && parts.shifts.is_empty() => self
+                .read(id, Version::Shifts, window, deadline)
                 .await?
-                .map(|shifts| (Version::Shifts, shifts))
-                .or(Some((first, shifts))),
-            Some(shifts) => Some((first, shifts)),
-            None => self.read(id, first.other(), now, deadline).await?.map(|shifts| (first.other(), shifts)),
+                .map(|parts| (Version::Shifts, parts))
+                .or(Some((first, parts))),
+            Some(parts) => Some((first, parts)),
+            None => self.read(id, first.other(), window, deadline).await?.map(|parts| (first.other(), parts)),
         };
-        let Some((version, shifts)) = found else { return Err(errors::no_schedule(id)) };
+        let Some((version, parts)) = found else { return Err(errors::no_schedule(id)) };
         self.remember(id, version);
-        Ok(shifts)
+        Ok(parts)
     }
 
     /// A user's email address. `None`: the user is gone, or has none.
@@ -103,15 +103,15 @@ impl PagerDuty {
         user::check_list(answer).map_err(|why| call.strange(&why))
     }
 
-    /// The shifts, if this API has the schedule.
+    /// What the schedule says, if this API has it.
     async fn read(
         &self,
         id: &ScheduleId,
         version: Version,
-        now: DateTime<Utc>,
+        window: Window,
         deadline: Deadline,
-    ) -> Result<Option<Vec<Shift>>> {
-        let call = version.call(id, now, now + HORIZON);
+    ) -> Result<Option<Parts>> {
+        let call = version.call(id, window.now, window.until.max(window.now + LEAST));
         let answer = self.ask(&call, deadline).await?;
         if !answer.status.is_success() {
             return Ok(None);

@@ -61,10 +61,9 @@ impl Filter {
 
     /// The id that an entry is about. `None`: the person is on the policy directly, through no schedule.
     fn id_of(self, entry: &Value) -> Result<Option<String>, String> {
-        let Place { schedule, escalation_policy } = shape(entry.clone())?;
         Ok(match self {
-            Self::Schedules => schedule.map(|schedule| schedule.id),
-            Self::Policies => Some(escalation_policy.id),
+            Self::Schedules => shape::<OfSchedule>(entry.clone())?.schedule.map(|schedule| schedule.id),
+            Self::Policies => Some(shape::<OfPolicy>(entry.clone())?.escalation_policy.id),
         })
     }
 }
@@ -77,9 +76,13 @@ struct Page {
 }
 
 #[derive(Deserialize)]
-struct Place {
+struct OfSchedule {
     #[serde(deserialize_with = "present")]
     schedule: Option<Reference>,
+}
+
+#[derive(Deserialize)]
+struct OfPolicy {
     escalation_policy: Reference,
 }
 

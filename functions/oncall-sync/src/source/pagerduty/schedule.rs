@@ -2,11 +2,12 @@
 
 use super::errors::{Call, instant};
 use super::shape::{User, present, shape, shift, who};
-use crate::ids::{PersonId, ScheduleId};
-use crate::source::shift::{Email, Shift, Who};
+use crate::ids::{PersonId, RotationId, ScheduleId};
+use crate::source::shift::{Email, Part, Parts, Who};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Which API has a schedule. Its id stays the same when it is upgraded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +41,7 @@ impl Version {
     }
 
     /// What the answer says; `None` where it says that the other API has the schedule.
-    pub(super) fn read(self, answer: Value, id: &ScheduleId) -> Result<Option<Vec<Shift>>, String> {
+    pub(super) fn read(self, answer: Value, id: &ScheduleId) -> Result<Option<Parts>, String> {
         let head: Head = shape(answer.clone())?;
         if head.schedule.id != *id {
             return Err("another schedule than asked for".to_owned());
@@ -81,6 +82,14 @@ struct Wrapped<F> {
 #[derive(Deserialize)]
 struct WithFinal<F> {
     final_schedule: F,
+    /// v3 alone has them.
+    #[serde(default)]
+    rotations: Vec<Rotation>,
+}
+
+#[derive(Deserialize)]
+struct Rotation {
+    id: RotationId,
 }
 
 #[derive(Deserialize)]
@@ -98,11 +107,12 @@ struct Entry {
     user: Option<User>,
 }
 
-fn read_layers(answer: Value) -> Result<Vec<Shift>, String> {
+fn read_layers(answer: Value) -> Result<Parts, String> {
     let layers = shape::<Wrapped<Layers>>(answer)?.schedule.final_schedule;
     check_coverage(layers.rendered_coverage_percentage, layers.rendered_schedule_entries.is_empty())?;
-    let shifts = layers.rendered_schedule_entries.into_iter();
-    shifts.map(|entry| shift(who(entry.user), Some(entry.start), Some(entry.end))).collect()
+    let entries = layers.rendered_schedule_entries.into_iter();
+    let shifts = entries.map(|entry| Ok((Part::Whole, shift(who(entry.user), Some(entry.start), Some(entry.end))?)));
+    Ok(Parts { rotations: BTreeSet::new(), shifts: shifts.collect::<Result<_, String>>()? })
 }
 
 #[derive(Deserialize)]
@@ -117,6 +127,15 @@ struct Assignment {
     start_time: DateTime<Utc>,
     end_time: DateTime<Utc>,
     member: Member,
+    source: Option<Origin>,
+}
+
+/// Where a shift comes from ("Schedules API: v2 to v3 Upgrade Guide", "Layers vs. rotations").
+#[derive(Deserialize)]
+struct Origin {
+    #[serde(rename = "type")]
+    kind: String,
+    rotation_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -126,11 +145,27 @@ enum Member {
     EmptyMember {},
 }
 
-fn read_shifts(answer: Value) -> Result<Vec<Shift>, String> {
-    let shifts = shape::<Wrapped<Shifts>>(answer)?.schedule.final_schedule;
+fn read_shifts(answer: Value) -> Result<Parts, String> {
+    let WithFinal { final_schedule: shifts, rotations } = shape::<Wrapped<Shifts>>(answer)?.schedule;
     check_coverage(shifts.rendered_coverage_percentage, shifts.computed_shift_assignments.is_empty())?;
     let assignments = shifts.computed_shift_assignments.into_iter();
-    assignments.map(|one| shift(one.member.who(), Some(one.start_time), Some(one.end_time))).collect()
+    let shifts = assignments.map(|one| {
+        let part = one.source.map_or(Part::NotSaid, Origin::part);
+        Ok((part, shift(one.member.who(), Some(one.start_time), Some(one.end_time))?))
+    });
+    let shifts = shifts.collect::<Result<_, String>>()?;
+    Ok(Parts { rotations: rotations.into_iter().map(|rotation| rotation.id).collect(), shifts })
+}
+
+impl Origin {
+    fn part(self) -> Part {
+        let rotation = self.rotation_id.and_then(|id| RotationId::try_from(id).ok());
+        match (self.kind.as_str(), rotation) {
+            ("schedule_rotation" | "schedule_rotation_override", Some(rotation)) => Part::Rotation(rotation),
+            ("custom_shift" | "custom_shift_override", _) => Part::CustomShift,
+            _ => Part::NotSaid,
+        }
+    }
 }
 
 impl Member {

@@ -1,13 +1,17 @@
 //! What is read from PagerDuty's answers, and above all what is refused; and its secret.
 
 use super::*;
-use crate::source::shift::{Email, Who};
+use crate::source::shift::{Email, Shift, Who};
+use crate::vendor::AT_ONCE;
+use aws_sdk_secretsmanager::config::BehaviorVersion;
 use keyturn::clock::Clock;
 use keyturn::http::{Base, client};
+use keyturn::secrets::Secrets;
 use oncalls::{Filter, Reading};
 use proptest::prelude::*;
 use secrecy::SecretString;
 use serde_json::json;
+use std::time::Duration;
 
 fn at(time: &str) -> DateTime<Utc> {
     format!("2026-06-01T{time}:00Z").parse().unwrap()
@@ -49,7 +53,8 @@ fn layers() -> Value {
 const ENTRIES: &str = "/schedule/final_schedule/rendered_schedule_entries";
 
 fn read(version: Version, answer: Value) -> std::result::Result<Option<Vec<Shift>>, String> {
-    version.read(answer, &id("PSCHED1"))
+    let parts = version.read(answer, &id("PSCHED1"))?;
+    Ok(parts.map(|parts| parts.shifts.into_iter().map(|(_, shift)| shift).collect()))
 }
 
 #[test]
@@ -238,8 +243,9 @@ fn a_page_of_another_shape_is_strange() {
         ("/oncalls/0/escalation_policy", Some(json!(null))),
     ] {
         let answer = changed(page(&[oncall(&ana(), "PPOL001", 1)], 0, false), place, value.clone());
-        for filter in [Filter::Policies, Filter::Schedules] {
-            assert!(Reading::new(filter).take(answer.clone()).is_err(), "{filter:?} {place} {value:?}");
+        for (filter, needless) in [(Filter::Policies, "schedule"), (Filter::Schedules, "escalation_policy")] {
+            let is_strange = Reading::new(filter).take(answer.clone()).is_err();
+            assert_eq!(is_strange, !place.ends_with(needless), "{filter:?} {place} {value:?}");
         }
     }
 }
@@ -434,5 +440,28 @@ fn replace_nth(document: &mut Value, left: &mut usize, value: &Value) {
         Value::Array(items) => items.iter_mut().for_each(|item| replace_nth(item, left, value)),
         Value::Object(fields) => fields.values_mut().for_each(|field| replace_nth(field, left, value)),
         _ => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_asked_for_in_a_tick_comes_first_in_the_next_whatever_hangs() {
+    let config = aws_sdk_secretsmanager::Config::builder().behavior_version(BehaviorVersion::v2026_01_12()).build();
+    let secrets = Secrets::new(aws_sdk_secretsmanager::Client::from_conf(config));
+    let clients = Clients { secrets, http: client().unwrap(), clock: Clock::system() };
+    let source = PagerDuty::new(&Settings::default(), &clients);
+    let ids = ["A", "B", "C", "D", "E", "F", "G", "H", "I", "J"];
+    for (tick, first) in [(0, "A"), (1, "I"), (2, "G")] {
+        let deadline = Deadline::after(Duration::from_secs(15));
+        let asked = Mutex::new(Vec::new());
+        let hangs = async |id: &&'static str| {
+            let left = deadline.remaining();
+            if !left.is_zero() {
+                asked.lock().unwrap().push(*id);
+            }
+            tokio::time::sleep(left).await;
+        };
+        source.one_by_one(ids.to_vec(), at("08:00") + TimeDelta::minutes(tick), deadline, hangs).await;
+        let asked = asked.into_inner().unwrap();
+        assert_eq!((asked.len(), asked[0]), (AT_ONCE, first), "{asked:?}");
     }
 }

@@ -1,0 +1,116 @@
+//! Which shifts of a schedule count, where its binding does not count all of them.
+
+use crate::binding::Counted;
+use crate::codes::Code;
+use crate::ids::{RotationId, ScheduleId};
+use crate::source::shift::{Part, Parts, Shift};
+use keyturn::{Error, Result};
+use std::collections::BTreeSet;
+
+/// The shifts that count.
+///
+/// # Errors
+/// `ROTATION_UNKNOWN`: a typing error must neither grant a stranger nor look like a gap.
+pub(super) fn shifts(counted: &Counted, schedules: Vec<(&ScheduleId, Parts)>) -> Result<Vec<Shift>> {
+    if let Some(named) = &counted.rotations {
+        check(named, &schedules)?;
+    }
+    let mut all = Vec::new();
+    for (id, parts) in schedules {
+        for (part, shift) in parts.shifts {
+            let counts = match part {
+                Part::Whole => true,
+                Part::CustomShift => counted.custom_shifts,
+                Part::Rotation(rotation) => counted.rotations.as_ref().is_none_or(|named| named.contains(&rotation)),
+                Part::NotSaid => {
+                    return Err(unknown(format!("A shift of schedule {id} does not say what it is part of.")));
+                }
+            };
+            if counts {
+                all.push(shift);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Each rotation that is named is in a schedule, and each schedule has one that is named.
+fn check(named: &BTreeSet<RotationId>, schedules: &[(&ScheduleId, Parts)]) -> Result<()> {
+    let is_in_none = |rotation: &&RotationId| !schedules.iter().any(|(_, parts)| parts.rotations.contains(*rotation));
+    if let Some(rotation) = named.iter().find(is_in_none) {
+        return Err(unknown(format!("None of the binding's schedules has the rotation {rotation}.")));
+    }
+    match schedules.iter().find(|(_, parts)| parts.rotations.is_disjoint(named)) {
+        Some((id, _)) => Err(unknown(format!("The binding names no rotation of schedule {id}."))),
+        None => Ok(()),
+    }
+}
+
+fn unknown(what: String) -> Error {
+    Error::new(
+        Code::RotationUnknown,
+        what,
+        "Compare \"rotations\" in the document with the ids that GET /v3/schedules/{id} shows; a schedule of layers has none.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::shift::Who;
+
+    fn shift(part: Part) -> (Part, Shift) {
+        (part, Shift { who: Who::Nobody, start: None, end: None })
+    }
+
+    fn rotation(id: &str) -> RotationId {
+        id.try_into().unwrap()
+    }
+
+    fn counted(rotations: Option<&[&str]>, custom_shifts: bool) -> Counted {
+        Counted { rotations: rotations.map(|ids| ids.iter().map(|id| rotation(id)).collect()), custom_shifts }
+    }
+
+    #[test]
+    fn what_is_not_certain_is_unknown_and_no_gap() {
+        let [night, day] = ["P1", "P2"].map(|id| ScheduleId::try_from(id).unwrap());
+        let parts = |ids: &[&str], shifts| Parts { rotations: ids.iter().map(|id| rotation(id)).collect(), shifts };
+        let both = || {
+            vec![shift(Part::Rotation(rotation("R1"))), shift(Part::Rotation(rotation("R2"))), shift(Part::CustomShift)]
+        };
+        let count = |counted: &Counted, schedules| {
+            shifts(counted, schedules).map(|shifts| shifts.len()).map_err(|why| why.message().to_owned())
+        };
+        for (case, counts, schedules, expected) in [
+            ("one rotation", counted(Some(&["R1"]), true), vec![(&night, parts(&["R1", "R2"], both()))], Ok(2)),
+            (
+                "one, and nothing beside",
+                counted(Some(&["R1"]), false),
+                vec![(&night, parts(&["R1", "R2"], both()))],
+                Ok(1),
+            ),
+            ("all, and nothing beside", counted(None, false), vec![(&night, parts(&["R1", "R2"], both()))], Ok(2)),
+            ("layers", counted(None, false), vec![(&night, parts(&[], vec![shift(Part::Whole)]))], Ok(1)),
+            (
+                "a rotation that is gone",
+                counted(Some(&["R1", "R9"]), true),
+                vec![(&night, parts(&["R1"], both()))],
+                Err("None of the binding's schedules has the rotation R9."),
+            ),
+            (
+                "layers among them",
+                counted(Some(&["R1"]), true),
+                vec![(&night, parts(&["R1"], both())), (&day, parts(&[], vec![shift(Part::Whole)]))],
+                Err("The binding names no rotation of schedule P2."),
+            ),
+            (
+                "not said",
+                counted(Some(&["R1"]), true),
+                vec![(&night, parts(&["R1"], vec![shift(Part::NotSaid)]))],
+                Err("A shift of schedule P1 does not say what it is part of."),
+            ),
+        ] {
+            assert_eq!(count(&counts, schedules), expected.map_err(str::to_owned), "{case}");
+        }
+    }
+}
