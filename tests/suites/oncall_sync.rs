@@ -8,6 +8,7 @@ mod doctor;
 mod eligible;
 mod examples;
 mod faults;
+mod forecast;
 mod fuzz;
 mod leaks;
 mod odd_days;

@@ -1,9 +1,10 @@
 //! Alerts: which there are, their words, and the channels that take them.
 
 use crate::binding::Binding;
+use crate::codes::Code;
 use crate::ids::OktaId;
 use crate::ledger::{Change, Channel, Reason};
-use crate::planner::Notice;
+use crate::planner::{Notice, Warning};
 use crate::settings::Settings;
 use crate::vendor::{Clients, Vendor};
 use crate::{NAME, audit};
@@ -127,15 +128,24 @@ fn of_revoke(
 
 pub(crate) fn of_notice(binding: &Binding, notice: &Notice, now: DateTime<Utc>) -> Alert {
     let severity = if *notice == Notice::LedgerLost { Severity::Warning } else { Severity::Error };
-    let text = format!("Binding {}, group {} ({}): {notice}.", binding.id, binding.group_name, binding.group);
     let about = match notice.subject() {
         "" => notice.code().name().to_owned(),
         subject => format!("{}:{subject}", notice.code().name()),
     };
-    alert(binding, format!("Break-glass: {} needs a look ({})", binding.id, notice.code().name()), text, severity, now)
-        .about(&about, None)
-        .tagged("code", notice.code().name())
+    needs_a_look(binding, notice.code(), &notice.to_string(), severity, now).about(&about, None).finish()
+}
+
+pub(crate) fn of_warning(binding: &Binding, warning: &Warning, now: DateTime<Utc>) -> Alert {
+    let about = format!("{}:{}", warning.code().name(), warning.subject());
+    needs_a_look(binding, warning.code(), &warning.to_string(), Severity::Warning, now)
+        .about(&about, Some(warning.from))
         .finish()
+}
+
+fn needs_a_look(binding: &Binding, code: Code, what: &str, severity: Severity, now: DateTime<Utc>) -> Draft {
+    let text = format!("Binding {}, group {} ({}): {what}.", binding.id, binding.group_name, binding.group);
+    let title = format!("Break-glass: {} needs a look ({})", binding.id, code.name());
+    alert(binding, title, text, severity, now).tagged("code", code.name())
 }
 
 pub(crate) fn of_error(binding: &str, error: &keyturn::Error, now: DateTime<Utc>) -> Alert {

@@ -5,7 +5,7 @@ use crate::binding::Binding;
 use crate::codes::Code;
 use crate::event::SYNC;
 use crate::ids::{BindingId, OktaId};
-use crate::planner::{Grant, Notice, Revoke, Settled};
+use crate::planner::{Grant, Notice, Revoke, Settled, Warning};
 use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::Error;
 use keyturn::codes::DeclaredCode as _;
@@ -88,6 +88,11 @@ pub(crate) fn unknown(binding: &BindingId, what: &str, error: &Error) {
 /// A person should know this.
 pub(crate) fn noticed(binding: &BindingId, notice: &Notice) {
     tracing::warn!(code = notice.code().name(), binding = binding.as_str(), "Binding {binding}: {notice}.");
+}
+
+/// A person should mend this before it comes true.
+pub(crate) fn warned(binding: &BindingId, warning: &Warning) {
+    tracing::warn!(code = warning.code().name(), binding = binding.as_str(), "Binding {binding}: {warning}.");
 }
 
 pub(crate) fn revoke_asked(binding: &BindingId, user: &OktaId, reason: &str) {

@@ -174,6 +174,17 @@ pub enum Code {
     /// A person is on call and gets no grant; the message says why.
     #[strum(message = "Mend what the message names; a grant by hand helps at once.")]
     OnCallNotGranted,
+    /// A forecast finds a time in which nobody is on call.
+    #[strum(
+        message = "Fill it at the on-call source. Nobody is in the group in that time; a grant by hand would help."
+    )]
+    GapAhead,
+    /// A forecast finds a time in which more people are on call than the binding allows, so that nobody would be granted.
+    #[strum(message = "Look at the schedule, or raise max_members or max_new_per_run in the binding's document.")]
+    BrakeAhead,
+    /// A forecast finds a person who will be on call and would get no grant; the message says why.
+    #[strum(message = "Mend what the message names before that time.")]
+    NoGrantAhead,
     /// A person is to leave a group and could not be removed; the message says why.
     #[strum(
         message = "Mend what the message names, or remove the person at Okta; the function tries again with each tick."

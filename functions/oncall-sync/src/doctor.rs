@@ -40,7 +40,7 @@ impl OncallSync {
     }
 
     async fn source(&self, binding: &Binding, deadline: Deadline) -> Check {
-        let read = self.on_call(slice::from_ref(binding), self.clock.now(), deadline).await;
+        let read = self.on_call(slice::from_ref(binding), self.clock.now(), binding.max_stale, deadline).await;
         let schedules = read.schedules.into_values().map(|read| read.map(drop));
         let parts = read.by_part.into_values().map(|read| read.map(drop));
         let read = schedules.chain(parts).chain(read.policies.into_values().map(|read| read.map(drop))).collect();

@@ -18,6 +18,8 @@ pub(crate) enum Event {
     Sync,
     /// Print what a tick would do; change nothing.
     Plan,
+    /// Say what the days to come bring; change nothing.
+    Forecast,
     /// Add a person to a group until a set time.
     Grant {
         binding: BindingId,
@@ -42,6 +44,7 @@ pub(crate) enum Event {
 enum Action {
     Sync {},
     Plan {},
+    Forecast {},
     Grant { binding: BindingId, user: String, minutes: i64, reason: String },
     Revoke { binding: BindingId, user: String, reason: String },
     Doctor {},
@@ -53,6 +56,7 @@ impl Event {
         match self {
             Self::Sync => SYNC,
             Self::Plan => "plan",
+            Self::Forecast => "forecast",
             Self::Grant { .. } => "grant",
             Self::Revoke { .. } => "revoke",
             Self::Doctor => "doctor",
@@ -71,6 +75,7 @@ impl Event {
         match Action::deserialize(event).map_err(|error| invalid(&error.to_string()))? {
             Action::Sync {} => Ok(Self::Sync),
             Action::Plan {} => Ok(Self::Plan),
+            Action::Forecast {} => Ok(Self::Forecast),
             Action::Doctor {} => Ok(Self::Doctor),
             Action::Grant { binding, user, minutes, reason } => {
                 if !(1..=MOST_MINUTES).contains(&minutes) {
@@ -102,7 +107,7 @@ fn invalid(problem: &str) -> Error {
     Error::new(
         Core::EventInvalid,
         format!("The event is none of this function's: {problem}."),
-        "Send a scheduled event, or {\"action\": \"sync\" | \"plan\" | \"doctor\"}, {\"action\": \"grant\", \"binding\", \"user\", \"minutes\", \"reason\"}, {\"action\": \"revoke\", \"binding\", \"user\", \"reason\"}.",
+        "Send a scheduled event, or {\"action\": \"sync\" | \"plan\" | \"forecast\" | \"doctor\"}, {\"action\": \"grant\", \"binding\", \"user\", \"minutes\", \"reason\"}, {\"action\": \"revoke\", \"binding\", \"user\", \"reason\"}.",
     )
 }
 

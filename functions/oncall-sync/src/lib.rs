@@ -11,6 +11,7 @@ mod by_hand;
 pub mod codes;
 mod doctor;
 mod event;
+mod forecast;
 pub mod ids;
 mod knowledge;
 mod ledger;
@@ -110,6 +111,7 @@ impl OncallSync {
         match event {
             Event::Sync => Box::pin(self.sync(deadline)).await,
             Event::Plan => Box::pin(self.plan(deadline)).await,
+            Event::Forecast => Box::pin(self.forecast(deadline)).await,
             Event::Grant { binding, user, lasts, reason } => {
                 Box::pin(self.grant_by_hand(binding, user, *lasts, reason, deadline)).await
             }

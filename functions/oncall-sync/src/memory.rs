@@ -9,9 +9,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     readings: Mutex<BTreeMap<BindingId, DateTime<Utc>>>,
-    /// Conditions that hold, each with the channels that have not taken its alert.
-    conditions: Mutex<BTreeMap<String, BTreeSet<Channel>>>,
+    pub(crate) conditions: Conditions,
+    /// What the last forecast warned of.
+    pub(crate) warnings: Conditions,
 }
+
+/// Conditions that hold, each with the channels that have not taken its alert.
+#[derive(Debug, Default)]
+pub(crate) struct Conditions(Mutex<BTreeMap<String, BTreeSet<Channel>>>);
 
 impl Memory {
     /// Notes that the source of this binding was read.
@@ -22,14 +27,16 @@ impl Memory {
     pub(crate) fn last_reading(&self, binding: &BindingId) -> Option<DateTime<Utc>> {
         lock(&self.readings).get(binding).copied()
     }
+}
 
+impl Conditions {
     /// Of the conditions that hold now, those that somebody is still to be told of, each with the channels. One that holds
     /// no longer is forgotten, and told again when it comes back.
     pub(crate) fn untold<'a>(
         &self,
         conditions: impl Iterator<Item = &'a String>,
     ) -> BTreeMap<String, BTreeSet<Channel>> {
-        let mut known = lock(&self.conditions);
+        let mut known = lock(&self.0);
         let now = conditions.map(|key| (key.clone(), known.get(key).cloned().unwrap_or_else(Channel::all)));
         *known = now.collect();
         known
@@ -41,7 +48,7 @@ impl Memory {
 
     /// All channels but these have taken the alert of a condition.
     pub(crate) fn told(&self, condition: &str, untaken: BTreeSet<Channel>) {
-        if let Some(left) = lock(&self.conditions).get_mut(condition) {
+        if let Some(left) = lock(&self.0).get_mut(condition) {
             *left = untaken;
         }
     }
@@ -57,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_condition_is_told_to_each_channel_once_while_it_lasts_and_again_when_it_comes_back() {
-        let memory = Memory::default();
+        let memory = Conditions::default();
         let brake = "brake".to_owned();
         let untold = |holds: bool| memory.untold(holds.then_some(&brake).into_iter());
         let left = |channels: BTreeSet<Channel>| BTreeMap::from([(brake.clone(), channels)]);

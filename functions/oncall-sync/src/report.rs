@@ -26,6 +26,15 @@ pub enum Report {
         /// The lines of `planner::Shown`.
         plan: Vec<String>,
     },
+    /// `forecast`.
+    Forecast {
+        /// Number of bindings with a source that could not be read.
+        unknown: usize,
+        /// Number of things that a person should mend.
+        warnings: usize,
+        /// For each binding its group, who is on call when, and the warnings.
+        forecast: Vec<String>,
+    },
     /// `grant`.
     Granted { binding: BindingId, user: OktaId, until: DateTime<Utc> },
     /// `revoke`.

@@ -4,6 +4,7 @@ use crate::apply::Work;
 use crate::codes::Code;
 use crate::knowledge::{Eligible, Members, Reading, Standing};
 use crate::ledger::Channel;
+use crate::memory::Conditions;
 use crate::observe::{Observed, View};
 use crate::planner::{self, Facts, Plan, Shown};
 use crate::report::{Change, Report};
@@ -29,7 +30,7 @@ impl OncallSync {
         let Observed { views, bad } = self.observe(None, now, deadline.at_most(deadline.remaining() / 2)).await?;
         let mut works: Vec<Work> = views.into_iter().map(|view| self.work(view, now)).collect();
         let mut untaken = self.apply(&mut works, deadline).await;
-        untaken += self.tell_conditions(&conditions(&works, &bad, now), deadline).await;
+        untaken += self.tell(&conditions(&works, &bad, now), &self.memory.conditions, deadline).await;
         // A bad document shows in `Unresolved`: it must not hide that the function itself has stopped.
         for name in bad.keys() {
             audit::document_refused(name);
@@ -68,13 +69,18 @@ impl OncallSync {
     }
 
     /// Sends the alerts of conditions to the channels that have not taken them. Gives back how many were not taken now.
-    async fn tell_conditions(&self, conditions: &BTreeMap<String, Alert>, deadline: Deadline) -> usize {
-        let untold = self.memory.untold(conditions.keys());
+    pub(crate) async fn tell(
+        &self,
+        conditions: &BTreeMap<String, Alert>,
+        memory: &Conditions,
+        deadline: Deadline,
+    ) -> usize {
+        let untold = memory.untold(conditions.keys());
         let send = async |(key, channels): (String, BTreeSet<Channel>)| {
             let Some(alert) = conditions.get(&key) else { return 0 };
             let untaken = self.channels.send(alert, &channels, deadline).await;
             let count = untaken.len();
-            self.memory.told(&key, untaken);
+            memory.told(&key, untaken);
             count
         };
         stream::iter(untold).map(send).buffer_unordered(AT_ONCE).collect::<Vec<usize>>().await.into_iter().sum()

@@ -203,17 +203,15 @@ impl PagerDuty {
         self.edit_schedule(schedule, |schedule| schedule.shifts.push(slot));
     }
 
-    /// A shift in a rotation beside the first; rotations are counted from 0. Gives back the rotation's id.
-    pub fn rotation_shift(
-        &self,
-        schedule: &str,
-        number: usize,
-        user: &str,
-        start: DateTime<Utc>,
-        end: DateTime<Utc>,
-    ) -> String {
+    /// A shift in a rotation beside the first; rotations are counted from 0.
+    pub fn rotation_shift(&self, schedule: &str, number: usize, user: &str, start: DateTime<Utc>, end: DateTime<Utc>) {
         let slot = Slot { rotation: Some(number), ..Slot::new(start, end, Some(user)) };
         self.edit_schedule(schedule, |schedule| schedule.shifts.push(slot));
+    }
+
+    /// The id of one of a schedule's rotations.
+    #[must_use]
+    pub fn rotation(&self, schedule: &str, number: usize) -> String {
         schedules::rotation(schedule, number)
     }
 

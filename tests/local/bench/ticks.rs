@@ -14,6 +14,8 @@ use crate::screen::{Screen, grouped, megabytes, milliseconds};
 
 const BINDINGS: [usize; 3] = [1, 20, 200];
 const STEADY_TICKS: usize = 9;
+/// People in each binding's group of eligible people.
+const ELIGIBLE: usize = 10_000;
 
 /// A tick, and what it asked for.
 struct Tick {
@@ -34,6 +36,7 @@ pub(super) async fn print(screen: Screen, bootstrap: PathBuf) -> Result<()> {
     for bindings in BINDINGS {
         rows(bindings, bootstrap.clone()).await.with_context(|| format!("{bindings} bindings"))?;
     }
+    screen.note("  each binding has a group of 10,000 eligible people of its own");
     screen
         .note("  everyone comes in: nobody was in any group; everyone is looked up: a cold start, all are in already");
     screen.note("  at most 8 requests to a vendor at a time; PagerDuty allows 960 a minute");
@@ -43,8 +46,13 @@ pub(super) async fn print(screen: Screen, bootstrap: PathBuf) -> Result<()> {
 /// The first tick ever, the first one after a cold start, and one in a steady state.
 async fn rows(bindings: usize, bootstrap: PathBuf) -> Result<()> {
     let world = Oncall::builder().on_the_machines_clock().start().await?;
+    let other = |n| world.okta.user(&format!("other{n}@corp.example"), &format!("other{n}@corp.example"));
+    let others: Vec<String> = (0..ELIGIBLE).map(other).collect::<Result<_>>()?;
     for n in 0..bindings {
-        oncall_now(&world, &format!("team-{n}"), &format!("engineer{n}"))?;
+        let (bound, engineer) = oncall_now(&world, &format!("team-{n}"), &format!("engineer{n}"))?;
+        let eligible = world.okta.group(&format!("eligible-{n}"));
+        others.iter().chain([&engineer.okta]).for_each(|user| world.okta.add(&eligible, user));
+        world.write_binding(&bound, &json!({"eligible_group": eligible}));
     }
     let lambda = world.lambda(Some(bootstrap)).await?;
     let first = tick(&world, &lambda).await?;
@@ -61,16 +69,22 @@ async fn rows(bindings: usize, bootstrap: PathBuf) -> Result<()> {
     took.sort();
     let last = steady.pop().context("no steady tick")?;
     print_row(bindings, "steady", &Tick { took: median(&took), ..last }, &lambda);
+    lambda.recycle();
+    print_row(bindings, "forecast of a week", &event(&world, &lambda, "forecast").await?, &lambda);
     ensure!(world.violations().is_empty(), "no client sends {:?}", world.violations());
     Ok(())
 }
 
 async fn tick(world: &Oncall, lambda: &Lambda) -> Result<Tick> {
+    event(world, lambda, "sync").await
+}
+
+async fn event(world: &Oncall, lambda: &Lambda, action: &str) -> Result<Tick> {
     world.forget_requests();
     world.faults.reset();
-    let invocation = lambda.invoke(json!({"action": "sync"})).await;
+    let invocation = lambda.invoke(json!({"action": action})).await;
     let report: Value = invocation.result.map_err(anyhow::Error::msg)?;
-    ensure!(report["unfinished"] == 0 && report["unknown"] == 0, "not a clean tick: {report}");
+    ensure!(report["unfinished"].as_u64().unwrap_or_default() == 0 && report["unknown"] == 0, "not clean: {report}");
     let vendors = ["PagerDuty ", "okta ", "Datadog ", "Slack "];
     let is_aws = |call: &String| !vendors.iter().any(|vendor| call.trim_start().starts_with(vendor));
     Ok(Tick {

@@ -40,6 +40,17 @@ fn a_tick_is_never_tried_again_nor_late_nor_lost_nor_two_at_a_time() {
         assert_eq!(target["RetryPolicy"], json!({"MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 60}));
         assert_eq!(target["DeadLetterConfig"], json!({"Arn": queue}));
 
+        // The look ahead is of the same function, and of no hurry.
+        let forecast = json!({"Name": format!("{function}-forecast")});
+        let forecast = cloud.api.call("scheduler", "get_schedule", forecast).await.unwrap();
+        assert_eq!(
+            (&forecast["ScheduleExpression"], &forecast["State"]),
+            (&json!("cron(0 7 * * ? *)"), &json!("ENABLED"))
+        );
+        assert_eq!(forecast["Target"]["Arn"], target["Arn"]);
+        let input: Value = serde_json::from_str(text(&forecast["Target"]["Input"])).unwrap();
+        assert_eq!(input, json!({"action": "forecast"}));
+
         let which = json!({"FunctionName": function, "Qualifier": "$LATEST"});
         let events = cloud.api.call("lambda", "get_function_event_invoke_config", which).await.unwrap();
         assert_eq!(events["MaximumRetryAttempts"], 0);

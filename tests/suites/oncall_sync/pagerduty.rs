@@ -540,7 +540,8 @@ async fn a_shadow_gets_nothing_where_the_document_says_which_rotations_count() {
     let mut shop = world.bind("shop", &json!({}));
     shop.schedule = world.pagerduty.schedule_v3("shop");
     let (from, to) = (world.today("08:00"), world.today("18:00"));
-    let first = world.pagerduty.rotation_shift(&shop.schedule, 0, &ann.pagerduty, from, to);
+    let first = world.pagerduty.rotation(&shop.schedule, 0);
+    world.pagerduty.rotation_shift(&shop.schedule, 0, &ann.pagerduty, from, to);
     world.pagerduty.rotation_shift(&shop.schedule, 1, &bob.pagerduty, from, to);
     world.pagerduty.custom_shift(&shop.schedule, &cid.pagerduty, from, to);
     let everybody = [&ann, &bob, &cid, &dan];

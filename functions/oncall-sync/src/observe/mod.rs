@@ -24,7 +24,7 @@ use crate::ledger::{Ledger, Remembered};
 use crate::source::shift::{self, Email, Who};
 use crate::source::{Asked, OnCall};
 use crate::vendor::AT_ONCE;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::{self, StreamExt as _};
 use keyturn::parameters::{Kind, Parameter};
 use keyturn::{Deadline, Error, Result};
@@ -50,6 +50,16 @@ pub(crate) struct Observed {
     pub(crate) views: Vec<View>,
     /// Refused documents, by the parameter's name.
     pub(crate) bad: BTreeMap<String, Error>,
+}
+
+/// What is known of the days to come.
+#[derive(Debug)]
+pub(crate) struct Foreseen {
+    pub(crate) views: Vec<View>,
+    /// Refused documents, by the parameter's name.
+    pub(crate) bad: BTreeMap<String, Error>,
+    /// How the source calls people, as far as it says so.
+    pub(crate) names: BTreeMap<PersonId, String>,
 }
 
 /// A vendor's answers, by the id that was asked for.
@@ -100,13 +110,14 @@ impl OncallSync {
         good.retain(|binding| only.is_none_or(|only| binding.id == *only));
         // One schedule that hangs must leave time to look up the people of the others.
         let reading = deadline.at_most(deadline.remaining() * 3 / 5);
+        let horizon = good.iter().map(|binding| binding.max_stale).max().unwrap_or_default();
         let (source, groups, refused) = tokio::join!(
-            self.on_call(&good, now, reading),
+            self.on_call(&good, now, horizon, reading),
             self.members(&good, reading),
             self.groups.refused(&good, &self.okta, reading),
         );
         let on_call: Vec<Result<Vec<shift::Shift>>> =
-            good.iter().map(|binding| current(binding, &source, now)).collect();
+            good.iter().map(|binding| Ok(joined(&shifts_of(binding, &source)?, now))).collect();
         let identities = self.identities(&good, &on_call, deadline.at_most(deadline.remaining() * 3 / 5)).await;
         let mut views = Vec::new();
         for (binding, on_call) in good.into_iter().zip(on_call) {
@@ -132,8 +143,42 @@ impl OncallSync {
         Ok(Observed { views, bad: bindings.bad })
     }
 
-    /// Who is on call for these bindings, as far ahead as the last of them outlives an outage of the source.
-    pub(crate) async fn on_call(&self, bindings: &[Binding], now: DateTime<Utc>, deadline: Deadline) -> OnCall {
+    /// Reads all shifts from `now` to `now + horizon`, and nothing of the groups: in what is seen, they are empty.
+    ///
+    /// # Errors
+    /// As [`OncallSync::configuration`].
+    pub(crate) async fn foresee(&self, now: DateTime<Utc>, horizon: TimeDelta, deadline: Deadline) -> Result<Foreseen> {
+        let (bindings, _) = self.configuration(deadline).await?;
+        let Bindings { good, bad } = bindings;
+        let source = self.on_call(&good, now, horizon, deadline.at_most(deadline.remaining() / 2)).await;
+        let shifts: Vec<Result<Vec<shift::Shift>>> = good.iter().map(|binding| shifts_of(binding, &source)).collect();
+        let identities = self.identities(&good, &shifts, deadline.at_most(deadline.remaining() / 2)).await;
+        let names = shifts.iter().flatten().flatten().filter_map(name).collect();
+        let mut views = Vec::new();
+        for (binding, shifts) in good.into_iter().zip(shifts) {
+            let members = Members::Complete(BTreeMap::new());
+            let reading = match shifts {
+                Ok(shifts) => {
+                    Reading::Known { shifts: identified(&binding, shifts, &identities, &members), read_at: now }
+                }
+                Err(why) => Reading::Unknown { why },
+            };
+            let (standing, eligible) = (Standing::Followed, eligibility::nobody_asked());
+            let ledger = Remembered::Never;
+            views.push(View { standing, binding, reading, members, eligible, ledger, version: 0 });
+        }
+        self.eligibility.ask_for(&mut views, &self.okta, deadline).await;
+        Ok(Foreseen { views, bad, names })
+    }
+
+    /// Who is on call for these bindings from `now` to `now + horizon`.
+    pub(crate) async fn on_call(
+        &self,
+        bindings: &[Binding],
+        now: DateTime<Utc>,
+        horizon: TimeDelta,
+        deadline: Deadline,
+    ) -> OnCall {
         let mut asked = Asked::default();
         for binding in bindings {
             match &binding.source {
@@ -144,7 +189,6 @@ impl OncallSync {
                 Source::Policy { id, .. } => drop(asked.policies.insert(id.clone())),
             }
         }
-        let horizon = bindings.iter().map(|binding| binding.max_stale).max().unwrap_or_default();
         self.source.on_call(&asked, now, horizon, deadline).await
     }
 
@@ -232,9 +276,9 @@ async fn each<K: Ord + Clone, T>(
         .await
 }
 
-/// The shifts that go on now in a binding's schedules or policy, if all of them were read.
-fn current(binding: &Binding, source: &OnCall, now: DateTime<Utc>) -> Result<Vec<shift::Shift>> {
-    let all = match &binding.source {
+/// The shifts of a binding's schedules or policy, if all of them were read.
+fn shifts_of(binding: &Binding, source: &OnCall) -> Result<Vec<shift::Shift>> {
+    Ok(match &binding.source {
         Source::Schedules { ids, counted } if *counted == Counted::everything() => {
             let schedules = ids.iter().map(|id| of(&source.schedules, id));
             schedules.collect::<Result<Vec<_>>>()?.concat()
@@ -247,8 +291,15 @@ fn current(binding: &Binding, source: &OnCall, now: DateTime<Utc>) -> Result<Vec
             let shifts = of(&source.policies, id)?.into_iter();
             shifts.filter(|(level, _)| levels.contains(level)).map(|(_, shift)| shift).collect()
         }
-    };
-    Ok(joined(&all, now))
+    })
+}
+
+/// How the source calls a person, if it says so.
+fn name(shift: &shift::Shift) -> Option<(PersonId, String)> {
+    match &shift.who {
+        Who::Person { id, name: Some(name), .. } => Some((id.clone(), name.clone())),
+        Who::Person { .. } | Who::Nobody => None,
+    }
 }
 
 fn of<K: Ord, T: Clone>(readings: &Readings<K, T>, id: &K) -> Result<T> {

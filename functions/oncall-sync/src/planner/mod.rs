@@ -29,11 +29,13 @@
 //!
 //! Where the group cannot be listed nobody is added, and a claim ends by its time alone.
 
+mod ahead;
 mod duty;
 mod show;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use ahead::{Ahead, Warning, ahead};
 pub(crate) use show::Shown;
 
 use crate::binding::{Binding, Outsiders};

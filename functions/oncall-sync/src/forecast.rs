@@ -1,0 +1,84 @@
+//! The look ahead: who will be on call in the next seven days, and what a person should mend before.
+
+use crate::ids::PersonId;
+use crate::knowledge::{Eligible, Reading};
+use crate::observe::{Foreseen, View};
+use crate::planner::{self, Ahead};
+use crate::report::Report;
+use crate::{OncallSync, alerts, audit};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use keyturn::alert::Alert;
+use keyturn::{Deadline, Result};
+use std::collections::BTreeMap;
+
+const AHEAD: TimeDelta = TimeDelta::days(7);
+/// What comes true before then is told. An hour more than a day: forecasts that are made daily overlap a little.
+const TOLD_BEFORE: TimeDelta = TimeDelta::hours(25);
+
+impl OncallSync {
+    /// Says who will be on call, and sends an alert of what a person should mend within a day. No group is touched.
+    ///
+    /// # Errors
+    /// As [`OncallSync::configuration`]; a source that cannot be read is no error.
+    pub(crate) async fn forecast(&self, deadline: Deadline) -> Result<Report> {
+        let now = self.clock.now();
+        let reading = deadline.at_most(deadline.remaining() * 4 / 5);
+        let Foreseen { mut views, bad, names } = self.foresee(now, AHEAD, reading).await?;
+        views.sort_by(|one, other| one.binding.id.cmp(&other.binding.id));
+        let (mut lines, mut alerts) = (Vec::new(), BTreeMap::new());
+        let (mut unknown, mut warnings) = (0, 0);
+        for view in &views {
+            let View { binding, reading, eligible, .. } = view;
+            lines.push(format!("{}: group {} ({})", binding.id, binding.group_name, binding.group));
+            let shifts = match reading {
+                Reading::Known { shifts, .. } => shifts,
+                Reading::Unknown { why } => {
+                    unknown += 1;
+                    audit::unknown(&binding.id, "reading", why);
+                    lines.push(format!("  source: unknown: {} ({})", why.message(), why.code()));
+                    continue;
+                }
+            };
+            if let Eligible::Unknown { why, .. } = eligible {
+                audit::unknown(&binding.id, "eligible", why);
+            }
+            let ahead = planner::ahead(binding, shifts, eligible, now, now + AHEAD);
+            warnings += ahead.warnings.len();
+            lines.extend(shown(&ahead, &names));
+            alerts.extend(told(view, &ahead, now));
+        }
+        lines.extend(bad.values().map(|error| format!("refused: {error}")));
+        self.tell(&alerts, &self.memory.warnings, deadline).await;
+        Ok(Report::Forecast { unknown, warnings, forecast: lines })
+    }
+}
+
+/// Who is on call when, and the warnings.
+fn shown(ahead: &Ahead, names: &BTreeMap<PersonId, String>) -> Vec<String> {
+    let stretches = ahead.stretches.iter().map(|stretch| {
+        let called = |id| names.get(id).map_or_else(|| format!("{id}"), |name| format!("{name} ({id})"));
+        let people: Vec<String> = stretch.people.iter().map(called).collect();
+        let people = if people.is_empty() { "nobody".to_owned() } else { people.join(", ") };
+        format!("  {} to {}: {people}", instant(stretch.from), instant(stretch.until))
+    });
+    let warnings = ahead.warnings.iter().map(|warning| format!("  warning: {warning}"));
+    stretches.chain(warnings).collect()
+}
+
+/// Logs what comes true within a day, and gives back its alerts.
+fn told(view: &View, ahead: &Ahead, now: DateTime<Utc>) -> BTreeMap<String, Alert> {
+    let id = &view.binding.id;
+    let soon = ahead.warnings.iter().filter(|warning| warning.from < now + TOLD_BEFORE);
+    soon.map(|warning| {
+        audit::warned(id, warning);
+        // What goes on already is the same at the next forecast, which begins later.
+        let from = if warning.from == now { "now".to_owned() } else { instant(warning.from) };
+        let key = format!("{id}:{:?}:{}:{from}", warning.code(), warning.subject());
+        (key, alerts::of_warning(&view.binding, warning, now))
+    })
+    .collect()
+}
+
+fn instant(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}

@@ -1,0 +1,83 @@
+//! The look ahead: seven days of who is on call, and what should be mended before.
+
+use super::shifts::NOBODY;
+use chrono::Duration;
+use keyturn_tests::stacks::oncall::{Bound, Engineer, Oncall};
+use keyturn_tests::vendors::Reply;
+use serde_json::{Value, json};
+
+async fn forecast(world: &Oncall) -> (Value, String) {
+    let report = world.event(&json!({"action": "forecast"})).await.unwrap();
+    let lines = report["forecast"].as_array().cloned().unwrap_or_default();
+    let text = lines.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n");
+    (report, text)
+}
+
+/// A shift in so many hours from 09:00 today.
+fn in_hours(world: &Oncall, bound: &Bound, who: &Engineer, from: i64, to: i64) {
+    let at = |hours| world.today("09:00") + Duration::hours(hours);
+    world.pagerduty.shift(&bound.schedule, &who.pagerduty, at(from), at(to));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seven_days_are_told_with_gaps_brakes_and_people_without_an_okta_user() {
+    let world = Oncall::start().await.unwrap();
+    let [ann, bob, cid] = ["ann", "bob", "cid"].map(|name| world.engineer(name).unwrap());
+    let ghost = Engineer { pagerduty: world.pagerduty.user("gil", "gil@nowhere.example"), ..ann.clone() };
+    let (shop, alone) = (world.bind("shop", &json!({})), world.bind_alone("alone", &json!({})));
+    let mut news = world.bind_alone("new", &json!({}));
+    news.schedule = world.pagerduty.schedule_v3("new");
+    world.write_binding(&news, &json!({}));
+    in_hours(&world, &shop, &ann, -1, 20);
+    in_hours(&world, &shop, &bob, 22, 400);
+    in_hours(&world, &alone, &ann, -1, 400);
+    in_hours(&world, &news, &ghost, -1, 400);
+    for who in [&ann, &bob, &cid] {
+        in_hours(&world, &news, who, 100, 110);
+    }
+    world.write_document("broken", "{}");
+    world.at("09:00");
+
+    let (report, text) = forecast(&world).await;
+    assert_eq!((&report["unknown"], &report["warnings"]), (&json!(0), &json!(3)), "{text}");
+    for line in [
+        "shop: group break-glass-shop (",
+        &format!("  2026-03-02T09:00:00Z to 2026-03-03T05:00:00Z: ann ({})", ann.pagerduty),
+        "  2026-03-03T05:00:00Z to 2026-03-03T07:00:00Z: nobody",
+        &format!("  2026-03-03T07:00:00Z to 2026-03-09T09:00:00Z: bob ({})", bob.pagerduty),
+        "  warning: nobody is on call from 2026-03-03T05:00:00Z to 2026-03-03T07:00:00Z",
+        &format!("  warning: from 2026-03-02T09:00:00Z: {} is on call and gets nothing", ghost.pagerduty),
+        "  warning: from 2026-03-06T13:00:00Z: 4 on call and 3 to be granted is more than",
+        "refused: The parameter ",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    // What comes true within a day is told, once.
+    let told = world.alerts();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told.iter().any(|title| title.contains("shop needs a look (GAP_AHEAD)")), "{told:?}");
+    assert!(told.iter().any(|title| title.contains("new needs a look (NO_GRANT_AHEAD)")), "{told:?}");
+    world.minutes_later(60);
+    forecast(&world).await;
+    assert_eq!(world.alerts().len(), 2);
+    // Nobody was let in, and nothing was written.
+    assert_eq!([&shop, &alone, &news].map(|one| world.members(one, &[&ann, &bob, &cid])), [NOBODY; 3]);
+    assert!(world.states(&shop).is_err(), "no ledger was written");
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_cannot_be_read_is_no_gap() {
+    let world = Oncall::start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let [shop, bank] = ["shop", "bank"].map(|id| world.bind_alone(id, &json!({})));
+    in_hours(&world, &shop, &ann, -1, 400);
+    in_hours(&world, &bank, &ann, -1, 400);
+    world.at("09:00");
+    world.pagerduty.replace(&format!("GET /v3/schedules/{}", shop.schedule), 1, Reply::html(200));
+    let (report, text) = forecast(&world).await;
+    assert_eq!((&report["unknown"], &report["warnings"]), (&json!(1), &json!(0)), "{text}");
+    assert!(text.contains("source: unknown: ") && text.contains("to 2026-03-09T09:00:00Z: ann"), "{text}");
+    assert!(world.alerts().is_empty());
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
