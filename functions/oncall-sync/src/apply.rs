@@ -433,6 +433,7 @@ fn tally(work: &Work, now: DateTime<Utc>, source_age: Option<TimeDelta>) -> Tall
         Members::Complete(members) => Some(members.len()),
         Members::Unknown { .. } => None,
     };
+    let wrong = work.view.unknown().filter(|(_, why)| Code::is_of_a_document(why)).count();
     let settled = if work.unlogged.is_empty() { work.plan.settled.as_slice() } else { &[] };
     let revoked = settled.iter().filter(|settled| matches!(settled, Settled::Revoked(_))).count();
     Tally {
@@ -440,7 +441,7 @@ fn tally(work: &Work, now: DateTime<Utc>, source_age: Option<TimeDelta>) -> Tall
         members: work.members_after.or(members),
         granted: work.granted.len() + settled.len() - revoked,
         revoked: work.revoked.len() + revoked,
-        unresolved: work.plan.notices.len() + work.unfinished().len() + usize::from(members.is_none()),
+        unresolved: work.plan.notices.len() + work.unfinished().len() + wrong.max(usize::from(members.is_none())),
         brake_pulled: work.plan.notices.iter().any(|notice| matches!(notice, Notice::Brake { .. })),
         overstay: work.plan.revokes.iter().map(|revoke| revoke.overstay(now)).max(),
     }

@@ -250,6 +250,17 @@ impl Code {
         Self::GroupNotRead,
     ];
 
+    /// What the author of a document has to mend, and no vendor's answer that failed: it does not pass by itself.
+    const OF_A_DOCUMENT: [Self; 7] = [
+        Self::PagerdutyNotFound,
+        Self::PagerdutyPolicyEmpty,
+        Self::RotationUnknown,
+        Self::GroupNotFound,
+        Self::GroupNameDiffers,
+        Self::GroupTypeRefused,
+        Self::GroupFilledByRule,
+    ];
+
     /// The codes of a call to Okta that failed for another reason than the credential.
     const ABOUT_ONE_CALL: [Self; 6] = [
         Self::OktaUnreachable,
@@ -262,6 +273,10 @@ impl Code {
 
     pub(crate) fn is_about_one_call(error: &Error) -> bool {
         Self::ABOUT_ONE_CALL.into_iter().any(|code| error.is(code))
+    }
+
+    pub(crate) fn is_of_a_document(error: &Error) -> bool {
+        Self::OF_A_DOCUMENT.into_iter().any(|code| error.is(code))
     }
 
     pub(crate) fn is_about_the_group(error: &Error) -> bool {

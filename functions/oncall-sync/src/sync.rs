@@ -2,7 +2,7 @@
 
 use crate::apply::Work;
 use crate::codes::Code;
-use crate::knowledge::{Eligible, Members, Reading, Standing};
+use crate::knowledge::{Reading, Standing};
 use crate::ledger::Channel;
 use crate::memory::Conditions;
 use crate::observe::{Observed, View};
@@ -31,7 +31,7 @@ impl OncallSync {
         let mut works: Vec<Work> = views.into_iter().map(|view| self.work(view, now)).collect();
         let mut untaken = self.apply(&mut works, deadline).await;
         untaken += self.tell(&conditions(&works, &bad, now), &self.memory.conditions, deadline).await;
-        // A bad document shows in `Unresolved`: it must not hide that the function itself has stopped.
+        // What a document gets wrong shows in `Unresolved`: it must not hide that the function itself has stopped.
         for name in bad.keys() {
             audit::document_refused(name);
         }
@@ -41,7 +41,7 @@ impl OncallSync {
         Ok(Report::Synced {
             bindings: works.len(),
             refused: bad.len(),
-            unknown: works.iter().filter(|work| !is_known(&work.view)).count(),
+            unknown: works.iter().filter(|work| work.view.unknown().next().is_some()).count(),
             unfinished: works.iter().filter(|work| !work.is_finished()).count(),
             granted: works.iter().flat_map(granted).collect(),
             revoked: works.iter().flat_map(revoked).collect(),
@@ -126,16 +126,10 @@ fn conditions(works: &[Work], bad: &BTreeMap<String, Error>, now: DateTime<Utc>)
     for work in works {
         let Work { view, plan, .. } = work;
         let id = &view.binding.id;
-        if let Reading::Unknown { why } = &view.reading {
-            audit::unknown(id, "reading", why);
-        }
-        if let Eligible::Unknown { why, .. } = &view.eligible {
-            audit::unknown(id, "eligible", why);
-        }
-        if let Members::Unknown { why } = &view.members {
-            audit::unknown(id, "members", why);
-            // Okta answered, and the group is wrong. An Okta that does not answer shows in the metrics, and passes.
-            if Code::is_about_the_group(why) {
+        for (what, why) in view.unknown() {
+            audit::unknown(id, what, why);
+            // A vendor that does not answer shows in the metrics, and passes. A document that names what is not there does not.
+            if Code::is_of_a_document(why) && view.standing == Standing::Followed {
                 conditions.insert(format!("{id}:{}", why.code()), alerts::of_error(id.as_str(), why, now));
             }
         }
@@ -151,13 +145,7 @@ fn conditions(works: &[Work], bad: &BTreeMap<String, Error>, now: DateTime<Utc>)
     conditions
 }
 
-/// Whether everything was read that should be. Where there is no good document nothing should.
+/// Whether everything was read that can be: where there is no good document nothing should be read.
 fn is_fine(view: &View) -> bool {
-    view.standing != Standing::Followed || is_known(view)
-}
-
-fn is_known(view: &View) -> bool {
-    matches!(view.reading, Reading::Known { .. })
-        && matches!(view.members, Members::Complete(_))
-        && !matches!(view.eligible, Eligible::Unknown { .. })
+    view.standing != Standing::Followed || view.unknown().all(|(_, why)| Code::is_of_a_document(why))
 }

@@ -283,11 +283,34 @@ async fn a_bad_document_does_not_hide_that_the_function_runs() {
     }
     let lambda = world.lambda(None).await.unwrap();
     lambda.invoke(json!({})).await.result.unwrap();
-    world.write_document("bank", "{}");
-    lambda.invoke(json!({})).await.result.unwrap();
-    let logs = lambda.logs().unwrap();
-    assert_eq!(metric(&logs, "RunsOk"), [1, 1], "{logs}");
-    let of_bank = logs.lines().filter(|line| line.contains("\"bank\"") && line.contains("\"Unresolved\":1"));
-    assert!(of_bank.count() > 0, "{logs}");
+    let unresolved =
+        |logs: &str| logs.lines().filter(|line| line.contains("\"bank\"") && line.contains("\"Unresolved\":1")).count();
+    // Of the first run itself.
+    let mut before = unresolved(&lambda.logs().unwrap());
+    let policy = world.pagerduty.policy("nobody");
+    let document = |more: &Value| {
+        let group = json!({"okta_group": bank.group, "group_name": "break-glass-bank"});
+        let mut document = group;
+        more.as_object().unwrap().iter().for_each(|(key, value)| document[key] = value.clone());
+        document.to_string()
+    };
+    let wrong = [
+        ("{}".to_owned(), "BINDING_INVALID"),
+        (document(&json!({"schedules": ["P404"]})), "PAGERDUTY_NOT_FOUND"),
+        (document(&json!({"escalation_policy": policy, "levels": [1]})), "PAGERDUTY_POLICY_EMPTY"),
+        (document(&json!({"schedules": [bank.schedule], "rotations": ["R404"]})), "ROTATION_UNKNOWN"),
+        (document(&json!({"schedules": [bank.schedule], "group_name": "other"})), "GROUP_NAME_DIFFERS"),
+        (document(&json!({"schedules": [bank.schedule], "eligible_group": "00g404"})), "GROUP_NOT_FOUND"),
+    ];
+    for (times, (text, code)) in (1..).zip(&wrong) {
+        world.write_document("bank", text);
+        lambda.invoke(json!({})).await.result.unwrap();
+        let logs = lambda.logs().unwrap();
+        assert_eq!(metric(&logs, "RunsOk"), vec![1; times + 1], "{code}: {logs}");
+        assert!(unresolved(&logs) > before, "{code}: {logs}");
+        before = unresolved(&logs);
+        let last = world.alerts().pop().unwrap();
+        assert!(last.contains("bank is not looked after") && last.contains(code), "{code}: {last}");
+    }
     assert_eq!(world.violations(), Vec::<String>::new());
 }

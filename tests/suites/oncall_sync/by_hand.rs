@@ -232,7 +232,7 @@ async fn whoever_is_on_call_without_an_end_stays_out_until_off_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn both_work_while_pagerduty_is_down() {
     let scene = Scene::start(&json!({})).await;
-    pagerduty_is_down(&scene.world, 3);
+    pagerduty_is_down(&scene.world, &scene.shop, 3);
     scene.grant(&scene.cal.okta, 60).await.unwrap();
     assert_eq!(scene.members(), ["ann", "cal"]);
     let answer = scene.revoke(&scene.ann.okta).await.unwrap();
@@ -279,6 +279,18 @@ async fn a_grant_that_okta_does_not_take_has_to_be_asked_for_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_somebody_put_in_is_revoked_although_the_document_is_bad_and_nobody_was_granted() {
+    let scene = Scene::start(&json!({})).await;
+    assert_eq!(scene.members_at("20:00").await, NOBODY);
+    scene.members_at("20:01").await;
+    scene.world.okta.add(&scene.shop.group, &scene.cal.okta);
+    scene.world.write_document("shop", "{}");
+    scene.revoke(&scene.cal.okta).await.unwrap();
+    assert_eq!(scene.members(), NOBODY);
+    scene.finish();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_revoke_works_and_holds_while_the_document_is_bad_or_gone() {
     for document in [Some("{}"), None] {
         let scene = Scene::start(&json!({})).await;
@@ -291,7 +303,7 @@ async fn a_revoke_works_and_holds_while_the_document_is_bad_or_gone() {
         scene.revoke(&scene.ann.okta).await.unwrap();
         assert_eq!(scene.members(), NOBODY, "{document:?}");
         let refused = scene.grant(&scene.cal.okta, 10).await.unwrap_err();
-        let expected = if document.is_some() { "BINDING_INVALID" } else { "BINDING_UNKNOWN" };
+        let expected = if document.is_some() { "BINDING_INVALID" } else { "BINDING_GONE" };
         assert_eq!(refused.code(), expected, "{refused}");
         assert_eq!(scene.members_at("09:02").await, NOBODY);
         scene.world.write_document("shop", &good);

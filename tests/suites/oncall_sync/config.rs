@@ -1,6 +1,6 @@
 //! Mistakes in documents, secrets and the environment: said once, and nobody is moved because of them.
 
-use super::shifts::{NOBODY, delete_parameter, pagerduty_is_down};
+use super::shifts::{NOBODY, delete_parameter};
 use keyturn_tests::aws::secrets_client;
 use keyturn_tests::lambda::Lambda;
 use keyturn_tests::rotator::built;
@@ -455,7 +455,7 @@ async fn a_credential_is_read_again_after_five_minutes_and_not_before() {
     shop_and_bank(&world);
     world.tick().await.unwrap();
     let before = world.faults.recorded().len();
-    pagerduty_is_down(&world, 1);
+    world.pagerduty.replace("GET /oncalls", 1, Reply::html(500));
     for _ in 0..4 {
         world.minutes_later(1);
         world.tick().await.unwrap();

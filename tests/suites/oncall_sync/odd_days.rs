@@ -164,7 +164,7 @@ async fn two_shifts_without_a_break_are_one_when_pagerduty_fails_between_them() 
     world.at("11:55");
     world.tick().await.unwrap();
     assert_eq!(world.states(&shop).unwrap()[0].1["granted"]["on_call"]["shift_end"], "2026-03-02T15:00:00Z");
-    pagerduty_is_down(&world, 3);
+    pagerduty_is_down(&world, &shop, 3);
     for (time, left) in [("12:00", 0), ("14:59", 0), ("15:00", 1)] {
         world.at(time);
         assert_eq!(reasons(&world.tick().await.unwrap()).len(), left, "{time}");

@@ -19,8 +19,10 @@ pub(super) async fn delete_parameter(world: &Oncall, name: &str) {
 }
 
 /// From now on PagerDuty answers `readings` of all schedules with 500.
-pub(super) fn pagerduty_is_down(world: &Oncall, readings: usize) {
-    world.pagerduty.replace("GET /oncalls", readings, Reply::html(500));
+pub(super) fn pagerduty_is_down(world: &Oncall, bound: &Bound, readings: usize) {
+    for call in ["GET /oncalls".to_owned(), format!("GET /v3/schedules/{}", bound.schedule)] {
+        world.pagerduty.replace(&call, readings, Reply::html(500));
+    }
 }
 
 /// From now on Okta answers `lists` lists of the group's members with 500.
@@ -71,7 +73,7 @@ async fn nobody_overstays_because_pagerduty_is_down() {
     let (world, shop, ann, bob) = ann_then_bob(&json!({})).await;
     world.at("11:58");
     world.tick().await.unwrap();
-    pagerduty_is_down(&world, 3);
+    pagerduty_is_down(&world, &shop, 3);
     for (time, inside) in [("11:59", vec!["ann"]), ("12:00", vec![]), ("12:01", vec![]), ("12:02", vec!["bob"])] {
         world.at(time);
         let report = world.tick().await.unwrap();
@@ -85,7 +87,7 @@ async fn nobody_overstays_because_pagerduty_is_down() {
 #[tokio::test(flavor = "multi_thread")]
 async fn everyone_leaves_when_pagerduty_was_silent_for_max_stale() {
     let (world, shop, ann, bob) = ann_then_bob(&json!({"max_stale": "30m"})).await;
-    pagerduty_is_down(&world, 3);
+    pagerduty_is_down(&world, &shop, 3);
     for (time, inside) in [("09:15", vec!["ann"]), ("09:29", vec!["ann"]), ("09:30", vec![])] {
         world.at(time);
         let report = world.tick().await.unwrap();
@@ -148,7 +150,7 @@ async fn a_sealed_account_stays_through_everything() {
     world.tick().await.unwrap();
     assert_eq!(world.members(&shop, &[&ann, &seal]), ["ann", "seal"]);
     world.okta.set_status(&seal.okta, "SUSPENDED");
-    pagerduty_is_down(&world, 1);
+    pagerduty_is_down(&world, &shop, 1);
     world.at("11:00");
     world.tick().await.unwrap();
     assert_eq!(world.members(&shop, &[&ann, &seal]), ["seal"]);
@@ -235,8 +237,9 @@ async fn a_ledger_that_somebody_else_wrote_puts_nobody_back_and_makes_nobody_an_
     world.event(&revoke).await.unwrap();
     let grant = json!({"action": "grant", "binding": "shop", "user": bob.okta, "minutes": 30, "reason": "INC-42"});
     world.event(&grant).await.unwrap();
-    // Cut off, of another kind, of another group, and the one from before the revoke.
-    for (times, foreign) in [(1, "{"), (2, "[]"), (3, r#"{"group": "00gother"}"#), (4, old.as_str())] {
+    // Cut off, of another kind, of another group, the one from before the revoke, and one of long ago.
+    let first = first_format(&shop, &ann);
+    for (times, foreign) in [(1, "{"), (2, "[]"), (3, r#"{"group": "00gother"}"#), (4, old.as_str()), (5, &first)] {
         world.aws.parameters.put(&shop.ledger_name(), foreign);
         for _ in 0..2 {
             world.minutes_later(1);
@@ -250,6 +253,31 @@ async fn a_ledger_that_somebody_else_wrote_puts_nobody_back_and_makes_nobody_an_
     world.at("11:30");
     world.tick().await.unwrap();
     assert_eq!(world.members(&shop, &[&ann, &bob]), NOBODY, "the grant by hand has ended, and ann is held");
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+/// A ledger as Keyturn wrote them first, in which Ann is granted until noon.
+fn first_format(shop: &Bound, ann: &Engineer) -> String {
+    let row = json!({
+        "okta_id": ann.okta, "pagerduty_id": ann.pagerduty, "source": "oncall", "granted_at": "2026-03-02T08:00:00Z",
+        "shift_end": "2026-03-02T12:00:00Z", "expires_at": "2026-03-02T12:00:00Z",
+    });
+    json!({"group": shop.group, "confirmed_at": "2026-03-02T09:00:00Z", "rows": [row]}).to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_of_the_first_format_is_followed_and_written_anew_at_once() {
+    let (world, shop, ann, bob) = ann_then_bob(&json!({})).await;
+    delete_parameter(&world, &shop.ledger_name()).await;
+    world.aws.parameters.put(&shop.ledger_name(), &first_format(&shop, &ann));
+    let asked = || world.faults.recorded().iter().filter(|call| call.contains("GetParameterHistory")).count();
+    for _ in 0..3 {
+        world.minutes_later(1);
+        world.tick().await.unwrap();
+        assert_eq!((world.members(&shop, &[&ann, &bob]), asked()), (vec!["ann".to_owned()], 1));
+    }
+    assert_eq!(world.states(&shop).unwrap()[0].1["granted"]["on_call"]["shift_end"], "2026-03-02T12:00:00Z");
+    assert!(!world.alerts().iter().any(|title| title.contains("LEDGER_UNREADABLE")), "{:?}", world.alerts());
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 
@@ -279,7 +307,7 @@ async fn a_ledger_of_which_no_version_can_be_read_changes_nobody_until_it_is_del
 async fn a_lost_ledger_and_an_outage_keep_people_for_max_stale_and_no_longer() {
     let (world, shop, ann, bob) = ann_then_bob(&json!({"max_stale": "2h"})).await;
     delete_parameter(&world, &shop.ledger_name()).await;
-    pagerduty_is_down(&world, 3);
+    pagerduty_is_down(&world, &shop, 3);
     for (time, inside) in [("09:30", vec!["ann"]), ("11:29", vec!["ann"]), ("11:30", vec![])] {
         world.at(time);
         let report = world.tick().await.unwrap();

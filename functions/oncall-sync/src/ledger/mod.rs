@@ -268,13 +268,9 @@ impl Ledger {
         read.map_err(|_| "it has not the form of a ledger")
     }
 
-    /// Whether this text can be trusted to be the last that the function wrote. The first format does not say.
+    /// Whether this text is the last that the function wrote. The first format does not say.
     pub(crate) fn is_of_version(&self, version: i64) -> bool {
-        self.version == version || self.is_of_first_format()
-    }
-
-    fn is_of_first_format(&self) -> bool {
-        self.serial == 0
+        self.version == version
     }
 
     /// Somebody's state.
@@ -369,7 +365,9 @@ impl Ledger {
             let next = person.on_call();
             stored.zip(next).is_some_and(|(stored, next)| next.until - stored.until >= refresh)
         };
-        self.lasting() != next.lasting()
+        // The first format is written anew: it does not say whether somebody put it back.
+        self.version == 0
+            || self.lasting() != next.lasting()
             || (old && next.people.values().any(Person::lives_on_a_reading))
             || next.people.iter().any(later)
     }

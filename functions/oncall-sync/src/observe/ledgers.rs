@@ -67,11 +67,14 @@ impl Ledgers {
         of_group.max_by_key(|(_, ledger)| order(ledger)).map(|((id, _), ledger)| (id, ledger))
     }
 
-    /// What nobody took: one ledger for each group, as long as people are in it.
-    pub(super) fn leftover(mut self) -> Vec<(BindingId, GroupId, Ledger, i64)> {
+    /// What nobody took: one ledger for each group, as long as people are in it; that of `asked`, whom a person asks about,
+    /// in any case.
+    pub(super) fn leftover(mut self, asked: Option<&BindingId>) -> Vec<(BindingId, GroupId, Ledger, i64)> {
         let groups: BTreeSet<GroupId> = self.ledgers.keys().map(|(_, group)| group.clone()).collect();
         let left = |group: GroupId| match self.latest_of(&group)? {
-            (id, Remembered::Known(ledger)) if ledger.people.values().any(Person::is_unfinished) => {
+            (id, Remembered::Known(ledger))
+                if asked == Some(&id) || ledger.people.values().any(Person::is_unfinished) =>
+            {
                 let version = self.version(&id, &group);
                 Some((id, group, ledger, version))
             }

@@ -45,6 +45,25 @@ pub(crate) struct View {
     pub(crate) version: i64,
 }
 
+impl View {
+    /// What could not be read, with the reason.
+    pub(crate) fn unknown(&self) -> impl Iterator<Item = (&'static str, &Error)> {
+        let reading = match &self.reading {
+            Reading::Unknown { why } => Some(("reading", why)),
+            Reading::Known { .. } => None,
+        };
+        let members = match &self.members {
+            Members::Unknown { why } => Some(("members", why)),
+            Members::Complete(_) => None,
+        };
+        let eligible = match &self.eligible {
+            Eligible::Unknown { why, .. } => Some(("eligible", why)),
+            Eligible::Everyone | Eligible::Only(_) => None,
+        };
+        [reading, eligible, members].into_iter().flatten()
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Observed {
     pub(crate) views: Vec<View>,
@@ -138,7 +157,7 @@ impl OncallSync {
         }
         self.eligibility.ask_for(&mut views, &self.okta, deadline).await;
         bindings.good.iter().for_each(|binding| drop(ledgers.take(&binding.id, &binding.group)));
-        let leftover = ledgers.leftover().into_iter().filter(|(id, ..)| only.is_none_or(|only| id == only));
+        let leftover = ledgers.leftover(only).into_iter().filter(|(id, ..)| only.is_none_or(|only| id == only));
         views.extend(leftover.map(|(id, group, ledger, version)| left_over(&bindings, id, group, ledger, version)));
         Ok(Observed { views, bad: bindings.bad })
     }
@@ -368,7 +387,7 @@ fn left_over(bindings: &Bindings, id: BindingId, group: GroupId, ledger: Ledger,
 fn gone(id: &BindingId, group: &GroupId) -> Error {
     Error::new(
         Code::BindingGone,
-        format!("No document speaks of binding {id} with group {group} any more, but people are still in it."),
-        "Nothing to do: each of them leaves when their shift ends, or max_stale after it was last confirmed.",
+        format!("No document speaks of binding {id} with group {group} any more."),
+        "Nothing to do: whoever is still in the group leaves when their shift ends, or max_stale after it was last confirmed.",
     )
 }

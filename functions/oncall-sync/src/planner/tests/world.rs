@@ -81,7 +81,7 @@ impl World {
             suspended: BTreeSet::new(),
             list_readable: true,
             eligible: Eligible::Everyone,
-            ledger: Remembered::Known(Ledger::new(group)),
+            ledger: written(Remembered::Known(Ledger::new(group))),
             standing: Standing::Followed,
             now: at(0),
             stored: 0,
@@ -377,9 +377,17 @@ impl World {
     }
 
     fn store(&mut self, ledger: Remembered) {
-        self.ledger = ledger;
+        self.ledger = written(ledger);
         self.stored += 1;
     }
+}
+
+/// As the function writes it.
+fn written(mut ledger: Remembered) -> Remembered {
+    if let Remembered::Known(ledger) = &mut ledger {
+        ledger.version += 1;
+    }
+    ledger
 }
 
 /// A plan in short.
