@@ -3,21 +3,24 @@
 //! The revokes of all bindings come first, and wait for no alert. Every call may be made twice: adding a member, and removing
 //! a person who is no member, changes nothing.
 
-use crate::audit::{self, Tally};
 use crate::codes::Code;
 use crate::ids::OktaId;
 use crate::knowledge::{Members, Reading, Standing};
 use crate::ledger::{Change, Channel, Ledger, Remembered, Untold};
-use crate::observe::View;
-use crate::okta::{self, Added, Removed, Status};
+use crate::observe::{Observer, View};
+use crate::okta::{self, Added, Membership, Removed, Status};
 use crate::planner::{Grant, Notice, Plan, Revoke, Settled};
+use crate::telemetry::alerts::{self, Channels};
+use crate::telemetry::audit::{self, Tally};
 use crate::vendor::AT_ONCE;
-use crate::{OncallSync, alerts};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::{self, StreamExt as _};
 use keyturn::alert::Alert;
+use keyturn::clock::Clock;
+use keyturn::parameters::Parameters;
 use keyturn::{Deadline, Error};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// No change begins later than this before the deadline.
@@ -53,6 +56,12 @@ pub(crate) struct Work {
 }
 
 impl Work {
+    /// What the planner decides.
+    pub(crate) fn of(view: View, now: DateTime<Utc>) -> Self {
+        let plan = view.plan(now);
+        Self::new(view, plan)
+    }
+
     pub(crate) fn new(view: View, plan: Plan) -> Self {
         Self {
             next: plan.intent.clone(),
@@ -152,7 +161,28 @@ struct News {
     alert: Alert,
 }
 
-impl OncallSync {
+/// Everything that writes: ledgers, groups, alerts.
+pub(crate) struct Applier {
+    ledger_path: String,
+    parameters: Parameters,
+    pub(crate) membership: Membership,
+    pub(crate) channels: Channels,
+    observer: Arc<Observer>,
+    clock: Clock,
+}
+
+impl Applier {
+    pub(crate) fn new(
+        ledger_path: String,
+        parameters: Parameters,
+        membership: Membership,
+        channels: Channels,
+        observer: Arc<Observer>,
+        clock: Clock,
+    ) -> Self {
+        Self { ledger_path, parameters, membership, channels, observer, clock }
+    }
+
     /// Applies the plans. Gives back how many alerts were not taken.
     pub(crate) async fn apply(&self, works: &mut [Work], deadline: Deadline) -> usize {
         let begin = deadline.at_most(deadline.remaining().saturating_sub(RESERVE));
@@ -238,7 +268,7 @@ impl OncallSync {
 
     async fn put(&self, work: &mut Work, deadline: Deadline) -> bool {
         let binding = work.view.binding.id.clone();
-        let name = format!("{}/{binding}.{}", self.settings.ledger_path, work.view.binding.group);
+        let name = format!("{}/{binding}.{}", self.ledger_path, work.view.binding.group);
         let version = work.version + 1;
         let Some(ledger) = work.ledger() else { return false };
         (ledger.serial, ledger.version) = (ledger.serial + 1, version);
@@ -267,16 +297,16 @@ impl OncallSync {
     }
 
     async fn take_out(&self, work: &Work, revoke: &Revoke, deadline: Deadline) -> Result<(), Error> {
-        self.people.forget(&revoke.okta);
+        self.observer.people.forget(&revoke.okta);
         let group = &work.view.binding.group;
-        match self.okta.remove(group, &revoke.okta, deadline).await? {
+        match self.membership.remove(group, &revoke.okta, deadline).await? {
             Removed::Done => Ok(()),
             // The document was deleted; the group may have been as well.
             Removed::NotFound if work.view.standing == Standing::Abandoned => Ok(()),
             // No member any more, no user any more, or no group any more: only the last is wrong.
-            Removed::NotFound if self.okta.group(group, deadline).await?.is_some() => Ok(()),
+            Removed::NotFound if self.observer.okta.group(group, deadline).await?.is_some() => Ok(()),
             Removed::NotFound => {
-                self.groups.forget().await;
+                self.observer.groups.forget().await;
                 Err(Error::new(
                     Code::GroupNotFound,
                     format!("Okta has no group {group} any more."),
@@ -315,11 +345,11 @@ impl OncallSync {
     ) -> Result<(), Error> {
         let binding = &work.view.binding;
         let (user, fits) = tokio::try_join!(
-            self.okta.user(&grant.okta, deadline),
-            self.people.address_of(grant, binding, &self.source, deadline)
+            self.observer.okta.user(&grant.okta, deadline),
+            self.observer.people.address_of(grant, binding, &self.observer.source, deadline)
         )?;
         if !user.is_some_and(|user| user.status == Status::Active && fits.is_of(&user)) {
-            self.people.forget(&grant.okta);
+            self.observer.people.forget(&grant.okta);
             return Err(Error::new(
                 Code::UserNotActive,
                 format!(
@@ -331,11 +361,11 @@ impl OncallSync {
         }
         *untaken += self.announce(work, grant, deadline.at_most(ALERT)).await;
         let binding = &work.view.binding;
-        match self.okta.add(&binding.group, &grant.okta, deadline).await? {
+        match self.membership.add(&binding.group, &grant.okta, deadline).await? {
             Added::Done => Ok(()),
             Added::Gone => {
-                self.groups.forget().await;
-                self.people.forget(&grant.okta);
+                self.observer.groups.forget().await;
+                self.observer.people.forget(&grant.okta);
                 Err(Error::new(
                     Code::GroupNotFound,
                     format!("Okta has no group {} any more, or no user {}.", binding.group, grant.okta),
@@ -372,7 +402,7 @@ impl OncallSync {
         let deadline = deadline.at_most(VERIFY);
         let mut pause = POLL;
         loop {
-            match self.okta.members(&work.view.binding.group, deadline).await {
+            match self.observer.okta.members(&work.view.binding.group, deadline).await {
                 Ok(members) => work.note(&members, self.clock.now()),
                 Err(_) if work.view.standing == Standing::Abandoned && self.is_gone(work, deadline).await => {
                     work.note(&okta::Members::new(), self.clock.now());
@@ -388,7 +418,7 @@ impl OncallSync {
     }
 
     async fn is_gone(&self, work: &Work, deadline: Deadline) -> bool {
-        matches!(self.okta.group(&work.view.binding.group, deadline).await, Ok(None))
+        matches!(self.observer.okta.group(&work.view.binding.group, deadline).await, Ok(None))
     }
 
     /// Stores what the group shows and what was told, and logs what is left.
@@ -406,7 +436,7 @@ impl OncallSync {
             audit::unfinished(&work.view.binding, what, user, &why);
         }
         let now = self.clock.now();
-        audit::binding_done(&work.view.binding.id, &tally(work, now, self.source_age(&work.view, now)));
+        audit::binding_done(&work.view.binding.id, &tally(work, now));
     }
 }
 
@@ -428,7 +458,7 @@ fn intend(works: &[Work]) {
     }
 }
 
-fn tally(work: &Work, now: DateTime<Utc>, source_age: Option<TimeDelta>) -> Tally {
+fn tally(work: &Work, now: DateTime<Utc>) -> Tally {
     let members = match &work.view.members {
         Members::Complete(members) => Some(members.len()),
         Members::Unknown { .. } => None,
@@ -437,7 +467,7 @@ fn tally(work: &Work, now: DateTime<Utc>, source_age: Option<TimeDelta>) -> Tall
     let settled = if work.unlogged.is_empty() { work.plan.settled.as_slice() } else { &[] };
     let revoked = settled.iter().filter(|settled| matches!(settled, Settled::Revoked(_))).count();
     Tally {
-        source_age,
+        source_age: source_age(&work.view, now),
         members: work.members_after.or(members),
         granted: work.granted.len() + settled.len() - revoked,
         revoked: work.revoked.len() + revoked,
@@ -452,17 +482,11 @@ async fn all<'a, T, F: Future<Output = T>>(works: &'a mut [Work], each: impl Fn(
     stream::iter(works.iter_mut()).map(each).buffer_unordered(AT_ONCE).collect().await
 }
 
-impl OncallSync {
-    /// How long ago the source was last read.
-    fn source_age(&self, view: &View, now: DateTime<Utc>) -> Option<TimeDelta> {
-        let stored = match &view.ledger {
-            Remembered::Known(ledger) => ledger.confirmed_at,
-            Remembered::Never | Remembered::Unreadable => None,
-        };
-        let read_at = match &view.reading {
-            Reading::Known { read_at, .. } => Some(*read_at),
-            Reading::Unknown { .. } => self.memory.last_reading(&view.binding.id).max(stored),
-        };
-        read_at.map(|read_at| (now - read_at).max(TimeDelta::zero()))
-    }
+/// How long ago the source was last read.
+fn source_age(view: &View, now: DateTime<Utc>) -> Option<TimeDelta> {
+    let stored = match (&view.ledger, &view.reading) {
+        (Remembered::Known(ledger), Reading::Unknown { .. }) => ledger.confirmed_at,
+        _ => None,
+    };
+    view.last_reading.max(stored).map(|read_at| (now - read_at).max(TimeDelta::zero()))
 }

@@ -1,46 +1,43 @@
 //! Hands break-glass database admin to whoever is on call, through an Okta group, and takes it back.
 //!
-//! `planner::plan` decides, without I/O and without a clock. `observe` reads everything that it needs to know, `apply`
-//! does what it says.
+//! `actions` has what it can be asked for. `observe` reads, `planner` decides, without I/O and without a clock, and `apply`
+//! alone changes anything.
 
-mod alerts;
+mod actions;
 mod apply;
-mod audit;
 pub mod binding;
-mod by_hand;
 pub mod codes;
-mod doctor;
 mod event;
-mod forecast;
 pub mod ids;
 mod knowledge;
 mod ledger;
-mod memory;
 mod observe;
 pub mod okta;
 mod planner;
 pub mod report;
 pub mod settings;
 mod source;
-mod sync;
+mod telemetry;
 mod vendor;
 
-use alerts::Channels;
+use apply::Applier;
 use event::Event;
 use keyturn::clock::Clock;
 use keyturn::lambda::Start;
 use keyturn::parameters::Parameters;
 use keyturn::secrets::Secrets;
 use keyturn::{Deadline, Result, Vars, defect, http};
-use memory::Memory;
-use observe::{Eligibility, Groups, People};
-use okta::Okta;
+use observe::Observer;
+use okta::{Membership, Okta};
 use report::Report;
 use serde_json::Value;
 use settings::Settings;
-use source::OnCallSource;
 pub use source::pagerduty;
 use std::cell::Cell;
+use std::sync::Arc;
+use telemetry::alerts::Channels;
+use telemetry::audit;
+use telemetry::conditions::Conditions;
 use vendor::Clients;
 
 /// This function's name: the metrics' dimension.
@@ -48,15 +45,12 @@ const NAME: &str = "oncall-sync";
 
 /// The function, with everything it keeps from one event to the next.
 pub struct OncallSync {
-    settings: Settings,
-    parameters: Parameters,
-    source: OnCallSource,
-    okta: Okta,
-    channels: Channels,
-    people: People,
-    groups: Groups,
-    eligibility: Eligibility,
-    memory: Memory,
+    observer: Arc<Observer>,
+    applier: Applier,
+    /// What the last tick found wrong.
+    conditions: Conditions,
+    /// What the last forecast warned of.
+    warnings: Conditions,
     clock: Clock,
 }
 
@@ -79,18 +73,18 @@ impl OncallSync {
         let settings = Settings::read(&mut vars);
         vars.finish()?;
         let clients = Clients { secrets: secrets.clone(), http: http::client()?, clock: clock.clone() };
-        Ok(Self {
-            source: OnCallSource::new(&settings, &clients),
-            okta: Okta::new(&settings, &clients),
-            channels: Channels::new(&settings, &clients),
-            people: People::new(clock.clone()),
-            groups: Groups::new(clock.clone()),
-            eligibility: Eligibility::new(clock.clone()),
-            memory: Memory::default(),
-            settings,
+        let okta = Arc::new(Okta::new(&settings, &clients));
+        let observer = Arc::new(Observer::new(&settings, &clients, parameters.clone(), Arc::clone(&okta)));
+        let channels = Channels::new(&settings, &clients);
+        let applier = Applier::new(
+            settings.ledger_path,
             parameters,
-            clock,
-        })
+            Membership(okta),
+            channels,
+            Arc::clone(&observer),
+            clock.clone(),
+        );
+        Ok(Self { observer, applier, conditions: Conditions::default(), warnings: Conditions::default(), clock })
     }
 
     /// Answers an event. Only the wall clock counts: an event that waited in a queue is as good as a new one.
@@ -106,21 +100,6 @@ impl OncallSync {
         };
         defect::caught(work).await.inspect_err(|error| audit::failed(action.get(), error))
     }
-
-    async fn answer(&self, event: &Event, deadline: Deadline) -> Result<Report> {
-        match event {
-            Event::Sync => Box::pin(self.sync(deadline)).await,
-            Event::Plan => Box::pin(self.plan(deadline)).await,
-            Event::Forecast => Box::pin(self.forecast(deadline)).await,
-            Event::Grant { binding, user, lasts, reason } => {
-                Box::pin(self.grant_by_hand(binding, user, *lasts, reason, deadline)).await
-            }
-            Event::Revoke { binding, user, reason } => {
-                Box::pin(self.revoke_by_hand(binding, user, reason, deadline)).await
-            }
-            Event::Doctor => Box::pin(self.examine(deadline)).await,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -129,7 +108,7 @@ mod tests {
     use aws_sdk_secretsmanager::config::BehaviorVersion;
     use keyturn::metrics;
     use serde_json::json;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
     use std::time::Duration;
 
     /// The function, at a clock that panics as soon as it is looked at.

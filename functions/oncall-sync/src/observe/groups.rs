@@ -1,11 +1,11 @@
 //! Checks that a binding's group is the one that its document means, and one that no rule fills.
 
 use super::each;
-use crate::audit;
 use crate::binding::Binding;
 use crate::codes::Code;
 use crate::ids::{BindingId, GroupId};
 use crate::okta::{Okta, Rules};
+use crate::telemetry::audit;
 use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::clock::Clock;
 use keyturn::{Deadline, Error, Result};

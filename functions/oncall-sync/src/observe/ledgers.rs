@@ -1,8 +1,8 @@
 //! The ledgers below `LEDGER_PATH`, and which group each speaks of.
 
-use crate::audit;
 use crate::ids::{BindingId, GroupId};
 use crate::ledger::{Ledger, Person, Remembered};
+use crate::telemetry::audit;
 use crate::vendor::AT_ONCE;
 use futures_util::stream::{self, StreamExt as _};
 use keyturn::Deadline;

@@ -5,32 +5,36 @@
 //! from before; whether they are eligible, where that was not said in the last minutes; and, only where somebody is not,
 //! whether that group is there.
 
-mod counted;
 mod eligibility;
 mod groups;
 mod ledgers;
 mod people;
+mod shifts;
 
-pub(crate) use eligibility::{Eligibility, unseen};
-pub(crate) use groups::Groups;
-pub(crate) use people::People;
+pub(crate) use eligibility::unseen;
 
-use crate::OncallSync;
+use eligibility::Eligibility;
+use groups::Groups;
+use people::{People, Person};
+
 use crate::binding::{Binding, Bindings, Counted, Source};
 use crate::codes::Code;
 use crate::ids::{BindingId, GroupId, OktaId, PersonId};
-use crate::knowledge::{self, Eligible, Identity, Member, Members, Reading, Shift, Standing};
+use crate::knowledge::{Eligible, Identity, Member, Members, Reading, Shift, Standing};
 use crate::ledger::{Ledger, Remembered};
+use crate::okta::Okta;
+use crate::planner::{self, Facts, Plan};
+use crate::settings::Settings;
 use crate::source::shift::{self, Email, Who};
-use crate::source::{Asked, OnCall};
-use crate::vendor::AT_ONCE;
+use crate::source::{Asked, OnCall, OnCallSource};
+use crate::vendor::{AT_ONCE, Clients};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::{self, StreamExt as _};
-use keyturn::parameters::{Kind, Parameter};
+use keyturn::parameters::{Kind, Parameter, Parameters};
 use keyturn::{Deadline, Error, Result};
 use ledgers::Ledgers;
-use people::Person;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Everything read about one binding.
 #[derive(Debug)]
@@ -43,9 +47,16 @@ pub(crate) struct View {
     pub(crate) ledger: Remembered,
     /// The version of the ledger's parameter; 0 where there is none.
     pub(crate) version: i64,
+    /// When the source was read last, this time included.
+    pub(crate) last_reading: Option<DateTime<Utc>>,
 }
 
 impl View {
+    pub(crate) fn plan(&self, now: DateTime<Utc>) -> Plan {
+        let Self { standing, binding, reading, members, eligible, ledger, .. } = self;
+        planner::plan(Facts { binding, standing: *standing, reading, members, eligible, ledger, now })
+    }
+
     /// What could not be read, with the reason.
     pub(crate) fn unknown(&self) -> impl Iterator<Item = (&'static str, &Error)> {
         let reading = match &self.reading {
@@ -86,23 +97,51 @@ type Readings<K, T> = BTreeMap<K, Result<T>>;
 
 type GroupMembers = BTreeMap<OktaId, Member>;
 
-impl OncallSync {
+/// Everything that reads, and nothing that writes.
+pub(crate) struct Observer {
+    pub(crate) config_path: String,
+    ledger_path: String,
+    parameters: Parameters,
+    pub(crate) source: OnCallSource,
+    pub(crate) okta: Arc<Okta>,
+    pub(crate) people: People,
+    pub(crate) groups: Groups,
+    eligibility: Eligibility,
+    /// When each binding's source was read last.
+    readings: Mutex<BTreeMap<BindingId, DateTime<Utc>>>,
+}
+
+impl Observer {
+    pub(crate) fn new(settings: &Settings, clients: &Clients, parameters: Parameters, okta: Arc<Okta>) -> Self {
+        Self {
+            config_path: settings.config_path.clone(),
+            ledger_path: settings.ledger_path.clone(),
+            parameters,
+            source: OnCallSource::new(settings, clients),
+            okta,
+            people: People::new(clients.clock.clone()),
+            groups: Groups::new(clients.clock.clone()),
+            eligibility: Eligibility::new(clients.clock.clone()),
+            readings: Mutex::default(),
+        }
+    }
+
     /// The documents and the ledgers. Whoever has a ledger of a group had it first.
     ///
     /// # Errors
     /// `NO_BINDINGS`, and what Parameter Store can say: without its ledgers nobody's end can be known.
     pub(crate) async fn configuration(&self, deadline: Deadline) -> Result<(Bindings, Ledgers)> {
         let (documents, ledgers) = tokio::try_join!(
-            self.parameters.below(&self.settings.config_path, deadline),
-            self.parameters.below(&self.settings.ledger_path, deadline),
+            self.parameters.below(&self.config_path, deadline),
+            self.parameters.below(&self.ledger_path, deadline),
         )?;
         if documents.is_empty() && ledgers.is_empty() {
             return Err(Error::new(
                 Code::NoBindings,
-                format!("There is no parameter below {}, so nobody is looked after.", self.settings.config_path),
+                format!("There is no parameter below {}, so nobody is looked after.", self.config_path),
                 format!(
                     "Store one document per binding: aws ssm put-parameter --type String --name {}/shop --value file://binding.json",
-                    self.settings.config_path
+                    self.config_path
                 ),
             ));
         }
@@ -117,7 +156,7 @@ impl OncallSync {
     /// Reads everything, or what concerns `only` one binding.
     ///
     /// # Errors
-    /// As [`OncallSync::configuration`]; a vendor that does not answer makes something unknown, and is no error.
+    /// As [`Observer::configuration`]; a vendor that does not answer makes something unknown, and is no error.
     pub(crate) async fn observe(
         &self,
         only: Option<&BindingId>,
@@ -136,7 +175,7 @@ impl OncallSync {
             self.groups.refused(&good, &self.okta, reading),
         );
         let on_call: Vec<Result<Vec<shift::Shift>>> =
-            good.iter().map(|binding| Ok(joined(&shifts_of(binding, &source)?, now))).collect();
+            good.iter().map(|binding| Ok(shifts::joined(&shifts::of_binding(binding, &source)?, now))).collect();
         let identities = self.identities(&good, &on_call, deadline.at_most(deadline.remaining() * 3 / 5)).await;
         let mut views = Vec::new();
         for (binding, on_call) in good.into_iter().zip(on_call) {
@@ -153,26 +192,39 @@ impl OncallSync {
                 Err(why) => Reading::Unknown { why },
             };
             let eligible = eligibility::nobody_asked();
-            views.push(View { standing: Standing::Followed, binding, reading, members, eligible, ledger, version });
+            if let Reading::Known { read_at, .. } = reading {
+                self.readings().insert(binding.id.clone(), read_at);
+            }
+            let last_reading = self.readings().get(&binding.id).copied();
+            let standing = Standing::Followed;
+            views.push(View { standing, binding, reading, members, eligible, ledger, version, last_reading });
         }
         self.eligibility.ask_for(&mut views, &self.okta, deadline).await;
         bindings.good.iter().for_each(|binding| drop(ledgers.take(&binding.id, &binding.group)));
         let leftover = ledgers.leftover(only).into_iter().filter(|(id, ..)| only.is_none_or(|only| id == only));
-        views.extend(leftover.map(|(id, group, ledger, version)| left_over(&bindings, id, group, ledger, version)));
+        views.extend(leftover.map(|(id, group, ledger, version)| {
+            let last_reading = self.readings().get(&id).copied();
+            View { last_reading, ..left_over(&bindings, id, group, ledger, version) }
+        }));
         Ok(Observed { views, bad: bindings.bad })
+    }
+
+    fn readings(&self) -> MutexGuard<'_, BTreeMap<BindingId, DateTime<Utc>>> {
+        self.readings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads all shifts from `now` to `now + horizon`, and nothing of the groups: in what is seen, they are empty.
     ///
     /// # Errors
-    /// As [`OncallSync::configuration`].
+    /// As [`Observer::configuration`].
     pub(crate) async fn foresee(&self, now: DateTime<Utc>, horizon: TimeDelta, deadline: Deadline) -> Result<Foreseen> {
         let (bindings, _) = self.configuration(deadline).await?;
         let Bindings { good, bad } = bindings;
         let source = self.on_call(&good, now, horizon, deadline.at_most(deadline.remaining() / 2)).await;
-        let shifts: Vec<Result<Vec<shift::Shift>>> = good.iter().map(|binding| shifts_of(binding, &source)).collect();
+        let shifts: Vec<Result<Vec<shift::Shift>>> =
+            good.iter().map(|binding| shifts::of_binding(binding, &source)).collect();
         let identities = self.identities(&good, &shifts, deadline.at_most(deadline.remaining() / 2)).await;
-        let names = shifts.iter().flatten().flatten().filter_map(name).collect();
+        let names = shifts.iter().flatten().flatten().filter_map(shifts::name).collect();
         let mut views = Vec::new();
         for (binding, shifts) in good.into_iter().zip(shifts) {
             let members = Members::Complete(BTreeMap::new());
@@ -184,7 +236,7 @@ impl OncallSync {
             };
             let (standing, eligible) = (Standing::Followed, eligibility::nobody_asked());
             let ledger = Remembered::Never;
-            views.push(View { standing, binding, reading, members, eligible, ledger, version: 0 });
+            views.push(View { standing, binding, reading, members, eligible, ledger, version: 0, last_reading: None });
         }
         self.eligibility.ask_for(&mut views, &self.okta, deadline).await;
         Ok(Foreseen { views, bad, names })
@@ -252,7 +304,7 @@ impl OncallSync {
                 }
             }
         }
-        let vendors = (&self.source, &self.okta);
+        let vendors = (&self.source, &*self.okta);
         let found = each(emails.keys().cloned(), async |id| {
             Ok(self.people.identify(id, emails.get(id).unwrap_or(&Email::NotSaid), vendors, deadline).await)
         });
@@ -295,57 +347,6 @@ async fn each<K: Ord + Clone, T>(
         .await
 }
 
-/// The shifts of a binding's schedules or policy, if all of them were read.
-fn shifts_of(binding: &Binding, source: &OnCall) -> Result<Vec<shift::Shift>> {
-    Ok(match &binding.source {
-        Source::Schedules { ids, counted } if *counted == Counted::everything() => {
-            let schedules = ids.iter().map(|id| of(&source.schedules, id));
-            schedules.collect::<Result<Vec<_>>>()?.concat()
-        }
-        Source::Schedules { ids, counted } => {
-            let schedules = ids.iter().map(|id| Ok((id, of(&source.by_part, id)?)));
-            counted::shifts(counted, schedules.collect::<Result<_>>()?)?
-        }
-        Source::Policy { id, levels } => {
-            let shifts = of(&source.policies, id)?.into_iter();
-            shifts.filter(|(level, _)| levels.contains(level)).map(|(_, shift)| shift).collect()
-        }
-    })
-}
-
-/// How the source calls a person, if it says so.
-fn name(shift: &shift::Shift) -> Option<(PersonId, String)> {
-    match &shift.who {
-        Who::Person { id, name: Some(name), .. } => Some((id.clone(), name.clone())),
-        Who::Person { .. } | Who::Nobody => None,
-    }
-}
-
-fn of<K: Ord, T: Clone>(readings: &Readings<K, T>, id: &K) -> Result<T> {
-    let unread = || Error::new(Code::SourceNotRead, "The source was not read.", "Report it as a defect of Keyturn.");
-    readings.get(id).cloned().unwrap_or_else(|| Err(unread()))
-}
-
-/// The shifts that go on now, each with the end of the last one that follows without a break for the same person.
-fn joined(all: &[shift::Shift], now: DateTime<Utc>) -> Vec<shift::Shift> {
-    let mut current: Vec<shift::Shift> =
-        all.iter().filter(|shift| knowledge::covers(shift.start, shift.end, now)).cloned().collect();
-    for shift in &mut current {
-        let follows = |end: DateTime<Utc>, next: &shift::Shift| {
-            next.who.is(&shift.who)
-                && next.start.is_some_and(|start| start <= end)
-                && next.end.is_none_or(|other| other > end)
-        };
-        // Each round ends later than the one before, so that it comes to an end.
-        while let Some(end) = shift.end
-            && let Some(next) = all.iter().find(|next| follows(end, next))
-        {
-            shift.end = next.end;
-        }
-    }
-    current
-}
-
 fn known_members(groups: &Readings<GroupId, GroupMembers>, id: &GroupId) -> Members {
     match groups.get(id) {
         Some(Ok(members)) => Members::Complete(members.clone()),
@@ -381,6 +382,7 @@ fn left_over(bindings: &Bindings, id: BindingId, group: GroupId, ledger: Ledger,
         eligible: Eligible::Everyone,
         ledger: Remembered::Known(ledger),
         version,
+        last_reading: None,
     }
 }
 

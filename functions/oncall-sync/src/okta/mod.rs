@@ -5,10 +5,12 @@ mod app;
 mod errors;
 mod jws;
 mod link;
+mod membership;
 mod people;
 mod stranger;
 
 pub use account::Account;
+pub(crate) use membership::{Added, Membership, Removed};
 pub(crate) use people::{Found, Status, User};
 
 use crate::codes::Code;
@@ -61,22 +63,6 @@ pub(crate) struct Member {
     pub(crate) status: Status,
     pub(crate) login: String,
     pub(crate) email: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Added {
-    /// The user is a member, perhaps since before.
-    Done,
-    /// The group or the user does not exist any more.
-    Gone,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Removed {
-    /// The user is no member, perhaps since before.
-    Done,
-    /// The group or the user does not exist any more: [`Okta::group`] tells which.
-    NotFound,
 }
 
 impl Okta {
@@ -133,43 +119,6 @@ impl Okta {
         let read: Vec<Option<Vec<GroupId>>> = rules.iter().map(filled_by).collect();
         let odd = read.iter().filter(|rule| rule.is_none()).count();
         Ok(Rules { filled: read.into_iter().flatten().flatten().collect(), odd })
-    }
-
-    /// Adds a user to the group. Safe to repeat: a member stays one.
-    ///
-    /// # Errors
-    /// `OKTA_CONFLICT` where Okta is still busy with that person.
-    pub(crate) async fn add(&self, group: &GroupId, user: &OktaId, deadline: Deadline) -> Result<Added> {
-        let answer = self.change("PUT", Request::put, group, user, deadline).await?;
-        Ok(if answer == StatusCode::NOT_FOUND { Added::Gone } else { Added::Done })
-    }
-
-    /// Removes a user from the group. Safe to repeat: a user who is no member stays none.
-    ///
-    /// # Errors
-    /// `OKTA_CONFLICT` where Okta is still busy with that person.
-    pub(crate) async fn remove(&self, group: &GroupId, user: &OktaId, deadline: Deadline) -> Result<Removed> {
-        let answer = self.change("DELETE", Request::delete, group, user, deadline).await?;
-        Ok(if answer == StatusCode::NOT_FOUND { Removed::NotFound } else { Removed::Done })
-    }
-
-    /// 204 or 404, or an error.
-    async fn change(
-        &self,
-        method: &str,
-        request: impl Fn(String) -> Request,
-        group: &GroupId,
-        user: &OktaId,
-        deadline: Deadline,
-    ) -> Result<StatusCode> {
-        let path = format!("/api/v1/groups/{group}/users/{user}");
-        let name = format!("{method} {path}");
-        let call = Call { request: request(path), name, permission: Permission::ManageMembers };
-        let answer = self.send(&call, deadline).await?;
-        match answer.status {
-            StatusCode::NO_CONTENT => Ok(answer.status),
-            _ => call.not_found(&answer).map(|()| StatusCode::NOT_FOUND),
-        }
     }
 
     /// One thing; `None` where it does not exist.

@@ -1,5 +1,6 @@
 //! Grants and revokes that a person asks for. Who may ask is for IAM to decide.
 
+use crate::OncallSync;
 use crate::apply::Work;
 use crate::codes::Code;
 use crate::ids::{BindingId, OktaId};
@@ -9,7 +10,7 @@ use crate::observe::View;
 use crate::okta::{Found, Status, User};
 use crate::planner::{self, Grant, Plan, Presence, Revoke, Settled};
 use crate::report::Report;
-use crate::{OncallSync, audit};
+use crate::telemetry::audit;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use keyturn::{Deadline, Error, Result};
 
@@ -46,7 +47,7 @@ impl OncallSync {
         {
             return Err(why.clone());
         }
-        self.ask_for(&mut view, &user.id, deadline.at_most(deadline.remaining() / 2)).await?;
+        self.observer.ask_for(&mut view, &user.id, deadline.at_most(deadline.remaining() / 2)).await?;
         if !view.eligible.admits(&user.id) {
             return Err(Error::new(
                 Code::UserNotEligible,
@@ -72,7 +73,7 @@ impl OncallSync {
         if !work.is_finished() {
             if work.announced.is_empty() {
                 // Not even begun: the ledger from before is stored again, with the grant that this one was to lengthen.
-                self.store_again(&mut work, deadline).await;
+                self.applier.store_again(&mut work, deadline).await;
             }
             return Err(unfinished());
         }
@@ -132,8 +133,10 @@ impl OncallSync {
     /// The binding and the person that are meant.
     async fn one(&self, id: &BindingId, user: &str, now: DateTime<Utc>, deadline: Deadline) -> Result<(View, User)> {
         let half = deadline.at_most(deadline.remaining() / 2);
-        let (observed, user) =
-            tokio::try_join!(self.observe(Some(id), now, half), self.okta.by_login_or_id(user, half))?;
+        let (observed, user) = tokio::try_join!(
+            self.observer.observe(Some(id), now, half),
+            self.observer.okta.by_login_or_id(user, half)
+        )?;
         let refused = observed.bad.into_iter().find(|(name, _)| name.rsplit('/').next() == Some(id.as_str()));
         let view = observed.views.into_iter().next();
         if let (None, Some((_, error))) = (&view, refused) {
@@ -143,7 +146,7 @@ impl OncallSync {
             Error::new(
                 Code::BindingUnknown,
                 format!("There is no binding {id}."),
-                format!("List them: aws ssm get-parameters-by-path --path {}", self.settings.config_path),
+                format!("List them: aws ssm get-parameters-by-path --path {}", self.observer.config_path),
             )
         })?;
         let user = match user {
@@ -163,7 +166,7 @@ impl OncallSync {
 
     async fn carry_out(&self, work: Work, deadline: Deadline) -> Work {
         let mut works = [work];
-        self.apply(&mut works, deadline).await;
+        self.applier.apply(&mut works, deadline).await;
         let [work] = works;
         work
     }

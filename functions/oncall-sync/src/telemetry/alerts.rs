@@ -1,18 +1,21 @@
 //! Alerts: which there are, their words, and the channels that take them.
 
+use super::audit;
+use super::conditions::Conditions;
+use crate::NAME;
 use crate::binding::Binding;
 use crate::codes::Code;
 use crate::ids::OktaId;
 use crate::ledger::{Change, Channel, Reason};
 use crate::planner::{Notice, Warning};
 use crate::settings::Settings;
-use crate::vendor::{Clients, Vendor};
-use crate::{NAME, audit};
+use crate::vendor::{AT_ONCE, Clients, Vendor};
 use chrono::{DateTime, SecondsFormat, Utc};
+use futures_util::stream::{self, StreamExt as _};
 use keyturn::alert::{Alert, Datadog, Severity, Slack};
 use keyturn::codes::DeclaredCode as _;
 use keyturn::{Deadline, Result};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where alerts go. Without any, the log and the metrics say it alone.
 pub(crate) struct Channels {
@@ -49,6 +52,24 @@ impl Channels {
         );
         let untaken = [(Channel::Datadog, datadog), (Channel::Slack, slack)];
         untaken.into_iter().filter(|(_, taken)| !taken).map(|(channel, _)| channel).collect()
+    }
+
+    /// Sends the alerts of conditions to the channels that have not taken them. Gives back how many were not taken now.
+    pub(crate) async fn tell(
+        &self,
+        alerts: &BTreeMap<String, Alert>,
+        conditions: &Conditions,
+        deadline: Deadline,
+    ) -> usize {
+        let untold = conditions.untold(alerts.keys());
+        let send = async |(key, channels): (String, BTreeSet<Channel>)| {
+            let Some(alert) = alerts.get(&key) else { return 0 };
+            let untaken = self.send(alert, &channels, deadline).await;
+            let count = untaken.len();
+            conditions.told(&key, untaken);
+            count
+        };
+        stream::iter(untold).map(send).buffer_unordered(AT_ONCE).collect::<Vec<usize>>().await.into_iter().sum()
     }
 }
 

@@ -1,11 +1,12 @@
 //! The look ahead: who will be on call in the next seven days, and what a person should mend before.
 
+use crate::OncallSync;
 use crate::ids::PersonId;
 use crate::knowledge::{Eligible, Reading};
 use crate::observe::{Foreseen, View};
 use crate::planner::{self, Ahead};
 use crate::report::Report;
-use crate::{OncallSync, alerts, audit};
+use crate::telemetry::{alerts, audit};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use keyturn::alert::Alert;
 use keyturn::{Deadline, Result};
@@ -19,11 +20,11 @@ impl OncallSync {
     /// Says who will be on call, and sends an alert of what a person should mend within a day. No group is touched.
     ///
     /// # Errors
-    /// As [`OncallSync::configuration`]; a source that cannot be read is no error.
+    /// As [`crate::observe::Observer::configuration`]; a source that cannot be read is no error.
     pub(crate) async fn forecast(&self, deadline: Deadline) -> Result<Report> {
         let now = self.clock.now();
         let reading = deadline.at_most(deadline.remaining() * 4 / 5);
-        let Foreseen { mut views, bad, names } = self.foresee(now, AHEAD, reading).await?;
+        let Foreseen { mut views, bad, names } = self.observer.foresee(now, AHEAD, reading).await?;
         views.sort_by(|one, other| one.binding.id.cmp(&other.binding.id));
         let (mut lines, mut alerts) = (Vec::new(), BTreeMap::new());
         let (mut unknown, mut warnings) = (0, 0);
@@ -48,7 +49,7 @@ impl OncallSync {
             alerts.extend(told(view, &ahead, now));
         }
         lines.extend(bad.values().map(|error| format!("refused: {error}")));
-        self.tell(&alerts, &self.memory.warnings, deadline).await;
+        self.applier.channels.tell(&alerts, &self.warnings, deadline).await;
         Ok(Report::Forecast { unknown, warnings, forecast: lines })
     }
 }

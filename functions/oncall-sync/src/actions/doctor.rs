@@ -1,12 +1,13 @@
 //! The doctor: proves that everything the function needs is there, before it is needed.
 
+use crate::OncallSync;
 use crate::binding::Binding;
 use crate::codes::Code;
 use crate::ids::{GroupId, OktaId};
 use crate::ledger::Channel;
 use crate::observe::unseen;
 use crate::report::{Check, Report};
-use crate::{OncallSync, alerts};
+use crate::telemetry::alerts;
 use keyturn::{Deadline, Result};
 use std::collections::BTreeSet;
 use std::slice;
@@ -17,16 +18,16 @@ impl OncallSync {
     /// # Errors
     /// Only where Parameter Store itself cannot be read; everything else is a check that failed.
     pub(crate) async fn examine(&self, deadline: Deadline) -> Result<Report> {
-        let (bindings, _) = self.configuration(deadline).await?;
-        self.groups.forget().await;
+        let (bindings, _) = self.observer.configuration(deadline).await?;
+        self.observer.groups.forget().await;
         let mut checks: Vec<Check> = bindings
             .bad
             .iter()
             .map(|(name, error)| Check { check: format!("document {name}"), ok: false, detail: error.to_string() })
             .collect();
         checks.push(check(
-            &format!("{}: users.read, region", self.source.name()),
-            self.source.check_users(deadline).await,
+            &format!("{}: users.read, region", self.observer.source.name()),
+            self.observer.source.check_users(deadline).await,
             "readable",
         ));
         checks.push(self.rules(deadline).await);
@@ -40,20 +41,20 @@ impl OncallSync {
     }
 
     async fn source(&self, binding: &Binding, deadline: Deadline) -> Check {
-        let read = self.on_call(slice::from_ref(binding), self.clock.now(), binding.max_stale, deadline).await;
+        let read = self.observer.on_call(slice::from_ref(binding), self.clock.now(), binding.max_stale, deadline).await;
         let schedules = read.schedules.into_values().map(|read| read.map(drop));
         let parts = read.by_part.into_values().map(|read| read.map(drop));
         let read = schedules.chain(parts).chain(read.policies.into_values().map(|read| read.map(drop))).collect();
-        check(&format!("{}: source at {}", binding.id, self.source.name()), read, "readable")
+        check(&format!("{}: source at {}", binding.id, self.observer.source.name()), read, "readable")
     }
 
     async fn rules(&self, deadline: Deadline) -> Check {
         const RULES: &str = "Okta: group rules";
-        if let Err(error) = self.okta.check_secret(deadline).await {
+        if let Err(error) = self.observer.okta.check_secret(deadline).await {
             return check(RULES, Err(error), "");
         }
         let by_hand = "see to it by hand that no group rule fills a binding's group";
-        let detail = match self.okta.rules(deadline.at_most(deadline.remaining() / 4)).await {
+        let detail = match self.observer.okta.rules(deadline.at_most(deadline.remaining() / 4)).await {
             Ok(rules) if rules.odd == 0 => "readable".to_owned(),
             Ok(rules) => format!("{} of an unknown form: {by_hand}", rules.odd),
             Err(error) if error.is(Code::OktaForbidden) => format!("not readable with this role: {by_hand}"),
@@ -66,11 +67,11 @@ impl OncallSync {
 
     async fn group(&self, binding: &Binding, deadline: Deadline) -> Vec<Check> {
         let id = &binding.id;
-        let refused = self.groups.refused(std::slice::from_ref(binding), &self.okta, deadline).await;
+        let refused = self.observer.groups.refused(std::slice::from_ref(binding), &self.observer.okta, deadline).await;
         let named = refused.into_values().next().map_or(Ok(()), Err);
         let mut checks =
             vec![check(&format!("{id}: Okta group's id, name, type and rules"), named, "as the document says")];
-        let members = self.okta.members(&binding.group, deadline).await;
+        let members = self.observer.okta.members(&binding.group, deadline).await;
         let may_change = match &members {
             Ok(members) => self.prove_change(binding, &members.keys().cloned().collect(), deadline).await,
             Err(error) => Err(error.clone()),
@@ -90,28 +91,28 @@ impl OncallSync {
 
     /// Whether the group is there, and shows among the groups of a person who is in it.
     async fn eligible(&self, group: &GroupId, deadline: Deadline) -> Result<&'static str> {
-        self.okta.group(group, deadline).await?.ok_or_else(|| unseen(group))?;
-        if let Some(member) = self.okta.a_member(group, deadline).await? {
-            let groups = self.okta.groups_of(&member, deadline).await?;
+        self.observer.okta.group(group, deadline).await?.ok_or_else(|| unseen(group))?;
+        if let Some(member) = self.observer.okta.a_member(group, deadline).await? {
+            let groups = self.observer.okta.groups_of(&member, deadline).await?;
             return if groups.contains(group) { Ok("readable") } else { Err(unseen(group)) };
         }
-        if let Some(anybody) = self.okta.somebody_not_in(&BTreeSet::new(), deadline).await? {
-            self.okta.groups_of(&anybody, deadline).await?;
+        if let Some(anybody) = self.observer.okta.somebody_not_in(&BTreeSet::new(), deadline).await? {
+            self.observer.okta.groups_of(&anybody, deadline).await?;
         }
         Ok("readable, and empty: nobody can be granted")
     }
 
     /// Removes a user who is no member from the group: that changes nothing, but needs the permission to change.
     async fn prove_change(&self, binding: &Binding, members: &BTreeSet<OktaId>, deadline: Deadline) -> Result<()> {
-        match self.okta.somebody_not_in(members, deadline).await? {
-            Some(stranger) => self.okta.remove(&binding.group, &stranger, deadline).await.map(|_| ()),
+        match self.observer.okta.somebody_not_in(members, deadline).await? {
+            Some(stranger) => self.applier.membership.remove(&binding.group, &stranger, deadline).await.map(|_| ()),
             None => Ok(()),
         }
     }
 
     async fn channels(&self, deadline: Deadline) -> Vec<Check> {
         let mut checks = Vec::new();
-        if let Some(datadog) = &self.channels.datadog {
+        if let Some(datadog) = &self.applier.channels.datadog {
             let validate = async {
                 datadog.check(deadline).await?;
                 datadog.account(deadline).await?.validate(deadline).await
@@ -119,8 +120,8 @@ impl OncallSync {
             checks.push(check("Datadog: API key", validate.await, "valid"));
         }
         let alert = alerts::of_doctor(self.clock.now());
-        let failed = self.channels.send(&alert, &Channel::all(), deadline).await.len();
-        let detail = match (failed, self.channels.is_empty()) {
+        let failed = self.applier.channels.send(&alert, &Channel::all(), deadline).await.len();
+        let detail = match (failed, self.applier.channels.is_empty()) {
             (0, false) => "a test alert was taken".to_owned(),
             (0, true) => {
                 "no channel is set: set DATADOG_SECRET_ID or SLACK_SECRET_ID, or rely on CloudWatch alone".to_owned()

@@ -1,17 +1,71 @@
-//! Which shifts of a schedule count, where its binding does not count all of them.
+//! The shifts of one binding, of all that were read.
 
-use crate::binding::Counted;
+use super::Readings;
+use crate::binding::{Binding, Counted, Source};
 use crate::codes::Code;
-use crate::ids::{RotationId, ScheduleId};
-use crate::source::shift::{Part, Parts, Shift};
+use crate::ids::{PersonId, RotationId, ScheduleId};
+use crate::knowledge::covers;
+use crate::source::OnCall;
+use crate::source::shift::{Part, Parts, Shift, Who};
+use chrono::{DateTime, Utc};
 use keyturn::{Error, Result};
 use std::collections::BTreeSet;
 
-/// The shifts that count.
+/// The shifts of a binding's schedules or policy, if all of them were read.
+pub(super) fn of_binding(binding: &Binding, source: &OnCall) -> Result<Vec<Shift>> {
+    Ok(match &binding.source {
+        Source::Schedules { ids, counted } if *counted == Counted::everything() => {
+            let schedules = ids.iter().map(|id| of(&source.schedules, id));
+            schedules.collect::<Result<Vec<_>>>()?.concat()
+        }
+        Source::Schedules { ids, counted } => {
+            let schedules = ids.iter().map(|id| Ok((id, of(&source.by_part, id)?)));
+            counted_of(counted, schedules.collect::<Result<_>>()?)?
+        }
+        Source::Policy { id, levels } => {
+            let shifts = of(&source.policies, id)?.into_iter();
+            shifts.filter(|(level, _)| levels.contains(level)).map(|(_, shift)| shift).collect()
+        }
+    })
+}
+
+/// How the source calls a person, if it says so.
+pub(super) fn name(shift: &Shift) -> Option<(PersonId, String)> {
+    match &shift.who {
+        Who::Person { id, name: Some(name), .. } => Some((id.clone(), name.clone())),
+        Who::Person { .. } | Who::Nobody => None,
+    }
+}
+
+fn of<K: Ord, T: Clone>(readings: &Readings<K, T>, id: &K) -> Result<T> {
+    let unread = || Error::new(Code::SourceNotRead, "The source was not read.", "Report it as a defect of Keyturn.");
+    readings.get(id).cloned().unwrap_or_else(|| Err(unread()))
+}
+
+/// The shifts that go on now, each with the end of the last one that follows without a break for the same person.
+pub(super) fn joined(all: &[Shift], now: DateTime<Utc>) -> Vec<Shift> {
+    let mut current: Vec<Shift> = all.iter().filter(|shift| covers(shift.start, shift.end, now)).cloned().collect();
+    for shift in &mut current {
+        let follows = |end: DateTime<Utc>, next: &Shift| {
+            next.who.is(&shift.who)
+                && next.start.is_some_and(|start| start <= end)
+                && next.end.is_none_or(|other| other > end)
+        };
+        // Each round ends later than the one before, so that it comes to an end.
+        while let Some(end) = shift.end
+            && let Some(next) = all.iter().find(|next| follows(end, next))
+        {
+            shift.end = next.end;
+        }
+    }
+    current
+}
+
+/// The shifts that count, where not all of them do.
 ///
 /// # Errors
 /// `ROTATION_UNKNOWN`: a typing error must neither grant a stranger nor look like a gap.
-pub(super) fn shifts(counted: &Counted, schedules: Vec<(&ScheduleId, Parts)>) -> Result<Vec<Shift>> {
+fn counted_of(counted: &Counted, schedules: Vec<(&ScheduleId, Parts)>) -> Result<Vec<Shift>> {
     if let Some(named) = &counted.rotations {
         check(named, &schedules)?;
     }
@@ -57,7 +111,6 @@ fn unknown(what: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::shift::Who;
 
     fn shift(part: Part) -> (Part, Shift) {
         (part, Shift { who: Who::Nobody, start: None, end: None })
@@ -79,7 +132,7 @@ mod tests {
             vec![shift(Part::Rotation(rotation("R1"))), shift(Part::Rotation(rotation("R2"))), shift(Part::CustomShift)]
         };
         let count = |counted: &Counted, schedules| {
-            shifts(counted, schedules).map(|shifts| shifts.len()).map_err(|why| why.message().to_owned())
+            counted_of(counted, schedules).map(|shifts| shifts.len()).map_err(|why| why.message().to_owned())
         };
         for (case, counts, schedules, expected) in [
             ("one rotation", counted(Some(&["R1"]), true), vec![(&night, parts(&["R1", "R2"], both()))], Ok(2)),

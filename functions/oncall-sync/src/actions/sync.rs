@@ -1,36 +1,33 @@
 //! The tick: observe, plan, apply. And the same without the last part.
 
+use crate::OncallSync;
 use crate::apply::Work;
 use crate::codes::Code;
-use crate::knowledge::{Reading, Standing};
-use crate::ledger::Channel;
-use crate::memory::Conditions;
+use crate::knowledge::Standing;
 use crate::observe::{Observed, View};
-use crate::planner::{self, Facts, Plan, Shown};
 use crate::report::{Change, Report};
-use crate::vendor::AT_ONCE;
-use crate::{OncallSync, alerts, audit};
+use crate::telemetry::{alerts, audit};
 use chrono::{DateTime, Utc};
-use futures_util::stream::{self, StreamExt as _};
 use keyturn::alert::Alert;
 use keyturn::codes::DeclaredCode as _;
 use keyturn::{Deadline, Error, Result};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 impl OncallSync {
     /// Brings every group in line with who is on call.
     ///
     /// # Errors
-    /// As [`OncallSync::configuration`]; a failure of one binding is logged, and is no failure of the tick.
+    /// As [`crate::observe::Observer::configuration`]; a failure of one binding is logged, and is no failure of the tick.
     pub(crate) async fn sync(&self, deadline: Deadline) -> Result<Report> {
         let started = Instant::now();
         let now = self.clock.now();
         // Reading takes half of the time at most, so that people whose grant has ended are removed even when a vendor hangs.
-        let Observed { views, bad } = self.observe(None, now, deadline.at_most(deadline.remaining() / 2)).await?;
-        let mut works: Vec<Work> = views.into_iter().map(|view| self.work(view, now)).collect();
-        let mut untaken = self.apply(&mut works, deadline).await;
-        untaken += self.tell(&conditions(&works, &bad, now), &self.memory.conditions, deadline).await;
+        let Observed { views, bad } =
+            self.observer.observe(None, now, deadline.at_most(deadline.remaining() / 2)).await?;
+        let mut works: Vec<Work> = views.into_iter().map(|view| Work::of(view, now)).collect();
+        let mut untaken = self.applier.apply(&mut works, deadline).await;
+        untaken += self.applier.channels.tell(&conditions(&works, &bad, now), &self.conditions, deadline).await;
         // What a document gets wrong shows in `Unresolved`: it must not hide that the function itself has stopped.
         for name in bad.keys() {
             audit::document_refused(name);
@@ -46,52 +43,6 @@ impl OncallSync {
             granted: works.iter().flat_map(granted).collect(),
             revoked: works.iter().flat_map(revoked).collect(),
         })
-    }
-
-    /// Says what a tick would do now. Nothing is written anywhere.
-    ///
-    /// # Errors
-    /// As [`OncallSync::sync`].
-    pub(crate) async fn plan(&self, deadline: Deadline) -> Result<Report> {
-        let now = self.clock.now();
-        let Observed { mut views, bad } = self.observe(None, now, deadline).await?;
-        views.sort_by(|one, other| {
-            (&one.binding.id, &one.binding.group).cmp(&(&other.binding.id, &other.binding.group))
-        });
-        let mut lines = Vec::new();
-        for view in &views {
-            let plan = planned(view, now);
-            let View { binding, reading, members, .. } = view;
-            lines.extend(Shown { binding, reading, members, plan: &plan, now }.lines());
-        }
-        lines.extend(bad.values().map(|error| format!("refused: {error}")));
-        Ok(Report::Planned { plan: lines })
-    }
-
-    /// Sends the alerts of conditions to the channels that have not taken them. Gives back how many were not taken now.
-    pub(crate) async fn tell(
-        &self,
-        conditions: &BTreeMap<String, Alert>,
-        memory: &Conditions,
-        deadline: Deadline,
-    ) -> usize {
-        let untold = memory.untold(conditions.keys());
-        let send = async |(key, channels): (String, BTreeSet<Channel>)| {
-            let Some(alert) = conditions.get(&key) else { return 0 };
-            let untaken = self.channels.send(alert, &channels, deadline).await;
-            let count = untaken.len();
-            memory.told(&key, untaken);
-            count
-        };
-        stream::iter(untold).map(send).buffer_unordered(AT_ONCE).collect::<Vec<usize>>().await.into_iter().sum()
-    }
-
-    fn work(&self, view: View, now: DateTime<Utc>) -> Work {
-        if let Reading::Known { read_at, .. } = view.reading {
-            self.memory.read(&view.binding.id, read_at);
-        }
-        let plan = planned(&view, now);
-        Work::new(view, plan)
     }
 }
 
@@ -109,11 +60,6 @@ pub(crate) fn revoked(work: &Work) -> impl Iterator<Item = Change> {
         user: revoke.okta.clone(),
         reason: Some(revoke.reason.as_str()),
     })
-}
-
-pub(crate) fn planned(view: &View, now: DateTime<Utc>) -> Plan {
-    let View { standing, binding, reading, members, eligible, ledger, version: _ } = view;
-    planner::plan(Facts { binding, standing: *standing, reading, members, eligible, ledger, now })
 }
 
 /// What a person should look at: logged with every tick, and returned with the alert to send when it begins.

@@ -1,0 +1,29 @@
+//! What the function can be asked for, one file each. An action observes, has the planner decide, and applies.
+
+mod by_hand;
+mod doctor;
+mod forecast;
+mod plan;
+mod sync;
+
+use crate::OncallSync;
+use crate::event::Event;
+use crate::report::Report;
+use keyturn::{Deadline, Result};
+
+impl OncallSync {
+    pub(crate) async fn answer(&self, event: &Event, deadline: Deadline) -> Result<Report> {
+        match event {
+            Event::Sync => Box::pin(self.sync(deadline)).await,
+            Event::Plan => Box::pin(self.plan(deadline)).await,
+            Event::Forecast => Box::pin(self.forecast(deadline)).await,
+            Event::Grant { binding, user, lasts, reason } => {
+                Box::pin(self.grant_by_hand(binding, user, *lasts, reason, deadline)).await
+            }
+            Event::Revoke { binding, user, reason } => {
+                Box::pin(self.revoke_by_hand(binding, user, reason, deadline)).await
+            }
+            Event::Doctor => Box::pin(self.examine(deadline)).await,
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! What a tick would do now, for people to read.
+
+use crate::OncallSync;
+use crate::observe::{Observed, View};
+use crate::planner::Shown;
+use crate::report::Report;
+use keyturn::{Deadline, Result};
+
+impl OncallSync {
+    /// Says what a tick would do now. Nothing is written anywhere.
+    ///
+    /// # Errors
+    /// As [`OncallSync::sync`].
+    pub(crate) async fn plan(&self, deadline: Deadline) -> Result<Report> {
+        let now = self.clock.now();
+        let Observed { mut views, bad } = self.observer.observe(None, now, deadline).await?;
+        views.sort_by(|one, other| {
+            (&one.binding.id, &one.binding.group).cmp(&(&other.binding.id, &other.binding.group))
+        });
+        let mut lines = Vec::new();
+        for view in &views {
+            let plan = view.plan(now);
+            let View { binding, reading, members, .. } = view;
+            lines.extend(Shown { binding, reading, members, plan: &plan, now }.lines());
+        }
+        lines.extend(bad.values().map(|error| format!("refused: {error}")));
+        Ok(Report::Planned { plan: lines })
+    }
+}
