@@ -145,9 +145,12 @@ impl Played {
     /// 500 and not 503: a passing 503 is tried again after real pauses, which no compressed clock shortens.
     fn pagerduty_fails(&self) {
         self.world.faults.reset();
-        for nth in 1..=FAILING_REPLIES {
-            let call = format!(" PagerDuty GET /oncalls #{nth}");
-            self.world.faults.inject(Point { call, moment: Moment::Before, fault: Fault::Status(500, "") });
+        let schedule = &self.shop.schedule;
+        for path in ["/oncalls", &format!("/schedules/{schedule}"), &format!("/v3/schedules/{schedule}")] {
+            for nth in 1..=FAILING_REPLIES {
+                let call = format!(" PagerDuty GET {path} #{nth}");
+                self.world.faults.inject(Point { call, moment: Moment::Before, fault: Fault::Status(500, "") });
+            }
         }
     }
 

@@ -45,7 +45,7 @@ fn a_tick_is_never_tried_again_nor_late_nor_lost_nor_two_at_a_time() {
         let forecast = cloud.api.call("scheduler", "get_schedule", forecast).await.unwrap();
         assert_eq!(
             (&forecast["ScheduleExpression"], &forecast["State"]),
-            (&json!("cron(0 7 * * ? *)"), &json!("ENABLED"))
+            (&json!("cron(17 6 * * ? *)"), &json!("ENABLED"))
         );
         assert_eq!(forecast["Target"]["Arn"], target["Arn"]);
         let input: Value = serde_json::from_str(text(&forecast["Target"]["Input"])).unwrap();

@@ -90,7 +90,7 @@ async fn a_healthy_deployment_passes_every_check_and_nobody_is_moved() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_broken_thing_is_found_and_its_remedy_named() {
-    let cases: [Case; 13] = [
+    let cases: [Case; 14] = [
         (
             |scene| scene.world.pagerduty.revoke_token(),
             &[USERS, SOURCE],
@@ -105,6 +105,11 @@ async fn each_broken_thing_is_found_and_its_remedy_named() {
             |scene| scene.world.write_binding(&scene.shop, &json!({"schedules": ["PNOTHERE"]})),
             &[SOURCE],
             &["PAGERDUTY_NOT_FOUND", "Correct the id"],
+        ),
+        (
+            |scene| scene.world.write_binding(&scene.shop, &json!({"rotations": ["RGONE"]})),
+            &[SOURCE],
+            &["ROTATION_UNKNOWN", "Compare \"rotations\""],
         ),
         (
             |scene| {

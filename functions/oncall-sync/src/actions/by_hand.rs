@@ -11,7 +11,7 @@ use crate::okta::{Found, Status, User};
 use crate::planner::{self, Grant, Plan, Presence, Revoke, Settled};
 use crate::report::Report;
 use crate::telemetry::audit;
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::{Deadline, Error, Result};
 
 impl OncallSync {
@@ -125,7 +125,7 @@ impl OncallSync {
         }
         let held = until.map_or_else(
             || "until they are not on call any more".to_owned(),
-            |until| format!("until {}", until.to_rfc3339_opts(SecondsFormat::Secs, true)),
+            |until| format!("until {}", planner::instant(until)),
         );
         Ok(Report::Revoked { binding: binding.clone(), user: user.id, held })
     }

@@ -10,7 +10,6 @@ use crate::report::{Check, Report};
 use crate::telemetry::alerts;
 use keyturn::{Deadline, Result};
 use std::collections::BTreeSet;
-use std::slice;
 
 impl OncallSync {
     /// Checks every part by itself.
@@ -41,10 +40,7 @@ impl OncallSync {
     }
 
     async fn source(&self, binding: &Binding, deadline: Deadline) -> Check {
-        let read = self.observer.on_call(slice::from_ref(binding), self.clock.now(), binding.max_stale, deadline).await;
-        let schedules = read.schedules.into_values().map(|read| read.map(drop));
-        let parts = read.by_part.into_values().map(|read| read.map(drop));
-        let read = schedules.chain(parts).chain(read.policies.into_values().map(|read| read.map(drop))).collect();
+        let read = self.observer.check_source(binding, self.clock.now(), deadline).await;
         check(&format!("{}: source at {}", binding.id, self.observer.source.name()), read, "readable")
     }
 

@@ -4,10 +4,10 @@ use crate::OncallSync;
 use crate::ids::PersonId;
 use crate::knowledge::{Eligible, Reading};
 use crate::observe::{Foreseen, View};
-use crate::planner::{self, Ahead};
+use crate::planner::{self, Ahead, instant};
 use crate::report::Report;
 use crate::telemetry::{alerts, audit};
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::alert::Alert;
 use keyturn::{Deadline, Result};
 use std::collections::BTreeMap;
@@ -78,8 +78,4 @@ fn told(view: &View, ahead: &Ahead, now: DateTime<Utc>) -> BTreeMap<String, Aler
         (key, alerts::of_warning(&view.binding, warning, now))
     })
     .collect()
-}
-
-fn instant(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

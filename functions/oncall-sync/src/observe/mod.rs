@@ -34,6 +34,7 @@ use keyturn::parameters::{Kind, Parameter, Parameters};
 use keyturn::{Deadline, Error, Result};
 use ledgers::Ledgers;
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Everything read about one binding.
@@ -242,8 +243,17 @@ impl Observer {
         Ok(Foreseen { views, bad, names })
     }
 
+    /// Makes sure that a binding's source can be read, and has what the document names.
+    ///
+    /// # Errors
+    /// Why it cannot, or has not.
+    pub(crate) async fn check_source(&self, binding: &Binding, now: DateTime<Utc>, deadline: Deadline) -> Result<()> {
+        let source = self.on_call(slice::from_ref(binding), now, binding.max_stale, deadline).await;
+        shifts::of_binding(binding, &source).map(drop)
+    }
+
     /// Who is on call for these bindings from `now` to `now + horizon`.
-    pub(crate) async fn on_call(
+    async fn on_call(
         &self,
         bindings: &[Binding],
         now: DateTime<Utc>,

@@ -1,13 +1,13 @@
 //! The days to come: what the planner would say at every instant at which a shift begins or ends.
 
 use super::duty::Duty;
-use super::{Facts, Notice, Plan, plan};
+use super::{Facts, Notice, Plan, instant, plan};
 use crate::binding::Binding;
 use crate::codes::Code;
 use crate::ids::{OktaId, PersonId};
 use crate::knowledge::{Eligible, Member, Members, Reading, Shift, Standing};
 use crate::ledger::{Ledger, Remembered};
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -142,8 +142,4 @@ fn noted(
         plan(Facts { binding, standing, reading, members: &members, eligible, ledger: &ledger, now });
     notices.retain(|notice| matches!(notice, Notice::Brake { .. } | Notice::NotGranted { .. }));
     notices
-}
-
-fn instant(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

@@ -36,7 +36,7 @@ mod show;
 mod tests;
 
 pub(crate) use ahead::{Ahead, Warning, ahead};
-pub(crate) use show::Shown;
+pub(crate) use show::{Shown, instant};
 
 use crate::binding::{Binding, Outsiders};
 use crate::codes::Code;

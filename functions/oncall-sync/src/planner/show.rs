@@ -107,6 +107,7 @@ impl fmt::Display for Notice {
     }
 }
 
-fn instant(at: DateTime<Utc>) -> String {
+/// An instant, for people to read.
+pub(crate) fn instant(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

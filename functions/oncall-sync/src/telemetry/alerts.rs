@@ -7,10 +7,10 @@ use crate::binding::Binding;
 use crate::codes::Code;
 use crate::ids::OktaId;
 use crate::ledger::{Change, Channel, Reason};
-use crate::planner::{Notice, Warning};
+use crate::planner::{Notice, Warning, instant};
 use crate::settings::Settings;
 use crate::vendor::{AT_ONCE, Clients, Vendor};
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use futures_util::stream::{self, StreamExt as _};
 use keyturn::alert::{Alert, Datadog, Severity, Slack};
 use keyturn::codes::DeclaredCode as _;
@@ -215,8 +215,4 @@ impl Draft {
     fn finish(self) -> Alert {
         self.0
     }
-}
-
-fn instant(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
