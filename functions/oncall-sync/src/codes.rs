@@ -225,6 +225,8 @@ pub enum Code {
     AlertSent,
     /// A tick is over.
     TickDone,
+    /// A forecast is over.
+    ForecastDone,
 
     // Defects
     /// A call to Okta could not be signed; never seen.

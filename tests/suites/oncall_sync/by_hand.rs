@@ -279,6 +279,26 @@ async fn a_grant_that_okta_does_not_take_has_to_be_asked_for_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_revoke_with_a_bad_document_reaches_the_group_where_people_are_and_not_one_from_before() {
+    let scene = Scene::start(&json!({})).await;
+    // The group from before has the lower id, and its ledger stays.
+    let mut moved = scene.shop.clone();
+    moved.group = scene.world.okta.group("break-glass-shop");
+    scene.world.write_binding(&moved, &json!({}));
+    scene.members_at("09:01").await;
+    scene.members_at("12:00").await;
+    let members = || scene.world.members(&moved, &[&scene.ann, &scene.bob, &scene.cal]);
+    assert_eq!((scene.members(), members()), (vec![], vec!["bob".to_owned()]));
+    scene.world.write_document("shop", "{}");
+    scene.revoke(&scene.bob.okta).await.unwrap();
+    assert_eq!(members(), NOBODY);
+    scene.world.write_binding(&moved, &json!({}));
+    scene.members_at("12:05").await;
+    assert_eq!(members(), NOBODY, "bob's shift is not over");
+    scene.finish();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_somebody_put_in_is_revoked_although_the_document_is_bad_and_nobody_was_granted() {
     let scene = Scene::start(&json!({})).await;
     assert_eq!(scene.members_at("20:00").await, NOBODY);

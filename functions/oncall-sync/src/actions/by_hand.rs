@@ -138,7 +138,14 @@ impl OncallSync {
             self.observer.okta.by_login_or_id(user, half)
         )?;
         let refused = observed.bad.into_iter().find(|(name, _)| name.rsplit('/').next() == Some(id.as_str()));
-        let view = observed.views.into_iter().next();
+        // A binding that named another group before has a ledger of that one too: where people are, and what is newer, counts.
+        let view = observed.views.into_iter().max_by_key(|view| match &view.ledger {
+            Remembered::Known(ledger) => {
+                let is_unfinished = ledger.people.values().any(Person::is_unfinished);
+                (view.standing == Standing::Followed, is_unfinished, ledger.confirmed_at)
+            }
+            Remembered::Never | Remembered::Unreadable => (view.standing == Standing::Followed, false, None),
+        });
         if let (None, Some((_, error))) = (&view, refused) {
             return Err(error);
         }

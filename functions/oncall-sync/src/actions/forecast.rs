@@ -1,20 +1,25 @@
 //! The look ahead: who will be on call in the next seven days, and what a person should mend before.
 
 use crate::OncallSync;
+use crate::codes::Code;
 use crate::ids::PersonId;
 use crate::knowledge::{Eligible, Reading};
 use crate::observe::{Foreseen, View};
-use crate::planner::{self, Ahead, instant};
+use crate::planner::{self, Ahead, Warning, instant};
 use crate::report::Report;
 use crate::telemetry::{alerts, audit};
 use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::alert::Alert;
 use keyturn::{Deadline, Result};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 const AHEAD: TimeDelta = TimeDelta::days(7);
 /// What comes true before then is told. An hour more than a day: forecasts that are made daily overlap a little.
 const TOLD_BEFORE: TimeDelta = TimeDelta::hours(25);
+
+/// A tick waits meanwhile.
+const READING: Duration = Duration::from_secs(20);
 
 impl OncallSync {
     /// Says who will be on call, and sends an alert of what a person should mend within a day. No group is touched.
@@ -23,7 +28,7 @@ impl OncallSync {
     /// As [`crate::observe::Observer::configuration`]; a source that cannot be read is no error.
     pub(crate) async fn forecast(&self, deadline: Deadline) -> Result<Report> {
         let now = self.clock.now();
-        let reading = deadline.at_most(deadline.remaining() * 4 / 5);
+        let reading = deadline.at_most(READING);
         let Foreseen { mut views, bad, names } = self.observer.foresee(now, AHEAD, reading).await?;
         views.sort_by(|one, other| one.binding.id.cmp(&other.binding.id));
         let (mut lines, mut alerts) = (Vec::new(), BTreeMap::new());
@@ -49,7 +54,8 @@ impl OncallSync {
             alerts.extend(told(view, &ahead, now));
         }
         lines.extend(bad.values().map(|error| format!("refused: {error}")));
-        self.applier.channels.tell(&alerts, &self.warnings, deadline).await;
+        let untaken = self.applier.channels.tell(&alerts, &self.warnings, deadline).await;
+        audit::forecast_done(warnings, untaken);
         Ok(Report::Forecast { unknown, warnings, forecast: lines })
     }
 }
@@ -69,7 +75,9 @@ fn shown(ahead: &Ahead, names: &BTreeMap<PersonId, String>) -> Vec<String> {
 /// Logs what comes true within a day, and gives back its alerts.
 fn told(view: &View, ahead: &Ahead, now: DateTime<Utc>) -> BTreeMap<String, Alert> {
     let id = &view.binding.id;
-    let soon = ahead.warnings.iter().filter(|warning| warning.from < now + TOLD_BEFORE);
+    // What holds now of people is told by the ticks, which know who is in the group.
+    let is_ahead = |warning: &&Warning| warning.from > now || warning.code() == Code::GapAhead;
+    let soon = ahead.warnings.iter().filter(|warning| warning.from < now + TOLD_BEFORE).filter(is_ahead);
     soon.map(|warning| {
         audit::warned(id, warning);
         // What goes on already is the same at the next forecast, which begins later.

@@ -32,7 +32,10 @@ impl OncallSync {
         for name in bad.keys() {
             audit::document_refused(name);
         }
-        let fine = works.iter().all(|work| is_fine(&work.view) && work.is_finished());
+        // Where nothing at all could be read, it is not the documents that are wrong.
+        let blind = works.iter().any(|work| work.view.standing == Standing::Followed)
+            && works.iter().all(|work| work.view.unknown().next().is_some());
+        let fine = !blind && works.iter().all(|work| is_fine(&work.view) && work.is_finished());
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         audit::tick_done(fine, bad.len(), untaken, duration_ms);
         Ok(Report::Synced {
@@ -76,7 +79,7 @@ fn conditions(works: &[Work], bad: &BTreeMap<String, Error>, now: DateTime<Utc>)
             audit::unknown(id, what, why);
             // A vendor that does not answer shows in the metrics, and passes. A document that names what is not there does not.
             if Code::is_of_a_document(why) && view.standing == Standing::Followed {
-                conditions.insert(format!("{id}:{}", why.code()), alerts::of_error(id.as_str(), why, now));
+                conditions.insert(format!("{id}:{what}:{why}"), alerts::of_error(id.as_str(), why, now));
             }
         }
         let mut notices = plan.notices.clone();

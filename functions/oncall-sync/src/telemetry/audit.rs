@@ -221,6 +221,11 @@ pub(crate) fn binding_done(binding: &BindingId, tally: &Tally) {
     metrics::emit_of_binding(NAME, binding.as_str(), &metrics);
 }
 
+pub(crate) fn forecast_done(warnings: usize, alerts_failed: usize) {
+    tracing::info!(code = Code::ForecastDone.name(), warnings, alerts_failed, "A forecast is over.");
+    metrics::emit(NAME, &[Metric::AlertFailed(u64::try_from(alerts_failed).unwrap_or(u64::MAX))]);
+}
+
 pub(crate) fn tick_done(fine: bool, bad_documents: usize, alerts_failed: usize, duration_ms: u64) {
     tracing::info!(code = Code::TickDone.name(), fine, bad_documents, alerts_failed, duration_ms, "A tick is over.");
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);

@@ -82,14 +82,9 @@ struct Wrapped<F> {
 #[derive(Deserialize)]
 struct WithFinal<F> {
     final_schedule: F,
-    /// v3 alone has them.
+    /// v3 alone has them. Whoever counts all of them needs no certain form.
     #[serde(default)]
-    rotations: Vec<Rotation>,
-}
-
-#[derive(Deserialize)]
-struct Rotation {
-    id: RotationId,
+    rotations: Value,
 }
 
 #[derive(Deserialize)]
@@ -127,15 +122,8 @@ struct Assignment {
     start_time: DateTime<Utc>,
     end_time: DateTime<Utc>,
     member: Member,
-    source: Option<Origin>,
-}
-
-/// Where a shift comes from ("Schedules API: v2 to v3 Upgrade Guide", "Layers vs. rotations").
-#[derive(Deserialize)]
-struct Origin {
-    #[serde(rename = "type")]
-    kind: String,
-    rotation_id: Option<String>,
+    #[serde(default)]
+    source: Value,
 }
 
 #[derive(Deserialize)]
@@ -150,22 +138,25 @@ fn read_shifts(answer: Value) -> Result<Parts, String> {
     check_coverage(shifts.rendered_coverage_percentage, shifts.computed_shift_assignments.is_empty())?;
     let assignments = shifts.computed_shift_assignments.into_iter();
     let shifts = assignments.map(|one| {
-        let part = one.source.map_or(Part::NotSaid, Origin::part);
+        let part = part(&one.source);
         Ok((part, shift(one.member.who(), Some(one.start_time), Some(one.end_time))?))
     });
     let shifts = shifts.collect::<Result<_, String>>()?;
-    Ok(Parts { rotations: rotations.into_iter().map(|rotation| rotation.id).collect(), shifts })
+    let rotations = rotations.as_array().into_iter().flatten().filter_map(|rotation| rotation_id(&rotation["id"]));
+    Ok(Parts { rotations: rotations.collect(), shifts })
 }
 
-impl Origin {
-    fn part(self) -> Part {
-        let rotation = self.rotation_id.and_then(|id| RotationId::try_from(id).ok());
-        match (self.kind.as_str(), rotation) {
-            ("schedule_rotation" | "schedule_rotation_override", Some(rotation)) => Part::Rotation(rotation),
-            ("custom_shift" | "custom_shift_override", _) => Part::CustomShift,
-            _ => Part::NotSaid,
-        }
+/// Where a shift comes from ("Schedules API: v2 to v3 Upgrade Guide", "Layers vs. rotations").
+fn part(source: &Value) -> Part {
+    match (source["type"].as_str(), rotation_id(&source["rotation_id"])) {
+        (Some("schedule_rotation" | "schedule_rotation_override"), Some(rotation)) => Part::Rotation(rotation),
+        (Some("custom_shift" | "custom_shift_override"), _) => Part::CustomShift,
+        _ => Part::NotSaid,
     }
+}
+
+fn rotation_id(value: &Value) -> Option<RotationId> {
+    RotationId::try_from(value.as_str()?).ok()
 }
 
 impl Member {
