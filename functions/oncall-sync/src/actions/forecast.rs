@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 const AHEAD: TimeDelta = TimeDelta::days(7);
-/// What comes true before then is told. An hour more than a day: forecasts that are made daily overlap a little.
-const TOLD_BEFORE: TimeDelta = TimeDelta::hours(25);
+/// What comes true before then is told: two days and an hour, so that a daily forecast may fail once.
+const TOLD_BEFORE: TimeDelta = TimeDelta::hours(49);
 
 /// A tick waits meanwhile.
 const READING: Duration = Duration::from_secs(20);

@@ -76,6 +76,8 @@ fn counted_of(counted: &Counted, schedules: Vec<(&ScheduleId, Parts)>) -> Result
                 Part::Whole => true,
                 Part::CustomShift => counted.custom_shifts,
                 Part::Rotation(rotation) => counted.rotations.as_ref().is_none_or(|named| named.contains(&rotation)),
+                // It grants nobody, whatever it is part of.
+                Part::NotSaid if shift.who == Who::Nobody => true,
                 Part::NotSaid => {
                     return Err(unknown(format!("A shift of schedule {id} does not say what it is part of.")));
                 }
@@ -111,9 +113,11 @@ fn unknown(what: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::shift::Email;
 
     fn shift(part: Part) -> (Part, Shift) {
-        (part, Shift { who: Who::Nobody, start: None, end: None })
+        let who = Who::Person { id: "P9".try_into().unwrap(), name: None, email: Email::NotSaid };
+        (part, Shift { who, start: None, end: None })
     }
 
     fn rotation(id: &str) -> RotationId {

@@ -59,12 +59,14 @@ impl PagerDuty {
         deadline: Deadline,
     ) -> OnCall {
         let window = Window { now, until: now + horizon };
-        let (schedules, by_part, policies) = tokio::join!(
+        // In this order: a schedule alone that hangs must not keep the requests for many waiting.
+        let (schedules, policies, by_part) = tokio::join!(
+            biased;
             self.schedules(&asked.schedules, window, deadline),
+            self.policies(&asked.policies, window, deadline),
             self.one_by_one(asked.by_part.iter().cloned().collect(), now, deadline, async |id: &ScheduleId| {
                 self.schedule(id, window, deadline).await
             }),
-            self.policies(&asked.policies, window, deadline),
         );
         OnCall { schedules, by_part: by_part.into_iter().collect(), policies }
     }
