@@ -301,8 +301,8 @@ impl Applier {
         let group = &work.view.binding.group;
         match self.membership.remove(group, &revoke.okta, deadline).await? {
             Removed::Done => Ok(()),
-            // The document was deleted; the group may have been as well.
-            Removed::NotFound if work.view.standing == Standing::Abandoned => Ok(()),
+            // No document that is followed names the group: it may have been deleted.
+            Removed::NotFound if work.view.standing != Standing::Followed => Ok(()),
             // No member any more, no user any more, or no group any more: only the last is wrong.
             Removed::NotFound if self.observer.okta.group(group, deadline).await?.is_some() => Ok(()),
             Removed::NotFound => {
@@ -404,7 +404,7 @@ impl Applier {
         loop {
             match self.observer.okta.members(&work.view.binding.group, deadline).await {
                 Ok(members) => work.note(&members, self.clock.now()),
-                Err(_) if work.view.standing == Standing::Abandoned && self.is_gone(work, deadline).await => {
+                Err(_) if work.view.standing != Standing::Followed && self.is_gone(work, deadline).await => {
                     work.note(&okta::Members::new(), self.clock.now());
                 }
                 Err(error) => audit::unknown(&work.view.binding.id, "members", &error),

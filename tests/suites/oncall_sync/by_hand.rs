@@ -299,6 +299,31 @@ async fn a_revoke_with_a_bad_document_reaches_the_group_where_people_are_and_not
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn while_people_are_still_in_the_group_from_before_a_revoke_reaches_both() {
+    for is_bad in [true, false] {
+        let scene = Scene::start(&json!({})).await;
+        let mut moved = scene.shop.clone();
+        moved.group = scene.world.okta.group("break-glass-shop");
+        scene.world.write_binding(&moved, &json!({}));
+        scene.members_at("09:01").await;
+        let members = || scene.world.members(&moved, &[&scene.ann, &scene.bob, &scene.cal]);
+        assert_eq!((scene.members(), members()), (vec!["ann".to_owned()], vec!["ann".to_owned()]));
+        scene.world.okta.add(&moved.group, &scene.cal.okta);
+        if is_bad {
+            scene.world.write_document("shop", "{}");
+        }
+        scene.revoke(&scene.cal.okta).await.unwrap();
+        assert_eq!((scene.members(), members()), (vec!["ann".to_owned()], vec!["ann".to_owned()]), "{is_bad}");
+        scene.revoke(&scene.ann.okta).await.unwrap();
+        assert_eq!((scene.members(), members()), (vec![], vec![]), "{is_bad}");
+        scene.world.write_binding(&moved, &json!({}));
+        assert_eq!(scene.members_at("09:02").await, NOBODY);
+        assert_eq!(members(), NOBODY, "{is_bad}: ann's shift is not over");
+        scene.finish();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_somebody_put_in_is_revoked_although_the_document_is_bad_and_nobody_was_granted() {
     let scene = Scene::start(&json!({})).await;
     assert_eq!(scene.members_at("20:00").await, NOBODY);

@@ -30,7 +30,9 @@ impl OncallSync {
         deadline: Deadline,
     ) -> Result<Report> {
         let now = self.clock.now();
-        let (mut view, user) = self.one(binding, user, now, deadline).await?;
+        let (mut views, user) = self.of(binding, user, now, deadline).await?;
+        // The one whose document is followed comes first.
+        let mut view = views.swap_remove(0);
         if let (Standing::Refused | Standing::Abandoned, Reading::Unknown { why }) = (view.standing, &view.reading) {
             return Err(why.clone());
         }
@@ -95,22 +97,23 @@ impl OncallSync {
         deadline: Deadline,
     ) -> Result<Report> {
         let now = self.clock.now();
-        let (view, user) = self.one(binding, user, now, deadline).await?;
+        let (mut views, user) = self.of(binding, user, now, deadline).await?;
         audit::revoke_asked(binding, &user.id, reason);
-        let revoke = Revoke { okta: user.id.clone(), reason: Reason::Manual, due: None, since: now };
-        let mut plan = Plan { revokes: vec![revoke], ..Plan::quiet(view.ledger.clone()) };
-        let mut until = None;
-        if let Remembered::Known(ledger) = &mut plan.intent {
-            plan.settled = settled(ledger, &user.id, &view);
-            until = shift_end(&view, ledger, &user.id, now);
-            let hold = Hold { since: now, until, out: false, reason: reason.to_owned() };
-            let person = named(ledger.put(&user.id, State::Held(hold)), &user);
-            person.tell(Change::Revoked { reason: Reason::Manual, due: None });
+        // Of a group that the document named before, only whoever is still in its ledger has to go. Without a document that
+        // is followed, nobody can say which group is meant.
+        let is_followed = views[0].standing == Standing::Followed;
+        views.retain(|view| view.standing == Standing::Followed || !is_followed || is_in_ledger(view, &user.id));
+        let (mut works, mut ends) = (Vec::new(), Vec::new());
+        for view in views {
+            let (plan, end) = revoking(&view, &user, reason, now);
+            works.push(Work::new(view, plan));
+            ends.push(end);
         }
-        let is_remembered = matches!(plan.intent, Remembered::Known(_));
-        let work = self.carry_out(Work::new(view, plan), deadline).await;
-        if !work.stored || !is_remembered {
-            let done = if work.is_finished() { "is out of the group" } else { "may still be in the group" };
+        let until = if is_followed { ends[0] } else { ends.into_iter().max().flatten() };
+        self.applier.apply(&mut works, deadline).await;
+        let is_finished = works.iter().all(Work::is_finished);
+        if !works.iter().all(|work| work.stored && matches!(work.plan.intent, Remembered::Known(_))) {
+            let done = if is_finished { "is out of the group" } else { "may still be in the group" };
             return Err(Error::new(
                 Code::RevokeNotHeld,
                 format!(
@@ -120,7 +123,7 @@ impl OncallSync {
                 "Ask again after the next tick; until then, take them off the schedule.",
             ));
         }
-        if !work.is_finished() {
+        if !is_finished {
             return Err(unfinished());
         }
         let held = until.map_or_else(
@@ -130,45 +133,46 @@ impl OncallSync {
         Ok(Report::Revoked { binding: binding.clone(), user: user.id, held })
     }
 
-    /// The binding and the person that are meant.
-    async fn one(&self, id: &BindingId, user: &str, now: DateTime<Utc>, deadline: Deadline) -> Result<(View, User)> {
+    /// The person who is meant, and everything known of the binding: first what its document says, if that is followed, then
+    /// the ledgers of groups that it named before, or may name.
+    async fn of(
+        &self,
+        id: &BindingId,
+        user: &str,
+        now: DateTime<Utc>,
+        deadline: Deadline,
+    ) -> Result<(Vec<View>, User)> {
         let half = deadline.at_most(deadline.remaining() / 2);
         let (observed, user) = tokio::try_join!(
             self.observer.observe(Some(id), now, half),
             self.observer.okta.by_login_or_id(user, half)
         )?;
         let refused = observed.bad.into_iter().find(|(name, _)| name.rsplit('/').next() == Some(id.as_str()));
-        // A binding that named another group before has a ledger of that one too: where people are, and what is newer, counts.
-        let view = observed.views.into_iter().max_by_key(|view| match &view.ledger {
-            Remembered::Known(ledger) => {
-                let is_unfinished = ledger.people.values().any(Person::is_unfinished);
-                (view.standing == Standing::Followed, is_unfinished, ledger.confirmed_at)
-            }
-            Remembered::Never | Remembered::Unreadable => (view.standing == Standing::Followed, false, None),
-        });
-        if let (None, Some((_, error))) = (&view, refused) {
-            return Err(error);
+        let views = observed.views;
+        if views.is_empty() {
+            return Err(refused.map_or_else(|| self.no_binding(id), |(_, error)| error));
         }
-        let view = view.ok_or_else(|| {
-            Error::new(
-                Code::BindingUnknown,
-                format!("There is no binding {id}."),
-                format!("List them: aws ssm get-parameters-by-path --path {}", self.observer.config_path),
-            )
-        })?;
         let user = match user {
             Found::One(user) => user,
             Found::Nobody => return Err(unknown_user("There is no such user at Okta.")),
             Found::Several => return Err(unknown_user("Several users at Okta have that email address.")),
         };
-        if view.binding.keep.contains(&user.id) {
+        if views.iter().any(|view| view.binding.keep.contains(&user.id)) {
             return Err(Error::new(
                 Code::UserIsKept,
                 format!("The Okta user {} is in the binding's \"keep\": never granted, never revoked here.", user.id),
                 "Take the user out of \"keep\" first, if that is what is meant.",
             ));
         }
-        Ok((view, user))
+        Ok((views, user))
+    }
+
+    fn no_binding(&self, id: &BindingId) -> Error {
+        Error::new(
+            Code::BindingUnknown,
+            format!("There is no binding {id}."),
+            format!("List them: aws ssm get-parameters-by-path --path {}", self.observer.config_path),
+        )
     }
 
     async fn carry_out(&self, work: Work, deadline: Deadline) -> Work {
@@ -206,6 +210,26 @@ fn known_ledger(view: &View) -> Result<Ledger> {
             "See who else writes below LEDGER_PATH. To begin anew, delete the ledger's parameter and let one tick pass.",
         )),
     }
+}
+
+fn is_in_ledger(view: &View, okta: &OktaId) -> bool {
+    match &view.ledger {
+        Remembered::Known(ledger) => ledger.people.get(okta).is_some_and(Person::is_unfinished),
+        Remembered::Never | Remembered::Unreadable => false,
+    }
+}
+
+/// The removal of a person from one group, and until when they are held out of it.
+fn revoking(view: &View, user: &User, reason: &str, now: DateTime<Utc>) -> (Plan, Option<DateTime<Utc>>) {
+    let revoke = Revoke { okta: user.id.clone(), reason: Reason::Manual, due: None, since: now };
+    let mut plan = Plan { revokes: vec![revoke], ..Plan::quiet(view.ledger.clone()) };
+    let Remembered::Known(ledger) = &mut plan.intent else { return (plan, None) };
+    plan.settled = settled(ledger, &user.id, view);
+    let until = shift_end(view, ledger, &user.id, now);
+    let hold = Hold { since: now, until, out: false, reason: reason.to_owned() };
+    let person = named(ledger.put(&user.id, State::Held(hold)), user);
+    person.tell(Change::Revoked { reason: Reason::Manual, due: None });
+    (plan, until)
 }
 
 fn is_to_leave(person: &Person) -> bool {

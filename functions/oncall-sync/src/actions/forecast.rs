@@ -15,14 +15,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 const AHEAD: TimeDelta = TimeDelta::days(7);
-/// What comes true before then is told: two days and an hour, so that a daily forecast may fail once.
+/// How long before it comes true a warning is sent: two days and an hour, so that one daily forecast may fail.
 const TOLD_BEFORE: TimeDelta = TimeDelta::hours(49);
 
-/// A tick waits meanwhile.
+/// Ticks wait while a forecast reads: the function runs once at a time.
 const READING: Duration = Duration::from_secs(20);
 
 impl OncallSync {
-    /// Says who will be on call, and sends an alert of what a person should mend within a day. No group is touched.
+    /// Says who will be on call, and sends an alert of what a person should mend before [`TOLD_BEFORE`]. No group is touched.
     ///
     /// # Errors
     /// As [`crate::observe::Observer::configuration`]; a source that cannot be read is no error.
@@ -60,7 +60,7 @@ impl OncallSync {
     }
 }
 
-/// Who is on call when, and the warnings.
+/// One line for each stretch of time, with the people who are on call in it, and one for each warning.
 fn shown(ahead: &Ahead, names: &BTreeMap<PersonId, String>) -> Vec<String> {
     let stretches = ahead.stretches.iter().map(|stretch| {
         let called = |id| names.get(id).map_or_else(|| format!("{id}"), |name| format!("{name} ({id})"));
@@ -72,15 +72,15 @@ fn shown(ahead: &Ahead, names: &BTreeMap<PersonId, String>) -> Vec<String> {
     stretches.chain(warnings).collect()
 }
 
-/// Logs what comes true within a day, and gives back its alerts.
+/// Logs the warnings that come true soon, and gives back their alerts.
 fn told(view: &View, ahead: &Ahead, now: DateTime<Utc>) -> BTreeMap<String, Alert> {
     let id = &view.binding.id;
-    // What holds now of people is told by the ticks, which know who is in the group.
+    // Of the people who are on call now, ticks send the alerts: they know who is in the group.
     let is_ahead = |warning: &&Warning| warning.from > now || warning.code() == Code::GapAhead;
     let soon = ahead.warnings.iter().filter(|warning| warning.from < now + TOLD_BEFORE).filter(is_ahead);
     soon.map(|warning| {
         audit::warned(id, warning);
-        // What goes on already is the same at the next forecast, which begins later.
+        // A gap that has begun gets `now` from every forecast, which is another instant each time.
         let from = if warning.from == now { "now".to_owned() } else { instant(warning.from) };
         let key = format!("{id}:{:?}:{}:{from}", warning.code(), warning.subject());
         (key, alerts::of_warning(&view.binding, warning, now))

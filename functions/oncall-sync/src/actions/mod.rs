@@ -1,4 +1,4 @@
-//! What the function can be asked for, one file each. An action observes, has the planner decide, and applies.
+//! The actions that an event can ask for, one file each.
 
 mod by_hand;
 mod doctor;

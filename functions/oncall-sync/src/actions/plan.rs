@@ -1,4 +1,4 @@
-//! What a tick would do now, for people to read.
+//! The plan: the lines that say what a tick would do now.
 
 use crate::OncallSync;
 use crate::observe::{Observed, View};

@@ -1,4 +1,4 @@
-//! The tick: observe, plan, apply. And the same without the last part.
+//! The tick: observe, plan, apply.
 
 use crate::OncallSync;
 use crate::apply::Work;
@@ -50,13 +50,13 @@ impl OncallSync {
 }
 
 /// The people whom the group shows to be added.
-pub(crate) fn granted(work: &Work) -> impl Iterator<Item = Change> {
+fn granted(work: &Work) -> impl Iterator<Item = Change> {
     let binding = work.view.binding.id.clone();
     work.granted.iter().map(move |user| Change { binding: binding.clone(), user: user.clone(), reason: None })
 }
 
 /// The people whom the group shows to be removed.
-pub(crate) fn revoked(work: &Work) -> impl Iterator<Item = Change> {
+fn revoked(work: &Work) -> impl Iterator<Item = Change> {
     let done = work.plan.revokes.iter().filter(|revoke| work.revoked.contains(&revoke.okta));
     done.map(|revoke| Change {
         binding: work.view.binding.id.clone(),

@@ -69,16 +69,16 @@ impl Ledgers {
 
     /// What nobody took: one ledger for each group, as long as people are in it; that of `asked`, whom a person asks about,
     /// in any case.
-    pub(super) fn leftover(mut self, asked: Option<&BindingId>) -> Vec<(BindingId, GroupId, Ledger, i64)> {
+    pub(super) fn leftover(mut self, asked: Option<&BindingId>) -> Vec<(BindingId, GroupId, Remembered, i64)> {
         let groups: BTreeSet<GroupId> = self.ledgers.keys().map(|(_, group)| group.clone()).collect();
-        let left = |group: GroupId| match self.latest_of(&group)? {
-            (id, Remembered::Known(ledger))
-                if asked == Some(&id) || ledger.people.values().any(Person::is_unfinished) =>
-            {
-                let version = self.version(&id, &group);
-                Some((id, group, ledger, version))
-            }
-            _ => None,
+        let left = |group: GroupId| {
+            let (id, ledger) = self.latest_of(&group)?;
+            let is_unfinished = match &ledger {
+                Remembered::Known(ledger) => ledger.people.values().any(Person::is_unfinished),
+                Remembered::Never | Remembered::Unreadable => false,
+            };
+            let version = self.version(&id, &group);
+            (asked == Some(&id) || is_unfinished).then_some((id, group, ledger, version))
         };
         groups.into_iter().filter_map(left).collect()
     }

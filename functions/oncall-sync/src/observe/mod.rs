@@ -21,7 +21,7 @@ use crate::binding::{Binding, Bindings, Counted, Source};
 use crate::codes::Code;
 use crate::ids::{BindingId, GroupId, OktaId, PersonId};
 use crate::knowledge::{Eligible, Identity, Member, Members, Reading, Shift, Standing};
-use crate::ledger::{Ledger, Remembered};
+use crate::ledger::Remembered;
 use crate::okta::Okta;
 use crate::planner::{self, Facts, Plan};
 use crate::settings::Settings;
@@ -379,7 +379,7 @@ fn not_text(name: &str) -> Error {
 }
 
 /// What is known of a ledger that no good document names.
-fn left_over(bindings: &Bindings, id: BindingId, group: GroupId, ledger: Ledger, version: i64) -> View {
+fn left_over(bindings: &Bindings, id: BindingId, group: GroupId, ledger: Remembered, version: i64) -> View {
     let (standing, why) = match bindings.error_of(&id) {
         Some(error) => (Standing::Refused, error.clone()),
         None => (Standing::Abandoned, gone(&id, &group)),
@@ -390,7 +390,7 @@ fn left_over(bindings: &Bindings, id: BindingId, group: GroupId, ledger: Ledger,
         reading: Reading::Unknown { why: why.clone() },
         members: Members::Unknown { why },
         eligible: Eligible::Everyone,
-        ledger: Remembered::Known(ledger),
+        ledger,
         version,
         last_reading: None,
     }

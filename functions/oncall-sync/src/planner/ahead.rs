@@ -135,7 +135,8 @@ fn noted(
     now: DateTime<Utc>,
 ) -> BTreeSet<Notice> {
     let member = |okta: &OktaId| (okta.clone(), Member { may_stay: true, login: String::new(), email: String::new() });
-    let members = Members::Complete(inside.iter().map(member).collect::<BTreeMap<_, _>>());
+    // Sealed accounts are there for good.
+    let members = Members::Complete(inside.iter().chain(&binding.keep).map(member).collect::<BTreeMap<_, _>>());
     let ledger = Remembered::Known(Ledger::new(binding.group.clone()));
     let standing = Standing::Followed;
     let Plan { mut notices, .. } =

@@ -41,6 +41,8 @@ fn a_week_without_anybody_is_one_gap_and_one_with_somebody_for_good_has_none() {
     assert_eq!(stretches(&look(&World::new(), 600)), [(0, 600, String::new())]);
     let placeholder = World::new().with(|binding| _ = binding.placeholders.insert(id("P-bob"))).on_call("bob", None);
     assert_eq!(stretches(&look(&placeholder, 600)), [(0, 600, String::new())]);
+    let sealed = turn(World::new(), "ann", 60, 120).with(|binding| _ = binding.keep.insert(id("ann")));
+    assert_eq!(warnings(&look(&sealed, 120)).len(), 1, "the gap before it alone");
     let ann = World::new().on_call("ann", None);
     assert_eq!((stretches(&look(&ann, 600)), warnings(&look(&ann, 600))), (vec![(0, 600, "ann".to_owned())], vec![]));
 }
