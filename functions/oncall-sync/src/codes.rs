@@ -37,7 +37,9 @@ pub enum Code {
     )]
     NoBindings,
     /// A binding's document is refused; the message names the parameter and the path of the key.
-    #[strum(message = "Correct the document; until then nothing changes but that recorded shifts end.")]
+    #[strum(
+        message = "Correct the document. Until then nobody is granted, and people leave when their recorded shift ends."
+    )]
     BindingInvalid,
     /// A ledger has no document any more, but people are still in its group.
     #[strum(message = "Nothing: each of them leaves when the shift ends, or max_stale after it was last confirmed.")]
@@ -120,7 +122,7 @@ pub enum Code {
     PagerdutyPolicyEmpty,
     /// A rotation that a document names is in none of its schedules, or a schedule has none that it names, or does not say whose shift it is. The source is unknown.
     #[strum(
-        message = "Compare \"rotations\" in the document with the ids that GET /v3/schedules/<id> shows; a schedule of layers has none."
+        message = "Compare \"rotations\" in the document with the ids that GET /v3/schedules/<id> shows. Do not only delete the key: without it every rotation counts, and shadows are granted. A schedule made of layers has no rotations: give it a binding and an Okta group of its own."
     )]
     RotationUnknown,
 
@@ -169,21 +171,29 @@ pub enum Code {
 
     // Conditions that need a person
     /// More people are on call, or would be granted at once, than the binding allows: nobody is granted.
-    #[strum(message = "Look at the schedule, or raise max_members or max_new_per_run in the binding's document.")]
+    #[strum(
+        message = "If an override puts somebody on call by mistake, remove it. If shadows are on call, name the rotations that count (\"rotations\" in the binding's document; schedules made of shifts have them). Raise max_members or max_new_per_run only if all of these people shall be granted. A grant by hand works meanwhile."
+    )]
     BrakePulled,
     /// A person is on call and gets no grant; the message says why.
-    #[strum(message = "Mend what the message names; a grant by hand helps at once.")]
+    #[strum(
+        message = "The next tick grants, once the cause is mended. Not eligible: the owner of eligible_group adds the person. Not ACTIVE: activate or unlock the Okta user. No certain Okta user: set \"identities\" in the document; meanwhile, grant by hand to the Okta login. In \"keep\": take the person out of \"keep\". A grant by hand is refused for whoever is not eligible, not ACTIVE, or in \"keep\"."
+    )]
     OnCallNotGranted,
     /// A forecast finds a time in which nobody is on call.
     #[strum(
-        message = "Fill it at the on-call source. Nobody is in the group in that time; a grant by hand would help."
+        message = "Fill it at the on-call source. If you cannot, grant by hand when the gap begins, not before: such a grant begins at once and lasts 8 h at most."
     )]
     GapAhead,
     /// A forecast finds a time in which more people are on call than the binding allows, so that nobody would be granted.
-    #[strum(message = "Look at the schedule, or raise max_members or max_new_per_run in the binding's document.")]
+    #[strum(
+        message = "Before that time, as for BRAKE_PULLED: remove an override made by mistake, or name the rotations that count. Raise max_members or max_new_per_run only if all of these people shall be granted."
+    )]
     BrakeAhead,
     /// A forecast finds a person who will be on call and would get no grant; the message says why.
-    #[strum(message = "Mend what the message names before that time.")]
+    #[strum(
+        message = "Mend the cause before that time, as for ON_CALL_NOT_GRANTED. If Okta did not answer, ask for another forecast first."
+    )]
     NoGrantAhead,
     /// A person is to leave a group and could not be removed; the message says why.
     #[strum(
@@ -195,7 +205,7 @@ pub enum Code {
     OutsiderReported,
     /// There is no ledger yet (the first run), or it was lost; "adoption" decides about the people in the group.
     #[strum(
-        message = "Nothing at the first run; for a change by hand, let one tick pass. Later: who may write below LEDGER_PATH?"
+        message = "Nothing at the first run; for a change by hand, let one tick pass. Later: see who may write below LEDGER_PATH."
     )]
     LedgerLost,
     /// A ledger cannot be read, or somebody else wrote it. The last version that the function wrote counts; if none can be read, nobody is granted or revoked in its binding.
