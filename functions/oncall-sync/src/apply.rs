@@ -85,6 +85,11 @@ impl Work {
         self.unfinished().is_empty()
     }
 
+    /// Whether the group shows every planned change, but for those that a mistake in the document stops.
+    pub(crate) fn is_finished_but_for_the_document(&self) -> bool {
+        self.unfinished().into_iter().all(|(_, okta)| self.error_of(okta).is_some_and(Code::is_of_a_document))
+    }
+
     /// The planned changes that the group does not show.
     fn unfinished(&self) -> Vec<(&'static str, &OktaId)> {
         let revokes = self.plan.revokes.iter().map(|revoke| ("revoke", &revoke.okta));

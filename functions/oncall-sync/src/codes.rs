@@ -283,6 +283,13 @@ impl Code {
         Self::OktaForbidden,
     ];
 
+    /// The vendor takes the credential for nothing.
+    const ABOUT_THE_CREDENTIAL: [Self; 2] = [Self::PagerdutyCredentialRefused, Self::OktaCredentialRefused];
+
+    pub(crate) fn is_refused_credential(error: &Error) -> bool {
+        Self::ABOUT_THE_CREDENTIAL.into_iter().any(|code| error.is(code))
+    }
+
     pub(crate) fn is_about_one_call(error: &Error) -> bool {
         Self::ABOUT_ONE_CALL.into_iter().any(|code| error.is(code))
     }

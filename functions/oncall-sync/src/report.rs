@@ -28,7 +28,7 @@ pub enum Report {
     },
     /// `forecast`.
     Forecast {
-        /// Number of bindings with a source that could not be read.
+        /// Number of bindings with a source, or people on call, of whom not everything is known.
         unknown: usize,
         /// Number of things that a person should mend.
         warnings: usize,

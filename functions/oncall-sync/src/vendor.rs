@@ -1,5 +1,5 @@
 //! An account at a vendor: its credential is read from Secrets Manager every five minutes, and when the vendor refuses it.
-//! One that works stays in use for as long as the secret brings no other that can be read.
+//! One that works stays in use for as long as the secret brings no other that works.
 
 use crate::codes::Code;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -51,6 +51,17 @@ struct Current<T> {
     problem: Option<Error>,
     text: SecretString,
     account: Arc<T>,
+    /// The one that was in use when the secret brought this one, until a call with this one has worked.
+    before: Option<(SecretString, Arc<T>)>,
+}
+
+/// What to try where a call with an account failed.
+enum Rival<T> {
+    Nobody,
+    /// The account from before.
+    Before(Arc<T>),
+    /// The account in use, which has replaced this one meanwhile.
+    InUse,
 }
 
 impl<T> Vendor<T> {
@@ -69,25 +80,45 @@ impl<T> Vendor<T> {
         }
     }
 
-    /// Makes a call with the account; once more with the secret read again where `is_refused` says that the vendor did not
-    /// take the credential, since it may have been replaced.
+    /// Makes a call with the account. Where `fault` names what may be the credential's, the call is made once more:
+    ///
+    /// | the credential | once more with |
+    /// |---|---|
+    /// | new in the secret, and no call with it has worked | the one from before; where that works, it stays in use |
+    /// | replaced by another call meanwhile | the one in use |
+    /// | refused | the secret read again, since it may have been replaced |
     pub(crate) async fn call<R>(
         &self,
         deadline: Deadline,
-        is_refused: impl Fn(&Result<R>) -> bool,
+        fault: impl Fn(&Result<R>) -> Option<Error>,
         call: impl AsyncFn(&T) -> Result<R>,
     ) -> Result<R> {
-        // Each call holds one permit and releases it at the deadline.
-        let _permit = self.in_flight.acquire().await;
+        let _permit = deadline.bound(self.in_flight.acquire()).await.map_err(|_| self.late())?;
         let account = self.account(deadline).await?;
         let outcome = call(&account).await;
-        if !is_refused(&outcome) {
+        let Some(why) = fault(&outcome) else {
+            self.keep(&account);
+            return outcome;
+        };
+        match self.rival(&account).await {
+            Rival::Before(before) => {
+                let other = call(&before).await;
+                if fault(&other).is_none() {
+                    self.go_back(&account, &why).await;
+                    return other;
+                }
+            }
+            Rival::InUse => return call(&*self.account(deadline).await?).await,
+            Rival::Nobody => {}
+        }
+        if !Code::is_refused_credential(&why) {
             return outcome;
         }
         self.refuse(&account).await;
         let outcome = call(&*self.account(deadline).await?).await;
+        let is_refused = fault(&outcome).is_some_and(|why| Code::is_refused_credential(&why));
         match self.problem().await {
-            Some(problem) if is_refused(&outcome) => Err(problem),
+            Some(problem) if is_refused => Err(problem),
             _ => outcome,
         }
     }
@@ -108,8 +139,12 @@ impl<T> Vendor<T> {
         // Boxed: the SDK's future is large, and every call to a vendor holds this one.
         let stored = Box::pin(self.clients.secrets.read(&self.secret_id, CURRENT, None, patience)).await;
         let next = match (self.read(stored, current.as_ref()), current.take()) {
-            (Ok((text, account)), _) => {
-                Current { read_again: now + KEPT_FOR, refused: false, problem: None, text, account }
+            (Ok((text, account)), old) => {
+                let before = old.and_then(|old| {
+                    let is_new = !old.refused && !Arc::ptr_eq(&old.account, &account);
+                    if is_new { Some((old.text, old.account)) } else { old.before }
+                });
+                Current { read_again: now + KEPT_FOR, refused: false, problem: None, text, account, before }
             }
             (Err(error), None) => return Err(error),
             // People must leave in time though Secrets Manager fails, or somebody stored a slip of the pen.
@@ -122,20 +157,52 @@ impl<T> Vendor<T> {
         Ok(Arc::clone(&current.insert(next).account))
     }
 
-    /// Whether the secret, as it is stored now, holds a credential.
+    /// Whether a call works with the credential that is stored in the secret now.
     ///
     /// # Errors
-    /// As for [`Vendor::account`], although another credential may be in use.
-    pub(crate) async fn check(&self, deadline: Deadline) -> Result<()> {
-        let account = self.account(deadline).await?;
-        self.doubt(&account).await;
+    /// As for [`Vendor::account`] and of the call, although another credential may be in use.
+    pub(crate) async fn check<R>(
+        &self,
+        deadline: Deadline,
+        fault: impl Fn(&Result<R>) -> Option<Error>,
+        call: impl AsyncFn(&T) -> Result<R>,
+    ) -> Result<R> {
         self.account(deadline).await?;
-        self.problem().await.map_or(Ok(()), Err)
+        self.doubt().await;
+        let outcome = self.call(deadline, fault, call).await;
+        self.problem().await.map_or(outcome, Err)
     }
 
     /// Why the credential in use is not the one in the secret, where it is not.
     async fn problem(&self) -> Option<Error> {
         self.current.lock().await.as_ref()?.problem.clone()
+    }
+
+    /// A call with this account has worked: it is not to be replaced by the one from before.
+    fn keep(&self, works: &Arc<T>) {
+        // Another call holds the lock: a later one comes here, too.
+        let Ok(mut current) = self.current.try_lock() else { return };
+        if let Some(current) = current.as_mut().filter(|held| Arc::ptr_eq(&held.account, works)) {
+            current.before = None;
+        }
+    }
+
+    async fn rival(&self, failed: &Arc<T>) -> Rival<T> {
+        match self.current.lock().await.as_ref() {
+            Some(current) if !Arc::ptr_eq(&current.account, failed) => Rival::InUse,
+            Some(Current { before: Some((_, account)), .. }) => Rival::Before(Arc::clone(account)),
+            _ => Rival::Nobody,
+        }
+    }
+
+    /// The account from before works where this one failed. The secret is read again soon, and its credential tried again.
+    async fn go_back(&self, failed: &Arc<T>, why: &Error) {
+        let mut current = self.current.lock().await;
+        let Some(current) = current.as_mut().filter(|held| Arc::ptr_eq(&held.account, failed)) else { return };
+        let Some((text, account)) = current.before.take() else { return };
+        self.keeps_the_old(why);
+        let read_again = self.clients.clock.now() + NOT_BEFORE;
+        *current = Current { read_again, refused: false, problem: Some(why.clone()), text, account, before: None };
     }
 
     /// The vendor refused this account: the next [`Vendor::account`] reads the secret again and makes another one, with new
@@ -146,10 +213,9 @@ impl<T> Vendor<T> {
         }
     }
 
-    /// A call with this account failed, for whatever reason: the next [`Vendor::account`] reads the secret again, which may
-    /// have been replaced.
-    pub(crate) async fn doubt(&self, doubted: &Arc<T>) {
-        if let Some(current) = self.current.lock().await.as_mut().filter(|held| Arc::ptr_eq(&held.account, doubted)) {
+    /// A call failed, for whatever reason: the next [`Vendor::account`] reads the secret again, which may have been replaced.
+    pub(crate) async fn doubt(&self) {
+        if let Some(current) = self.current.lock().await.as_mut() {
             current.read_again = DateTime::UNIX_EPOCH;
         }
     }
@@ -171,7 +237,7 @@ impl<T> Vendor<T> {
             code = error.code(),
             secret_id = self.secret_id,
             remedy = error.remedy(),
-            "The secret {} brought no credential, so the one from before is used. {}",
+            "The secret {} brought no credential that works, so the one from before is used. {}",
             self.secret_id,
             error.message()
         );
@@ -180,7 +246,7 @@ impl<T> Vendor<T> {
     fn late(&self) -> Error {
         Error::new(
             Core::OutOfTime,
-            format!("The secret {} was still being read when the time was up.", self.secret_id),
+            format!("The time was up before a call could be made with the secret {}.", self.secret_id),
             "The next tick tries again by itself.",
         )
     }

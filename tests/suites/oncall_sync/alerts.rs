@@ -312,5 +312,14 @@ async fn a_bad_document_does_not_hide_that_the_function_runs() {
         let last = world.alerts().pop().unwrap();
         assert!(last.contains("bank is not looked after") && last.contains(code), "{code}: {last}");
     }
+    // Nor does a group that somebody deleted, and that a person is still to leave.
+    world.write_binding(&bank, &json!({}));
+    world.okta.delete_group(&bank.group);
+    let revoke = json!({"action": "revoke", "binding": "bank", "user": ann.okta, "reason": "a lost laptop"});
+    let refused = lambda.invoke(revoke).await.result.unwrap_err();
+    let report = lambda.invoke(json!({})).await.result.unwrap();
+    assert_eq!(report["unfinished"], 1, "{refused}: {report}");
+    let logs = lambda.logs().unwrap();
+    assert_eq!(metric(&logs, "RunsOk"), vec![1; wrong.len() + 2], "{logs}");
     assert_eq!(world.violations(), Vec::<String>::new());
 }

@@ -406,6 +406,57 @@ async fn a_new_secret_that_is_wrong_or_gone_leaves_the_credential_in_use_and_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_credential_that_does_not_work_leaves_the_one_in_use_until_the_secret_is_mended() {
+    let scopes = ["okta.groups.manage", "okta.groups.read"];
+    for (secret, code) in [
+        ("keyturn/okta", "OKTA_CREDENTIAL_REFUSED"),
+        ("keyturn/okta", "OKTA_SCOPE_MISSING"),
+        ("keyturn/pagerduty", "PAGERDUTY_CREDENTIAL_REFUSED"),
+        ("keyturn/datadog", "the API key is not valid at this site"),
+    ] {
+        let (world, shop, [ann, bob]) = ann_then_bob().await;
+        let app = world.okta.service_app(&scopes).unwrap();
+        let url = world.okta.url();
+        let (typo, good) = match (secret, code) {
+            (_, "OKTA_SCOPE_MISSING") => (
+                json!({"org_url": url, "client_id": app.client_id, "private_key": app.jwk}),
+                json!({"org_url": url, "token": world.okta.ssws_token()}),
+            ),
+            ("keyturn/okta", _) => (
+                json!({"org_url": url, "token": "00aTypoInThisTokenOfFortyTwoLettersForSure"}),
+                json!({"org_url": url, "token": world.okta.ssws_token()}),
+            ),
+            ("keyturn/pagerduty", _) => {
+                (json!({"token": "u+aTypo-1234567890"}), json!({"token": world.pagerduty.token()}))
+            }
+            _ => (
+                json!({"api_key": "0123456789abcdef0123456789abcdef", "site": "datadoghq.eu"}),
+                json!({"api_key": world.datadog.api_key(), "site": "datadoghq.eu"}),
+            ),
+        };
+        put_secret(&world, secret, &typo).await;
+        let alerts = world.alerts().len();
+        world.at("09:06");
+        let report = world.tick().await.unwrap();
+        assert_eq!(
+            (world.members(&shop, &[&ann, &bob]), &report["unknown"]),
+            (vec!["bob".to_owned()], &json!(0)),
+            "{code}"
+        );
+        assert_eq!(world.alerts().len(), alerts + 2, "{code}: {:?}", world.alerts());
+        let answer = world.event(&json!({"action": "doctor"})).await.unwrap();
+        assert!(answer["healthy"] == false && answer.to_string().contains(code), "{code}: {answer}");
+        put_secret(&world, secret, &good).await;
+        let answer = world.event(&json!({"action": "doctor"})).await.unwrap();
+        assert!(answer["healthy"] == true, "{code}: {answer}");
+        world.at("20:00");
+        world.tick().await.unwrap();
+        assert_eq!(world.members(&shop, &[&ann, &bob]), NOBODY, "{code}");
+        assert_eq!(world.violations(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_secret_that_is_wrong_is_the_error_once_the_old_credential_is_refused() {
     let (world, shop, [ann, bob]) = ann_then_bob().await;
     put_secret(&world, "keyturn/okta", &json!({"org_url": world.okta.url()})).await;

@@ -81,3 +81,53 @@ async fn a_source_that_cannot_be_read_is_no_gap() {
     assert!(world.alerts().is_empty());
     assert_eq!(world.violations(), Vec::<String>::new());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_could_not_be_looked_up_is_told_as_unknown_and_warned_of_to_nobody() {
+    let world = Oncall::start().await.unwrap();
+    let [ann, bob] = ["ann", "bob"].map(|name| world.engineer(name).unwrap());
+    let shop = world.bind_alone("shop", &json!({}));
+    in_hours(&world, &shop, &ann, -1, 10);
+    in_hours(&world, &shop, &bob, 10, 400);
+    world.at("09:00");
+    for who in [&ann, &bob] {
+        world.okta.replace(&format!("GET /api/v1/users/{}", who.email.replace('@', "%40")), 9, Reply::html(500));
+    }
+    let (report, text) = forecast(&world).await;
+    assert_eq!((&report["unknown"], &report["warnings"]), (&json!(1), &json!(0)), "{text}");
+    let unknown = "  unknown whether they would be granted: ";
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with(unknown)).collect();
+    assert!(lines.len() == 1 && [&ann, &bob].iter().all(|who| lines[0].contains(&who.pagerduty)), "{text}");
+    assert!(world.alerts().is_empty());
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_of_office_hours_is_known_at_night_and_its_gap_is_told_once() {
+    let world = Oncall::start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let shop = world.bind_alone("shop", &json!({}));
+    let policy = world.pagerduty.policy("shop");
+    world.pagerduty.policy_level_schedule(&policy, 1, &shop.schedule);
+    let document = json!({
+        "escalation_policy": policy, "levels": [1], "okta_group": shop.group, "group_name": "break-glass-shop", "max_members": 1,
+    });
+    world.write_document("shop", &document.to_string());
+    in_hours(&world, &shop, &ann, -1, 1);
+    in_hours(&world, &shop, &ann, 23, 400);
+    for (time, from) in [("09:00", "10:00:00Z"), ("13:00", "13:00:00Z")] {
+        world.at(time);
+        let (report, text) = forecast(&world).await;
+        assert_eq!((&report["unknown"], &report["warnings"]), (&json!(0), &json!(1)), "{text}");
+        let gap = format!("  warning: nobody is on call from 2026-03-02T{from} to 2026-03-03T08:00:00Z");
+        assert!(text.contains(&gap), "{text}");
+        assert_eq!(world.alerts().len(), 1, "{:?}", world.alerts());
+    }
+    // While PagerDuty says nothing, nobody knows that the gap is filled.
+    world.pagerduty.replace("GET /oncalls", 1, Reply::html(200));
+    for unknown in [1, 0] {
+        assert_eq!(forecast(&world).await.0["unknown"], unknown);
+    }
+    assert_eq!(world.alerts().len(), 1, "{:?}", world.alerts());
+    assert_eq!(world.violations(), Vec::<String>::new());
+}

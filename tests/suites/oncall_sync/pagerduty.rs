@@ -367,6 +367,34 @@ async fn a_refused_credential_is_not_answered_with_more_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_not_given_is_asked_for_once_and_not_for_each_schedule() {
+    for reply in [Reply::html(500), Reply::html(200)] {
+        let (mut world, _, _) = sixty().await;
+        let app = world.pagerduty.oauth_app(&["schedules.read", "oncalls.read", "users.read"]);
+        let secret = json!({
+            "client_id": app.client_id, "client_secret": app.client_secret, "subdomain": app.subdomain, "region": "us",
+        });
+        put_secret(&world, "keyturn/pagerduty", &secret).await;
+        world.recycle().unwrap();
+        world.pagerduty.replace("POST /oauth/token", 99, reply);
+        let report = world.tick().await.unwrap();
+        let calls = asked(&world, "/");
+        assert!(report["unknown"] == 60 && calls.len() <= 3, "{}: {report}", calls.len());
+        assert!(calls.iter().all(|call| call.path == "/oauth/token"));
+        assert_eq!(world.violations(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_that_each_api_says_the_other_one_has_is_no_mistake_of_the_document() {
+    let noon = Handover::on(Kind::Shifts).await;
+    let upgraded = json!({"schedule": {"id": noon.shop.schedule, "type": "schedule_v3"}});
+    noon.world.pagerduty.replace(&format!("GET /schedules/{}", noon.shop.schedule), 2, Reply::json(200, &upgraded));
+    noon.proves_nothing("v3 says 404", refusal(404, &json!({})), "(PAGERDUTY_ANSWER_STRANGE)").await;
+    assert_eq!(noon.world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_schedule_that_pagerduty_refuses_hides_none_of_those_asked_for_with_it() {
     for status in [400, 403, 404] {
         let (world, ann, bound) = sixty().await;

@@ -8,6 +8,7 @@ use crate::ledger::Channel;
 use crate::observe::unseen;
 use crate::report::{Check, Report};
 use crate::telemetry::alerts;
+use keyturn::alert::Datadog;
 use keyturn::{Deadline, Result};
 use std::collections::BTreeSet;
 
@@ -109,11 +110,9 @@ impl OncallSync {
     async fn channels(&self, deadline: Deadline) -> Vec<Check> {
         let mut checks = Vec::new();
         if let Some(datadog) = &self.applier.channels.datadog {
-            let validate = async {
-                datadog.check(deadline).await?;
-                datadog.account(deadline).await?.validate(deadline).await
-            };
-            checks.push(check("Datadog: API key", validate.await, "valid"));
+            let fault = |outcome: &Result<()>| outcome.as_ref().err().cloned();
+            let valid = datadog.check(deadline, fault, async |datadog: &Datadog| datadog.validate(deadline).await);
+            checks.push(check("Datadog: API key", valid.await, "valid"));
         }
         let alert = alerts::of_doctor(self.clock.now());
         let failed = self.applier.channels.send(&alert, &Channel::all(), deadline).await.len();

@@ -11,7 +11,7 @@ use crate::telemetry::{alerts, audit};
 use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::alert::Alert;
 use keyturn::{Deadline, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const AHEAD: TimeDelta = TimeDelta::days(7);
@@ -32,14 +32,14 @@ impl OncallSync {
         let Foreseen { mut views, bad, names } = self.observer.foresee(now, AHEAD, reading).await?;
         views.sort_by(|one, other| one.binding.id.cmp(&other.binding.id));
         let (mut lines, mut alerts) = (Vec::new(), BTreeMap::new());
-        let (mut unknown, mut warnings) = (0, 0);
+        let (mut unknown, mut warnings) = (BTreeSet::new(), 0);
         for view in &views {
             let View { binding, reading, eligible, .. } = view;
             lines.push(format!("{}: group {} ({})", binding.id, binding.group_name, binding.group));
             let shifts = match reading {
                 Reading::Known { shifts, .. } => shifts,
                 Reading::Unknown { why } => {
-                    unknown += 1;
+                    unknown.insert(&binding.id);
                     audit::unknown(&binding.id, "reading", why);
                     lines.push(format!("  source: unknown: {} ({})", why.message(), why.code()));
                     continue;
@@ -49,14 +49,17 @@ impl OncallSync {
                 audit::unknown(&binding.id, "eligible", why);
             }
             let ahead = planner::ahead(binding, shifts, eligible, now, now + AHEAD);
+            if !ahead.undecided.is_empty() {
+                unknown.insert(&binding.id);
+            }
             warnings += ahead.warnings.len();
             lines.extend(shown(&ahead, &names));
             alerts.extend(told(view, &ahead, now));
         }
         lines.extend(bad.values().map(|error| format!("refused: {error}")));
-        let untaken = self.applier.channels.tell(&alerts, &self.warnings, deadline).await;
+        let untaken = self.applier.channels.tell(&alerts, &self.warnings, &unknown, deadline).await;
         audit::forecast_done(warnings, untaken);
-        Ok(Report::Forecast { unknown, warnings, forecast: lines })
+        Ok(Report::Forecast { unknown: unknown.len(), warnings, forecast: lines })
     }
 }
 
@@ -69,7 +72,11 @@ fn shown(ahead: &Ahead, names: &BTreeMap<PersonId, String>) -> Vec<String> {
         format!("  {} to {}: {people}", instant(stretch.from), instant(stretch.until))
     });
     let warnings = ahead.warnings.iter().map(|warning| format!("  warning: {warning}"));
-    stretches.chain(warnings).collect()
+    let undecided = ahead.undecided.iter().map(|(why, people)| {
+        let people: Vec<&str> = people.iter().map(PersonId::as_str).collect();
+        format!("  unknown whether they would be granted: {}: {why}", people.join(", "))
+    });
+    stretches.chain(warnings).chain(undecided).collect()
 }
 
 /// Logs the warnings that come true soon, and gives back their alerts.
@@ -80,9 +87,8 @@ fn told(view: &View, ahead: &Ahead, now: DateTime<Utc>) -> BTreeMap<String, Aler
     let soon = ahead.warnings.iter().filter(|warning| warning.from < now + TOLD_BEFORE).filter(is_ahead);
     soon.map(|warning| {
         audit::warned(id, warning);
-        // A gap that has begun gets `now` from every forecast, which is another instant each time.
-        let from = if warning.from == now { "now".to_owned() } else { instant(warning.from) };
-        let key = format!("{id}:{:?}:{}:{from}", warning.code(), warning.subject());
+        let time = warning.time(now + AHEAD).map_or_else(|| "open".to_owned(), instant);
+        let key = format!("{id}:{:?}:{}:{time}", warning.code(), warning.subject());
         (key, alerts::of_warning(&view.binding, warning, now))
     })
     .collect()

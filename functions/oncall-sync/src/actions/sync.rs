@@ -27,7 +27,10 @@ impl OncallSync {
             self.observer.observe(None, now, deadline.at_most(deadline.remaining() / 2)).await?;
         let mut works: Vec<Work> = views.into_iter().map(|view| Work::of(view, now)).collect();
         let mut untaken = self.applier.apply(&mut works, deadline).await;
-        untaken += self.applier.channels.tell(&conditions(&works, &bad, now), &self.conditions, deadline).await;
+        let conditions = conditions(&works, &bad, now);
+        let unknown = works.iter().map(|work| &work.view).filter(|view| view.unknown().next().is_some());
+        let unknown = unknown.map(|view| &view.binding.id).collect();
+        untaken += self.applier.channels.tell(&conditions, &self.conditions, &unknown, deadline).await;
         // What a document gets wrong shows in `Unresolved`: it must not hide that the function itself has stopped.
         for name in bad.keys() {
             audit::document_refused(name);
@@ -35,7 +38,7 @@ impl OncallSync {
         // Where nothing at all could be read, it is not the documents that are wrong.
         let blind = works.iter().any(|work| work.view.standing == Standing::Followed)
             && works.iter().all(|work| work.view.unknown().next().is_some());
-        let fine = !blind && works.iter().all(|work| is_fine(&work.view) && work.is_finished());
+        let fine = !blind && works.iter().all(|work| is_fine(&work.view) && work.is_finished_but_for_the_document());
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         audit::tick_done(fine, bad.len(), untaken, duration_ms);
         Ok(Report::Synced {

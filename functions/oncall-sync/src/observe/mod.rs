@@ -26,7 +26,7 @@ use crate::okta::Okta;
 use crate::planner::{self, Facts, Plan};
 use crate::settings::Settings;
 use crate::source::shift::{self, Email, Who};
-use crate::source::{Asked, OnCall, OnCallSource};
+use crate::source::{Asked, OnCall, OnCallSource, Window};
 use crate::vendor::{AT_ONCE, Clients};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::{self, StreamExt as _};
@@ -171,7 +171,7 @@ impl Observer {
         let reading = deadline.at_most(deadline.remaining() * 3 / 5);
         let horizon = good.iter().map(|binding| binding.max_stale).max().unwrap_or_default();
         let (source, groups, refused) = tokio::join!(
-            self.on_call(&good, now, horizon, reading),
+            self.on_call(&good, Window::now(now, horizon), reading),
             self.members(&good, reading),
             self.groups.refused(&good, &self.okta, reading),
         );
@@ -221,7 +221,7 @@ impl Observer {
     pub(crate) async fn foresee(&self, now: DateTime<Utc>, horizon: TimeDelta, deadline: Deadline) -> Result<Foreseen> {
         let (bindings, _) = self.configuration(deadline).await?;
         let Bindings { good, bad } = bindings;
-        let source = self.on_call(&good, now, horizon, deadline.at_most(deadline.remaining() / 2)).await;
+        let source = self.on_call(&good, Window::ahead(now, horizon), deadline.at_most(deadline.remaining() / 2)).await;
         let shifts: Vec<Result<Vec<shift::Shift>>> =
             good.iter().map(|binding| shifts::of_binding(binding, &source)).collect();
         let identities = self.identities(&good, &shifts, deadline.at_most(deadline.remaining() / 2)).await;
@@ -248,18 +248,13 @@ impl Observer {
     /// # Errors
     /// Why it cannot, or has not.
     pub(crate) async fn check_source(&self, binding: &Binding, now: DateTime<Utc>, deadline: Deadline) -> Result<()> {
-        let source = self.on_call(slice::from_ref(binding), now, binding.max_stale, deadline).await;
+        let window = Window::now(now, binding.max_stale);
+        let source = self.on_call(slice::from_ref(binding), window, deadline).await;
         shifts::of_binding(binding, &source).map(drop)
     }
 
-    /// Who is on call for these bindings from `now` to `now + horizon`.
-    async fn on_call(
-        &self,
-        bindings: &[Binding],
-        now: DateTime<Utc>,
-        horizon: TimeDelta,
-        deadline: Deadline,
-    ) -> OnCall {
+    /// Who is on call for these bindings.
+    async fn on_call(&self, bindings: &[Binding], window: Window, deadline: Deadline) -> OnCall {
         let mut asked = Asked::default();
         for binding in bindings {
             match &binding.source {
@@ -270,7 +265,7 @@ impl Observer {
                 Source::Policy { id, .. } => drop(asked.policies.insert(id.clone())),
             }
         }
-        self.source.on_call(&asked, now, horizon, deadline).await
+        self.source.on_call(&asked, window, deadline).await
     }
 
     async fn members(&self, bindings: &[Binding], deadline: Deadline) -> Readings<GroupId, GroupMembers> {
@@ -335,7 +330,7 @@ fn identified(
             Some(okta) => Identity::Known(okta.clone()),
             None => match identities.get(&id) {
                 Some(person) => person.in_group(members),
-                None => Identity::Unresolved("not looked up".to_owned()),
+                None => Identity::Unknown("not looked up".to_owned()),
             },
         };
         Some(Shift { person: id, okta, start: shift.start, end: shift.end })

@@ -44,6 +44,8 @@ pub(super) enum Person {
     Interrupted(OktaId),
     /// Nobody can be named with certainty, for this reason.
     Unresolved(String),
+    /// A vendor could not be asked, for this reason.
+    Unknown(String),
 }
 
 impl Person {
@@ -58,6 +60,7 @@ impl Person {
                 _ => Identity::Known(okta.clone()),
             },
             Self::Unresolved(why) => Identity::Unresolved(why.clone()),
+            Self::Unknown(why) => Identity::Unknown(why.clone()),
         }
     }
 }
@@ -89,7 +92,7 @@ impl People {
     }
 
     /// The Okta user of `person`, whose address the source may have said already. What goes wrong on the way leaves them
-    /// unresolved, and is tried again with the next tick.
+    /// unknown, and is tried again with the next tick.
     pub(super) async fn identify(
         &self,
         person: &PersonId,
@@ -108,7 +111,7 @@ impl People {
             // The user found before stays: that removes nobody, and a grant compares the address again.
             Err(error) => match self.found().get(person) {
                 Some(known) => Person::Known(known.okta.clone()),
-                None => Person::Unresolved(format!("{} ({})", error.message(), error.code())),
+                None => Person::Unknown(format!("{} ({})", error.message(), error.code())),
             },
         }
     }
@@ -120,7 +123,7 @@ impl People {
                 let known = Remembered { email, said_at: now, okta: okta.clone(), until: now + KNOWN_FOR };
                 self.found().insert(person.clone(), known);
             }
-            Person::Interrupted(_) | Person::Unresolved(_) => _ = self.found().remove(person),
+            Person::Interrupted(_) | Person::Unresolved(_) | Person::Unknown(_) => _ = self.found().remove(person),
         }
     }
 

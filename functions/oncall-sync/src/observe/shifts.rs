@@ -79,7 +79,7 @@ fn counted_of(counted: &Counted, schedules: Vec<(&ScheduleId, Parts)>) -> Result
                 // It grants nobody, whatever it is part of.
                 Part::NotSaid if shift.who == Who::Nobody => true,
                 Part::NotSaid => {
-                    return Err(unknown(format!("A shift of schedule {id} does not say what it is part of.")));
+                    return Err(strange(id));
                 }
             };
             if counts {
@@ -100,6 +100,15 @@ fn check(named: &BTreeSet<RotationId>, schedules: &[(&ScheduleId, Parts)]) -> Re
         Some((id, _)) => Err(unknown(format!("The binding names no rotation of schedule {id}."))),
         None => Ok(()),
     }
+}
+
+/// No document is to blame.
+fn strange(id: &ScheduleId) -> Error {
+    Error::new(
+        Code::PagerdutyAnswerStrange,
+        format!("A shift of schedule {id} does not say what it is part of."),
+        "The next tick tries again. If it goes on, report it as a defect of Keyturn; until then take \"rotations\" and \"custom_shifts\" out of the document, if everybody on the schedule may be granted.",
+    )
 }
 
 fn unknown(what: String) -> Error {

@@ -13,7 +13,6 @@ pub use account::Account;
 pub(crate) use membership::{Added, Membership, Removed};
 pub(crate) use people::{Found, Status, User};
 
-use crate::codes::Code;
 use crate::ids::{GroupId, OktaId};
 use crate::settings::Settings;
 use crate::vendor::{Clients, Vendor};
@@ -75,12 +74,14 @@ impl Okta {
         Self { vendor }
     }
 
-    /// Whether the secret, as it is stored now, holds a credential.
+    /// Whether Okta answers the credential that is stored in the secret now, whatever it may do.
     ///
     /// # Errors
-    /// `CREDENTIAL_MISSING`, `OKTA_SECRET_INVALID`, and what reading a secret can say.
+    /// `CREDENTIAL_MISSING`, `OKTA_SECRET_INVALID`, what reading a secret can say, and what a call can say of the credential.
     pub(crate) async fn check_secret(&self, deadline: Deadline) -> Result<()> {
-        self.vendor.check(deadline).await
+        let call = Call::get("/api/v1/users?limit=200", Permission::ReadUsers);
+        let send = async |account: &Account| account.send(&call.name, &call.request, deadline).await;
+        self.vendor.check(deadline, |outcome| call.fault(outcome), send).await.map(drop)
     }
 
     /// The group; `None` where there is none of this id.
@@ -151,12 +152,8 @@ impl Okta {
     }
 
     async fn send(&self, call: &Call, deadline: Deadline) -> Result<Answer> {
-        let is_refused = |outcome: &Result<Answer>| match outcome {
-            Ok(answer) => errors::is_refusal(answer),
-            Err(error) => error.is(Code::OktaCredentialRefused),
-        };
         let send = async |account: &Account| account.send(&call.name, &call.request, deadline).await;
-        self.vendor.call(deadline, is_refused, send).await
+        self.vendor.call(deadline, |outcome| call.fault(outcome), send).await
     }
 }
 
@@ -174,6 +171,14 @@ impl Call {
         let path = path.into();
         let name = format!("GET {}", path.split('?').next().unwrap_or_default());
         Self { request: Request::get(path), name, permission }
+    }
+
+    /// What may be the credential's fault.
+    fn fault(&self, outcome: &Result<Answer>) -> Option<Error> {
+        match outcome {
+            Ok(answer) => errors::is_refusal(answer).then(|| errors::refused(&self.name, answer)),
+            Err(error) => Some(error.clone()),
+        }
     }
 
     fn read<T: DeserializeOwned>(&self, answer: &Answer) -> Result<T> {

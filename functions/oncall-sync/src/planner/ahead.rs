@@ -5,7 +5,7 @@ use super::{Facts, Notice, Plan, instant, plan};
 use crate::binding::Binding;
 use crate::codes::Code;
 use crate::ids::{OktaId, PersonId};
-use crate::knowledge::{Eligible, Member, Members, Reading, Shift, Standing};
+use crate::knowledge::{Eligible, Identity, Member, Members, Reading, Shift, Standing};
 use crate::ledger::{Ledger, Remembered};
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +18,8 @@ pub(crate) struct Ahead {
     pub(crate) stretches: Vec<Stretch>,
     /// In the order in which they come true.
     pub(crate) warnings: Vec<Warning>,
+    /// People who will be on call, and of whom a vendor did not say whether they may be granted, by the reason.
+    pub(crate) undecided: BTreeMap<String, BTreeSet<PersonId>>,
 }
 
 /// A time in which the same people are on call; nobody: a gap.
@@ -47,6 +49,14 @@ impl Warning {
             What::Gap { .. } => Code::GapAhead,
             What::Notice(Notice::Brake { .. }) => Code::BrakeAhead,
             What::Notice(_) => Code::NoGrantAhead,
+        }
+    }
+
+    /// Of which time it is. A gap has that of its end: it is the same one once it has begun. `None`: no end is in sight.
+    pub(crate) fn time(&self, horizon: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        match &self.what {
+            What::Gap { until } => Some(*until).filter(|until| *until < horizon),
+            What::Notice(_) => Some(self.from),
         }
     }
 
@@ -83,7 +93,7 @@ pub(crate) fn ahead(
     let mut instants: BTreeSet<DateTime<Utc>> = ends.filter(|at| now < *at && *at < until).collect();
     instants.extend([now, until]);
     let instants: Vec<DateTime<Utc>> = instants.into_iter().collect();
-    let mut ahead = Ahead::default();
+    let mut ahead = Ahead { undecided: undecided(binding, shifts, eligible), ..Ahead::default() };
     let (mut before, mut told) = (None, BTreeSet::new());
     for pair in instants.windows(2) {
         let reading = Reading::Known { shifts: shifts.to_vec(), read_at: pair[0] };
@@ -91,7 +101,8 @@ pub(crate) fn ahead(
         let okta: BTreeSet<OktaId> = duty.people.keys().cloned().collect();
         // Who is in the group now is for the ticks to say.
         let inside = before.replace(okta.clone()).unwrap_or(okta);
-        let notices = noted(binding, &reading, eligible, &inside, pair[0]);
+        let mut notices = noted(binding, &reading, eligible, &inside, pair[0]);
+        notices.retain(|notice| !ahead.is_undecided(notice));
         if !notices.iter().any(is_brake) {
             told.retain(|notice| !is_brake(notice));
         }
@@ -113,11 +124,31 @@ pub(crate) fn ahead(
     ahead
 }
 
+fn undecided(binding: &Binding, shifts: &[Shift], eligible: &Eligible) -> BTreeMap<String, BTreeSet<PersonId>> {
+    let mut undecided: BTreeMap<String, BTreeSet<PersonId>> = BTreeMap::new();
+    for shift in shifts.iter().filter(|shift| !binding.placeholders.contains(&shift.person)) {
+        let why = match (&shift.okta, eligible) {
+            (Identity::Unknown(why), _) => why.clone(),
+            (Identity::Known(okta), Eligible::Unknown { why, known }) if !known.contains_key(okta) => {
+                format!("{} ({})", why.message(), why.code())
+            }
+            _ => continue,
+        };
+        undecided.entry(why).or_default().insert(shift.person.clone());
+    }
+    undecided
+}
+
 fn is_brake(notice: &Notice) -> bool {
     matches!(notice, Notice::Brake { .. })
 }
 
 impl Ahead {
+    fn is_undecided(&self, notice: &Notice) -> bool {
+        let Notice::NotGranted { person, .. } = notice else { return false };
+        self.undecided.values().any(|people| people.contains(person))
+    }
+
     fn add(&mut self, stretch: Stretch) {
         match self.stretches.last_mut() {
             Some(last) if last.people == stretch.people => last.until = stretch.until,

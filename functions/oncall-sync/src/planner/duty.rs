@@ -32,7 +32,7 @@ impl Duty {
         duty.read_at = Some(read_at);
         for shift in shifts.iter().filter(|shift| shift.covers(now) && !binding.placeholders.contains(&shift.person)) {
             match &shift.okta {
-                Identity::Unresolved(why) => {
+                Identity::Unresolved(why) | Identity::Unknown(why) => {
                     duty.unresolved.insert(shift.person.clone(), why.clone());
                 }
                 Identity::Known(okta) => {

@@ -29,7 +29,35 @@ pub(crate) struct Asked {
     pub(crate) policies: BTreeSet<PolicyId>,
 }
 
+/// The time that is asked about.
+#[derive(Clone, Copy)]
+pub(crate) struct Window {
+    pub(crate) now: DateTime<Utc>,
+    pub(crate) until: DateTime<Utc>,
+    /// A policy that names nobody until then is unknown, as if it could not be seen.
+    pub(crate) named_until: DateTime<Utc>,
+}
+
+impl Window {
+    /// Who is on call now, and until when.
+    pub(crate) fn now(now: DateTime<Utc>, horizon: TimeDelta) -> Self {
+        Self { now, until: now + horizon, named_until: now }
+    }
+
+    /// Who will be on call: whoever is on call later shows that a policy can be seen.
+    pub(crate) fn ahead(now: DateTime<Utc>, horizon: TimeDelta) -> Self {
+        Self { now, until: now + horizon, named_until: now + horizon }
+    }
+}
+
+impl Asked {
+    fn is_empty(&self) -> bool {
+        self.schedules.is_empty() && self.by_part.is_empty() && self.policies.is_empty()
+    }
+}
+
 /// Who is on call, by the id that was asked for.
+#[derive(Default)]
 pub(crate) struct OnCall {
     pub(crate) schedules: BTreeMap<ScheduleId, Result<Vec<Shift>>>,
     pub(crate) by_part: BTreeMap<ScheduleId, Result<Parts>>,
@@ -49,19 +77,13 @@ impl OnCallSource {
         }
     }
 
-    /// Who is on call for what is asked for, with the overrides: all shifts from `now` to `now + horizon`.
+    /// Who is on call for what is asked for, with the overrides: all shifts in the window.
     ///
     /// Whatever is not exactly what the vendor documents is an error, so that it can never be taken for "nobody is on
     /// call". So is a policy that names nobody at any level.
-    pub(crate) async fn on_call(
-        &self,
-        asked: &Asked,
-        now: DateTime<Utc>,
-        horizon: TimeDelta,
-        deadline: Deadline,
-    ) -> OnCall {
+    pub(crate) async fn on_call(&self, asked: &Asked, window: Window, deadline: Deadline) -> OnCall {
         match self {
-            Self::PagerDuty(client) => client.on_call(asked, now, horizon, deadline).await,
+            Self::PagerDuty(client) => client.on_call(asked, window, deadline).await,
         }
     }
 

@@ -5,7 +5,7 @@ use super::conditions::Conditions;
 use crate::NAME;
 use crate::binding::Binding;
 use crate::codes::Code;
-use crate::ids::OktaId;
+use crate::ids::{BindingId, OktaId};
 use crate::ledger::{Change, Channel, Reason};
 use crate::planner::{Notice, Warning, instant};
 use crate::settings::Settings;
@@ -55,13 +55,16 @@ impl Channels {
     }
 
     /// Sends the alerts of conditions to the channels that have not taken them. Gives back how many were not taken now.
+    /// Their keys begin with the binding's id; of those that are `unknown`, a condition from before may still hold.
     pub(crate) async fn tell(
         &self,
         alerts: &BTreeMap<String, Alert>,
         conditions: &Conditions,
+        unknown: &BTreeSet<&BindingId>,
         deadline: Deadline,
     ) -> usize {
-        let untold = conditions.untold(alerts.keys());
+        let may_hold = |key: &str| unknown.iter().any(|id| key.starts_with(&format!("{id}:")));
+        let untold = conditions.untold(alerts.keys(), may_hold);
         let send = async |(key, channels): (String, BTreeSet<Channel>)| {
             let Some(alert) = alerts.get(&key) else { return 0 };
             let untaken = self.send(alert, &channels, deadline).await;
@@ -82,17 +85,11 @@ async fn post<T>(
     post: impl AsyncFn(&T) -> Result<()>,
 ) -> bool {
     let Some(vendor) = channel else { return true };
-    let sent = match vendor.account(deadline).await {
-        Ok(account) => {
-            let sent = post(&account).await;
-            if sent.is_err() {
-                // Whatever was wrong, the secret may have been replaced.
-                vendor.doubt(&account).await;
-            }
-            sent
-        }
-        Err(error) => Err(error),
-    };
+    let sent = vendor.call(deadline, |outcome| outcome.as_ref().err().cloned(), post).await;
+    if sent.is_err() {
+        // Whatever was wrong, the secret may have been replaced.
+        vendor.doubt().await;
+    }
     match sent {
         Ok(()) => {
             audit::alerted(&alert.title, name);

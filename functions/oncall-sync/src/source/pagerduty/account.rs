@@ -76,13 +76,29 @@ impl Account {
         Ok(Self { api: http(places.api.as_ref(), host)?, access })
     }
 
+    /// Whether requests carry a token that has to be asked for.
+    pub(super) fn asks_for_tokens(&self) -> bool {
+        matches!(self.access, Access::App(_))
+    }
+
+    /// Gets the token that requests carry, where they carry one.
+    ///
+    /// # Errors
+    /// The codes of the request for a token.
+    pub(super) async fn authorize(&self, deadline: Deadline) -> Result<()> {
+        self.authorization(deadline).await.map(drop)
+    }
+
+    async fn authorization(&self, deadline: Deadline) -> Result<HeaderValue> {
+        match &self.access {
+            Access::Key(header) => Ok(header.clone()),
+            Access::App(app) => app.authorization(deadline).await,
+        }
+    }
+
     /// Asks, and gives back what is an answer (2xx) or PagerDuty's own "there is no such thing" (400, 404).
     pub(super) async fn ask(&self, call: &Call, deadline: Deadline) -> Result<Answer> {
-        let authorization = match &self.access {
-            Access::Key(header) => header.clone(),
-            Access::App(app) => app.authorization(deadline).await?,
-        };
-        let headers = headers(authorization);
+        let headers = headers(self.authorization(deadline).await?);
         let answer = self.api.send(&call.request(), &|_, _| Ok(headers.clone()), deadline).await;
         let answer = answer.map_err(|failure| call.failed(&failure))?;
         match answer.status {

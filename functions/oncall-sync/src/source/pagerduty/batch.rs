@@ -2,8 +2,8 @@
 //!
 //! | what `/oncalls` says of an id | a schedule | a policy |
 //! |---|---|---|
-//! | somebody is on call now | is known | is known |
-//! | nobody is on call now | is read alone | is unknown: `PAGERDUTY_POLICY_EMPTY` |
+//! | somebody is on call now (for a look ahead: in its time) | is known | is known |
+//! | nobody is | is read alone | is unknown: `PAGERDUTY_POLICY_EMPTY` |
 //! | an entry is strange | is unknown | is unknown |
 //! | for all of them a refusal, a 5xx, a strange answer, or too many pages | is read alone | is asked for alone |
 //! | for all of them no answer, 429, or a bad credential | is unknown | is unknown |
@@ -16,11 +16,10 @@ use super::oncalls::{Filter, Reading};
 use super::{Call, PagerDuty, errors};
 use crate::codes::Code;
 use crate::ids::{PolicyId, ScheduleId};
-use crate::knowledge::covers;
 use crate::source::shift::{Levels, Parts, Shift, Who};
-use crate::source::{Asked, OnCall};
+use crate::source::{Asked, OnCall, Window};
 use crate::vendor::AT_ONCE;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use futures_util::stream::{self, StreamExt as _};
 use keyturn::{Deadline, Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,29 +41,21 @@ enum Pages {
     Unclear(Error),
 }
 
-/// From now on.
-#[derive(Clone, Copy)]
-pub(super) struct Window {
-    pub(super) now: DateTime<Utc>,
-    pub(super) until: DateTime<Utc>,
-}
-
 impl PagerDuty {
-    /// Who is on call for what is asked for, with all shifts from `now` to `now + horizon`.
-    pub(crate) async fn on_call(
-        &self,
-        asked: &Asked,
-        now: DateTime<Utc>,
-        horizon: TimeDelta,
-        deadline: Deadline,
-    ) -> OnCall {
-        let window = Window { now, until: now + horizon };
+    /// Who is on call for what is asked for, with all shifts in the window.
+    pub(crate) async fn on_call(&self, asked: &Asked, window: Window, deadline: Deadline) -> OnCall {
+        if asked.is_empty() {
+            return OnCall::default();
+        }
+        if let Err(why) = self.authorize(deadline).await {
+            return unknown(asked, &why);
+        }
         // In this order: a schedule alone that hangs must not keep the requests for many waiting.
         let (schedules, policies, by_part) = tokio::join!(
             biased;
             self.schedules(&asked.schedules, window, deadline),
             self.policies(&asked.policies, window, deadline),
-            self.one_by_one(asked.by_part.iter().cloned().collect(), now, deadline, async |id: &ScheduleId| {
+            self.one_by_one(asked.by_part.iter().cloned().collect(), window.now, deadline, async |id: &ScheduleId| {
                 self.schedule(id, window, deadline).await
             }),
         );
@@ -83,7 +74,7 @@ impl PagerDuty {
         let mut alone = Vec::new();
         for id in ids {
             match said.remove(id.as_str()) {
-                Some(Said::Entries(levels)) if names_somebody(&levels, window.now) => {
+                Some(Said::Entries(levels)) if names_somebody(&levels, window.now, window.now) => {
                     read.insert(id.clone(), Ok(each_once(levels)));
                 }
                 Some(Said::Failed(why)) => {
@@ -114,7 +105,7 @@ impl PagerDuty {
         let ask = async |id: &PolicyId| self.together(Filter::Policies, &[id.as_str()], window, deadline).await;
         said.extend(self.one_by_one(alone, window.now, deadline, ask).await.into_iter().flat_map(|(_, said)| said));
         let mut policy = |id: &PolicyId| match said.remove(id.as_str()) {
-            Some(Said::Entries(levels)) if names_somebody(&levels, window.now) => Ok(levels),
+            Some(Said::Entries(levels)) if names_somebody(&levels, window.now, window.named_until) => Ok(levels),
             Some(Said::Unclear(why) | Said::Failed(why)) => Err(why),
             Some(Said::Entries(_)) | None => Err(errors::empty_policy(id)),
         };
@@ -210,12 +201,20 @@ fn half(deadline: Deadline) -> Deadline {
     deadline.at_most(deadline.remaining() / 2)
 }
 
-fn is_now(shift: &Shift, now: DateTime<Utc>) -> bool {
-    covers(shift.start, shift.end, now)
+/// Whether anybody is on call at some instant from `now` to `until`.
+fn names_somebody(levels: &Levels, now: DateTime<Utc>, until: DateTime<Utc>) -> bool {
+    let is_within =
+        |shift: &Shift| shift.start.is_none_or(|start| start <= until) && shift.end.is_none_or(|end| now < end);
+    levels.iter().any(|(_, shift)| shift.who != Who::Nobody && is_within(shift))
 }
 
-fn names_somebody(levels: &Levels, now: DateTime<Utc>) -> bool {
-    levels.iter().any(|(_, shift)| shift.who != Who::Nobody && is_now(shift, now))
+/// Nothing is known of anything, for one reason.
+fn unknown(asked: &Asked, why: &Error) -> OnCall {
+    OnCall {
+        schedules: asked.schedules.iter().map(|id| (id.clone(), Err(why.clone()))).collect(),
+        by_part: asked.by_part.iter().map(|id| (id.clone(), Err(why.clone()))).collect(),
+        policies: asked.policies.iter().map(|id| (id.clone(), Err(why.clone()))).collect(),
+    }
 }
 
 /// A schedule's shifts: each has an entry for every policy and level that the schedule is in.

@@ -20,14 +20,14 @@ pub use account::{Account, Places};
 use crate::codes::Code;
 use crate::ids::{PersonId, ScheduleId};
 use crate::settings::Settings;
+use crate::source::Window;
 use crate::source::shift::Parts;
 use crate::vendor::{Clients, Vendor};
-use batch::Window;
 use chrono::{DateTime, TimeDelta, Utc};
 use errors::Call;
 use keyturn::http::{Answer, StatusCode};
-use keyturn::{Deadline, Result};
-use schedule::Version;
+use keyturn::{Deadline, Error, Result};
+use schedule::{Found, Version};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -62,19 +62,24 @@ impl PagerDuty {
     /// all is on call, as it might of an upgraded one.
     ///
     /// # Errors
-    /// `PAGERDUTY_NOT_FOUND` where neither API has it, and the codes of every call.
+    /// `PAGERDUTY_NOT_FOUND` where neither API has it, `PAGERDUTY_ANSWER_STRANGE` where v2 says that v3 has it and v3 has it
+    /// not, and the codes of every call.
     async fn schedule(&self, id: &ScheduleId, window: Window, deadline: Deadline) -> Result<Parts> {
         let first = self.version(id).unwrap_or(Version::Shifts);
-        let found = match self.read(id, first, window, deadline).await? {
-            Some(parts) if first == Version::Layers && parts.shifts.is_empty() => self
-                .read(id, Version::Shifts, window, deadline)
-                .await?
-                .map(|parts| (Version::Shifts, parts))
-                .or(Some((first, parts))),
-            Some(parts) => Some((first, parts)),
-            None => self.read(id, first.other(), window, deadline).await?.map(|parts| (first.other(), parts)),
+        let found = self.read(id, first, window, deadline).await?;
+        let is_done = match &found {
+            Found::Here(parts) => first == Version::Shifts || !parts.shifts.is_empty(),
+            Found::Upgraded | Found::Nowhere => false,
         };
-        let Some((version, parts)) = found else { return Err(errors::no_schedule(id)) };
+        let other = if is_done { Found::Nowhere } else { self.read(id, first.other(), window, deadline).await? };
+        let (version, parts) = match (found, other) {
+            (_, Found::Here(parts)) => (first.other(), parts),
+            (Found::Here(parts), _) => (first, parts),
+            (Found::Nowhere, Found::Nowhere) => return Err(errors::no_schedule(id)),
+            (Found::Upgraded, _) | (_, Found::Upgraded) => {
+                return Err(Call::new(format!("/v3/schedules/{id}")).strange("no schedule, where v2 says that it is"));
+            }
+        };
         self.remember(id, version);
         Ok(parts)
     }
@@ -92,43 +97,45 @@ impl PagerDuty {
         }
     }
 
+    /// Makes sure that there is a credential to ask with: what is wrong with that is wrong for every request.
+    ///
+    /// # Errors
+    /// What reading the secret can say, and the codes of the request for a token.
+    async fn authorize(&self, deadline: Deadline) -> Result<()> {
+        if !self.vendor.account(deadline).await?.asks_for_tokens() {
+            return Ok(());
+        }
+        self.vendor.call(deadline, fault, async |account: &Account| account.authorize(deadline).await).await
+    }
+
     /// Makes sure that the credential may read users, which is how the doctor tries it.
     ///
     /// # Errors
     /// The codes of every call.
     pub(crate) async fn check_users(&self, deadline: Deadline) -> Result<()> {
-        self.vendor.check(deadline).await?;
         let call = Call::with_query("/users", &[("limit", "1")]);
-        let answer = self.found(&call, deadline).await?;
+        let answer = self.vendor.check(deadline, fault, async |account: &Account| account.ask(&call, deadline).await);
+        let answer = found(&call, &answer.await?)?;
         user::check_list(answer).map_err(|why| call.strange(&why))
     }
 
-    /// What the schedule says, if this API has it.
-    async fn read(
-        &self,
-        id: &ScheduleId,
-        version: Version,
-        window: Window,
-        deadline: Deadline,
-    ) -> Result<Option<Parts>> {
+    /// What this API says of the schedule.
+    async fn read(&self, id: &ScheduleId, version: Version, window: Window, deadline: Deadline) -> Result<Found> {
         let call = version.call(id, window.now, window.until.max(window.now + LEAST));
         let answer = self.ask(&call, deadline).await?;
         if !answer.status.is_success() {
-            return Ok(None);
+            return Ok(Found::Nowhere);
         }
         version.read(call.json(&answer)?, id).map_err(|why| call.strange(&why))
     }
 
     /// The JSON of an answer that must be there.
     async fn found(&self, call: &Call, deadline: Deadline) -> Result<Value> {
-        let answer = self.ask(call, deadline).await?;
-        if answer.status.is_success() { call.json(&answer) } else { Err(call.refused(&answer)) }
+        found(call, &self.ask(call, deadline).await?)
     }
 
     async fn ask(&self, call: &Call, deadline: Deadline) -> Result<Answer> {
-        let is_refused =
-            |outcome: &Result<Answer>| matches!(outcome, Err(error) if error.is(Code::PagerdutyCredentialRefused));
-        self.vendor.call(deadline, is_refused, async |account: &Account| account.ask(call, deadline).await).await
+        self.vendor.call(deadline, fault, async |account: &Account| account.ask(call, deadline).await).await
     }
 
     fn version(&self, id: &ScheduleId) -> Option<Version> {
@@ -138,4 +145,13 @@ impl PagerDuty {
     fn remember(&self, id: &ScheduleId, version: Version) {
         self.versions.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), version);
     }
+}
+
+fn found(call: &Call, answer: &Answer) -> Result<Value> {
+    if answer.status.is_success() { call.json(answer) } else { Err(call.refused(answer)) }
+}
+
+/// What may be the credential's fault. A right that it lacks may be meant.
+fn fault<T>(outcome: &Result<T>) -> Option<Error> {
+    outcome.as_ref().err().filter(|error| !error.is(Code::PagerdutyForbidden)).cloned()
 }

@@ -18,6 +18,15 @@ pub(super) enum Version {
     Shifts,
 }
 
+/// What one API says of a schedule.
+pub(super) enum Found {
+    Here(Parts),
+    /// v2 says that v3 has it.
+    Upgraded,
+    /// PagerDuty's own refusal: this API has no such schedule.
+    Nowhere,
+}
+
 impl Version {
     pub(super) fn other(self) -> Self {
         match self {
@@ -40,16 +49,16 @@ impl Version {
         }
     }
 
-    /// What the answer says; `None` where it says that the other API has the schedule.
-    pub(super) fn read(self, answer: Value, id: &ScheduleId) -> Result<Option<Parts>, String> {
+    /// What an answer that is no refusal says.
+    pub(super) fn read(self, answer: Value, id: &ScheduleId) -> Result<Found, String> {
         let head: Head = shape(answer.clone())?;
         if head.schedule.id != *id {
             return Err("another schedule than asked for".to_owned());
         }
         match (self, head.schedule.kind) {
-            (Self::Layers, Kind::ScheduleV3) => Ok(None),
-            (Self::Layers, Kind::Schedule) => read_layers(answer).map(Some),
-            (Self::Shifts, _) => read_shifts(answer).map(Some),
+            (Self::Layers, Kind::ScheduleV3) => Ok(Found::Upgraded),
+            (Self::Layers, Kind::Schedule) => read_layers(answer).map(Found::Here),
+            (Self::Shifts, _) => read_shifts(answer).map(Found::Here),
         }
     }
 }

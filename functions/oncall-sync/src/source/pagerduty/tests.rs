@@ -53,8 +53,10 @@ fn layers() -> Value {
 const ENTRIES: &str = "/schedule/final_schedule/rendered_schedule_entries";
 
 fn read(version: Version, answer: Value) -> std::result::Result<Option<Vec<Shift>>, String> {
-    let parts = version.read(answer, &id("PSCHED1"))?;
-    Ok(parts.map(|parts| parts.shifts.into_iter().map(|(_, shift)| shift).collect()))
+    match version.read(answer, &id("PSCHED1"))? {
+        Found::Here(parts) => Ok(Some(parts.shifts.into_iter().map(|(_, shift)| shift).collect())),
+        Found::Upgraded | Found::Nowhere => Ok(None),
+    }
 }
 
 #[test]
