@@ -120,7 +120,7 @@ pub enum Code {
         message = "Compare escalation_policy with the address of the policy's page at PagerDuty; put somebody on its first level."
     )]
     PagerdutyPolicyEmpty,
-    /// A rotation that a document names is in none of its schedules, or a schedule has none that it names, or does not say whose shift it is. The source is unknown.
+    /// A rotation that a document names is in none of its schedules, or a schedule has none that it names. The source is unknown.
     #[strum(
         message = "Compare \"rotations\" in the document with the ids that GET /v3/schedules/<id> shows. Do not only delete the key: without it every rotation counts, and shadows are granted. A schedule made of layers has no rotations: give it a binding and an Okta group of its own."
     )]

@@ -31,11 +31,13 @@ fn every_model_of_a_credential_is_taken() {
 
 #[test]
 fn the_models_of_bindings_go_side_by_side() {
-    let (schedule, policy) = (model("bindings/schedule.json"), model("bindings/escalation-policy.json"));
+    let [schedule, policy, rotations] =
+        ["schedule", "escalation-policy", "rotations"].map(|name| model(&format!("bindings/{name}.json")));
     let documents = [
         ("/prod/platform/oncall-sync/bindings/shop", schedule.as_str()),
         ("/prod/platform/oncall-sync/bindings/payments", &policy),
+        ("/prod/platform/oncall-sync/bindings/search", &rotations),
     ];
     let bindings = Bindings::read(documents, &BTreeMap::new(), BTreeMap::new());
-    assert_eq!((bindings.good.len(), bindings.bad.len()), (2, 0));
+    assert_eq!((bindings.good.len(), bindings.bad.len()), (3, 0), "{:?}", bindings.bad);
 }

@@ -115,7 +115,7 @@ fn unknown(what: String) -> Error {
     Error::new(
         Code::RotationUnknown,
         what,
-        "Compare \"rotations\" in the document with the ids that GET /v3/schedules/{id} shows; a schedule of layers has none.",
+        "Compare \"rotations\" in the document with the ids that GET /v3/schedules/{id} shows. Do not only delete the key: without it every rotation counts, and shadows are granted. A schedule made of layers has no rotations: give it a binding of its own.",
     )
 }
 
