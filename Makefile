@@ -24,8 +24,8 @@ FEATURES := $(shell [ -n "$(DARWIN)" ] || [ -n "$$OPENSSL_DIR" ] || pkg-config -
 # tests ask for as well; there are no examples.
 BUILD := cargo build $(FEATURES) --workspace --bins --examples
 
-# The suites wait for servers for half of the time.
-export RUST_TEST_THREADS ?= $(shell $(PYTHON) -c 'import os; print(2 * os.cpu_count())')
+# The suites wait for servers for more than half of the time.
+export RUST_TEST_THREADS ?= $(shell $(PYTHON) -c 'import os; print(3 * os.cpu_count())')
 
 DENY := .tools/cargo-deny/bin/cargo-deny --locked
 
