@@ -88,6 +88,25 @@ fn somebody_who_left_is_forgotten_once_every_channel_was_told() {
     assert_eq!(ledger.state(&okta("ann")), None);
 }
 
+/// A parameter holds 8,192 bytes.
+#[test]
+fn a_group_may_have_150_members_from_before_and_20_who_leave_at_once() {
+    let user = |n: usize| okta(&format!("00u{n:017}"));
+    let size = |ledger: &Ledger| serde_json::to_string(ledger).unwrap().len();
+    let mut ledger = Ledger::new("00g00000000000000001".try_into().unwrap());
+    (0..150).for_each(|n| _ = ledger.put(&user(n), State::Tolerated));
+    assert!(size(&ledger) < 8_192, "{}", size(&ledger));
+    let mut ledger = Ledger::new("00g00000000000000001".try_into().unwrap());
+    for n in 0..20 {
+        let due = Some(noon());
+        let person = ledger.put(&user(n), State::Leaving(Leaving { reason: Reason::OutOfBand, since: noon(), due }));
+        person.login = format!("somebody.with.a.long.name{n}@example.com");
+        person.email.clone_from(&person.login);
+        person.tell(Change::Revoked { reason: Reason::OutOfBand, due });
+    }
+    assert!(size(&ledger) < 8_192, "{}", size(&ledger));
+}
+
 #[test]
 fn a_channel_that_takes_nothing_does_not_fill_the_parameter() {
     let mut person = Person::new(State::Tolerated);
