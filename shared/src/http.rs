@@ -381,6 +381,12 @@ pub fn sensitive(text: impl AsRef<str>) -> std::result::Result<HeaderValue, Stri
     Ok(value)
 }
 
+/// Whether a text from an answer may be shown: a code or an id, and nothing that could be more.
+#[must_use]
+pub fn is_code(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+}
+
 /// The connections behind every [`Http`]: TLS by rustls with ring, Mozilla's roots as compiled in, HTTP/1.1, no proxy.
 ///
 /// # Errors

@@ -404,3 +404,13 @@ fn an_address_of_another_origin_is_not_ones_own() {
         assert_eq!(base.own_path(address).as_deref(), path, "{address}");
     }
 }
+
+#[test]
+fn only_a_code_or_an_id_is_shown() {
+    for text in ["E0000007", "oaeRwQWXFRqJnjaICescyUwX0", "invalid_client", "GROUP_NOT_FOUND", "oae-1"] {
+        assert!(is_code(text), "{text}");
+    }
+    for text in ["", "ann@acme.com", "GROUP NOT", "Not found: ann", &"a".repeat(65)] {
+        assert!(!is_code(text), "{text}");
+    }
+}

@@ -3,7 +3,7 @@
 use crate::codes::Code;
 use crate::ids::{PolicyId, ScheduleId};
 use chrono::{DateTime, SecondsFormat, Utc};
-use keyturn::http::{Answer, Failure, Request, StatusCode};
+use keyturn::http::{Answer, Failure, Request, StatusCode, is_code};
 use keyturn::{Error, Result};
 use serde_json::Value;
 use url::form_urlencoded::Serializer;
@@ -127,12 +127,7 @@ fn error_code(answer: &Answer) -> Option<String> {
     let body: Value = answer.json().ok()?;
     match &body["error"]["code"] {
         Value::Number(number) => Some(number.to_string()),
-        Value::String(word) => is_word(word).then(|| word.clone()),
+        Value::String(word) => is_code(word).then(|| word.clone()),
         _ => None,
     }
-}
-
-/// Whether it is short and plain enough to be shown.
-pub(super) fn is_word(text: &str) -> bool {
-    (1..=40).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }

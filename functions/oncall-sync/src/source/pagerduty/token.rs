@@ -1,12 +1,12 @@
 //! Access tokens of a PagerDuty app with Scoped OAuth ("Obtaining an App OAuth Token" at developer.pagerduty.com).
 
-use super::errors::{failed, is_word};
+use super::errors::failed;
 use super::shape::shape;
 use crate::codes::Code;
 use chrono::TimeDelta;
 use keyturn::clock::Clock;
 use keyturn::http::header::{HeaderMap, HeaderValue};
-use keyturn::http::{Answer, Failure, Http, Request, sensitive};
+use keyturn::http::{Answer, Failure, Http, Request, is_code, sensitive};
 use keyturn::oauth::{Grant, TokenCache};
 use keyturn::{Deadline, Error, Result};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -100,7 +100,7 @@ fn strange(why: &str) -> Error {
 /// The token endpoint says no; its error code is OAuth's (RFC 6749, 5.2).
 fn refused(answer: &Answer) -> Error {
     let body: Value = answer.json().unwrap_or_default();
-    let code = body["error"].as_str().filter(|code| is_word(code)).unwrap_or("no reason given");
+    let code = body["error"].as_str().filter(|code| is_code(code)).unwrap_or("no reason given");
     let what = format!("PagerDuty answered POST {PATH} with {}: {code}.", answer.status);
     if answer.status.is_client_error() {
         let remedy = "Correct \"client_id\", \"client_secret\", \"subdomain\" or \"region\" (us or eu) in the secret.";
