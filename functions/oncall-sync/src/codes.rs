@@ -286,8 +286,27 @@ impl Code {
     /// The vendor takes the credential for nothing.
     const ABOUT_THE_CREDENTIAL: [Self; 2] = [Self::PagerdutyCredentialRefused, Self::OktaCredentialRefused];
 
+    /// Another credential might have fared better: one of the right host, or with more rights.
+    const ABOUT_A_CREDENTIAL: [Self; 6] = [
+        Self::PagerdutyUnreachable,
+        Self::PagerdutyScopeMissing,
+        Self::PagerdutyForbidden,
+        Self::OktaUnreachable,
+        Self::OktaScopeMissing,
+        Self::OktaForbidden,
+    ];
+
+    pub(crate) fn may_be_the_credentials(error: &Error) -> bool {
+        Self::is_refused_credential(error) || Self::ABOUT_A_CREDENTIAL.into_iter().any(|code| error.is(code))
+    }
+
     pub(crate) fn is_refused_credential(error: &Error) -> bool {
         Self::ABOUT_THE_CREDENTIAL.into_iter().any(|code| error.is(code))
+    }
+
+    /// A right is missing, which does not come by itself.
+    pub(crate) fn is_forbidden(error: &Error) -> bool {
+        error.is(Self::PagerdutyForbidden) || error.is(Self::OktaForbidden)
     }
 
     pub(crate) fn is_about_one_call(error: &Error) -> bool {

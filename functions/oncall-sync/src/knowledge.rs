@@ -73,8 +73,8 @@ pub(crate) enum Identity {
     Known(OktaId),
     /// Nobody can be named with certainty, for this reason.
     Unresolved(String),
-    /// They could not be looked up, for this reason. Nobody is named either; at another time it may be otherwise.
-    Unknown(String),
+    /// They could not be looked up. Nobody is named either; at another time it may be otherwise.
+    Unknown(Error),
 }
 
 /// Who is in the group.

@@ -55,6 +55,26 @@ struct Current<T> {
     before: Option<(SecretString, Arc<T>)>,
 }
 
+/// What an outcome says of the credential.
+pub(crate) enum Proof {
+    /// The vendor took it.
+    Works,
+    /// It may be to blame.
+    Fault(Error),
+    /// Nothing: another one would have heard the same.
+    None,
+}
+
+impl Proof {
+    pub(crate) fn of<R>(outcome: &Result<R>) -> Self {
+        match outcome {
+            Ok(_) => Self::Works,
+            Err(why) if Code::may_be_the_credentials(why) => Self::Fault(why.clone()),
+            Err(_) => Self::None,
+        }
+    }
+}
+
 /// What to try where a call with an account failed.
 enum Rival<T> {
     Nobody,
@@ -80,7 +100,7 @@ impl<T> Vendor<T> {
         }
     }
 
-    /// Makes a call with the account. Where `fault` names what may be the credential's, the call is made once more:
+    /// Makes a call with the account. Where `judge` finds a fault in the credential, the call is made once more:
     ///
     /// | the credential | once more with |
     /// |---|---|
@@ -90,35 +110,44 @@ impl<T> Vendor<T> {
     pub(crate) async fn call<R>(
         &self,
         deadline: Deadline,
-        fault: impl Fn(&Result<R>) -> Option<Error>,
+        judge: impl Fn(&Result<R>) -> Proof,
         call: impl AsyncFn(&T) -> Result<R>,
     ) -> Result<R> {
         let _permit = deadline.bound(self.in_flight.acquire()).await.map_err(|_| self.late())?;
         let account = self.account(deadline).await?;
         let outcome = call(&account).await;
-        let Some(why) = fault(&outcome) else {
-            self.keep(&account);
-            return outcome;
+        let why = match judge(&outcome) {
+            Proof::Works => {
+                self.keep(&account);
+                return outcome;
+            }
+            Proof::None => return outcome,
+            Proof::Fault(why) => why,
         };
+        let is_refused = Code::is_refused_credential(&why);
         match self.rival(&account).await {
             Rival::Before(before) => {
                 let other = call(&before).await;
-                if fault(&other).is_none() {
-                    self.go_back(&account, &why).await;
-                    return other;
+                match judge(&other) {
+                    Proof::Works => {
+                        self.go_back(&account, &why).await;
+                        return other;
+                    }
+                    Proof::Fault(why) if Code::is_refused_credential(&why) => self.keep(&account),
+                    Proof::Fault(_) | Proof::None => {}
                 }
+                if !is_refused {
+                    return outcome;
+                }
+                self.refuse(&account).await;
             }
-            Rival::InUse => return call(&*self.account(deadline).await?).await,
-            Rival::Nobody => {}
+            Rival::InUse => {}
+            Rival::Nobody if is_refused => self.refuse(&account).await,
+            Rival::Nobody => return outcome,
         }
-        if !Code::is_refused_credential(&why) {
-            return outcome;
-        }
-        self.refuse(&account).await;
         let outcome = call(&*self.account(deadline).await?).await;
-        let is_refused = fault(&outcome).is_some_and(|why| Code::is_refused_credential(&why));
-        match self.problem().await {
-            Some(problem) if is_refused => Err(problem),
+        match (judge(&outcome), self.problem().await) {
+            (Proof::Fault(why), Some(problem)) if Code::is_refused_credential(&why) => Err(problem),
             _ => outcome,
         }
     }
@@ -142,7 +171,7 @@ impl<T> Vendor<T> {
             (Ok((text, account)), old) => {
                 let before = old.and_then(|old| {
                     let is_new = !old.refused && !Arc::ptr_eq(&old.account, &account);
-                    if is_new { Some((old.text, old.account)) } else { old.before }
+                    old.before.or_else(|| is_new.then_some((old.text, old.account)))
                 });
                 Current { read_again: now + KEPT_FOR, refused: false, problem: None, text, account, before }
             }
@@ -164,21 +193,21 @@ impl<T> Vendor<T> {
     pub(crate) async fn check<R>(
         &self,
         deadline: Deadline,
-        fault: impl Fn(&Result<R>) -> Option<Error>,
+        judge: impl Fn(&Result<R>) -> Proof,
         call: impl AsyncFn(&T) -> Result<R>,
     ) -> Result<R> {
-        self.account(deadline).await?;
-        self.doubt().await;
-        let outcome = self.call(deadline, fault, call).await;
+        let account = self.account(deadline).await?;
+        self.doubt(&account).await;
+        let outcome = self.call(deadline, judge, call).await;
         self.problem().await.map_or(outcome, Err)
     }
 
     /// Why the credential in use is not the one in the secret, where it is not.
-    async fn problem(&self) -> Option<Error> {
+    pub(crate) async fn problem(&self) -> Option<Error> {
         self.current.lock().await.as_ref()?.problem.clone()
     }
 
-    /// A call with this account has worked: it is not to be replaced by the one from before.
+    /// A call with this account has worked, or the one from before is refused: there is nothing to go back to.
     fn keep(&self, works: &Arc<T>) {
         // Another call holds the lock: a later one comes here, too.
         let Ok(mut current) = self.current.try_lock() else { return };
@@ -213,9 +242,10 @@ impl<T> Vendor<T> {
         }
     }
 
-    /// A call failed, for whatever reason: the next [`Vendor::account`] reads the secret again, which may have been replaced.
-    pub(crate) async fn doubt(&self) {
-        if let Some(current) = self.current.lock().await.as_mut() {
+    /// A call with this account failed, for whatever reason: the next [`Vendor::account`] reads the secret again, which may
+    /// have been replaced.
+    pub(crate) async fn doubt(&self, doubted: &Arc<T>) {
+        if let Some(current) = self.current.lock().await.as_mut().filter(|held| Arc::ptr_eq(&held.account, doubted)) {
             current.read_again = DateTime::UNIX_EPOCH;
         }
     }

@@ -131,3 +131,33 @@ async fn a_policy_of_office_hours_is_known_at_night_and_its_gap_is_told_once() {
     assert_eq!(world.alerts().len(), 1, "{:?}", world.alerts());
     assert_eq!(world.violations(), Vec::<String>::new());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_that_grows_is_told_again_and_one_that_has_begun_is_not() {
+    let world = Oncall::start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let shop = world.bind_alone("shop", &json!({}));
+    in_hours(&world, &shop, &ann, -1, 20);
+    in_hours(&world, &shop, &ann, 22, 400);
+    world.at("09:00");
+    forecast(&world).await;
+    assert_eq!(world.alerts().len(), 1);
+    // Nobody is on call from one hour on.
+    let placeholder = world.pagerduty.user("nobody", "nobody@example.com");
+    world.pagerduty.override_shift(
+        &shop.schedule,
+        &placeholder,
+        world.today("10:00"),
+        world.today("09:00") + Duration::hours(20),
+    );
+    world.write_binding(&shop, &json!({"placeholders": [placeholder]}));
+    let (_, text) = forecast(&world).await;
+    assert!(text.contains("nobody is on call from 2026-03-02T10:00:00Z to 2026-03-03T07:00:00Z"), "{text}");
+    assert_eq!(world.alerts().len(), 2, "{:?}", world.alerts());
+    for time in ["11:00", "15:00"] {
+        world.at(time);
+        forecast(&world).await;
+        assert_eq!(world.alerts().len(), 2, "{:?}", world.alerts());
+    }
+    assert_eq!(world.violations(), Vec::<String>::new());
+}

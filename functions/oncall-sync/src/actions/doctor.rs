@@ -8,6 +8,7 @@ use crate::ledger::Channel;
 use crate::observe::unseen;
 use crate::report::{Check, Report};
 use crate::telemetry::alerts;
+use crate::vendor::Proof;
 use keyturn::alert::Datadog;
 use keyturn::{Deadline, Result};
 use std::collections::BTreeSet;
@@ -110,12 +111,23 @@ impl OncallSync {
     async fn channels(&self, deadline: Deadline) -> Vec<Check> {
         let mut checks = Vec::new();
         if let Some(datadog) = &self.applier.channels.datadog {
-            let fault = |outcome: &Result<()>| outcome.as_ref().err().cloned();
-            let valid = datadog.check(deadline, fault, async |datadog: &Datadog| datadog.validate(deadline).await);
+            let valid = datadog.check(deadline, Proof::of, async |datadog: &Datadog| datadog.validate(deadline).await);
             checks.push(check("Datadog: API key", valid.await, "valid"));
+        }
+        // The test alert proves the webhook that is stored now.
+        let slack = self.applier.channels.slack.as_ref();
+        if let Some(slack) = slack
+            && let Ok(account) = slack.account(deadline).await
+        {
+            slack.doubt(&account).await;
         }
         let alert = alerts::of_doctor(self.clock.now());
         let failed = self.applier.channels.send(&alert, &Channel::all(), deadline).await.len();
+        if let Some(slack) = slack
+            && let Some(problem) = slack.problem().await
+        {
+            checks.push(check("Slack: webhook", Err(problem), ""));
+        }
         let detail = match (failed, self.applier.channels.is_empty()) {
             (0, false) => "a test alert was taken".to_owned(),
             (0, true) => {

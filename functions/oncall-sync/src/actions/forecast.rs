@@ -2,8 +2,8 @@
 
 use crate::OncallSync;
 use crate::codes::Code;
-use crate::ids::PersonId;
-use crate::knowledge::{Eligible, Reading};
+use crate::ids::{BindingId, PersonId};
+use crate::knowledge::Reading;
 use crate::observe::{Foreseen, View};
 use crate::planner::{self, Ahead, Warning, instant};
 use crate::report::Report;
@@ -45,21 +45,45 @@ impl OncallSync {
                     continue;
                 }
             };
-            if let Eligible::Unknown { why, .. } = eligible {
-                audit::unknown(&binding.id, "eligible", why);
-            }
             let ahead = planner::ahead(binding, shifts, eligible, now, now + AHEAD);
-            if !ahead.undecided.is_empty() {
+            for (why, _) in &ahead.undecided {
                 unknown.insert(&binding.id);
+                audit::unknown(&binding.id, "people", why);
             }
             warnings += ahead.warnings.len();
             lines.extend(shown(&ahead, &names));
-            alerts.extend(told(view, &ahead, now));
+            alerts.extend(self.told(view, &ahead, now));
         }
         lines.extend(bad.values().map(|error| format!("refused: {error}")));
         let untaken = self.applier.channels.tell(&alerts, &self.warnings, &unknown, deadline).await;
         audit::forecast_done(warnings, untaken);
         Ok(Report::Forecast { unknown: unknown.len(), warnings, forecast: lines })
+    }
+
+    /// Logs the warnings that come true soon, and gives back their alerts.
+    fn told(&self, view: &View, ahead: &Ahead, now: DateTime<Utc>) -> BTreeMap<String, Alert> {
+        let id = &view.binding.id;
+        // Of the people who are on call now, ticks send the alerts: they know who is in the group.
+        let is_ahead = |warning: &&Warning| warning.from > now || warning.code() == Code::GapAhead;
+        let soon = ahead.warnings.iter().filter(|warning| warning.from < now + TOLD_BEFORE).filter(is_ahead);
+        soon.map(|warning| {
+            audit::warned(id, warning);
+            (self.key(id, warning, now), alerts::of_warning(&view.binding, warning, now))
+        })
+        .collect()
+    }
+
+    /// What the alert of a warning is known by. A gap that grows is another one; one that has begun is still the same.
+    fn key(&self, id: &BindingId, warning: &Warning, now: DateTime<Utc>) -> String {
+        let Some(until) = warning.gap_until() else {
+            return format!("{id}:{:?}:{}:{}", warning.code(), warning.subject(), instant(warning.from));
+        };
+        let until = if until < now + AHEAD { instant(until) } else { "open".to_owned() };
+        let (gap, from) = (format!("{id}:gap:{until}:"), instant(warning.from));
+        // The text of an instant sorts as the instant does.
+        let has_begun = |key: &str| key.strip_prefix(&gap).is_some_and(|began| *began <= *from);
+        let begun = (warning.from == now).then(|| self.warnings.find(has_begun)).flatten();
+        begun.unwrap_or_else(|| format!("{gap}{from}"))
     }
 }
 
@@ -74,22 +98,8 @@ fn shown(ahead: &Ahead, names: &BTreeMap<PersonId, String>) -> Vec<String> {
     let warnings = ahead.warnings.iter().map(|warning| format!("  warning: {warning}"));
     let undecided = ahead.undecided.iter().map(|(why, people)| {
         let people: Vec<&str> = people.iter().map(PersonId::as_str).collect();
-        format!("  unknown whether they would be granted: {}: {why}", people.join(", "))
+        let (message, code) = (why.message(), why.code());
+        format!("  unknown whether they would be granted: {}: {message} ({code})", people.join(", "))
     });
     stretches.chain(warnings).chain(undecided).collect()
-}
-
-/// Logs the warnings that come true soon, and gives back their alerts.
-fn told(view: &View, ahead: &Ahead, now: DateTime<Utc>) -> BTreeMap<String, Alert> {
-    let id = &view.binding.id;
-    // Of the people who are on call now, ticks send the alerts: they know who is in the group.
-    let is_ahead = |warning: &&Warning| warning.from > now || warning.code() == Code::GapAhead;
-    let soon = ahead.warnings.iter().filter(|warning| warning.from < now + TOLD_BEFORE).filter(is_ahead);
-    soon.map(|warning| {
-        audit::warned(id, warning);
-        let time = warning.time(now + AHEAD).map_or_else(|| "open".to_owned(), instant);
-        let key = format!("{id}:{:?}:{}:{time}", warning.code(), warning.subject());
-        (key, alerts::of_warning(&view.binding, warning, now))
-    })
-    .collect()
 }

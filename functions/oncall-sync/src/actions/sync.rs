@@ -27,8 +27,16 @@ impl OncallSync {
             self.observer.observe(None, now, deadline.at_most(deadline.remaining() / 2)).await?;
         let mut works: Vec<Work> = views.into_iter().map(|view| Work::of(view, now)).collect();
         let mut untaken = self.applier.apply(&mut works, deadline).await;
-        let conditions = conditions(&works, &bad, now);
-        let unknown = works.iter().map(|work| &work.view).filter(|view| view.unknown().next().is_some());
+        let mut conditions = conditions(&works, &bad, now);
+        for (vendor, problem) in [
+            (self.observer.source.name(), self.observer.source.problem().await),
+            ("Okta", self.observer.okta.problem().await),
+        ] {
+            let Some(problem) = problem else { continue };
+            audit::credential_not_used(vendor, &problem);
+            conditions.insert(format!("/{vendor}:{}", problem.code()), alerts::of_credential(vendor, &problem, now));
+        }
+        let unknown = works.iter().map(|work| &work.view).filter(|view| is_in_the_dark(view));
         let unknown = unknown.map(|view| &view.binding.id).collect();
         untaken += self.applier.channels.tell(&conditions, &self.conditions, &unknown, deadline).await;
         // What a document gets wrong shows in `Unresolved`: it must not hide that the function itself has stopped.
@@ -95,6 +103,11 @@ fn conditions(works: &[Work], bad: &BTreeMap<String, Error>, now: DateTime<Utc>)
         }
     }
     conditions
+}
+
+/// Whether nobody knows what holds of a binding that is followed.
+fn is_in_the_dark(view: &View) -> bool {
+    view.standing == Standing::Followed && view.unknown().any(|(what, _)| what != "eligible")
 }
 
 /// Whether everything was read that can be: where there is no good document nothing should be read.

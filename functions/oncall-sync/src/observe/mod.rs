@@ -330,7 +330,7 @@ fn identified(
             Some(okta) => Identity::Known(okta.clone()),
             None => match identities.get(&id) {
                 Some(person) => person.in_group(members),
-                None => Identity::Unknown("not looked up".to_owned()),
+                None => Identity::Unresolved("not looked up".to_owned()),
             },
         };
         Some(Shift { person: id, okta, start: shift.start, end: shift.end })

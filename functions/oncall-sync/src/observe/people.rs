@@ -2,6 +2,7 @@
 //! be granted costs nothing.
 
 use crate::binding::Binding;
+use crate::codes::Code;
 use crate::ids::{OktaId, PersonId};
 use crate::knowledge::{Identity, Members};
 use crate::okta::{Found, Okta, Status, User};
@@ -10,7 +11,7 @@ use crate::source::OnCallSource;
 use crate::source::shift::Email;
 use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::clock::Clock;
-use keyturn::{Deadline, Result};
+use keyturn::{Deadline, Error, Result};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -44,8 +45,8 @@ pub(super) enum Person {
     Interrupted(OktaId),
     /// Nobody can be named with certainty, for this reason.
     Unresolved(String),
-    /// A vendor could not be asked, for this reason.
-    Unknown(String),
+    /// A vendor did not answer.
+    Unknown(Error),
 }
 
 impl Person {
@@ -111,7 +112,10 @@ impl People {
             // The user found before stays: that removes nobody, and a grant compares the address again.
             Err(error) => match self.found().get(person) {
                 Some(known) => Person::Known(known.okta.clone()),
-                None => Person::Unknown(format!("{} ({})", error.message(), error.code())),
+                None if Code::is_forbidden(&error) => {
+                    Person::Unresolved(format!("{} ({})", error.message(), error.code()))
+                }
+                None => Person::Unknown(error),
             },
         }
     }

@@ -15,7 +15,7 @@ pub(crate) use people::{Found, Status, User};
 
 use crate::ids::{GroupId, OktaId};
 use crate::settings::Settings;
-use crate::vendor::{Clients, Vendor};
+use crate::vendor::{Clients, Proof, Vendor};
 use errors::Permission;
 use keyturn::http::header::LINK;
 use keyturn::http::{Answer, Base, Request, StatusCode};
@@ -74,6 +74,11 @@ impl Okta {
         Self { vendor }
     }
 
+    /// Why the credential in use is not the one in the secret, where it is not.
+    pub(crate) async fn problem(&self) -> Option<Error> {
+        self.vendor.problem().await
+    }
+
     /// Whether Okta answers the credential that is stored in the secret now, whatever it may do.
     ///
     /// # Errors
@@ -81,7 +86,7 @@ impl Okta {
     pub(crate) async fn check_secret(&self, deadline: Deadline) -> Result<()> {
         let call = Call::get("/api/v1/users?limit=200", Permission::ReadUsers);
         let send = async |account: &Account| account.send(&call.name, &call.request, deadline).await;
-        self.vendor.check(deadline, |outcome| call.fault(outcome), send).await.map(drop)
+        self.vendor.check(deadline, |outcome| call.judge(outcome), send).await.map(drop)
     }
 
     /// The group; `None` where there is none of this id.
@@ -153,7 +158,7 @@ impl Okta {
 
     async fn send(&self, call: &Call, deadline: Deadline) -> Result<Answer> {
         let send = async |account: &Account| account.send(&call.name, &call.request, deadline).await;
-        self.vendor.call(deadline, |outcome| call.fault(outcome), send).await
+        self.vendor.call(deadline, |outcome| call.judge(outcome), send).await
     }
 }
 
@@ -173,11 +178,15 @@ impl Call {
         Self { request: Request::get(path), name, permission }
     }
 
-    /// What may be the credential's fault.
-    fn fault(&self, outcome: &Result<Answer>) -> Option<Error> {
+    fn judge(&self, outcome: &Result<Answer>) -> Proof {
         match outcome {
-            Ok(answer) => errors::is_refusal(answer).then(|| errors::refused(&self.name, answer)),
-            Err(error) => Some(error.clone()),
+            Ok(answer) if errors::is_refusal(answer) => Proof::Fault(errors::refused(&self.name, answer)),
+            Ok(answer) if answer.status == StatusCode::FORBIDDEN => Proof::Fault(self.unexpected(answer)),
+            Ok(answer) if answer.status.is_success() => Proof::Works,
+            // Okta's own "there is no such thing".
+            Ok(answer) if self.not_found(answer).is_ok() => Proof::Works,
+            Ok(_) => Proof::None,
+            Err(_) => Proof::of(outcome),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::ids::{OktaId, PersonId};
 use crate::knowledge::{Eligible, Identity, Member, Members, Reading, Shift, Standing};
 use crate::ledger::{Ledger, Remembered};
 use chrono::{DateTime, Utc};
+use keyturn::Error;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -19,7 +20,7 @@ pub(crate) struct Ahead {
     /// In the order in which they come true.
     pub(crate) warnings: Vec<Warning>,
     /// People who will be on call, and of whom a vendor did not say whether they may be granted, by the reason.
-    pub(crate) undecided: BTreeMap<String, BTreeSet<PersonId>>,
+    pub(crate) undecided: Vec<(Error, BTreeSet<PersonId>)>,
 }
 
 /// A time in which the same people are on call; nobody: a gap.
@@ -52,11 +53,11 @@ impl Warning {
         }
     }
 
-    /// Of which time it is. A gap has that of its end: it is the same one once it has begun. `None`: no end is in sight.
-    pub(crate) fn time(&self, horizon: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    /// When a gap ends. `None`: this is no gap.
+    pub(crate) fn gap_until(&self) -> Option<DateTime<Utc>> {
         match &self.what {
-            What::Gap { until } => Some(*until).filter(|until| *until < horizon),
-            What::Notice(_) => Some(self.from),
+            What::Gap { until } => Some(*until),
+            What::Notice(_) => None,
         }
     }
 
@@ -124,17 +125,22 @@ pub(crate) fn ahead(
     ahead
 }
 
-fn undecided(binding: &Binding, shifts: &[Shift], eligible: &Eligible) -> BTreeMap<String, BTreeSet<PersonId>> {
-    let mut undecided: BTreeMap<String, BTreeSet<PersonId>> = BTreeMap::new();
+fn undecided(binding: &Binding, shifts: &[Shift], eligible: &Eligible) -> Vec<(Error, BTreeSet<PersonId>)> {
+    let mut undecided: Vec<(Error, BTreeSet<PersonId>)> = Vec::new();
     for shift in shifts.iter().filter(|shift| !binding.placeholders.contains(&shift.person)) {
         let why = match (&shift.okta, eligible) {
-            (Identity::Unknown(why), _) => why.clone(),
-            (Identity::Known(okta), Eligible::Unknown { why, known }) if !known.contains_key(okta) => {
-                format!("{} ({})", why.message(), why.code())
+            (Identity::Unknown(why), _) => why,
+            (Identity::Known(okta), Eligible::Unknown { why, known })
+                if !known.contains_key(okta) && !binding.keep.contains(okta) =>
+            {
+                why
             }
             _ => continue,
         };
-        undecided.entry(why).or_default().insert(shift.person.clone());
+        match undecided.iter_mut().find(|(other, _)| other == why) {
+            Some((_, people)) => _ = people.insert(shift.person.clone()),
+            None => undecided.push((why.clone(), BTreeSet::from([shift.person.clone()]))),
+        }
     }
     undecided
 }
@@ -146,7 +152,7 @@ fn is_brake(notice: &Notice) -> bool {
 impl Ahead {
     fn is_undecided(&self, notice: &Notice) -> bool {
         let Notice::NotGranted { person, .. } = notice else { return false };
-        self.undecided.values().any(|people| people.contains(person))
+        self.undecided.iter().any(|(_, people)| people.contains(person))
     }
 
     fn add(&mut self, stretch: Stretch) {

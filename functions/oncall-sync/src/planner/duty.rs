@@ -32,8 +32,11 @@ impl Duty {
         duty.read_at = Some(read_at);
         for shift in shifts.iter().filter(|shift| shift.covers(now) && !binding.placeholders.contains(&shift.person)) {
             match &shift.okta {
-                Identity::Unresolved(why) | Identity::Unknown(why) => {
+                Identity::Unresolved(why) => {
                     duty.unresolved.insert(shift.person.clone(), why.clone());
+                }
+                Identity::Unknown(why) => {
+                    duty.unresolved.insert(shift.person.clone(), format!("{} ({})", why.message(), why.code()));
                 }
                 Identity::Known(okta) => {
                     let new = || OnCall { person: shift.person.clone(), start: shift.start, end: shift.end };

@@ -11,7 +11,7 @@ use crate::ids::{PersonId, PolicyId, ScheduleId};
 use crate::settings::Settings;
 use crate::vendor::Clients;
 use chrono::{DateTime, TimeDelta, Utc};
-use keyturn::{Deadline, Result};
+use keyturn::{Deadline, Error, Result};
 use pagerduty::PagerDuty;
 use shift::{Levels, Parts, Shift};
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,6 +84,13 @@ impl OnCallSource {
     pub(crate) async fn on_call(&self, asked: &Asked, window: Window, deadline: Deadline) -> OnCall {
         match self {
             Self::PagerDuty(client) => client.on_call(asked, window, deadline).await,
+        }
+    }
+
+    /// Why the credential in use is not the one in the secret, where it is not.
+    pub(crate) async fn problem(&self) -> Option<Error> {
+        match self {
+            Self::PagerDuty(client) => client.problem().await,
         }
     }
 

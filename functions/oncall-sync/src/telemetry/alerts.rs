@@ -85,11 +85,18 @@ async fn post<T>(
     post: impl AsyncFn(&T) -> Result<()>,
 ) -> bool {
     let Some(vendor) = channel else { return true };
-    let sent = vendor.call(deadline, |outcome| outcome.as_ref().err().cloned(), post).await;
-    if sent.is_err() {
-        // Whatever was wrong, the secret may have been replaced.
-        vendor.doubt().await;
-    }
+    // Not by `Vendor::call`: an alert that may have arrived is not sent again with another credential.
+    let sent = match vendor.account(deadline).await {
+        Ok(account) => {
+            let sent = post(&account).await;
+            if sent.is_err() {
+                // Whatever was wrong, the secret may have been replaced.
+                vendor.doubt(&account).await;
+            }
+            sent
+        }
+        Err(error) => Err(error),
+    };
     match sent {
         Ok(()) => {
             audit::alerted(&alert.title, name);
@@ -173,6 +180,19 @@ pub(crate) fn of_error(binding: &str, error: &keyturn::Error, now: DateTime<Utc>
         severity: Severity::Error,
         key: format!("{binding}:{}", error.code()),
         tags: vec![("service", NAME.to_owned()), ("binding", binding.to_owned()), ("code", error.code().to_owned())],
+        at: now,
+    }
+}
+
+pub(crate) fn of_credential(vendor: &str, problem: &keyturn::Error, now: DateTime<Utc>) -> Alert {
+    Alert {
+        title: format!("Break-glass: {vendor}'s secret holds no credential that works ({})", problem.code()),
+        text: format!(
+            "The one from before is still in use, and is lost as soon as the function starts anew. {problem} Then invoke {{\"action\":\"doctor\"}}."
+        ),
+        severity: Severity::Error,
+        key: format!("{vendor}:{}", problem.code()),
+        tags: vec![("service", NAME.to_owned()), ("code", problem.code().to_owned())],
         at: now,
     }
 }

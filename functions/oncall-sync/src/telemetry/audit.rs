@@ -73,6 +73,18 @@ pub(crate) fn document_refused(parameter: &str) {
     metrics::emit_of_binding(NAME, binding, &[Metric::Unresolved(1)]);
 }
 
+/// A credential from before is in use, which the next start of the function does not have.
+pub(crate) fn credential_not_used(vendor: &str, problem: &Error) {
+    tracing::error!(
+        code = problem.code(),
+        vendor,
+        remedy = problem.remedy(),
+        "{vendor}'s secret holds no credential that works; the one from before is in use. {}",
+        problem.message()
+    );
+    metrics::emit_of_binding(NAME, vendor, &[Metric::Unresolved(1)]);
+}
+
 /// Part of what a plan needs is unknown.
 pub(crate) fn unknown(binding: &BindingId, what: &str, error: &Error) {
     tracing::warn!(

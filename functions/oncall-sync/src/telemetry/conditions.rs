@@ -24,6 +24,11 @@ impl Conditions {
         now.into_iter().filter(|(_, channels)| !channels.is_empty()).collect()
     }
 
+    /// A condition whose key is so, of those that held.
+    pub(crate) fn find(&self, is_it: impl Fn(&str) -> bool) -> Option<String> {
+        lock(&self.0).keys().find(|key| is_it(key)).cloned()
+    }
+
     /// All channels but these have taken the alert of a condition.
     pub(crate) fn told(&self, condition: &str, untaken: BTreeSet<Channel>) {
         if let Some(left) = lock(&self.0).get_mut(condition) {

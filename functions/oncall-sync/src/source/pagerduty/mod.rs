@@ -17,12 +17,11 @@ mod user;
 
 pub use account::{Account, Places};
 
-use crate::codes::Code;
 use crate::ids::{PersonId, ScheduleId};
 use crate::settings::Settings;
 use crate::source::Window;
 use crate::source::shift::Parts;
-use crate::vendor::{Clients, Vendor};
+use crate::vendor::{Clients, Proof, Vendor};
 use chrono::{DateTime, TimeDelta, Utc};
 use errors::Call;
 use keyturn::http::{Answer, StatusCode};
@@ -84,6 +83,11 @@ impl PagerDuty {
         Ok(parts)
     }
 
+    /// Why the credential in use is not the one in the secret, where it is not.
+    pub(crate) async fn problem(&self) -> Option<Error> {
+        self.vendor.problem().await
+    }
+
     /// A user's email address. `None`: the user is gone, or has none.
     ///
     /// # Errors
@@ -105,7 +109,12 @@ impl PagerDuty {
         if !self.vendor.account(deadline).await?.asks_for_tokens() {
             return Ok(());
         }
-        self.vendor.call(deadline, fault, async |account: &Account| account.authorize(deadline).await).await
+        // A token is not yet an answer.
+        let judge = |outcome: &Result<()>| match Proof::of(outcome) {
+            Proof::Works => Proof::None,
+            other => other,
+        };
+        self.vendor.call(deadline, judge, async |account: &Account| account.authorize(deadline).await).await
     }
 
     /// Makes sure that the credential may read users, which is how the doctor tries it.
@@ -114,7 +123,8 @@ impl PagerDuty {
     /// The codes of every call.
     pub(crate) async fn check_users(&self, deadline: Deadline) -> Result<()> {
         let call = Call::with_query("/users", &[("limit", "1")]);
-        let answer = self.vendor.check(deadline, fault, async |account: &Account| account.ask(&call, deadline).await);
+        let answer =
+            self.vendor.check(deadline, Proof::of, async |account: &Account| account.ask(&call, deadline).await);
         let answer = found(&call, &answer.await?)?;
         user::check_list(answer).map_err(|why| call.strange(&why))
     }
@@ -135,7 +145,7 @@ impl PagerDuty {
     }
 
     async fn ask(&self, call: &Call, deadline: Deadline) -> Result<Answer> {
-        self.vendor.call(deadline, fault, async |account: &Account| account.ask(call, deadline).await).await
+        self.vendor.call(deadline, Proof::of, async |account: &Account| account.ask(call, deadline).await).await
     }
 
     fn version(&self, id: &ScheduleId) -> Option<Version> {
@@ -149,9 +159,4 @@ impl PagerDuty {
 
 fn found(call: &Call, answer: &Answer) -> Result<Value> {
     if answer.status.is_success() { call.json(answer) } else { Err(call.refused(answer)) }
-}
-
-/// What may be the credential's fault. A right that it lacks may be meant.
-fn fault<T>(outcome: &Result<T>) -> Option<Error> {
-    outcome.as_ref().err().filter(|error| !error.is(Code::PagerdutyForbidden)).cloned()
 }
