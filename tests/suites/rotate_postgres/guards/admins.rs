@@ -1,5 +1,6 @@
 //! The admin: which secret it comes from, and what it must be allowed to do.
 
+use crate::polling::eventually;
 use crate::refusal::Refusal;
 use crate::rotate_postgres::scene::Scene;
 use keyturn_tests::stacks::postgres::ADMIN;
@@ -74,12 +75,26 @@ async fn a_user_with_every_connection_taken_is_rotated(scene: &Scene) {
     scene.login("crowded", "CONNECTION LIMIT 1").await;
     let first = scene.postgres.client("crowded", &scene.password, "postgres").await.unwrap();
     let secret = scene.secret_of("crowded");
-    assert_eq!(scene.rotates(&secret).await, "crowded_clone");
-    let taken = scene.value(&secret, "AWSCURRENT").unwrap();
-    let second = scene.postgres.client("crowded_clone", taken["password"].as_str().unwrap(), "postgres").await.unwrap();
+    let rotates_to = async |user: &str| {
+        let outcome = scene.rotate(&secret).await.unwrap();
+        assert!(outcome.succeeded(), "{outcome}");
+        let current = scene.value(&secret, "AWSCURRENT").unwrap();
+        assert_eq!(current["username"], user);
+        has_left(scene, user).await;
+        scene.postgres.client(user, current["password"].as_str().unwrap(), "postgres").await.unwrap()
+    };
+    let second = rotates_to("crowded_clone").await;
     drop(first);
-    assert_eq!(scene.rotates(&secret).await, "crowded");
+    has_left(scene, "crowded").await;
+    drop(rotates_to("crowded").await);
     drop(second);
+}
+
+/// The server has noticed that each of the user's sessions is over.
+async fn has_left(scene: &Scene, user: &str) {
+    let query = "SELECT count(*) FROM pg_stat_activity WHERE usename = $1";
+    let sessions = async || scene.superuser.query_one(query, &[&user]).await.unwrap().get::<_, i64>(0);
+    eventually("the sessions are over", async || sessions().await == 0).await;
 }
 
 /// A replica may lag behind, and a pooler may not know the pending user.
