@@ -191,9 +191,7 @@ pub enum Code {
     )]
     BrakeAhead,
     /// A forecast finds a person who will be on call and would get no grant; the message says why.
-    #[strum(
-        message = "Mend the cause before that time, as for ON_CALL_NOT_GRANTED. If Okta did not answer, ask for another forecast first."
-    )]
+    #[strum(message = "Mend the cause before that time, as for ON_CALL_NOT_GRANTED.")]
     NoGrantAhead,
     /// A person is to leave a group and could not be removed; the message says why.
     #[strum(

@@ -64,7 +64,8 @@ pub(super) fn joined(all: &[Shift], now: DateTime<Utc>) -> Vec<Shift> {
 /// The shifts that count, where not all of them do.
 ///
 /// # Errors
-/// `ROTATION_UNKNOWN`: a typing error must neither grant a stranger nor look like a gap.
+/// `ROTATION_UNKNOWN`: a typing error must neither grant a stranger nor look like a gap. `PAGERDUTY_ANSWER_STRANGE`, where a
+/// shift does not say what it is part of.
 fn counted_of(counted: &Counted, schedules: Vec<(&ScheduleId, Parts)>) -> Result<Vec<Shift>> {
     if let Some(named) = &counted.rotations {
         check(named, &schedules)?;
