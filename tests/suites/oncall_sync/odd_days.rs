@@ -151,6 +151,8 @@ async fn people_leave_on_time_while_secrets_manager_is_down() {
     let report = world.tick().await.unwrap();
     assert_eq!(reasons(&report), ["shift_ended"], "{report}");
     assert_eq!(world.members(&shop, &[&ann]), NOBODY);
+    let blamed = world.alerts().into_iter().find(|title| title.contains("no credential that works"));
+    assert_eq!(blamed, None, "it says nothing of the credentials");
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 

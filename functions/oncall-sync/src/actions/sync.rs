@@ -9,7 +9,7 @@ use crate::report::{Change, Report};
 use crate::telemetry::{alerts, audit};
 use chrono::{DateTime, Utc};
 use keyturn::alert::Alert;
-use keyturn::codes::DeclaredCode as _;
+use keyturn::codes::{Code as Core, DeclaredCode as _};
 use keyturn::{Deadline, Error, Result};
 use std::collections::BTreeMap;
 use tokio::time::Instant;
@@ -32,7 +32,7 @@ impl OncallSync {
             (self.observer.source.name(), self.observer.source.problem().await),
             ("Okta", self.observer.okta.problem().await),
         ] {
-            let Some(problem) = problem else { continue };
+            let Some(problem) = problem.filter(|problem| !passes_by_itself(problem)) else { continue };
             audit::credential_not_used(vendor, &problem);
             conditions.insert(format!("/{vendor}:{}", problem.code()), alerts::of_credential(vendor, &problem, now));
         }
@@ -103,6 +103,12 @@ fn conditions(works: &[Work], bad: &BTreeMap<String, Error>, now: DateTime<Utc>)
         }
     }
     conditions
+}
+
+/// Whether Secrets Manager gave no answer, which says nothing of the credential.
+fn passes_by_itself(problem: &Error) -> bool {
+    let passing = [Core::OutOfTime, Core::AwsUnreachable, Core::AwsThrottled, Core::AwsCallFailed];
+    passing.into_iter().any(|code| problem.is(code))
 }
 
 /// Whether nobody knows what holds of a binding that is followed.
