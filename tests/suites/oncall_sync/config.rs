@@ -414,6 +414,7 @@ async fn a_new_credential_that_does_not_work_leaves_the_one_in_use_until_the_sec
         ("keyturn/okta", "OKTA_CREDENTIAL_REFUSED"),
         ("keyturn/okta", "OKTA_SCOPE_MISSING"),
         ("keyturn/pagerduty", "PAGERDUTY_CREDENTIAL_REFUSED"),
+        ("keyturn/pagerduty, an app", "PAGERDUTY_CREDENTIAL_REFUSED"),
     ] {
         let (world, shop, [ann, bob]) = ann_then_bob().await;
         let app = world.okta.service_app(&scopes).unwrap();
@@ -427,8 +428,16 @@ async fn a_new_credential_that_does_not_work_leaves_the_one_in_use_until_the_sec
                 json!({"org_url": url, "token": "00aTypoInThisTokenOfFortyTwoLettersForSure"}),
                 json!({"org_url": url, "token": world.okta.ssws_token()}),
             ),
-            _ => (json!({"token": "u+aTypo-1234567890"}), json!({"token": world.pagerduty.token()})),
+            ("keyturn/pagerduty", _) => {
+                (json!({"token": "u+aTypo-1234567890"}), json!({"token": world.pagerduty.token()}))
+            }
+            _ => {
+                let app = world.pagerduty.oauth_app(&["schedules.read", "oncalls.read", "users.read"]);
+                let of = |secret: &str| json!({"client_id": app.client_id, "client_secret": secret, "subdomain": app.subdomain, "region": "us"});
+                (of("aTypo"), of(&app.client_secret))
+            }
         };
+        let secret = secret.trim_end_matches(", an app");
         put_secret(&world, secret, &typo).await;
         let alerts = world.alerts().len();
         world.at("09:06");

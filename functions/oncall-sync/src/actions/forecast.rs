@@ -73,7 +73,8 @@ impl OncallSync {
         .collect()
     }
 
-    /// What the alert of a warning is known by. A gap that grows is another one; one that has begun is still the same.
+    /// The key under which `Conditions` remembers that a warning was told. A gap that grows gets another key, so that it is told
+    /// again; a gap that has begun keeps the key under which it was told before.
     fn key(&self, id: &BindingId, warning: &Warning, now: DateTime<Utc>) -> String {
         let Some(until) = warning.gap_until() else {
             return format!("{id}:{:?}:{}:{}", warning.code(), warning.subject(), instant(warning.from));

@@ -253,7 +253,7 @@ impl Observer {
         shifts::of_binding(binding, &source).map(drop)
     }
 
-    /// Who is on call for these bindings.
+    /// Asks the on-call source for the shifts of everything that these bindings name.
     async fn on_call(&self, bindings: &[Binding], window: Window, deadline: Deadline) -> OnCall {
         let mut asked = Asked::default();
         for binding in bindings {

@@ -39,12 +39,12 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Who is on call now, and until when.
+    /// For a tick: the source has to name somebody at `now`, or a policy counts as one that cannot be seen.
     pub(crate) fn now(now: DateTime<Utc>, horizon: TimeDelta) -> Self {
         Self { now, until: now + horizon, named_until: now }
     }
 
-    /// Who will be on call: whoever is on call later shows that a policy can be seen.
+    /// For a forecast: a policy that names somebody at any time in the window can be seen.
     pub(crate) fn ahead(now: DateTime<Utc>, horizon: TimeDelta) -> Self {
         Self { now, until: now + horizon, named_until: now + horizon }
     }
@@ -77,7 +77,7 @@ impl OnCallSource {
         }
     }
 
-    /// Who is on call for what is asked for, with the overrides: all shifts in the window.
+    /// Reads all shifts in the window, overrides included, of the schedules and policies in `asked`.
     ///
     /// Whatever is not exactly what the vendor documents is an error, so that it can never be taken for "nobody is on
     /// call". So is a policy that names nobody at any level.

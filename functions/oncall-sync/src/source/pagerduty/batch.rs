@@ -42,7 +42,7 @@ enum Pages {
 }
 
 impl PagerDuty {
-    /// Who is on call for what is asked for, with all shifts in the window.
+    /// Reads all shifts in the window of the schedules and policies in `asked`. Without an access token nothing is asked.
     pub(crate) async fn on_call(&self, asked: &Asked, window: Window, deadline: Deadline) -> OnCall {
         if asked.is_empty() {
             return OnCall::default();

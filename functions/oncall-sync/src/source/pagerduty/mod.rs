@@ -109,12 +109,7 @@ impl PagerDuty {
         if !self.vendor.account(deadline).await?.asks_for_tokens() {
             return Ok(());
         }
-        // A token is not yet an answer.
-        let judge = |outcome: &Result<()>| match Proof::of(outcome) {
-            Proof::Works => Proof::None,
-            other => other,
-        };
-        self.vendor.call(deadline, judge, async |account: &Account| account.authorize(deadline).await).await
+        self.vendor.call(deadline, Proof::of, async |account: &Account| account.authorize(deadline).await).await
     }
 
     /// Makes sure that the credential may read users, which is how the doctor tries it.
