@@ -6,7 +6,7 @@ use crate::postgres::Postgres;
 use crate::session::Login;
 use crate::transaction::{self, Wanted};
 use keyturn::credential::Credential;
-use keyturn::failure::{Attempt, Failure, Kind, RETRY_FOR, retry};
+use keyturn::failure::{Attempt, Failure, RETRY_FOR, retry};
 use keyturn::rotation::Job;
 use keyturn::{Deadline, Result};
 
@@ -24,17 +24,12 @@ pub(crate) async fn apply(
     let (current_login, pending_login) = (Login::new(current, place.clone()), Login::new(pending, place.clone()));
     let (admin, proven, tried) =
         tokio::try_join!(postgres.admin(current, &place, job), postgres.prove_current(&current_login, job), async {
-            Ok(postgres.connector.open(&pending_login, job.deadline).await)
-        },)?;
-    let password = match tried {
-        Ok(_) => None,
-        // The server may refuse the pending user for many reasons before setSecret has made it: a line of pg_hba.conf with
-        // `+group`, for one, admits members only. Setting a password that the server has accepted before is harmless.
-        Err(Failure { kind: Kind::PasswordRefused | Kind::PasswordAccepted | Kind::LoginRefused, .. }) => {
-            Some(pending.password())
-        }
-        Err(failure) => return Err(failure.error),
-    };
+            Ok(postgres.connector.open_once(&pending_login, job.deadline).await)
+        })?;
+    // The pending user may be refused for many reasons before setSecret has made it: by a line of pg_hba.conf with `+group`,
+    // which admits members only, or by a pooler that does not know it, and whose refusals look like failures. Setting a password
+    // that the server has accepted before is harmless. Where the server is away, the admin's login says so.
+    let password = tried.is_err().then(|| pending.password());
     let wanted = Wanted {
         case: &case,
         turn: &turn,

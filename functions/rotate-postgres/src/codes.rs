@@ -40,8 +40,9 @@ pub enum Code {
     /// be refused after every second rotation.
     #[strum(message = "As a superuser: ALTER ROLE user REPLICATION; the message has the statement.")]
     TwinLacksReplication,
-    /// The two users of a pair are members of different roles: nothing says that they are one application.
-    #[strum(message = "Make both members of the same roles, or use the owner layout.")]
+    /// The two users are not members of the same roles, or one lacks an attribute of the other: clients would lose that at every
+    /// second rotation, and in pair layout nothing says that the two are one application.
+    #[strum(message = "Make both alike; the message has the statement.")]
     PairRightsDiffer,
     /// A user owns objects, or will own what it makes, and the other user has no rights on them. An error in owner layout; a
     /// warning about a clone that AWS's function made, which goes on acting as itself until it owns nothing.
@@ -93,11 +94,13 @@ pub enum Code {
     AdminLacksRdsPassword,
 
     // Logging in
-    /// The role is NOLOGIN: somebody locked it, or it is a group. A rotation never lifts that.
-    #[strum(message = "Find out why; then ALTER ROLE user LOGIN.")]
+    /// The role is NOLOGIN, or has CONNECTION LIMIT 0: somebody locked it, or it is a group. A rotation never lifts that.
+    #[strum(
+        message = "Find out why; then ALTER ROLE user LOGIN, or its CONNECTION LIMIT; the message has the statement."
+    )]
     RoleCannotLogIn,
-    /// The password is valid, but the user's own connection limit is reached.
-    #[strum(message = "Raise it: ALTER ROLE user CONNECTION LIMIT -1.")]
+    /// The password is valid, but the connection limit of the user, or of its database, is reached.
+    #[strum(message = "Raise it: ALTER ROLE user CONNECTION LIMIT -1, or ALTER DATABASE db CONNECTION LIMIT -1.")]
     ConnectionLimitReached,
     /// The password is valid, but there is no database of that name.
     #[strum(message = "Correct \"dbname\" in the secret.")]
@@ -105,8 +108,8 @@ pub enum Code {
     /// The password is valid, but the user lacks CONNECT on the database.
     #[strum(message = "GRANT CONNECT ON DATABASE db TO user.")]
     ConnectDenied,
-    /// The user's VALID UNTIL is in the past: no password of it is accepted.
-    #[strum(message = "ALTER ROLE user VALID UNTIL 'infinity'.")]
+    /// The user's VALID UNTIL is in the past: no password of it is accepted. It may be somebody's lock; a rotation never lifts it.
+    #[strum(message = "Find out why; then ALTER ROLE user VALID UNTIL 'infinity'.")]
     PasswordExpired,
     /// The server asks for the password in clear text, for MD5 where only SCRAM is allowed, or for none; none was sent.
     #[strum(message = "Have pg_hba.conf ask for scram-sha-256, and give the user a SCRAM password.")]

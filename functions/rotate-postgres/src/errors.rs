@@ -178,6 +178,11 @@ fn login_refused(refused: &DbError, user: &str, place: &Place, phase: Phase) -> 
             valid("the user's own connection limit is reached"),
             format!("Raise it: ALTER ROLE {} CONNECTION LIMIT -1", quoted(user)),
         ),
+        &SqlState::TOO_MANY_CONNECTIONS if routine == "CheckMyDatabase" => accepted(
+            Code::ConnectionLimitReached,
+            valid(&format!("{database:?} has as many connections as it may have")),
+            format!("Raise its limit: ALTER DATABASE {} CONNECTION LIMIT -1", quoted(database)),
+        ),
         &SqlState::TOO_MANY_CONNECTIONS => Failure::transient(
             Code::TooManyClients,
             format!("{} has no connection left: {}.", place.address, refused.message()),
@@ -218,6 +223,12 @@ fn login_refused(refused: &DbError, user: &str, place: &Place, phase: Phase) -> 
             Code::ConnectDenied,
             valid(&format!("it lacks CONNECT on database {database:?}")),
             format!("Grant it: GRANT CONNECT ON DATABASE {} TO {}", quoted(database), quoted(user)),
+        ),
+        // PgBouncer has this one SQLSTATE for whatever it refuses by itself, what passes and what does not.
+        &SqlState::PROTOCOL_VIOLATION => Failure::transient(
+            Core::LoginFailed,
+            format!("{} did not let {user:?} in: {} (SQLSTATE 08P01).", place.address, refused.message()),
+            "If a pooler stands there, its log says more: it may not know the user, hold another password of it (auth_file, auth_query), or not reach its server.",
         ),
         code if is_passing(code) => Failure::transient(
             Core::DatabaseUnavailable,

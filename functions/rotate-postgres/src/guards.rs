@@ -58,13 +58,13 @@ pub(crate) fn roles(case: &Case, turn: &Turn, admin: &str, catalog: &Catalog) ->
         takes_passwords(role)?;
     }
     if let Some(pending) = pending {
-        unlocked(pending)?;
+        unlocked(pending, current)?;
     }
     for role in mark::users(turn, catalog) {
         of_this_secret(case, role)?;
     }
     let objects = match (&turn.base, base) {
-        (Base::Owner(_), Some(owner)) => owner_layout(case, current, pending, owner, catalog).map(|()| None),
+        (Base::Owner(_), Some(owner)) => owner_layout(case, turn, current, pending, owner, catalog).map(|()| None),
         (Base::Current, Some(base)) => to_the_clone(case, base, pending, catalog),
         (Base::Pending, Some(base)) => to_the_base(case, current, base, catalog),
         _ => pair(current, pending, turn, catalog).map(|()| None),
@@ -108,7 +108,14 @@ pub(crate) fn role_settings_ignored(case: &Case, catalog: &Catalog) -> Error {
 }
 
 /// Two logins that the operator named, and the role that owns what they make.
-fn owner_layout(case: &Case, current: &Role, twin: Option<&Role>, owner: &Role, catalog: &Catalog) -> Result<()> {
+fn owner_layout(
+    case: &Case,
+    turn: &Turn,
+    current: &Role,
+    twin: Option<&Role>,
+    owner: &Role,
+    catalog: &Catalog,
+) -> Result<()> {
     let starts_with_owner = current.name == owner.name;
     if !starts_with_owner {
         member(current, owner, catalog)?;
@@ -117,11 +124,43 @@ fn owner_layout(case: &Case, current: &Role, twin: Option<&Role>, owner: &Role, 
         }
         no_objects_of_its_own(case, current, owner)?;
     }
-    let Some(twin) = twin else { return Ok(()) };
-    twin_is_ours(case, twin, owner, catalog)?;
-    twin_acts_as(case, twin, owner)?;
-    // The user in use is the measure, so that a rotation hands out nothing that its holder does not have.
-    no_more(twin, current, catalog)
+    if let Some(twin) = twin {
+        twin_is_ours(case, twin, owner, catalog)?;
+        twin_acts_as(case, twin, owner)?;
+        // The user in use is the measure, so that a rotation hands out nothing that its holder does not have.
+        no_more(twin, current, catalog)?;
+    }
+    no_fewer_memberships(turn, current, twin, owner)
+}
+
+/// PostgreSQL asks the login itself what it may SET ROLE to, and `pg_hba.conf` whom it admits by `+group`. What the rotation
+/// gives is membership in the owner, and by that in whatever the owner is in.
+fn no_fewer_memberships(turn: &Turn, current: &Role, twin: Option<&Role>, owner: &Role) -> Result<()> {
+    let given = |role: &String| *role == owner.name || *role == turn.pending || owner.is_member_of(role);
+    let lacking =
+        current.member_of.iter().filter(|role| !given(role) && !twin.is_some_and(|twin| twin.is_member_of(role)));
+    let lacking: Vec<String> = lacking.map(|role| quoted(role)).collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let (lacking, name, owner) = (lacking.join(", "), quoted(&turn.pending), &owner.name);
+    let remedy = match twin {
+        Some(_) => format!("GRANT {lacking} TO {name}"),
+        None => format!(
+            "GRANT {lacking} TO {}, whose rights both have. Or make the other user with it, as the admin: CREATE ROLE {name} LOGIN IN ROLE {}, {lacking}; ALTER ROLE {name} SET role = {}",
+            quoted(owner),
+            quoted(owner),
+            literal(owner)
+        ),
+    };
+    Err(Error::new(
+        Code::PairRightsDiffer,
+        format!(
+            "{:?} is a member of {lacking}, {:?} would not be: its clients would lose that.",
+            current.name, turn.pending
+        ),
+        remedy,
+    ))
 }
 
 /// From the base to its clone.
@@ -138,9 +177,6 @@ fn to_the_base(case: &Case, clone: &Role, base: &Role, catalog: &Catalog) -> Res
     member(clone, base, catalog)?;
     // Who has the base's password can do all that the base can, so the clone must be able to already.
     may_act(clone, base)?;
-    if base.expired {
-        return Err(expired(base));
-    }
     Ok((case.acts_as_base && clone.owns_objects).then(|| lost_objects(clone, base)))
 }
 
@@ -170,7 +206,21 @@ fn pair(current: &Role, pending: Option<&Role>, turn: &Turn, catalog: &Catalog) 
             "Make both members of the same roles, or use the owner layout.",
         ));
     }
-    if pending.expired { Err(expired(pending)) } else { Ok(()) }
+    let lacking = current.powers.iter().filter(|power| !pending.powers.contains(power));
+    let lacking: Vec<&str> = lacking.map(String::as_str).collect();
+    if !lacking.is_empty() && lacking != ["REPLICATION"] {
+        return Err(Error::new(
+            Code::PairRightsDiffer,
+            format!(
+                "{:?} has {}, {:?} has not: its clients would lose that.",
+                current.name,
+                lacking.join(", "),
+                pending.name
+            ),
+            format!("ALTER ROLE {} {}", quoted(&pending.name), lacking.join(" ")),
+        ));
+    }
+    Ok(())
 }
 
 /// The role as which the admin changes others.
@@ -224,18 +274,26 @@ fn takes_passwords(role: &Role) -> Result<()> {
     ))
 }
 
-/// NOLOGIN is how a login is locked in an incident, and what a group is: neither is a rotation's to lift.
-fn unlocked(role: &Role) -> Result<()> {
-    if role.may_log_in {
-        return Ok(());
+/// NOLOGIN, VALID UNTIL in the past and CONNECTION LIMIT 0 are how a login is locked in an incident, and the first is what a
+/// group is: none of them is a rotation's to lift.
+fn unlocked(role: &Role, current: &Role) -> Result<()> {
+    if role.expired {
+        return Err(expired(role));
     }
+    let (lock, lifted_by) = if !role.may_log_in {
+        ("NOLOGIN", "LOGIN".to_owned())
+    } else if role.connection_limit == 0 && current.connection_limit != 0 {
+        ("CONNECTION LIMIT 0", format!("CONNECTION LIMIT {}", current.connection_limit))
+    } else {
+        return Ok(());
+    };
     Err(Error::new(
         Code::RoleCannotLogIn,
         format!(
-            "{:?} may not log in (NOLOGIN): somebody locked it, or it is a group. A rotation leaves that as it is.",
+            "{:?} may not log in ({lock}): somebody locked it, or it is a group. A rotation leaves that as it is.",
             role.name
         ),
-        format!("If it is to log in again: ALTER ROLE {} LOGIN", quoted(&role.name)),
+        format!("If it is to log in again: ALTER ROLE {} {lifted_by}", quoted(&role.name)),
     ))
 }
 
@@ -395,7 +453,7 @@ fn twin_acts_as(case: &Case, twin: &Role, owner: &Role) -> Result<()> {
     ))
 }
 
-/// The rotation leaves this user's VALID UNTIL as it is, and no password of it would be accepted.
+/// The rotation leaves a VALID UNTIL that has passed as it is, and no password of the user would be accepted.
 pub(crate) fn expired(role: &Role) -> Error {
     Error::new(
         Code::PasswordExpired,

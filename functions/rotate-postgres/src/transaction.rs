@@ -20,9 +20,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// A fixed schema path so that no object of the database can stand in for a catalog, and no wait without an end.
+/// A fixed schema path so that no object of the database can stand in for a catalog, no wait without an end, and no setting
+/// of the database's owner that makes the admin a member of the role it creates (16 and later).
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL jit = off; \
-    SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '10s'; SET LOCAL idle_in_transaction_session_timeout = '30s'";
+    SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '10s'; SET LOCAL idle_in_transaction_session_timeout = '30s'; \
+    SELECT set_config('createrole_self_grant', '', true) WHERE current_setting('createrole_self_grant', true) IS NOT NULL";
 
 /// A lock that is free is had in this time.
 const AT_ONCE: Duration = Duration::from_millis(1);

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::certificates::Certificates;
-use crate::postgres::wire::{FirstPacket, Wire, accept_tls, message};
+use crate::postgres::wire::{FirstPacket, Wire, accept_tls, message, refusal};
 use crate::tcp::{Bound, Serving};
 
 /// How a fake server treats whoever connects.
@@ -115,7 +115,7 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(mut client: Wire<S>, record: &Re
     while let Some(message) = client.message().await? {
         if message.kind() == b'p' {
             record.lock().passwords += 1;
-            return client.send(&refusal("28P01")).await.map_err(Into::into);
+            return client.send(&refusal("28P01", "refused by the fake server")).await.map_err(Into::into);
         }
     }
     Ok(())
@@ -130,17 +130,13 @@ async fn trust<S: AsyncRead + AsyncWrite + Unpin>(mut client: Wire<S>, record: &
             b'p' => record.lock().passwords += 1,
             b'Q' | b'S' => {
                 record.lock().statements += 1;
-                client.send(&refusal("42501")).await?;
+                client.send(&refusal("42501", "refused by the fake server")).await?;
                 client.send(&message(b'Z', b"I")).await?;
             }
             _ => {}
         }
     }
     Ok(())
-}
-
-fn refusal(state: &str) -> Vec<u8> {
-    message(b'E', format!("SFATAL\0VFATAL\0C{state}\0Mrefused by the fake server\0\0").as_bytes()).to_vec()
 }
 
 /// An address at which nobody answers.

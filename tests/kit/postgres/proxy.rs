@@ -12,21 +12,34 @@ use tokio_rustls::server::TlsStream;
 
 use crate::certificates::Certificates;
 use crate::faults::{Faults, Moment};
-use crate::postgres::wire::{FirstPacket, Message, Wire, accept_tls};
+use crate::postgres::wire::{FirstPacket, Message, Wire, accept_tls, refusal};
 use crate::tcp::{Bound, Serving, dial, strike};
 
 const LONGEST_NAME: usize = 40;
+
+/// Whose words a refused login meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusals {
+    OfTheServer,
+    /// One SQLSTATE for whatever is refused, and no routine: `PgBouncer` 1.18 in front of a PostgreSQL 16 answered so.
+    OfAPooler,
+}
 
 /// A running proxy. Dropped, it cuts every connection.
 pub struct PostgresProxy(Serving);
 
 impl PostgresProxy {
     /// Starts a proxy in front of the server on this port of the loopback interface.
-    pub async fn start(upstream_port: u16, certificates: &Certificates, faults: Faults) -> Result<Self> {
+    pub async fn start(
+        upstream_port: u16,
+        certificates: &Certificates,
+        faults: Faults,
+        refusals: Refusals,
+    ) -> Result<Self> {
         let acceptor = certificates.acceptor()?;
         let serve = move |stream| {
             let (acceptor, faults) = (acceptor.clone(), faults.clone());
-            async move { relay(accept_tls(stream, &acceptor).await?, upstream_port, &faults).await }
+            async move { relay(accept_tls(stream, &acceptor).await?, upstream_port, &faults, refusals).await }
         };
         Ok(Self(Bound::free().await?.serve("postgres proxy", serve)))
     }
@@ -43,7 +56,12 @@ impl PostgresProxy {
 }
 
 /// A connection from its first message to its end; returning cuts both sides.
-async fn relay(mut client: Wire<TlsStream<TcpStream>>, upstream_port: u16, faults: &Faults) -> Result<()> {
+async fn relay(
+    mut client: Wire<TlsStream<TcpStream>>,
+    upstream_port: u16,
+    faults: &Faults,
+    refusals: Refusals,
+) -> Result<()> {
     let (user, startup) = match client.first_packet().await? {
         Some(FirstPacket::Startup(user, packet)) => (user, packet),
         Some(FirstPacket::Cancel(packet)) => {
@@ -58,7 +76,10 @@ async fn relay(mut client: Wire<TlsStream<TcpStream>>, upstream_port: u16, fault
     let mut session =
         Session { client, server: Wire::new(dial(upstream_port).await?), faults, statements: HashMap::new() };
     session.server.send(&startup).await?;
-    let Some(verdict) = session.log_in().await? else { return Ok(()) };
+    let Some(mut verdict) = session.log_in().await? else { return Ok(()) };
+    if refusals == Refusals::OfAPooler && verdict.first() == Some(&b'E') {
+        verdict = refusal("08P01", "SASL authentication failed");
+    }
     if let Some(last) = strike(faults, &call, Moment::After).await {
         return session.client.send(last).await.map_err(Into::into);
     }

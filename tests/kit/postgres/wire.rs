@@ -125,6 +125,10 @@ pub(crate) fn message(kind: u8, body: &[u8]) -> BytesMut {
     message
 }
 
+pub(crate) fn refusal(state: &str, says: &str) -> BytesMut {
+    message(b'E', format!("SFATAL\0VFATAL\0C{state}\0M{says}\0\0").as_bytes())
+}
+
 /// Answers a client's wish for TLS and shakes hands; an error when it begins without TLS.
 pub(crate) async fn accept_tls(
     stream: TcpStream,

@@ -3,7 +3,7 @@
 use crate::aws::Aws;
 use crate::faults::Faults;
 use crate::lambda::Lambda;
-use crate::postgres::proxy::PostgresProxy;
+use crate::postgres::proxy::{PostgresProxy, Refusals};
 use crate::postgres::{self, Postgres};
 use crate::relay::Relay;
 use crate::rotator::{Rotator, built, environment};
@@ -57,7 +57,7 @@ pub struct Builder {
     postgres: postgres::Builder,
     environment: Vec<(String, String)>,
     bootstrap: Option<PathBuf>,
-    through_proxy: bool,
+    through_proxy: Option<Refusals>,
     through_relay: bool,
     as_deployed: bool,
 }
@@ -90,7 +90,7 @@ impl Stack {
             postgres: Postgres::builder(major),
             environment: Vec::new(),
             bootstrap: None,
-            through_proxy: false,
+            through_proxy: None,
             through_relay: false,
             as_deployed: false,
         }
@@ -191,7 +191,13 @@ impl Builder {
 
     /// Lets every connection of the function pass the proxy that records statements and carries out faults.
     pub fn through_proxy(mut self) -> Self {
-        self.through_proxy = true;
+        self.through_proxy = Some(Refusals::OfTheServer);
+        self
+    }
+
+    /// Lets every connection of the function pass a proxy that words refused logins as `PgBouncer` does.
+    pub fn through_a_pooler(mut self) -> Self {
+        self.through_proxy = Some(Refusals::OfAPooler);
         self
     }
 
@@ -210,8 +216,9 @@ impl Builder {
     pub async fn start(self) -> Result<Stack> {
         let faults = Faults::none();
         let (postgres, aws) = tokio::try_join!(self.postgres.start(), Aws::start(faults.clone()))?;
-        let between = if self.through_proxy {
-            Between::Proxy(PostgresProxy::start(postgres.port(), postgres.certificates(), faults.clone()).await?)
+        let between = if let Some(refusals) = self.through_proxy {
+            let (port, certificates) = (postgres.port(), postgres.certificates());
+            Between::Proxy(PostgresProxy::start(port, certificates, faults.clone(), refusals).await?)
         } else if self.through_relay {
             Between::Relay(Relay::start(postgres.port()).await?)
         } else {

@@ -199,6 +199,10 @@ async fn code_that_a_databases_owner_plants_there_is_never_run_by_the_admin() {
         planted.push("CREATE VIEW trap.pg_roles AS SELECT 1 AS oid, trap.now()::text AS rolname".to_owned());
         planted.push("ALTER DATABASE den SET search_path = trap, pg_catalog".to_owned());
         planted.push("ALTER DATABASE den SET password_encryption = 'md5'".to_owned());
+        if major >= 16 {
+            // Who makes a role then becomes a member of it, with all that this gives.
+            planted.push("ALTER DATABASE den SET createrole_self_grant = 'set, inherit'".to_owned());
+        }
         for sql in &planted {
             owner.batch_execute(sql).await.unwrap_or_else(|e| panic!("{sql}: {e:?}"));
         }
@@ -227,6 +231,8 @@ async fn code_that_a_databases_owner_plants_there_is_never_run_by_the_admin() {
         assert_eq!(seen().await, None, "{major}: the owner's code has run");
         let hash: String = scene.ask("SELECT rolpassword FROM pg_authid WHERE rolname = 'rogue_clone'").await;
         assert!(hash.starts_with("SCRAM-SHA-256$"), "{major}: the owner has chosen the kind of hash");
+        let is_member = format!("SELECT pg_has_role('{ADMIN}', 'rogue_clone', 'USAGE')");
+        assert!(!scene.ask::<bool>(&is_member).await, "{major}: the owner has made the admin a member");
         scene.ends();
     }
 }

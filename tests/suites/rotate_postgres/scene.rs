@@ -13,7 +13,7 @@ pub(super) struct Scene {
     pub stack: Stack,
     pub superuser: Client,
     pub password: String,
-    verifier: String,
+    pub verifier: String,
 }
 
 impl Deref for Scene {

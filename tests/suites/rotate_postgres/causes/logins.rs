@@ -98,6 +98,18 @@ async fn a_password_that_the_server_accepts_and_then_something_else(scene: &Scen
         let valid = format!("The password of {user:?} at localhost:{} is valid, but {what}.", scene.database_port());
         scene.refuses(&secret, &format!("{user}_clone"), Refusal(code, &[&valid, remedy])).await;
     }
+    // Of a database without a free connection, too, the admin reads instead, and the pending user has to get in.
+    scene.login("packed", "").await;
+    scene.sql("CREATE DATABASE packed CONNECTION LIMIT 0").await;
+    let mut value = scene.of_user("packed");
+    value["dbname"] = json!("packed");
+    let secret = scene.secret("packed", &value).unwrap();
+    let token = scene.stage(&secret).unwrap();
+    for step in ["createSecret", "setSecret"] {
+        scene.step(&secret, &token, step).await.unwrap();
+    }
+    let says = ["\"packed\" has as many connections as it may have", "ALTER DATABASE \"packed\" CONNECTION LIMIT -1"];
+    scene.refuses_step(&secret, &token, "testSecret", &Refusal("CONNECTION_LIMIT_REACHED", &says)).await;
     // A user in use without a free connection is proven by its password; a pending one has to show what it may do.
     scene.login("limited", "CONNECTION LIMIT 0").await;
     let secret = scene.secret_of("limited");
@@ -237,6 +249,22 @@ async fn a_real_server_without_tls(scene: &Scene) {
     scene.refuses(&secret, "bygone_clone", Refusal("TLS_NOT_OFFERED", &says)).await;
     reload("ALTER SYSTEM RESET ssl", "on").await;
     assert_eq!(scene.rotates(&scene.secret("bygone-after", &scene.of_user("bygone")).unwrap()).await, "bygone_clone");
+}
+
+/// Whatever a pooler says of a user that is not there yet, it is no reason to stop before that user is made.
+#[tokio::test]
+async fn a_pooler_that_words_every_refusal_alike_is_no_obstacle() {
+    let scene = Scene::of(Stack::builder(17).through_a_pooler()).await;
+    scene.login("pooled", "").await;
+    let secret = scene.secret_of("pooled");
+    for user in ["pooled_clone", "pooled", "pooled_clone"] {
+        assert_eq!(scene.rotates(&secret).await, user);
+    }
+    scene.stranger("outdated", "").await;
+    scene.sql("ALTER ROLE outdated PASSWORD 'another'").await;
+    let says = ["did not let \"outdated\" in: SASL authentication failed (SQLSTATE 08P01)", "auth_query"];
+    scene.refuses(&scene.secret_of("outdated"), "outdated_clone", Refusal("LOGIN_FAILED", &says)).await;
+    scene.ends();
 }
 
 #[tokio::test]

@@ -31,19 +31,24 @@ pub(super) async fn stories(scene: &Scene) {
     a_user_that_somebody_locked_stays_locked(scene).await;
 }
 
-/// NOLOGIN is what an incident's first minute leaves behind.
+/// What an incident's first minute leaves behind.
 async fn a_user_that_somebody_locked_stays_locked(scene: &Scene) {
     scene.login("shut", "").await;
     let secret = scene.secret_of("shut");
     assert_eq!(scene.rotates(&secret).await, "shut_clone");
-    for locked in ["shut", "shut_clone"] {
-        scene.sql(&format!("ALTER ROLE {locked} NOLOGIN")).await;
-        let unlock = format!("ALTER ROLE \"{locked}\" LOGIN");
-        let refusal = Refusal("ROLE_CANNOT_LOG_IN", &["may not log in (NOLOGIN)", &unlock]);
-        scene.refuses(&secret, locked, refusal).await;
-        // Once it is lifted on purpose, the rotation goes on where it stood.
-        scene.sql(&unlock).await;
-        assert_eq!(scene.rotates(&secret).await, locked);
+    for (lock, code, says, lifted_by) in [
+        ("NOLOGIN", "ROLE_CANNOT_LOG_IN", "may not log in (NOLOGIN)", "LOGIN"),
+        ("CONNECTION LIMIT 0", "ROLE_CANNOT_LOG_IN", "may not log in (CONNECTION LIMIT 0)", "CONNECTION LIMIT -1"),
+        ("VALID UNTIL 'yesterday'", "PASSWORD_EXPIRED", "is in the past", "VALID UNTIL 'infinity'"),
+    ] {
+        for locked in ["shut", "shut_clone"] {
+            scene.sql(&format!("ALTER ROLE {locked} {lock}")).await;
+            let unlock = format!("ALTER ROLE \"{locked}\" {lifted_by}");
+            scene.refuses(&secret, locked, Refusal(code, &[says, &unlock])).await;
+            // Once it is lifted on purpose, the rotation goes on where it stood.
+            scene.sql(&unlock).await;
+            assert_eq!(scene.rotates(&secret).await, locked);
+        }
     }
 }
 
@@ -215,9 +220,26 @@ async fn an_owner_must_be_there_and_be_shared(scene: &Scene) {
     let acting = "ALTER ROLE \"tenant_a\" SET role = 'house'";
     scene.refuses(&secret, "tenant_b", Refusal("OBJECTS_NOT_SHARED", &["\"tenant_a\" acts as itself", acting])).await;
     scene.sql(acting).await;
-    let secret = named("house-after");
-    assert_eq!(scene.rotates(&secret).await, "tenant_b");
+    // What the login in use may SET ROLE to, its other user could not.
+    scene.sql("CREATE ROLE reporting NOLOGIN; GRANT reporting TO tenant_a").await;
+    let secret = named("house-reporting");
+    let create =
+        "CREATE ROLE \"tenant_b\" LOGIN IN ROLE \"house\", \"reporting\"; ALTER ROLE \"tenant_b\" SET role = 'house'";
+    let says = ["\"tenant_a\" is a member of \"reporting\", \"tenant_b\" would not be", create];
+    scene.refuses(&secret, "tenant_b", Refusal("PAIR_RIGHTS_DIFFER", &says)).await;
+    scene.admit(ADMIN, "reporting").await;
+    let as_admin = format!("SET ROLE \"{ADMIN}\"; {create}; RESET ROLE");
+    scene.sql(&as_admin).await;
+    assert_eq!(scene.rotates(&named("house-after")).await, "tenant_b");
+    scene.sql("REVOKE reporting FROM tenant_a").await;
+    let secret = scene.owner_secret("house-lacking", "tenant_b", ["tenant_a", "tenant_b"], "house");
+    scene.aws.secrets.tag(&secret, "keyturn:adopt", &scene.arn("house-after")).unwrap();
+    let grant = "GRANT \"reporting\" TO \"tenant_a\"";
+    scene.sql(&format!("ALTER ROLE tenant_b PASSWORD '{}'", scene.verifier)).await;
+    scene.refuses(&secret, "tenant_a", Refusal("PAIR_RIGHTS_DIFFER", &[grant])).await;
+    scene.sql(grant).await;
     assert_eq!(scene.rotates(&secret).await, "tenant_a");
+    assert_eq!(scene.rotates(&secret).await, "tenant_b");
 }
 
 async fn an_owners_second_user_must_be_its_own(scene: &Scene) {
@@ -463,6 +485,15 @@ async fn a_pair_is_two_equal_users_or_refused(scene: &Scene) {
         .await;
 
     scene.sql("ALTER ROLE pollux NOSUPERUSER").await;
+    for (attribute, says) in
+        [("CREATEDB", "\"castor\" has CREATEDB, \"pollux\" has not"), ("BYPASSRLS", "has BYPASSRLS")]
+    {
+        scene.sql(&format!("ALTER ROLE castor {attribute}")).await;
+        let named = scene.pair_secret(&format!("castor-{attribute}"), "castor", ["castor", "pollux"]);
+        let alter = format!("ALTER ROLE \"pollux\" {attribute}");
+        scene.refuses(&named, "pollux", Refusal("PAIR_RIGHTS_DIFFER", &[says, &alter])).await;
+        scene.sql(&format!("ALTER ROLE castor NO{attribute}")).await;
+    }
     let secret = scene.pair_secret("castor-after", "castor", ["castor", "pollux"]);
     assert_eq!(scene.rotates(&secret).await, "pollux");
     assert_eq!(scene.rotates(&secret).await, "castor");
