@@ -283,8 +283,14 @@ impl Http {
             .with_max_times(self.limit.tries() - 1)
             .build();
         let mut limited = 0;
+        let mut lost = None;
         loop {
             let outcome = self.once(request, headers, deadline).await;
+            match &outcome {
+                Err(Failure::NoAnswer(why)) => lost = Some(why.clone()),
+                Ok(answer) if is_gateways(answer.status) => lost = Some(answer.status.to_string()),
+                _ => {}
+            }
             let pause = match &outcome {
                 Err(Failure::NotSent(_)) => pauses.next(),
                 Err(Failure::NoAnswer(_)) if request.is_idempotent() => pauses.next(),
@@ -294,12 +300,13 @@ impl Http {
                     limited += 1;
                     pauses.next().map(|pause| told.unwrap_or(pause).max(pause))
                 }
-                Ok(answer) if (502..=504).contains(&answer.status.as_u16()) && request.is_idempotent() => pauses.next(),
-                _ => return outcome,
+                Ok(answer) if is_gateways(answer.status) && request.is_idempotent() => pauses.next(),
+                _ => return with_an_effect(outcome, lost, request),
             };
             match pause {
                 Some(pause) if pause < deadline.remaining() => tokio::time::sleep(pause).await,
                 _ => {
+                    let outcome = with_an_effect(outcome, lost, request);
                     return match outcome {
                         Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS => Err(Failure::RateLimited),
                         outcome => outcome,
@@ -342,6 +349,28 @@ impl Http {
         tracing::debug!(code = Code::HttpCall.name(), method = %request.method, url = request.shown.unwrap_or(&bare), outcome = outcome_text, duration_ms, "A vendor was called.");
         outcome
     }
+}
+
+/// Said by something in between, which may have passed the request on.
+fn is_gateways(status: StatusCode) -> bool {
+    (502..=504).contains(&status.as_u16())
+}
+
+/// A refusal of the last try does not say that an earlier one, whose answer was lost, had no effect either. What a PUT or a
+/// DELETE is refused for may be that very effect: only of a 429 nothing can be read.
+fn with_an_effect(
+    outcome: std::result::Result<Answer, Failure>,
+    lost: Option<String>,
+    request: &Request,
+) -> std::result::Result<Answer, Failure> {
+    let (Ok(answer), Some(why)) = (&outcome, lost) else { return outcome };
+    let is_limited = answer.status == StatusCode::TOO_MANY_REQUESTS;
+    let says_nothing = match request.method {
+        Method::GET => false,
+        Method::PATCH => answer.status.is_client_error(),
+        _ => is_limited,
+    };
+    if says_nothing { Err(Failure::NoAnswer(why)) } else { outcome }
 }
 
 async fn exchange(sending: reqwest::RequestBuilder) -> std::result::Result<Answer, Failure> {

@@ -42,6 +42,10 @@ impl Target for Broken {
     async fn prove(&self, _: &Credential, _: &Job) -> Result<()> {
         Ok(())
     }
+
+    async fn still_accepted(&self, _: &Credential, _: &Credential, _: &Job) -> Result<()> {
+        Ok(())
+    }
 }
 
 #[tokio::test]

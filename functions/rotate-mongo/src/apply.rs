@@ -5,7 +5,6 @@ mod fixed;
 mod wait;
 
 use crate::codes::Code;
-use crate::guards;
 use crate::places::Table;
 use crate::user::{Directory, Set, User};
 use crate::work::Work;
@@ -21,7 +20,6 @@ impl<D: Directory> Work<'_, D> {
         pending: &Credential,
         still: impl AsyncFn() -> Result<()>,
     ) -> Result<Vec<String>> {
-        guards::user(&self.settings.guards, self.case, &self.user, self.job)?;
         if self.alternates() {
             self.set_other(current, pending, still).await
         } else {

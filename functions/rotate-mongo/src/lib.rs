@@ -18,8 +18,8 @@ mod systems;
 mod user;
 mod work;
 
-use atlas::Atlas;
-use case::{Case, System};
+use atlas::{Atlas, Project};
+use case::{AtAtlas, Case, System};
 use codes::Code;
 use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
@@ -29,10 +29,13 @@ use keyturn::password::{PasswordPolicy, Preset};
 use keyturn::rotation::{Job, Report, Rotation, Strategy, Target};
 use keyturn::secrets::{CURRENT, Secrets};
 use keyturn::{Deadline, Error, Result};
-use login::Connector;
+use login::{Connector, Servers};
+use places::Places;
 use secrecy::SecretString;
 use serde_json::Value;
+use server::Server;
 use settings::Settings;
+use std::cell::Cell;
 use survey::Survey;
 use user::Directory;
 use work::Work;
@@ -54,12 +57,23 @@ pub fn build(start: Start) -> Result<impl AsyncFn(&Value, Deadline) -> Result<Re
 /// Where Atlas is, unless `ATLAS_API_URL` says otherwise.
 const ATLAS: &str = "https://cloud.mongodb.com";
 
+/// How far a step has come.
+#[derive(Clone, Copy)]
+enum Stage {
+    Opening,
+    /// The user in use has been read.
+    Opened,
+    AtWork,
+}
+
 /// MongoDB as the system whose passwords are rotated.
 struct Mongo {
     settings: Settings,
     secrets: Secrets,
     connector: Connector,
     atlas: Atlas,
+    /// Where testSecret has proven a password last, and of which secret: finishSecret comes next, and asks nobody for that.
+    proven: Cell<Option<(String, Vec<Servers>)>>,
 }
 
 impl Mongo {
@@ -70,7 +84,7 @@ impl Mongo {
             })?;
         let atlas = Atlas::new(base, &http::client()?).taking(settings.atlas.most_users);
         let connector = Connector::new(settings.database_ca.clone());
-        Ok(Self { settings, secrets, connector, atlas })
+        Ok(Self { settings, secrets, connector, atlas, proven: Cell::default() })
     }
 
     /// What the secret is about, once the names alone have been judged.
@@ -86,6 +100,53 @@ impl Mongo {
         let survey = Box::pin(work.survey(current)).await?;
         self.plan(&survey, work.job)?;
         Ok(survey)
+    }
+
+    /// From here on errors say themselves which password is in force where.
+    fn begins<D>(&self, work: &Work<'_, D>, stage: &Cell<Stage>) -> Result<()> {
+        stage.set(Stage::Opened);
+        guards::user(&self.settings.guards, work.case, &work.user, work.job)?;
+        stage.set(Stage::AtWork);
+        Ok(())
+    }
+
+    /// What stops a step before it has looked at the places, stops it at every try. With one user, clients may be refused since
+    /// an earlier one: then the error says so.
+    async fn with_what_is_in_force<T>(
+        &self,
+        result: Result<T>,
+        stage: &Cell<Stage>,
+        case: &Case,
+        pending: &Credential,
+        job: &Job,
+    ) -> Result<T> {
+        let Err(error) = result else { return result };
+        // What refuses a value's servers or admin refuses logins there as well.
+        let may_look = match stage.get() {
+            Stage::Opening => matches!(case.system, System::Atlas(_)) || error.is(Core::AdminPasswordRefused),
+            Stage::Opened => true,
+            Stage::AtWork => false,
+        };
+        if !may_look || case.strategy == Strategy::Alternating {
+            return Err(error);
+        }
+        let servers = match &case.system {
+            System::Server(at) => &at.servers,
+            System::Atlas(AtAtlas { hosts: Some(hosts), .. }) => hosts,
+            System::Atlas(_) => {
+                return Err(error.and(
+                    "If an earlier try has set the new password, clients with the current one are refused where it is in force, until this is mended and the next try has finished.",
+                ));
+            }
+        };
+        let places = Places::of(&self.connector, vec![servers.clone()], &case.database, job.deadline).await;
+        let tried = Box::pin(places.tried(pending, job.deadline)).await;
+        if !tried.is_accepted_somewhere() {
+            return Err(error);
+        }
+        Err(error.and(&format!(
+            "The new password is in force already ({tried}), and clients with the current one are refused there, until this is mended and the next try has finished."
+        )))
     }
 }
 
@@ -152,16 +213,30 @@ impl Target for Mongo {
         still: impl AsyncFn() -> Result<()>,
     ) -> Result<Vec<String>> {
         let case = self.case(current, job)?;
-        match &case.system {
+        let stage = Cell::new(Stage::Opening);
+        let result = match &case.system {
             System::Atlas(at) => {
-                self.at_atlas(&case, at, job, false, async |work| work.apply(current, pending, still).await).await
+                let apply = async |work: Work<'_, Project<'_>>| {
+                    self.begins(&work, &stage)?;
+                    work.apply(current, pending, still).await
+                };
+                self.at_atlas(&case, at, job, false, apply).await
             }
             System::Server(at) => {
                 // After a try whose answer was lost, the pending value may be the one that works.
                 let holders = [pending, current];
-                self.at_server(&case, at, &holders, job, async |work| work.apply(current, pending, still).await).await
+                let apply = async |work: Work<'_, Server>| {
+                    self.begins(&work, &stage)?;
+                    work.apply(current, pending, still).await
+                };
+                self.at_server(&case, at, &holders, job, apply).await
             }
-        }
+        };
+        self.with_what_is_in_force(result, &stage, &case, pending, job).await
+    }
+
+    async fn still_accepted(&self, current: &Credential, pending: &Credential, job: &Job) -> Result<()> {
+        Box::pin(self.takes_still(&self.case(current, job)?, current, pending, job)).await
     }
 
     async fn prove(&self, pending: &Credential, job: &Job) -> Result<()> {
@@ -182,15 +257,26 @@ impl Target for Mongo {
             ));
         }
         let current = &current;
-        match &case.system {
+        let stage = Cell::new(Stage::Opening);
+        let result = match &case.system {
             System::Atlas(at) => {
-                Box::pin(self.at_atlas(&case, at, job, true, async |work| work.prove(pending, current).await)).await
+                let prove = async |work: Work<'_, Project<'_>>| {
+                    self.begins(&work, &stage)?;
+                    work.prove(pending, current).await
+                };
+                Box::pin(self.at_atlas(&case, at, job, true, prove)).await
             }
             System::Server(at) => {
                 let holders = [pending, current];
-                Box::pin(self.at_server(&case, at, &holders, job, async |work| work.prove(pending, current).await))
-                    .await
+                let prove = async |work: Work<'_, Server>| {
+                    self.begins(&work, &stage)?;
+                    work.prove(pending, current).await
+                };
+                Box::pin(self.at_server(&case, at, &holders, job, prove)).await
             }
-        }
+        };
+        let servers = self.with_what_is_in_force(result, &stage, &case, pending, job).await?;
+        self.proven.set(Some((job.secret_arn.clone(), servers)));
+        Ok(())
     }
 }

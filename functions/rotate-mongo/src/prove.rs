@@ -1,20 +1,23 @@
 //! testSecret: a new login everywhere with the pending value, and the rights that the user in use has.
 
+use crate::Mongo;
+use crate::case::Case;
 use crate::codes::Code;
 use crate::guards::{self, Rights};
-use crate::places::Table;
+use crate::login::Servers;
+use crate::places::{Places, Table};
 use crate::user::{Directory, Role};
 use crate::work::Work;
 use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
 use keyturn::failure::Failure;
+use keyturn::rotation::{Job, Strategy};
 use keyturn::{Error, Result};
 use std::collections::BTreeSet;
 
 impl<D: Directory> Work<'_, D> {
-    /// Proves `pending`. `current` is the value in use, which may be the same one.
-    pub(crate) async fn prove(&self, pending: &Credential, current: &Credential) -> Result<()> {
-        guards::user(&self.settings.guards, self.case, &self.user, self.job)?;
+    /// Proves `pending`, and gives back where. `current` is the value in use, which may be the same one.
+    pub(crate) async fn prove(&self, pending: &Credential, current: &Credential) -> Result<Vec<Servers>> {
         let (tried, wanted) =
             tokio::join!(self.places.tried(pending, self.job.deadline), self.rights_in_use(pending, current));
         let wanted = wanted?;
@@ -22,7 +25,7 @@ impl<D: Directory> Work<'_, D> {
             return Err(lost(pending, current, &tried, failure));
         }
         if let Some(why) = tried.refusals() {
-            return Err(self.pending_refused(pending, current, &why).await);
+            return Err(pending_refused(self.places, pending, current, &why, self.job).await);
         }
         let found = tried.roles();
         if found.is_empty() {
@@ -33,7 +36,7 @@ impl<D: Directory> Work<'_, D> {
             ));
         }
         match wanted.difference(&found).next() {
-            None => Ok(()),
+            None => Ok(self.places.servers.clone()),
             Some(missing) => Err(Error::new(
                 Code::RolesDiffer,
                 format!("{:?} logs in, but without {missing}, which {:?} has.", pending.username(), current.username()),
@@ -71,25 +74,67 @@ impl<D: Directory> Work<'_, D> {
             Rights::Fit => Ok(()),
         }
     }
+}
 
-    async fn pending_refused(&self, pending: &Credential, current: &Credential, why: &str) -> Error {
-        let same_user = pending.username() == current.username();
-        if same_user && self.places.tried(current, self.job.deadline).await.is_accepted() {
-            return Error::new(
-                Code::RevertedByOtherWriter,
-                format!(
-                    "The pending password of {:?} is refused ({why}), and the current one works: since setSecret, something has set the old password again.",
-                    pending.username()
-                ),
-                "Find who else writes it (Terraform, an operator, a sync job; at Atlas, the project's activity feed) and stop that. Secrets Manager then tries again.",
-            );
+impl Mongo {
+    /// finishSecret: looks once more whether `pending` logs in.
+    ///
+    /// Alternating, every place has to take it. With one user, `current` is dead by now, and only a place that refuses `pending`
+    /// keeps AWSCURRENT from moving to it: clients cannot wait for one that is away.
+    pub(crate) async fn takes_still(
+        &self,
+        case: &Case,
+        current: &Credential,
+        pending: &Credential,
+        job: &Job,
+    ) -> Result<()> {
+        let alternates = case.strategy == Strategy::Alternating;
+        let places = match self.places(case, job).await {
+            Ok(places) => places,
+            Err(error) if alternates => return Err(error),
+            Err(error) => {
+                tracing::warn!(
+                    code = error.code(),
+                    "AWSCURRENT moves by what testSecret has seen: {}",
+                    error.message()
+                );
+                return Ok(());
+            }
+        };
+        let tried = places.tried(pending, job.deadline).await;
+        if let Some(why) = tried.refusals() {
+            return Err(pending_refused(&places, pending, current, &why, job).await);
         }
-        Error::new(
-            Core::PasswordRefused,
-            format!("The pending password of {:?} is refused: {why}.", pending.username()),
-            "Let Secrets Manager run all four steps: aws secretsmanager rotate-secret. If it keeps happening, look for another writer of this password.",
-        )
+        match tried.unreachable() {
+            Some(failure) if alternates || !tried.is_accepted_somewhere() => Err(failure.error.clone()),
+            _ => Ok(()),
+        }
     }
+}
+
+async fn pending_refused(
+    places: &Places<'_>,
+    pending: &Credential,
+    current: &Credential,
+    why: &str,
+    job: &Job,
+) -> Error {
+    let same_user = pending.username() == current.username();
+    if same_user && places.tried(current, job.deadline).await.is_accepted() {
+        return Error::new(
+            Code::RevertedByOtherWriter,
+            format!(
+                "The pending password of {:?} is refused ({why}), and the current one works: since setSecret, something has set the old password again.",
+                pending.username()
+            ),
+            "Find who else writes it (Terraform, an operator, a sync job; at Atlas, the project's activity feed) and stop that. Secrets Manager then tries again.",
+        );
+    }
+    Error::new(
+        Core::PasswordRefused,
+        format!("The pending password of {:?} is refused: {why}.", pending.username()),
+        "Let Secrets Manager run all four steps: aws secretsmanager rotate-secret. If it keeps happening, look for another writer of this password.",
+    )
 }
 
 /// A place has been away since setSecret. With one user, its clients may be refused elsewhere until the rotation goes on.

@@ -2,7 +2,7 @@
 
 use crate::Mongo;
 use crate::atlas::{Cluster, Project};
-use crate::case::{AtAtlas, AtServer, Case};
+use crate::case::{AtAtlas, AtServer, Case, System};
 use crate::codes::Code;
 use crate::guards;
 use crate::login::{ADMIN_DATABASE, Login, Servers, Session};
@@ -67,6 +67,25 @@ impl Mongo {
         };
         server.leave().await;
         result
+    }
+
+    /// Where the user in use logs in. Atlas is asked for that only if testSecret, the step before, has run elsewhere.
+    pub(crate) async fn places<'p>(&'p self, case: &'p Case, job: &Job) -> Result<Places<'p>> {
+        if let Some((_, servers)) = self.proven.take().filter(|(secret, _)| *secret == job.secret_arn) {
+            return Ok(Places { connector: &self.connector, servers, database: &case.database, unasked: None });
+        }
+        let servers = match &case.system {
+            System::Server(at) => vec![at.servers.clone()],
+            System::Atlas(AtAtlas { hosts: Some(hosts), .. }) => vec![hosts.clone()],
+            System::Atlas(at) => {
+                let secret = self.atlas_secret(job).await?;
+                let project = self.atlas.project(&secret.text, &at.project)?;
+                let found = self.look_around(&project, case, at, job).await;
+                project.leave().await;
+                found?.servers
+            }
+        };
+        Ok(Places::of(&self.connector, servers, &case.database, job.deadline).await)
     }
 
     fn work<'w, D>(

@@ -94,4 +94,8 @@ impl Target for Postgres {
     async fn prove(&self, pending: &Credential, job: &Job) -> Result<()> {
         prove::prove(self, pending, job).await
     }
+
+    async fn still_accepted(&self, _current: &Credential, pending: &Credential, job: &Job) -> Result<()> {
+        prove::logged_in(self, pending, job).await.map(drop)
+    }
 }

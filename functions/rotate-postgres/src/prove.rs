@@ -19,25 +19,31 @@ use std::time::Duration;
 const REPLICA_LAG: Duration = Duration::from_secs(15);
 
 pub(crate) async fn prove(postgres: &Postgres, pending: &Credential, job: &Job) -> Result<()> {
-    let place = Place::of(pending, "The AWSPENDING value")?;
     let case = Case::of(pending, job)?;
-    let login = Login::new(pending, place);
+    let session = logged_in(postgres, pending, job).await?;
+    Ok(rights_of_session(&session, &case, pending).await?)
+}
+
+/// A session of the pending user, where its clients connect.
+pub(crate) async fn logged_in(postgres: &Postgres, pending: &Credential, job: &Job) -> Result<Session> {
+    let login = Login::new(pending, Place::of(pending, "The AWSPENDING value")?);
     let lagging = postgres.settings.is_alias(&login.place.address);
     let passing = |failure: &Failure| failure.is_transient() || (lagging && failure.kind == Kind::PasswordRefused);
     let patience = if lagging { REPLICA_LAG } else { RETRY_FOR };
-    let session = postgres.connector.open_while(&login, job.deadline, patience, passing).await?;
-    Ok(identity_and_rights(&session.until(job.deadline), &case, pending).await?)
+    let session = postgres.connector.open_while(&login, job.deadline, patience, passing).await?.until(job.deadline);
+    let actual = session.identify().await?;
+    if actual == login.user {
+        Ok(session)
+    } else {
+        Err(errors::somebody_else(&login.user, &actual, session.place()).error)
+    }
 }
 
-/// Proves who the session is and what it may do, then runs the secret's own `testQueries`.
-async fn identity_and_rights(session: &Session, case: &Case, pending: &Credential) -> Attempt<()> {
+/// Proves what the session may do, then runs the secret's own `testQueries`.
+async fn rights_of_session(session: &Session, case: &Case, pending: &Credential) -> Attempt<()> {
     let user = pending.username();
     let base = case.layout.base_of(user);
     let names: Vec<String> = [Some(user), base].into_iter().flatten().map(str::to_owned).collect();
-    let actual = session.identify().await?;
-    if actual != user {
-        return Err(errors::somebody_else(user, &actual, session.place()));
-    }
     let query = Query { names, database: session.place().database.clone(), admin: None };
     let catalog = catalog::survey(session, &query).await?;
     // A name that merely ends like a clone's is nobody's clone, and acts as itself.

@@ -253,6 +253,28 @@ async fn a_patch_that_was_cut_is_made_again_with_its_own_content_type() {
     }
 }
 
+/// Else a change that has taken effect would be taken for one that was refused.
+#[tokio::test]
+async fn a_refusal_says_nothing_of_an_earlier_try_whose_answer_was_lost() {
+    let limited = || say("429 Too Many Requests\r\nratelimit-reset: 600", "");
+    let patch = || Request::typed(Method::PATCH, "/user", "application/json".to_owned(), "{}".to_owned().into());
+    for (request, acts, unknown) in [
+        (patch(), vec![Act::Cut, limited()], true),
+        (patch(), vec![say("502 Bad Gateway", ""), limited()], true),
+        (patch(), vec![Act::Cut, say("403 Forbidden", "")], true),
+        (patch(), vec![Act::Cut, json_ok()], false),
+        (patch(), vec![say("403 Forbidden", "")], false),
+        (Request::put("/members/1"), vec![Act::Cut, limited()], true),
+        // Not there any more: that may be what the first one did.
+        (Request::delete("/members/1"), vec![Act::Cut, say("404 Not Found", "")], false),
+        (Request::get("/user"), vec![Act::Cut, say("403 Forbidden", "")], false),
+    ] {
+        let (base, _) = server(acts);
+        let outcome = send(&base, request.clone()).await;
+        assert_eq!(matches!(outcome, Err(Failure::NoAnswer(_))), unknown, "{request:?}: {outcome:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_redirect_is_refused_and_nobody_else_is_called() {
     let (elsewhere, never) = server(vec![json_ok()]);

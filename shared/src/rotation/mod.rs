@@ -186,10 +186,11 @@ impl<T: Target> Rotation<T> {
             None => self.pending_when_visible(event, deadline).await?,
         };
         // Whoever edits the value between two steps must not find it undone.
-        self.consistent(event, &job, &value, &pending).await?;
+        let pending = self.consistent(event, &job, &value, &pending).await?;
         let Stage::Pending { current: Some(current) } = &stage else {
             return Err(no_current(&event.secret));
         };
+        self.target.still_accepted(&value, &pending, &job).await?;
         // Safe to repeat: a compare-and-swap, and a refusal is looked into.
         if self.secrets.move_current(&event.secret, current, &event.token, deadline).await? == Moved::Done {
             return Ok(report(event, Outcome::Finished));

@@ -15,7 +15,7 @@ pub enum Strategy {
 }
 
 /// The system whose password is rotated. createSecret is [`survey`](Target::survey) and [`plan`](Target::plan), setSecret
-/// [`apply`](Target::apply), testSecret [`prove`](Target::prove); finishSecret needs nothing of the system.
+/// [`apply`](Target::apply), testSecret [`prove`](Target::prove), finishSecret [`still_accepted`](Target::still_accepted).
 #[expect(async_fn_in_trait, reason = "used with concrete types on one thread; nobody needs these futures to be Send")]
 pub trait Target {
     /// What `survey` found, and `plan` decides by.
@@ -64,4 +64,8 @@ pub trait Target {
 
     /// Proves, on a fresh connection, that `pending` logs in as who it should and may do what it must.
     async fn prove(&self, pending: &Credential, job: &Job) -> Result<()>;
+
+    /// Refuses, just before AWSCURRENT moves, a `pending` that no longer logs in: somebody may have set another password since
+    /// it was proven, and every client would read a dead one.
+    async fn still_accepted(&self, current: &Credential, pending: &Credential, job: &Job) -> Result<()>;
 }

@@ -28,6 +28,50 @@ async fn clients_are_let_in_again_where_a_change_cannot_be_completed() {
     assert_eq!(stack.violations(), Vec::<String>::new());
 }
 
+/// One user's clients are refused with the old value wherever they get through: they need the new one now. Two users' clients
+/// can wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_is_lost_after_the_test_keeps_the_new_password_from_two_users_clients_alone() {
+    let stack = &MongoStack::builder().clusters(2).start().await.unwrap();
+    stack.aws.secrets.set_attempts(1);
+    stack.lambda.set_timeout(Duration::from_secs(12));
+    for strategy in ["fixed", "alternating"] {
+        let app = stack.atlas_app(&format!("tested-{strategy}")).await.unwrap();
+        stack.tag(&app.secret, "strategy", strategy).unwrap();
+        let token = created(stack, &app).await;
+        for name in ["setSecret", "testSecret"] {
+            step(stack, &app, &token, name).await.unwrap();
+        }
+        away(stack, "cluster1");
+        // Another environment asks Atlas where the clusters are.
+        stack.lambda.recycle();
+        let finish = async || step(stack, &app, &token, "finishSecret").await;
+        if strategy == "alternating" {
+            refused(finish().await, "DATABASE_UNREACHABLE", &["cannot be reached"]);
+            back(stack, "cluster1");
+        }
+        finish().await.unwrap();
+        back(stack, "cluster1");
+        assert!(stack.logs_in(&app.secret, "AWSCURRENT").await.unwrap());
+
+        // And where Atlas does not say.
+        let token = created(stack, &app).await;
+        for name in ["setSecret", "testSecret"] {
+            step(stack, &app, &token, name).await.unwrap();
+        }
+        let finish = async || step(stack, &app, &token, "finishSecret").await;
+        stack.lambda.recycle();
+        stack.atlas.refuse(&stack.principal, Endpoint::Clusters, 500);
+        if strategy == "alternating" {
+            refused(finish().await, "ATLAS_CALL_FAILED", &["clusters at Atlas failed: 500"]);
+            stack.atlas.permit(&stack.principal, Endpoint::Clusters);
+        }
+        finish().await.unwrap();
+        stack.atlas.permit(&stack.principal, Endpoint::Clusters);
+    }
+    assert_eq!(stack.violations(), Vec::<String>::new());
+}
+
 /// In time, the current password is put back at the cluster that has taken the new one.
 async fn a_cluster_is_lost_while_it_is_waited_for(stack: &MongoStack) {
     let app = stack.atlas_app("waited").await.unwrap();

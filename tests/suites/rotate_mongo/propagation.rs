@@ -260,6 +260,7 @@ async fn what_somebody_else_writes_meanwhile_is_named_and_stays() {
     let stack = MongoStack::builder().clusters(2).start().await.unwrap();
     stack.aws.secrets.set_attempts(1);
     reverted_between_set_and_test(&stack).await;
+    reverted_between_test_and_finish(&stack).await;
     reverted_at_one_cluster(&stack).await;
     reverted_before_the_rotation(&stack).await;
     labels_moved_while_waiting_for_somebody_elses_change(&stack).await;
@@ -278,6 +279,20 @@ async fn reverted_between_set_and_test(stack: &MongoStack) {
     let says = ["the current one works", "since setSecret, something has set the old password again", "activity feed"];
     refused(step(stack, &app, &token, "testSecret").await, "REVERTED_BY_OTHER_WRITER", &says);
     assert_eq!(patches(stack, &app.user).len(), 1, "a test changes nothing");
+    assert!(stack.logs_in(&app.secret, "AWSCURRENT").await.unwrap());
+    finishes(stack, &app, &token).await;
+}
+
+/// Every client would read a password that is refused.
+async fn reverted_between_test_and_finish(stack: &MongoStack) {
+    let app = stack.atlas_app("retaken").await.unwrap();
+    let token = created(stack, &app).await;
+    for name in ["setSecret", "testSecret"] {
+        step(stack, &app, &token, name).await.unwrap();
+    }
+    revert(stack, &app, &["cluster0", "cluster1"], &app.password).await;
+    let says = ["the current one works", "since setSecret, something has set the old password again"];
+    refused(step(stack, &app, &token, "finishSecret").await, "REVERTED_BY_OTHER_WRITER", &says);
     assert!(stack.logs_in(&app.secret, "AWSCURRENT").await.unwrap());
     finishes(stack, &app, &token).await;
 }

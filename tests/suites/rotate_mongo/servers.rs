@@ -7,6 +7,7 @@ use keyturn_tests::faults::{Fault, Moment, Point};
 use keyturn_tests::mongo::set::ReplicaSet;
 use keyturn_tests::mongo::{Mongo, Users};
 use keyturn_tests::stacks::mongo::{ADMIN, MongoApp, MongoStack, make_admin};
+use keyturn_tests::vendors::atlas::Endpoint;
 use mongodb::bson::{Document, doc};
 use serde_json::json;
 use std::time::Duration;
@@ -170,6 +171,50 @@ async fn what_keeps_a_login_from_the_server_is_said() {
     a_certificate_is_demanded(&stack).await;
     an_address_is_not_let_in(&stack).await;
     a_password_is_percent_encoded(&stack).await;
+    assert_eq!(stack.violations(), Vec::<String>::new());
+}
+
+/// The password has been changed, and then something stops every try before it looks at the servers: clients are refused, and
+/// the error is the only one who could say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stops_a_try_at_its_beginning_says_that_clients_are_refused() {
+    let stack = MongoStack::start().await.unwrap();
+    stack.aws.secrets.set_attempts(1);
+    let app = stack.own_app("shop").await.unwrap();
+    let token = created(&stack, &app).await;
+    let admin = stack.value(&stack.admin_arn, "AWSCURRENT").unwrap();
+    let mut outdated = admin.clone();
+    outdated["password"] = json!("outdated");
+    put_current(&stack, &stack.admin_arn, &outdated.to_string()).await;
+    let result = step(&stack, &app, &token, "setSecret").await;
+    let untouched = result.as_ref().unwrap_err().error_message.clone();
+    refused(result, "ADMIN_PASSWORD_REFUSED", &[]);
+    assert!(!untouched.contains("in force"), "{untouched}");
+    put_current(&stack, &stack.admin_arn, &admin.to_string()).await;
+    step(&stack, &app, &token, "setSecret").await.unwrap();
+
+    let place = format!("{}: accepted", stack.mongo.address());
+    let says = ["The new password is in force already", &place, "clients with the current one are refused there"];
+    put_current(&stack, &stack.admin_arn, &outdated.to_string()).await;
+    for name in ["setSecret", "testSecret"] {
+        refused(step(&stack, &app, &token, name).await, "ADMIN_PASSWORD_REFUSED", &says);
+    }
+    put_current(&stack, &stack.admin_arn, &admin.to_string()).await;
+    stack.mongo.set_roles("admin", &app.user, &[("root", "admin")]).await.unwrap();
+    refused(step(&stack, &app, &token, "setSecret").await, "ROLE_FORBIDDEN", &says);
+    stack.mongo.set_roles("admin", &app.user, &[("readWrite", "shop")]).await.unwrap();
+    finishes(&stack, &app, &token).await;
+
+    let app = stack.atlas_app("pay").await.unwrap();
+    let token = created(&stack, &app).await;
+    step(&stack, &app, &token, "setSecret").await.unwrap();
+    stack.atlas.refuse(&stack.principal, Endpoint::Clusters, 403);
+    for name in ["setSecret", "testSecret"] {
+        let says = ["If an earlier try has set the new password, clients with the current one are refused"];
+        refused(step(&stack, &app, &token, name).await, "ATLAS_PERMISSION_MISSING", &says);
+    }
+    stack.atlas.permit(&stack.principal, Endpoint::Clusters);
+    finishes(&stack, &app, &token).await;
     assert_eq!(stack.violations(), Vec::<String>::new());
 }
 

@@ -1,6 +1,6 @@
 //! One key turns, and nobody notices: each strategy, at each target.
 
-use super::scene::{refused, rotates, step};
+use super::scene::{finishes, refused, rotates, step};
 use keyturn_tests::stacks::mongo::{MongoApp, MongoStack};
 use serde_json::json;
 
@@ -81,6 +81,29 @@ async fn an_edit_of_the_value_after_the_change_is_not_undone_and_the_password_th
     step(&stack, &app, &token, "finishSecret").await.unwrap();
     assert!(stack.logs_in(&app.secret, "AWSCURRENT").await.unwrap());
     assert_eq!(stack.violations(), Vec::<String>::new());
+}
+
+/// Every client would read a password that is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_somebody_replaced_after_its_test_does_not_become_current() {
+    let stack = MongoStack::start().await.unwrap();
+    stack.aws.secrets.set_attempts(1);
+    let app = stack.own_app("shop").await.unwrap();
+    let token = stack.stage(&app.secret).unwrap();
+    step(&stack, &app, &token, "createSecret").await.unwrap();
+    // Called out of turn, too.
+    let says = ["the current one works"];
+    refused(step(&stack, &app, &token, "finishSecret").await, "REVERTED_BY_OTHER_WRITER", &says);
+    for name in ["setSecret", "testSecret"] {
+        step(&stack, &app, &token, name).await.unwrap();
+    }
+    stack.mongo.set_password("admin", &app.user, &app.password).await.unwrap();
+    refused(step(&stack, &app, &token, "finishSecret").await, "REVERTED_BY_OTHER_WRITER", &says);
+    stack.mongo.set_password("admin", &app.user, "of-somebody-else").await.unwrap();
+    refused(step(&stack, &app, &token, "finishSecret").await, "PASSWORD_REFUSED", &["look for another writer"]);
+    stack.mongo.set_password("admin", &app.user, &app.password).await.unwrap();
+    assert!(stack.logs_in(&app.secret, "AWSCURRENT").await.unwrap());
+    finishes(&stack, &app, &token).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

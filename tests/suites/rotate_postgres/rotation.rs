@@ -324,7 +324,7 @@ async fn a_warm_rotation_makes_no_call_it_does_not_need() {
     assert_calls(&of("createSecret"), 5, 1);
     assert_calls(&of("setSecret"), 5, 3);
     assert_calls(&of("testSecret"), 2, 1);
-    assert_calls(&of("finishSecret"), 4, 0);
+    assert_calls(&of("finishSecret"), 4, 1);
 }
 
 /// So many calls to AWS, and so many logins.
@@ -385,6 +385,31 @@ async fn a_set_secret_that_waited_too_long_does_not_overwrite_a_newer_credential
         assert_eq!(set.unwrap_err().error_type, "CURRENT_MOVED", "{by_hand}");
         assert_eq!(fact(&stack, hash).await, before, "{by_hand}: the password was set all the same");
     }
+}
+
+/// Else every client would read a password that does not work.
+#[tokio::test]
+async fn a_password_that_somebody_replaced_after_its_test_does_not_become_current() {
+    let stack = Stack::start(17).await.unwrap();
+    let app = stack.app("shop").await.unwrap();
+    let token = stack.stage(&app.secret).unwrap();
+    let current = stack.value(&app.secret, "AWSCURRENT").unwrap();
+    // Called out of turn, too.
+    stack.step(&app.secret, &token, "createSecret").await.unwrap();
+    let early = stack.step(&app.secret, &token, "finishSecret").await.unwrap_err();
+    assert_eq!(early.error_type, "PASSWORD_REFUSED", "{early}");
+    for step in ["setSecret", "testSecret"] {
+        stack.step(&app.secret, &token, step).await.unwrap();
+    }
+    stack.postgres.execute("ALTER ROLE shop_clone PASSWORD 'of somebody else'").await.unwrap();
+    let late = stack.step(&app.secret, &token, "finishSecret").await.unwrap_err();
+    assert_eq!(late.error_type, "PASSWORD_REFUSED", "{late}");
+    assert_eq!(stack.value(&app.secret, "AWSCURRENT").unwrap(), current);
+    // The next try sets it again.
+    for step in ["setSecret", "testSecret", "finishSecret"] {
+        stack.step(&app.secret, &token, step).await.unwrap();
+    }
+    assert_eq!(identity(&stack, &app).await.0, "shop_clone");
 }
 
 #[tokio::test]
