@@ -476,7 +476,10 @@ fn tally(work: &Work, now: DateTime<Utc>) -> Tally {
         members: work.members_after.or(members),
         granted: work.granted.len() + settled.len() - revoked,
         revoked: work.revoked.len() + revoked,
-        unresolved: work.plan.notices.len() + work.unfinished().len() + wrong.max(usize::from(members.is_none())),
+        unresolved: work.plan.notices.len()
+            + work.unfinished().len()
+            + usize::from(work.asked_to_store && !work.stored)
+            + wrong.max(usize::from(members.is_none())),
         brake_pulled: work.plan.notices.iter().any(|notice| matches!(notice, Notice::Brake { .. })),
         overstay: work.plan.revokes.iter().map(|revoke| revoke.overstay(now)).max(),
     }
@@ -487,8 +490,12 @@ async fn all<'a, T, F: Future<Output = T>>(works: &'a mut [Work], each: impl Fn(
     stream::iter(works.iter_mut()).map(each).buffer_unordered(AT_ONCE).collect().await
 }
 
-/// How long ago the source was last read.
+/// How long ago the source was last read; of a document that names none, nothing is said: its age would only grow.
 fn source_age(view: &View, now: DateTime<Utc>) -> Option<TimeDelta> {
+    let is_read = |reading: &Reading| !matches!(reading, Reading::Unknown { why } if Code::is_of_a_document(why));
+    if view.standing != Standing::Followed || !is_read(&view.reading) {
+        return None;
+    }
     let stored = match (&view.ledger, &view.reading) {
         (Remembered::Known(ledger), Reading::Unknown { .. }) => ledger.confirmed_at,
         _ => None,

@@ -18,6 +18,7 @@ pub mod report;
 pub mod settings;
 mod source;
 mod telemetry;
+mod turns;
 mod vendor;
 
 use apply::Applier;

@@ -39,7 +39,7 @@ pub(super) async fn print(screen: Screen, bootstrap: PathBuf) -> Result<()> {
     screen.note("  each binding has a group of 10,000 eligible people of its own");
     screen
         .note("  everyone comes in: nobody was in any group; everyone is looked up: a cold start, all are in already");
-    screen.note("  at most 8 requests to a vendor at a time; PagerDuty allows 960 a minute");
+    screen.note("  at most 12 requests to a vendor at a time; PagerDuty allows 960 a minute");
     Ok(())
 }
 

@@ -287,6 +287,11 @@ async fn a_bad_document_does_not_hide_that_the_function_runs() {
         |logs: &str| logs.lines().filter(|line| line.contains("\"bank\"") && line.contains("\"Unresolved\":1")).count();
     // Of the first run itself.
     let mut before = unresolved(&lambda.logs().unwrap());
+    // Nor does it look like a source that cannot be read: its age would only grow.
+    let ages_of_bank = |logs: &str| {
+        logs.lines().filter(|line| line.contains("\"bank\"") && line.contains("\"SourceAgeSeconds\":")).count()
+    };
+    let mut aged = ages_of_bank(&lambda.logs().unwrap());
     let policy = world.pagerduty.policy("nobody");
     let document = |more: &Value| {
         let group = json!({"okta_group": bank.group, "group_name": "break-glass-bank"});
@@ -311,6 +316,10 @@ async fn a_bad_document_does_not_hide_that_the_function_runs() {
         before = unresolved(&logs);
         let last = world.alerts().pop().unwrap();
         assert!(last.contains("bank is not looked after") && last.contains(code), "{code}: {last}");
+        // The group is wrong there, and not the source.
+        let told = usize::from(code.starts_with("GROUP"));
+        aged += told;
+        assert_eq!(ages_of_bank(&logs), aged, "{code}: {logs}");
     }
     // Nor does a group that somebody deleted, and that a person is still to leave.
     world.write_binding(&bank, &json!({}));

@@ -4,11 +4,11 @@ use keyturn_tests::faults::{Fault, Moment, Point};
 use keyturn_tests::stacks::oncall::{Bound, Engineer, Oncall};
 use keyturn_tests::vendors::tally;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What the function allows itself at one vendor at a time.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 12;
 /// PagerDuty's limit for a whole account, and Okta's for most of its endpoints is of that size, too.
 const A_MINUTE: usize = 960;
 
@@ -220,6 +220,44 @@ async fn two_hundred(bind: impl Fn(&Oncall, &str) -> Bound, warm: usize, cold: u
     for (n, bound) in bound.iter().enumerate() {
         assert_eq!(world.members(bound, &people.iter().collect::<Vec<_>>()), [format!("dba{}", n % people.len())]);
     }
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+/// In one tick there is not time for all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_group_has_its_turn_at_a_slow_okta_in_one_of_the_next_ticks() {
+    const TICKS: usize = 20;
+    let world = Oncall::builder().on_the_machines_clock().start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let bound: Vec<Bound> = (0..30).map(|n| world.bind(&format!("b{n}"), &json!({}))).collect();
+    let lambda = world.lambda(None).await.unwrap();
+    lambda.invoke(json!({})).await.result.unwrap();
+    let (now, hour) = (world.clock.now(), chrono::TimeDelta::hours(1));
+    for Bound { schedule, group, .. } in &bound {
+        world.pagerduty.shift(schedule, &ann.pagerduty, now - hour, now + hour);
+        for n in 1..10 * TICKS {
+            let call = format!(" okta GET /api/v1/groups/{group}/users #{n}");
+            let fault = Fault::Slow(Duration::from_millis(400));
+            world.faults.inject(Point { call, moment: Moment::Before, fault });
+        }
+    }
+    lambda.set_timeout(Duration::from_secs(3));
+    let before = lambda.logs().unwrap().len();
+    // A metric says how many members a group has, if it could be listed.
+    let listed = || -> BTreeSet<String> {
+        let logs = lambda.logs().unwrap();
+        let lines = logs[before..].lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.filter(|line| line["Members"].is_u64()).map(|line| line["Binding"].to_string()).collect()
+    };
+    let mut so_far = 0;
+    for _ in 0..TICKS {
+        lambda.invoke(json!({})).await.result.unwrap();
+        so_far = listed().len();
+        if so_far == bound.len() {
+            break;
+        }
+    }
+    assert_eq!(so_far, bound.len(), "in {TICKS} ticks");
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 

@@ -1,6 +1,7 @@
 //! Days on which several things go wrong at once, or somebody means harm.
 
 use super::shifts::{NOBODY, delete_parameter, pagerduty_is_down, reasons};
+use chrono::TimeDelta;
 use keyturn_tests::aws::Refusal;
 use keyturn_tests::faults::{Fault, Moment, Point};
 use keyturn_tests::stacks::oncall::{CONFIG_PATH, Oncall};
@@ -136,6 +137,31 @@ async fn people_leave_on_time_while_no_ledger_can_be_written() {
     for bound in &bound {
         assert_eq!(world.members(bound, &[&ann]), NOBODY, "{report}");
     }
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+/// Nobody comes and nobody leaves: nothing else would tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_cannot_be_stored_is_counted_as_unresolved() {
+    let world = Oncall::builder().on_the_machines_clock().start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let shop = world.bind("shop", &json!({}));
+    let (now, hour) = (world.clock.now(), TimeDelta::hours(1));
+    world.pagerduty.shift(&shop.schedule, &ann.pagerduty, now - hour, now + hour);
+    let lambda = world.lambda(None).await.unwrap();
+    lambda.invoke(json!({})).await.result.unwrap();
+    let unresolved = |text: &str| lambda.logs().unwrap().matches(text).count();
+    assert_eq!(
+        (world.members(&shop, &[&ann]), unresolved("\"Unresolved\":1")),
+        (vec!["ann".to_owned()], 1),
+        "the first run itself"
+    );
+    // The end of her shift moves on.
+    world.pagerduty.shift(&shop.schedule, &ann.pagerduty, now + hour, now + hour * 3);
+    world.aws.refuse("PutParameter", Refusal::AccessDenied, 1000);
+    lambda.invoke(json!({})).await.result.unwrap();
+    assert_eq!((world.members(&shop, &[&ann]), unresolved("\"Unresolved\":1")), (vec!["ann".to_owned()], 2));
+    assert!(unresolved("The ledger of binding shop was not stored") > 0);
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 

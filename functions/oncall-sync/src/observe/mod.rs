@@ -27,6 +27,7 @@ use crate::planner::{self, Facts, Plan};
 use crate::settings::Settings;
 use crate::source::shift::{self, Email, Who};
 use crate::source::{Asked, OnCall, OnCallSource, Window};
+use crate::turns::Turns;
 use crate::vendor::{AT_ONCE, Clients};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::{self, StreamExt as _};
@@ -108,6 +109,8 @@ pub(crate) struct Observer {
     pub(crate) people: People,
     pub(crate) groups: Groups,
     eligibility: Eligibility,
+    /// Whose group is listed first.
+    turns: Turns,
     /// When each binding's source was read last.
     readings: Mutex<BTreeMap<BindingId, DateTime<Utc>>>,
 }
@@ -123,6 +126,7 @@ impl Observer {
             people: People::new(clients.clock.clone()),
             groups: Groups::new(clients.clock.clone()),
             eligibility: Eligibility::new(clients.clock.clone()),
+            turns: Turns::default(),
             readings: Mutex::default(),
         }
     }
@@ -172,7 +176,7 @@ impl Observer {
         let horizon = good.iter().map(|binding| binding.max_stale).max().unwrap_or_default();
         let (source, groups, refused) = tokio::join!(
             self.on_call(&good, Window::now(now, horizon), reading),
-            self.members(&good, reading),
+            self.members(&good, now, reading),
             self.groups.refused(&good, &self.okta, reading),
         );
         let on_call: Vec<Result<Vec<shift::Shift>>> =
@@ -268,15 +272,22 @@ impl Observer {
         self.source.on_call(&asked, window, deadline).await
     }
 
-    async fn members(&self, bindings: &[Binding], deadline: Deadline) -> Readings<GroupId, GroupMembers> {
-        each(bindings.iter().map(|binding| binding.group.clone()), async |id| {
+    /// No two bindings have one group.
+    async fn members(
+        &self,
+        bindings: &[Binding],
+        now: DateTime<Utc>,
+        deadline: Deadline,
+    ) -> Readings<GroupId, GroupMembers> {
+        let groups = bindings.iter().map(|binding| binding.group.clone()).collect();
+        let members = self.turns.one_by_one(groups, now, deadline, async |id| {
             let members = self.okta.members(id, deadline).await?;
             Ok(members
                 .into_iter()
                 .map(|(id, m)| (id, Member { may_stay: m.status.may_stay(), login: m.login, email: m.email }))
                 .collect())
-        })
-        .await
+        });
+        members.await.into_iter().collect()
     }
 
     /// Asks whether a person whom somebody names by hand is eligible, whoever they are.

@@ -23,8 +23,6 @@ use chrono::{DateTime, Utc};
 use futures_util::stream::{self, StreamExt as _};
 use keyturn::{Deadline, Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
-use std::sync::PoisonError;
 
 /// What `/oncalls` says of one id.
 enum Said {
@@ -55,7 +53,7 @@ impl PagerDuty {
             biased;
             self.schedules(&asked.schedules, window, deadline),
             self.policies(&asked.policies, window, deadline),
-            self.one_by_one(asked.by_part.iter().cloned().collect(), window.now, deadline, async |id: &ScheduleId| {
+            self.turns.one_by_one(asked.by_part.iter().cloned().collect(), window.now, deadline, async |id: &ScheduleId| {
                 self.schedule(id, window, deadline).await
             }),
         );
@@ -87,7 +85,7 @@ impl PagerDuty {
             let Parts { shifts, .. } = self.schedule(id, window, deadline).await?;
             Ok(shifts.into_iter().map(|(_, shift)| shift).collect())
         };
-        read.extend(self.one_by_one(alone, window.now, deadline, whole).await);
+        read.extend(self.turns.one_by_one(alone, window.now, deadline, whole).await);
         read
     }
 
@@ -103,7 +101,9 @@ impl PagerDuty {
         let is_hidden = |id: &&PolicyId| ids.len() > 1 && matches!(said.get(id.as_str()), Some(Said::Unclear(_)));
         let alone = ids.iter().filter(is_hidden).cloned().collect();
         let ask = async |id: &PolicyId| self.together(Filter::Policies, &[id.as_str()], window, deadline).await;
-        said.extend(self.one_by_one(alone, window.now, deadline, ask).await.into_iter().flat_map(|(_, said)| said));
+        said.extend(
+            self.turns.one_by_one(alone, window.now, deadline, ask).await.into_iter().flat_map(|(_, said)| said),
+        );
         let mut policy = |id: &PolicyId| match said.remove(id.as_str()) {
             Some(Said::Entries(levels)) if names_somebody(&levels, window.now, window.named_until) => Ok(levels),
             Some(Said::Unclear(why) | Said::Failed(why)) => Err(why),
@@ -157,35 +157,6 @@ impl PagerDuty {
     async fn page(&self, call: &Call, reading: &mut Reading, deadline: Deadline) -> Result<()> {
         let answer = self.found(call, deadline).await?;
         reading.take(answer).map_err(|why| call.strange(&why))
-    }
-
-    /// Does `call` for each id, a few at a time: first for those that were asked for longest ago, so that those for which
-    /// there was no time in one tick come first in the next, before others that take it all.
-    pub(super) async fn one_by_one<K: Display, T>(
-        &self,
-        mut ids: Vec<K>,
-        now: DateTime<Utc>,
-        deadline: Deadline,
-        call: impl AsyncFn(&K) -> T,
-    ) -> Vec<(K, T)> {
-        ids.sort_by_cached_key(|id| self.last_asked(id));
-        let call = &call;
-        let calls = stream::iter(ids).map(|id| async move {
-            if !deadline.remaining().is_zero() {
-                self.note_asked(&id, now);
-            }
-            let outcome = call(&id).await;
-            (id, outcome)
-        });
-        calls.buffer_unordered(AT_ONCE).collect().await
-    }
-
-    fn last_asked(&self, id: &impl Display) -> Option<DateTime<Utc>> {
-        self.last_asked.lock().unwrap_or_else(PoisonError::into_inner).get(&id.to_string()).copied()
-    }
-
-    fn note_asked(&self, id: &impl Display, at: DateTime<Utc>) {
-        self.last_asked.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_string(), at);
     }
 }
 

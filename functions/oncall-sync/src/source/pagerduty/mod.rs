@@ -21,8 +21,9 @@ use crate::ids::{PersonId, ScheduleId};
 use crate::settings::Settings;
 use crate::source::Window;
 use crate::source::shift::Parts;
+use crate::turns::Turns;
 use crate::vendor::{Clients, Proof, Vendor};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use errors::Call;
 use keyturn::http::{Answer, StatusCode};
 use keyturn::{Deadline, Error, Result};
@@ -40,7 +41,7 @@ pub(crate) struct PagerDuty {
     /// Which API has each schedule, as the last reading found.
     versions: Mutex<HashMap<ScheduleId, Version>>,
     /// When each schedule and policy was asked for alone.
-    last_asked: Mutex<HashMap<String, DateTime<Utc>>>,
+    turns: Turns,
 }
 
 impl PagerDuty {
@@ -50,7 +51,7 @@ impl PagerDuty {
         let vendor = Vendor::new(clients, &settings.pagerduty_secret, move |text, client, clock| {
             Account::parse(text, &places, client, clock)
         });
-        Self { vendor, versions: Mutex::default(), last_asked: Mutex::default() }
+        Self { vendor, versions: Mutex::default(), turns: Turns::default() }
     }
 
     /// The final schedule, overrides and all.

@@ -2,16 +2,13 @@
 
 use super::*;
 use crate::source::shift::{Email, Shift, Who};
-use crate::vendor::AT_ONCE;
-use aws_sdk_secretsmanager::config::BehaviorVersion;
+use chrono::{DateTime, Utc};
 use keyturn::clock::Clock;
 use keyturn::http::{Base, client};
-use keyturn::secrets::Secrets;
 use oncalls::{Filter, Reading};
 use proptest::prelude::*;
 use secrecy::SecretString;
 use serde_json::json;
-use std::time::Duration;
 
 fn at(time: &str) -> DateTime<Utc> {
     format!("2026-06-01T{time}:00Z").parse().unwrap()
@@ -442,28 +439,5 @@ fn replace_nth(document: &mut Value, left: &mut usize, value: &Value) {
         Value::Array(items) => items.iter_mut().for_each(|item| replace_nth(item, left, value)),
         Value::Object(fields) => fields.values_mut().for_each(|field| replace_nth(field, left, value)),
         _ => {}
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_was_not_asked_for_in_a_tick_comes_first_in_the_next_whatever_hangs() {
-    let config = aws_sdk_secretsmanager::Config::builder().behavior_version(BehaviorVersion::v2026_01_12()).build();
-    let secrets = Secrets::new(aws_sdk_secretsmanager::Client::from_conf(config));
-    let clients = Clients { secrets, http: client().unwrap(), clock: Clock::system() };
-    let source = PagerDuty::new(&Settings::default(), &clients);
-    let ids = ["A", "B", "C", "D", "E", "F", "G", "H", "I", "J"];
-    for (tick, first) in [(0, "A"), (1, "I"), (2, "G")] {
-        let deadline = Deadline::after(Duration::from_secs(15));
-        let asked = Mutex::new(Vec::new());
-        let hangs = async |id: &&'static str| {
-            let left = deadline.remaining();
-            if !left.is_zero() {
-                asked.lock().unwrap().push(*id);
-            }
-            tokio::time::sleep(left).await;
-        };
-        source.one_by_one(ids.to_vec(), at("08:00") + TimeDelta::minutes(tick), deadline, hangs).await;
-        let asked = asked.into_inner().unwrap();
-        assert_eq!((asked.len(), asked[0]), (AT_ONCE, first), "{asked:?}");
     }
 }
