@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore};
 
-/// Requests to one vendor at a time: enough to read 200 bindings in every tick at 0.7 s an answer, and below the 15 that
-/// Okta's smallest orgs take at once.
+/// Requests to one vendor at a time: enough to read 200 bindings in every tick at 0.7 s an answer, and far below the 35 that
+/// Okta takes at once in a free org (75 in others; developer.okta.com/docs/reference/rl2-concurrency).
 pub(crate) const AT_ONCE: usize = 12;
 
 const KEPT_FOR: TimeDelta = TimeDelta::minutes(5);
