@@ -12,16 +12,18 @@ use tokio_rustls::server::TlsStream;
 
 use crate::certificates::Certificates;
 use crate::faults::{Faults, Moment};
-use crate::postgres::wire::{FirstPacket, Message, Wire, accept_tls, refusal};
+use crate::postgres::wire::{FirstPacket, Message, Wire, accept_tls, refusal, renamed};
 use crate::tcp::{Bound, Serving, dial, strike};
 
 const LONGEST_NAME: usize = 40;
 
-/// Whose words a refused login meets.
+/// How it treats logins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusals {
-    OfTheServer,
-    /// One SQLSTATE for whatever is refused, and no routine: `PgBouncer` 1.18 in front of a PostgreSQL 16 answered so.
+pub enum Logins {
+    /// As the server does.
+    PassedOn,
+    /// As a pooler does: one SQLSTATE for whatever is refused, and no routine (`PgBouncer` 1.18 in front of a PostgreSQL 16
+    /// answered so); and `forced_app` becomes a session of `app`.
     OfAPooler,
 }
 
@@ -34,12 +36,12 @@ impl PostgresProxy {
         upstream_port: u16,
         certificates: &Certificates,
         faults: Faults,
-        refusals: Refusals,
+        logins: Logins,
     ) -> Result<Self> {
         let acceptor = certificates.acceptor()?;
         let serve = move |stream| {
             let (acceptor, faults) = (acceptor.clone(), faults.clone());
-            async move { relay(accept_tls(stream, &acceptor).await?, upstream_port, &faults, refusals).await }
+            async move { relay(accept_tls(stream, &acceptor).await?, upstream_port, &faults, logins).await }
         };
         Ok(Self(Bound::free().await?.serve("postgres proxy", serve)))
     }
@@ -60,7 +62,7 @@ async fn relay(
     mut client: Wire<TlsStream<TcpStream>>,
     upstream_port: u16,
     faults: &Faults,
-    refusals: Refusals,
+    logins: Logins,
 ) -> Result<()> {
     let (user, startup) = match client.first_packet().await? {
         Some(FirstPacket::Startup(user, packet)) => (user, packet),
@@ -75,9 +77,11 @@ async fn relay(
     }
     let mut session =
         Session { client, server: Wire::new(dial(upstream_port).await?), faults, statements: HashMap::new() };
+    let forced = user.strip_prefix("forced_").filter(|_| logins == Logins::OfAPooler);
+    let startup = forced.map(|to| renamed(&startup, &user, to)).unwrap_or(startup);
     session.server.send(&startup).await?;
     let Some(mut verdict) = session.log_in().await? else { return Ok(()) };
-    if refusals == Refusals::OfAPooler && verdict.first() == Some(&b'E') {
+    if logins == Logins::OfAPooler && verdict.first() == Some(&b'E') {
         verdict = refusal("08P01", "SASL authentication failed");
     }
     if let Some(last) = strike(faults, &call, Moment::After).await {

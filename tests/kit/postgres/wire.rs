@@ -125,6 +125,18 @@ pub(crate) fn message(kind: u8, body: &[u8]) -> BytesMut {
     message
 }
 
+/// The same first packet for another user.
+pub(crate) fn renamed(startup: &[u8], from: &str, to: &str) -> Bytes {
+    let (from, to) = (format!("user\0{from}\0"), format!("user\0{to}\0"));
+    let at = startup.windows(from.len()).position(|part| part == from.as_bytes()).unwrap_or(startup.len());
+    let rest = startup.get(at + from.len()..).unwrap_or_default();
+    let body = [&startup[4..at], to.as_bytes(), rest].concat();
+    let mut packet = BytesMut::new();
+    packet.put_u32(u32::try_from(body.len() + 4).unwrap_or(u32::MAX));
+    packet.put_slice(&body);
+    packet.freeze()
+}
+
 pub(crate) fn refusal(state: &str, says: &str) -> BytesMut {
     message(b'E', format!("SFATAL\0VFATAL\0C{state}\0M{says}\0\0").as_bytes())
 }

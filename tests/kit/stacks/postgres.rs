@@ -3,7 +3,7 @@
 use crate::aws::Aws;
 use crate::faults::Faults;
 use crate::lambda::Lambda;
-use crate::postgres::proxy::{PostgresProxy, Refusals};
+use crate::postgres::proxy::{Logins, PostgresProxy};
 use crate::postgres::{self, Postgres};
 use crate::relay::Relay;
 use crate::rotator::{Rotator, built, environment};
@@ -57,7 +57,7 @@ pub struct Builder {
     postgres: postgres::Builder,
     environment: Vec<(String, String)>,
     bootstrap: Option<PathBuf>,
-    through_proxy: Option<Refusals>,
+    through_proxy: Option<Logins>,
     through_relay: bool,
     as_deployed: bool,
 }
@@ -191,13 +191,13 @@ impl Builder {
 
     /// Lets every connection of the function pass the proxy that records statements and carries out faults.
     pub fn through_proxy(mut self) -> Self {
-        self.through_proxy = Some(Refusals::OfTheServer);
+        self.through_proxy = Some(Logins::PassedOn);
         self
     }
 
-    /// Lets every connection of the function pass a proxy that words refused logins as `PgBouncer` does.
+    /// Lets every connection of the function pass a proxy that treats logins as `PgBouncer` does.
     pub fn through_a_pooler(mut self) -> Self {
-        self.through_proxy = Some(Refusals::OfAPooler);
+        self.through_proxy = Some(Logins::OfAPooler);
         self
     }
 
@@ -216,9 +216,9 @@ impl Builder {
     pub async fn start(self) -> Result<Stack> {
         let faults = Faults::none();
         let (postgres, aws) = tokio::try_join!(self.postgres.start(), Aws::start(faults.clone()))?;
-        let between = if let Some(refusals) = self.through_proxy {
+        let between = if let Some(logins) = self.through_proxy {
             let (port, certificates) = (postgres.port(), postgres.certificates());
-            Between::Proxy(PostgresProxy::start(port, certificates, faults.clone(), refusals).await?)
+            Between::Proxy(PostgresProxy::start(port, certificates, faults.clone(), logins).await?)
         } else if self.through_relay {
             Between::Relay(Relay::start(postgres.port()).await?)
         } else {

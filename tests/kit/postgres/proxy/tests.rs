@@ -23,9 +23,8 @@ impl Stack {
         let server = Postgres::start(16).await.unwrap();
         let password = server.make_admin("app").await.unwrap();
         let faults = Faults::none();
-        let proxy = PostgresProxy::start(server.port(), server.certificates(), faults.clone(), Refusals::OfTheServer)
-            .await
-            .unwrap();
+        let proxy =
+            PostgresProxy::start(server.port(), server.certificates(), faults.clone(), Logins::PassedOn).await.unwrap();
         Self { server, proxy, faults, password }
     }
 

@@ -264,6 +264,12 @@ async fn a_pooler_that_words_every_refusal_alike_is_no_obstacle() {
     scene.sql("ALTER ROLE outdated PASSWORD 'another'").await;
     let says = ["did not let \"outdated\" in: SASL authentication failed (SQLSTATE 08P01)", "auth_query"];
     scene.refuses(&scene.secret_of("outdated"), "outdated_clone", Refusal("LOGIN_FAILED", &says)).await;
+    // A pooler may lead a login to another user: that one's password is not this secret's to change.
+    scene.stranger("victim", "").await;
+    scene.stranger("forced_victim", "").await;
+    let says = ["The login of \"forced_victim\"", "became a session of \"victim\""];
+    let refusal = Refusal("LOGGED_IN_AS_SOMEBODY_ELSE", &says);
+    scene.refuses(&scene.secret_of("forced_victim"), "forced_victim_clone", refusal).await;
     scene.ends();
 }
 
