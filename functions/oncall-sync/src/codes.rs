@@ -46,7 +46,7 @@ pub enum Code {
     BindingGone,
     /// The secret with a vendor's credential does not exist, or has no AWSCURRENT value.
     #[strum(
-        message = "Store it: aws secretsmanager put-secret-value --secret-id <id> --secret-string file://credential.json"
+        message = "If the secret exists: aws secretsmanager put-secret-value --secret-id <id> --secret-string file://credential.json. If not, correct ..._SECRET_ID, or create it: aws secretsmanager create-secret --name <name> --secret-string file://credential.json"
     )]
     CredentialMissing,
     /// PagerDuty's secret is not of the form it should have; the message names the key, never a value.
@@ -208,7 +208,7 @@ pub enum Code {
     LedgerLost,
     /// A ledger cannot be read, or somebody else wrote it. The last version that the function wrote counts; if none can be read, nobody is granted or revoked in its binding.
     #[strum(
-        message = "See who else writes below LEDGER_PATH. To begin anew, and have \"adoption\" judge who is in the group: aws ssm delete-parameter --name <the ledger>"
+        message = "See who else writes below LEDGER_PATH. Only if no version can be read: take whoever was revoked by hand off the schedule first, who would come in again, then aws ssm delete-parameter --name <the ledger>; \"adoption\" judges who is in the group."
     )]
     LedgerUnreadable,
     /// A ledger could not be stored, so the grants of its binding wait; revokes go on.
