@@ -267,7 +267,8 @@ impl Http {
 
     /// Makes the call, again while it fails in passing (no connection, no answer, 429, 502 to 504), until the deadline.
     ///
-    /// A POST is made again only where the first one cannot have had an effect: no connection was made, or 429.
+    /// A POST is made again only where the first one cannot have had an effect: no connection was made, or 429. A PATCH that is
+    /// refused after a try whose answer was lost ends as [`Failure::NoAnswer`]: it may have had its effect.
     ///
     /// # Errors
     /// [`Failure`]; an answer with an error status is no failure.
@@ -356,21 +357,19 @@ fn is_gateways(status: StatusCode) -> bool {
     (502..=504).contains(&status.as_u16())
 }
 
-/// A refusal of the last try does not say that an earlier one, whose answer was lost, had no effect either. What a PUT or a
-/// DELETE is refused for may be that very effect: only of a 429 nothing can be read.
+/// A refusal of a PATCH does not say that an earlier try, whose answer was lost, had no effect either. To be asked who one is
+/// (401) is no refusal yet. Of a PUT or a DELETE, which callers repeat, the refusal may be that very effect.
 fn with_an_effect(
     outcome: std::result::Result<Answer, Failure>,
     lost: Option<String>,
     request: &Request,
 ) -> std::result::Result<Answer, Failure> {
     let (Ok(answer), Some(why)) = (&outcome, lost) else { return outcome };
-    let is_limited = answer.status == StatusCode::TOO_MANY_REQUESTS;
-    let says_nothing = match request.method {
-        Method::GET => false,
-        Method::PATCH => answer.status.is_client_error(),
-        _ => is_limited,
-    };
-    if says_nothing { Err(Failure::NoAnswer(why)) } else { outcome }
+    let is_refused = answer.status.is_client_error() && answer.status != StatusCode::UNAUTHORIZED;
+    if request.method == Method::PATCH && is_refused {
+        return Err(Failure::NoAnswer(format!("{why}; then {}", answer.status)));
+    }
+    outcome
 }
 
 async fn exchange(sending: reqwest::RequestBuilder) -> std::result::Result<Answer, Failure> {

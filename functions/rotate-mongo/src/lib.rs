@@ -31,11 +31,11 @@ use keyturn::secrets::{CURRENT, Secrets};
 use keyturn::{Deadline, Error, Result};
 use login::{Connector, Servers};
 use places::Places;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use server::Server;
 use settings::Settings;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use survey::Survey;
 use user::Directory;
 use work::Work;
@@ -57,6 +57,14 @@ pub fn build(start: Start) -> Result<impl AsyncFn(&Value, Deadline) -> Result<Re
 /// Where Atlas is, unless `ATLAS_API_URL` says otherwise.
 const ATLAS: &str = "https://cloud.mongodb.com";
 
+/// A password, and where it was accepted.
+struct Proven {
+    secret: String,
+    password: SecretString,
+    system: System,
+    servers: Vec<Servers>,
+}
+
 /// How far a step has come.
 #[derive(Clone, Copy)]
 enum Stage {
@@ -72,8 +80,8 @@ struct Mongo {
     secrets: Secrets,
     connector: Connector,
     atlas: Atlas,
-    /// Where testSecret has proven a password last, and of which secret: finishSecret comes next, and asks nobody for that.
-    proven: Cell<Option<(String, Vec<Servers>)>>,
+    /// What testSecret has proven last: finishSecret comes next, and asks nobody where to look.
+    proven: RefCell<Option<Proven>>,
 }
 
 impl Mongo {
@@ -84,7 +92,7 @@ impl Mongo {
             })?;
         let atlas = Atlas::new(base, &http::client()?).taking(settings.atlas.most_users);
         let connector = Connector::new(settings.database_ca.clone());
-        Ok(Self { settings, secrets, connector, atlas, proven: Cell::default() })
+        Ok(Self { settings, secrets, connector, atlas, proven: RefCell::default() })
     }
 
     /// What the secret is about, once the names alone have been judged.
@@ -117,7 +125,7 @@ impl Mongo {
         result: Result<T>,
         stage: &Cell<Stage>,
         case: &Case,
-        pending: &Credential,
+        [current, pending]: [&Credential; 2],
         job: &Job,
     ) -> Result<T> {
         let Err(error) = result else { return result };
@@ -127,7 +135,9 @@ impl Mongo {
             Stage::Opened => true,
             Stage::AtWork => false,
         };
-        if !may_look || case.strategy == Strategy::Alternating {
+        // Saving a schedule tests the value in use.
+        let is_current = pending.password().expose_secret() == current.password().expose_secret();
+        if !may_look || is_current || case.strategy == Strategy::Alternating {
             return Err(error);
         }
         let servers = match &case.system {
@@ -232,11 +242,11 @@ impl Target for Mongo {
                 self.at_server(&case, at, &holders, job, apply).await
             }
         };
-        self.with_what_is_in_force(result, &stage, &case, pending, job).await
+        self.with_what_is_in_force(result, &stage, &case, [current, pending], job).await
     }
 
     async fn still_accepted(&self, current: &Credential, pending: &Credential, job: &Job) -> Result<()> {
-        Box::pin(self.takes_still(&self.case(current, job)?, current, pending, job)).await
+        Box::pin(self.takes_still(current, pending, job)).await
     }
 
     async fn prove(&self, pending: &Credential, job: &Job) -> Result<()> {
@@ -275,8 +285,9 @@ impl Target for Mongo {
                 Box::pin(self.at_server(&case, at, &holders, job, prove)).await
             }
         };
-        let servers = self.with_what_is_in_force(result, &stage, &case, pending, job).await?;
-        self.proven.set(Some((job.secret_arn.clone(), servers)));
+        let servers = self.with_what_is_in_force(result, &stage, &case, [current, pending], job).await?;
+        let (secret, password) = (job.secret_arn.clone(), pending.password().clone());
+        *self.proven.borrow_mut() = Some(Proven { secret, password, system: case.system, servers });
         Ok(())
     }
 }

@@ -1,7 +1,6 @@
 //! testSecret: a new login everywhere with the pending value, and the rights that the user in use has.
 
 use crate::Mongo;
-use crate::case::Case;
 use crate::codes::Code;
 use crate::guards::{self, Rights};
 use crate::login::Servers;
@@ -11,7 +10,7 @@ use crate::work::Work;
 use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
 use keyturn::failure::Failure;
-use keyturn::rotation::{Job, Strategy};
+use keyturn::rotation::{Job, Strategy, Target as _};
 use keyturn::{Error, Result};
 use std::collections::BTreeSet;
 
@@ -81,27 +80,28 @@ impl Mongo {
     ///
     /// Alternating, every place has to take it. With one user, `current` is dead by now, and only a place that refuses `pending`
     /// keeps AWSCURRENT from moving to it: clients cannot wait for one that is away.
-    pub(crate) async fn takes_still(
-        &self,
-        case: &Case,
-        current: &Credential,
-        pending: &Credential,
-        job: &Job,
-    ) -> Result<()> {
-        let alternates = case.strategy == Strategy::Alternating;
-        let places = match self.places(case, job).await {
-            Ok(places) => places,
-            Err(error) if alternates => return Err(error),
-            Err(error) => {
-                tracing::warn!(
-                    code = error.code(),
-                    "AWSCURRENT moves by what testSecret has seen: {}",
-                    error.message()
-                );
-                return Ok(());
+    pub(crate) async fn takes_still(&self, current: &Credential, pending: &Credential, job: &Job) -> Result<()> {
+        let alternates = self.strategy(job)? == Strategy::Alternating;
+        // One user's clients are refused until AWSCURRENT has moved, which takes a part of the time.
+        let deadline = if alternates { job.deadline } else { job.deadline.at_most(job.deadline.remaining() / 3) };
+        let looking = Job::of(&job.secret_arn, job.tags.clone(), deadline);
+        let by_what_was_seen = |error: Error| {
+            if alternates {
+                return Err(error);
             }
+            tracing::warn!(code = error.code(), "AWSCURRENT moves by what testSecret has seen: {}", error.message());
+            Ok(())
         };
-        let tried = places.tried(pending, job.deadline).await;
+        let case = match self.case(current, &looking) {
+            Ok(case) => case,
+            Err(error) => return by_what_was_seen(error),
+        };
+        let places = match self.places(&case, pending, &looking).await {
+            Ok(places) => places,
+            Err(error) => return by_what_was_seen(error),
+        };
+        let deadline = if alternates { job.deadline } else { job.deadline.at_most(job.deadline.remaining() / 3) };
+        let tried = places.tried(pending, deadline).await;
         if let Some(why) = tried.refusals() {
             return Err(pending_refused(&places, pending, current, &why, job).await);
         }

@@ -1,6 +1,5 @@
 //! Opening what keeps the users, for one step's work: an Atlas project, or a session on a server.
 
-use crate::Mongo;
 use crate::atlas::{Cluster, Project};
 use crate::case::{AtAtlas, AtServer, Case, System};
 use crate::codes::Code;
@@ -11,11 +10,13 @@ use crate::server::Server;
 use crate::settings::Network;
 use crate::user::{Directory, Scope, User};
 use crate::work::{Work, current_refused};
+use crate::{Mongo, Proven};
 use keyturn::codes::{Code as Core, DeclaredCode as _};
 use keyturn::credential::Credential;
 use keyturn::rotation::{Job, Strategy};
 use keyturn::secrets::{CURRENT, Stored};
 use keyturn::{Error, Result, admin};
+use secrecy::ExposeSecret as _;
 
 impl Mongo {
     /// Does `task` with a project at Atlas. Its access token is given back after the last step, and after a failure.
@@ -70,8 +71,13 @@ impl Mongo {
     }
 
     /// Where the user in use logs in. Atlas is asked for that only if testSecret, the step before, has run elsewhere.
-    pub(crate) async fn places<'p>(&'p self, case: &'p Case, job: &Job) -> Result<Places<'p>> {
-        if let Some((_, servers)) = self.proven.take().filter(|(secret, _)| *secret == job.secret_arn) {
+    pub(crate) async fn places<'p>(&'p self, case: &'p Case, pending: &Credential, job: &Job) -> Result<Places<'p>> {
+        let is_of_this_rotation = |proven: &Proven| {
+            proven.secret == job.secret_arn
+                && proven.system == case.system
+                && proven.password.expose_secret() == pending.password().expose_secret()
+        };
+        if let Some(Proven { servers, .. }) = self.proven.take().filter(is_of_this_rotation) {
             return Ok(Places { connector: &self.connector, servers, database: &case.database, unasked: None });
         }
         let servers = match &case.system {

@@ -71,6 +71,9 @@ pub(crate) struct Role {
     pub(crate) can_act_as: Vec<String>,
     /// Of these, the ones that it can give to others.
     pub(crate) can_grant: Vec<String>,
+    /// The roles it was put into itself, and by that has the rights of or may SET ROLE to: not by ADMIN OPTION alone, which from
+    /// 16 on whoever creates a role has.
+    pub(crate) uses: Vec<String>,
     /// The attributes of power (`SUPERUSER`, `CREATEROLE` ...) of itself and of every role that it can act as.
     pub(crate) powers: Vec<String>,
     /// Of the roles asked for: whose rights it has without SET ROLE.
@@ -177,6 +180,7 @@ impl Role {
             connection_limit: -1,
             acts_as: name.to_owned(),
             vouched_for: member_of.clone(),
+            uses: member_of.clone(),
             rights_of: member_of.clone(),
             can_act_as: member_of.clone(),
             inherits: member_of.clone(),
@@ -281,6 +285,8 @@ SELECT r.rolname::text AS name, r.rolsuper AS superuser, r.rolcreaterole AS crea
             AND d.classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass)) AS owns_objects,
     ARRAY (SELECT name FROM reached WHERE login = r.oid AND role <> r.oid ORDER BY 1) AS member_of,
     ARRAY (SELECT pg_get_userbyid(role)::text FROM vouched WHERE login = r.oid AND role <> r.oid ORDER BY 1) AS vouched_for,
+    ARRAY (SELECT DISTINCT pg_get_userbyid(e.roleid)::text FROM edges e
+        WHERE e.member = r.oid AND (e.settable OR e.inherited) ORDER BY 1) AS uses,
     ARRAY (SELECT name FROM reached WHERE login = r.oid AND role <> r.oid AND how > 0 ORDER BY 1) AS rights_of,
     ARRAY (SELECT name FROM reached WHERE login = r.oid AND role <> r.oid AND how = 2 ORDER BY 1) AS can_act_as,
     ARRAY (SELECT DISTINCT pg_get_userbyid(e.roleid)::text FROM reached JOIN edges e ON e.member = reached.role AND e.admin_option
@@ -410,6 +416,7 @@ fn role(row: &Row) -> Role {
         owns_objects: row.get("owns_objects"),
         member_of: row.get("member_of"),
         vouched_for: row.get("vouched_for"),
+        uses: row.get("uses"),
         rights_of: row.get("rights_of"),
         can_act_as: row.get("can_act_as"),
         can_grant: row.get("can_grant"),

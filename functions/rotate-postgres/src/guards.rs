@@ -60,6 +60,7 @@ pub(crate) fn roles(case: &Case, turn: &Turn, admin: &str, catalog: &Catalog) ->
     if let Some(pending) = pending {
         unlocked(pending, current)?;
     }
+    has_room(current, turn)?;
     for role in mark::users(turn, catalog) {
         of_this_secret(case, role)?;
     }
@@ -130,29 +131,31 @@ fn owner_layout(
         // The user in use is the measure, so that a rotation hands out nothing that its holder does not have.
         no_more(twin, current, catalog)?;
     }
-    no_fewer_memberships(turn, current, twin, owner)
+    no_fewer_memberships(case, turn, current, twin, owner)
 }
 
 /// PostgreSQL asks the login itself what it may SET ROLE to, and `pg_hba.conf` whom it admits by `+group`. What the rotation
 /// gives is membership in the owner, and by that in whatever the owner is in.
-fn no_fewer_memberships(turn: &Turn, current: &Role, twin: Option<&Role>, owner: &Role) -> Result<()> {
-    let given = |role: &String| *role == owner.name || *role == turn.pending || owner.is_member_of(role);
-    let lacking =
-        current.member_of.iter().filter(|role| !given(role) && !twin.is_some_and(|twin| twin.is_member_of(role)));
+fn no_fewer_memberships(case: &Case, turn: &Turn, current: &Role, twin: Option<&Role>, owner: &Role) -> Result<()> {
+    let has = |user: &Role, role: &String| user.name == *role || user.rights_of.contains(role);
+    let given = |role: &String| *role == turn.pending || has(owner, role) || twin.is_some_and(|twin| has(twin, role));
+    let lacking = current.uses.iter().filter(|role| !given(role));
     let lacking: Vec<String> = lacking.map(|role| quoted(role)).collect();
     if lacking.is_empty() {
         return Ok(());
     }
     let (lacking, name, owner) = (lacking.join(", "), quoted(&turn.pending), &owner.name);
-    let remedy = match twin {
-        Some(_) => format!("GRANT {lacking} TO {name}"),
-        None => format!(
-            "GRANT {lacking} TO {}, whose rights both have. Or make the other user with it, as the admin: CREATE ROLE {name} LOGIN IN ROLE {}, {lacking}; ALTER ROLE {name} SET role = {}",
-            quoted(owner),
-            quoted(owner),
-            literal(owner)
-        ),
+    let give = if twin.is_some() {
+        format!("GRANT {lacking} TO {name}")
+    } else {
+        let act = format!("; ALTER ROLE {name} SET role = {}", literal(owner));
+        let act = if case.acts_as_base { act.as_str() } else { "" };
+        format!("CREATE ROLE {name} LOGIN IN ROLE {}, {lacking}{act}", quoted(owner))
     };
+    let remedy = format!(
+        "If its clients do not need that: REVOKE {lacking} FROM {}. Else give it to the other user, with the same options: {give}",
+        quoted(&current.name)
+    );
     Err(Error::new(
         Code::PairRightsDiffer,
         format!(
@@ -217,7 +220,13 @@ fn pair(current: &Role, pending: Option<&Role>, turn: &Turn, catalog: &Catalog) 
                 lacking.join(", "),
                 pending.name
             ),
-            format!("ALTER ROLE {} {}", quoted(&pending.name), lacking.join(" ")),
+            format!(
+                "Make both alike. If clients do not need it: ALTER ROLE {} NO{}. Else, as a superuser: ALTER ROLE {} {}",
+                quoted(&current.name),
+                lacking.join(" NO"),
+                quoted(&pending.name),
+                lacking.join(" ")
+            ),
         ));
     }
     Ok(())
@@ -278,12 +287,13 @@ fn takes_passwords(role: &Role) -> Result<()> {
 /// group is: none of them is a rotation's to lift.
 fn unlocked(role: &Role, current: &Role) -> Result<()> {
     if role.expired {
-        return Err(expired(role));
+        return Err(expired(role, current));
     }
     let (lock, lifted_by) = if !role.may_log_in {
         ("NOLOGIN", "LOGIN".to_owned())
-    } else if role.connection_limit == 0 && current.connection_limit != 0 {
-        ("CONNECTION LIMIT 0", format!("CONNECTION LIMIT {}", current.connection_limit))
+    } else if role.connection_limit == 0 {
+        let limit = if current.connection_limit == 0 { -1 } else { current.connection_limit };
+        ("CONNECTION LIMIT 0", format!("CONNECTION LIMIT {limit}"))
     } else {
         return Ok(());
     };
@@ -293,7 +303,25 @@ fn unlocked(role: &Role, current: &Role) -> Result<()> {
             "{:?} may not log in ({lock}): somebody locked it, or it is a group. A rotation leaves that as it is.",
             role.name
         ),
-        format!("If it is to log in again: ALTER ROLE {} {lifted_by}", quoted(&role.name)),
+        format!(
+            "If it is to log in again, without its old password (the rotation sets a new one): ALTER ROLE {} {lifted_by} PASSWORD NULL",
+            quoted(&role.name)
+        ),
+    ))
+}
+
+/// The other user gets the limit of the one in use: with none at all, nobody could prove its password.
+fn has_room(current: &Role, turn: &Turn) -> Result<()> {
+    if current.connection_limit != 0 || !matches!(turn.base, Base::Owner(_) | Base::Current) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::ConnectionLimitReached,
+        format!(
+            "{:?} has CONNECTION LIMIT 0, and {:?} would get the same: neither could log in.",
+            current.name, turn.pending
+        ),
+        format!("ALTER ROLE {} CONNECTION LIMIT -1", quoted(&current.name)),
     ))
 }
 
@@ -454,7 +482,9 @@ fn twin_acts_as(case: &Case, twin: &Role, owner: &Role) -> Result<()> {
 }
 
 /// The rotation leaves a VALID UNTIL that has passed as it is, and no password of the user would be accepted.
-pub(crate) fn expired(role: &Role) -> Error {
+///
+/// In owner and clone layout a new user gets the date of the one in use. Who moves that on has to move both.
+pub(crate) fn expired(role: &Role, current: &Role) -> Error {
     Error::new(
         Code::PasswordExpired,
         format!(
@@ -462,7 +492,11 @@ pub(crate) fn expired(role: &Role) -> Error {
             role.name,
             role.valid_until.as_deref().unwrap_or_default()
         ),
-        format!("ALTER ROLE {} VALID UNTIL 'infinity'", quoted(&role.name)),
+        format!(
+            "If somebody has locked it, find out why. To use it again, without its old password (the rotation sets a new one): ALTER ROLE {} VALID UNTIL {} PASSWORD NULL",
+            quoted(&role.name),
+            literal(current.valid_until.as_deref().unwrap_or("infinity"))
+        ),
     )
 }
 

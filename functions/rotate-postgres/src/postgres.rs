@@ -73,7 +73,7 @@ impl Postgres {
         Self { settings, connector, secrets }
     }
 
-    /// Where the server is that a secret means: an alias (a replica, a proxy) is for testSecret alone.
+    /// Where the server is that a secret means: an alias (a replica, a proxy) is where testSecret and finishSecret log in.
     pub(crate) fn server(&self, place: Place) -> Place {
         let address = self.settings.server_of(&place.address).clone();
         Place { address, ..place }

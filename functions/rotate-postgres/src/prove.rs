@@ -28,7 +28,10 @@ pub(crate) async fn prove(postgres: &Postgres, pending: &Credential, job: &Job) 
 pub(crate) async fn logged_in(postgres: &Postgres, pending: &Credential, job: &Job) -> Result<Session> {
     let login = Login::new(pending, Place::of(pending, "The AWSPENDING value")?);
     let lagging = postgres.settings.is_alias(&login.place.address);
-    let passing = |failure: &Failure| failure.is_transient() || (lagging && failure.kind == Kind::PasswordRefused);
+    let passing = |failure: &Failure| {
+        let is_full = failure.error.is(Code::ConnectionLimitReached);
+        failure.is_transient() || is_full || (lagging && failure.kind == Kind::PasswordRefused)
+    };
     let patience = if lagging { REPLICA_LAG } else { RETRY_FOR };
     let session = postgres.connector.open_while(&login, job.deadline, patience, passing).await?.until(job.deadline);
     let actual = session.identify().await?;

@@ -118,13 +118,11 @@ impl Connector {
                 let phase = if progress.accepted() { Phase::Start } else { phase.get() };
                 errors::login(&e, &login.user, &login.place, phase)
             })?;
-        let said_to_be = connection.parameter("session_authorization").map(str::to_owned);
         // Ends when the client is dropped; what goes wrong in it surfaces in the client's calls.
         tokio::spawn(async move { connection.await.ok() });
         Ok(Session {
             client,
             place: login.place.clone(),
-            said_to_be,
             peer,
             connector,
             by_md5: progress.by_md5(),
@@ -163,8 +161,6 @@ pub(crate) type Parameter<'v> = (&'v (dyn ToSql + Sync), Type);
 pub(crate) struct Session {
     client: Client,
     place: Place,
-    /// Whose session the server says it is. Poolers may leave that out.
-    said_to_be: Option<String>,
     peer: SocketAddr,
     connector: native_tls::TlsConnector,
     /// The login was proven by an MD5 answer.
@@ -185,9 +181,6 @@ impl Session {
 
     /// Says who this session is. `SESSION_USER` is a keyword, which nothing can stand in for.
     pub(crate) async fn identify(&self) -> Attempt<String> {
-        if let Some(user) = &self.said_to_be {
-            return Ok(user.clone());
-        }
         let rows = self.rows("SELECT session_user::pg_catalog.text", &[], "asking who is logged in").await?;
         Ok(rows[0].get(0))
     }

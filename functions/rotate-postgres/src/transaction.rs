@@ -230,7 +230,7 @@ fn prove(wanted: &Wanted<'_>, catalog: &Catalog) -> Attempt<()> {
         return Err(errors::vanished(&turn.pending));
     };
     if pending.expired {
-        return Err(guards::expired(pending).into());
+        return Err(guards::expired(pending, catalog.role(&turn.current).unwrap_or(pending)).into());
     }
     let base = match &turn.base {
         Base::Owner(_) | Base::Current => turn.base().and_then(|base| catalog.role(base)),

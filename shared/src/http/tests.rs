@@ -264,7 +264,9 @@ async fn a_refusal_says_nothing_of_an_earlier_try_whose_answer_was_lost() {
         (patch(), vec![Act::Cut, say("403 Forbidden", "")], true),
         (patch(), vec![Act::Cut, json_ok()], false),
         (patch(), vec![say("403 Forbidden", "")], false),
-        (Request::put("/members/1"), vec![Act::Cut, limited()], true),
+        // Who asks is asked for, and the caller tries again.
+        (patch(), vec![Act::Cut, say("401 Unauthorized", "")], false),
+        (Request::put("/members/1"), vec![Act::Cut, limited()], false),
         // Not there any more: that may be what the first one did.
         (Request::delete("/members/1"), vec![Act::Cut, say("404 Not Found", "")], false),
         (Request::get("/user"), vec![Act::Cut, say("403 Forbidden", "")], false),

@@ -1,7 +1,7 @@
 //! Servers that are not like others: mechanisms that are switched off, majorities that are missing, primaries that step down,
 //! connections that are used up, certificates that are demanded, addresses that are not let in.
 
-use super::scene::{created, finishes, password, put_current, refused, rotates, step};
+use super::scene::{created, finishes, password, put_current, put_pending, refused, rotates, step};
 use crate::polling::eventually;
 use keyturn_tests::faults::{Fault, Moment, Point};
 use keyturn_tests::mongo::set::ReplicaSet;
@@ -204,6 +204,17 @@ async fn what_stops_a_try_at_its_beginning_says_that_clients_are_refused() {
     refused(step(&stack, &app, &token, "setSecret").await, "ROLE_FORBIDDEN", &says);
     stack.mongo.set_roles("admin", &app.user, &[("readWrite", "shop")]).await.unwrap();
     finishes(&stack, &app, &token).await;
+
+    // Saving a schedule tests the value in use: nobody is refused.
+    let saved = stack.own_app("saved").await.unwrap();
+    let current = stack.value(&saved.secret, "AWSCURRENT").unwrap().to_string();
+    let token = put_pending(&stack, &saved.secret, &current).await;
+    put_current(&stack, &stack.admin_arn, &outdated.to_string()).await;
+    let result = step(&stack, &saved, &token, "testSecret").await;
+    let words = result.as_ref().unwrap_err().error_message.clone();
+    refused(result, "ADMIN_PASSWORD_REFUSED", &[]);
+    assert!(!words.contains("in force"), "{words}");
+    put_current(&stack, &stack.admin_arn, &admin.to_string()).await;
 
     let app = stack.atlas_app("pay").await.unwrap();
     let token = created(&stack, &app).await;

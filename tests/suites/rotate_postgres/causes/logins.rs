@@ -110,13 +110,18 @@ async fn a_password_that_the_server_accepts_and_then_something_else(scene: &Scen
     }
     let says = ["\"packed\" has as many connections as it may have", "ALTER DATABASE \"packed\" CONNECTION LIMIT -1"];
     scene.refuses_step(&secret, &token, "testSecret", &Refusal("CONNECTION_LIMIT_REACHED", &says)).await;
-    // A user in use without a free connection is proven by its password; a pending one has to show what it may do.
+    // The other user would have no connection either.
     scene.login("limited", "CONNECTION LIMIT 0").await;
-    let secret = scene.secret_of("limited");
+    let says = ["neither could log in", "ALTER ROLE \"limited\" CONNECTION LIMIT -1"];
+    scene.refuses(&scene.secret_of("limited"), "limited_clone", Refusal("CONNECTION_LIMIT_REACHED", &says)).await;
+    // A user in use without a free connection is proven by its password; a pending one has to show what it may do.
+    scene.sql("ALTER ROLE limited CONNECTION LIMIT -1").await;
+    let secret = scene.secret("limited-after", &scene.of_user("limited")).unwrap();
     let token = scene.stage(&secret).unwrap();
     for step in ["createSecret", "setSecret"] {
         scene.step(&secret, &token, step).await.unwrap();
     }
+    scene.sql("ALTER ROLE limited_clone CONNECTION LIMIT 0").await;
     let says = ["the user's own connection limit is reached", "ALTER ROLE \"limited_clone\" CONNECTION LIMIT -1"];
     scene.refuses_step(&secret, &token, "testSecret", &Refusal("CONNECTION_LIMIT_REACHED", &says)).await;
 }
