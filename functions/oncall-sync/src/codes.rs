@@ -46,7 +46,7 @@ pub enum Code {
     BindingGone,
     /// The secret with a vendor's credential does not exist, or has no AWSCURRENT value.
     #[strum(
-        message = "If the secret exists: aws secretsmanager put-secret-value --secret-id <id> --secret-string file://credential.json. If not, correct ..._SECRET_ID, or create it: aws secretsmanager create-secret --name <name> --secret-string file://credential.json"
+        message = "If it was deleted: aws secretsmanager restore-secret --secret-id <id>. Else correct the setting that names it, or store it with infra/examples/secrets/create.sh, which also tags it."
     )]
     CredentialMissing,
     /// PagerDuty's secret is not of the form it should have; the message names the key, never a value.

@@ -288,7 +288,7 @@ impl<T> Vendor<T> {
             Code::CredentialMissing,
             format!("The secret {id} does not exist or has no AWSCURRENT value."),
             format!(
-                "If the secret exists, store the credential: aws secretsmanager put-secret-value --secret-id {id} --secret-string file://credential.json. If not, correct the setting that names it, or create it: aws secretsmanager create-secret --name <name> --secret-string file://credential.json"
+                "If it was deleted: aws secretsmanager restore-secret --secret-id {id}. Else correct the setting that names it, or store it with infra/examples/secrets/create.sh, which also tags it."
             ),
         )
     }

@@ -96,11 +96,13 @@ pub enum Code {
     // Logging in
     /// The role is NOLOGIN, or has CONNECTION LIMIT 0: somebody locked it, or it is a group. A rotation never lifts that.
     #[strum(
-        message = "Find out why; then ALTER ROLE user LOGIN, or its CONNECTION LIMIT; the message has the statement."
+        message = "Find out why. If a password leaked, rotate at once after unlocking. The message has the statement, which takes the old password away."
     )]
     RoleCannotLogIn,
     /// The password is valid, but the connection limit of the user, or of its database, is reached.
-    #[strum(message = "Raise it: ALTER ROLE user CONNECTION LIMIT -1, or ALTER DATABASE db CONNECTION LIMIT -1.")]
+    #[strum(
+        message = "Raise it: ALTER ROLE user CONNECTION LIMIT -1, or ALTER DATABASE db CONNECTION LIMIT -1. If it is 0, somebody may have locked it: find out why first."
+    )]
     ConnectionLimitReached,
     /// The password is valid, but there is no database of that name.
     #[strum(message = "Correct \"dbname\" in the secret.")]
@@ -109,7 +111,9 @@ pub enum Code {
     #[strum(message = "GRANT CONNECT ON DATABASE db TO user.")]
     ConnectDenied,
     /// The user's VALID UNTIL is in the past: no password of it is accepted. It may be somebody's lock; a rotation never lifts it.
-    #[strum(message = "Find out why; then ALTER ROLE user VALID UNTIL 'infinity'.")]
+    #[strum(
+        message = "If the date was moved on for one user only, give the other the same: ALTER ROLE user VALID UNTIL '<date>'. If it is a lock, find out why. The message has the statement."
+    )]
     PasswordExpired,
     /// The server asks for the password in clear text, for MD5 where only SCRAM is allowed, or for none; none was sent.
     #[strum(message = "Have pg_hba.conf ask for scram-sha-256, and give the user a SCRAM password.")]
