@@ -1,4 +1,4 @@
-//! Whose turn it is at a vendor, where there is not time for everybody in one tick.
+//! Asks a vendor about many ids, oldest first: a slow vendor leaves no time for all of them in one tick.
 
 use crate::vendor::AT_ONCE;
 use chrono::{DateTime, Utc};

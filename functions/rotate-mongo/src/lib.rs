@@ -80,7 +80,7 @@ struct Mongo {
     secrets: Secrets,
     connector: Connector,
     atlas: Atlas,
-    /// What testSecret has proven last: finishSecret comes next, and asks nobody where to look.
+    /// The password that testSecret has proven last, with its servers: finishSecret, the next step, need not ask Atlas for them.
     proven: RefCell<Option<Proven>>,
 }
 
@@ -118,8 +118,8 @@ impl Mongo {
         Ok(())
     }
 
-    /// What stops a step before it has looked at the places, stops it at every try. With one user, clients may be refused since
-    /// an earlier one: then the error says so.
+    /// Adds to an error of setSecret or testSecret, before `Work` has tried the passwords, where the new one works already: an
+    /// earlier try of `Strategy::Fixed` may have set it, and clients with the current one are refused there.
     async fn with_what_is_in_force<T>(
         &self,
         result: Result<T>,
@@ -129,7 +129,7 @@ impl Mongo {
         job: &Job,
     ) -> Result<T> {
         let Err(error) = result else { return result };
-        // What refuses a value's servers or admin refuses logins there as well.
+        // Before the guards have accepted the value's servers and admin, nobody logs in there.
         let may_look = match stage.get() {
             Stage::Opening => matches!(case.system, System::Atlas(_)) || error.is(Core::AdminPasswordRefused),
             Stage::Opened => true,

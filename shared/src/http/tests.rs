@@ -264,7 +264,7 @@ async fn a_refusal_says_nothing_of_an_earlier_try_whose_answer_was_lost() {
         (patch(), vec![Act::Cut, say("403 Forbidden", "")], true),
         (patch(), vec![Act::Cut, json_ok()], false),
         (patch(), vec![say("403 Forbidden", "")], false),
-        // Who asks is asked for, and the caller tries again.
+        // 401: the caller gets a new token or nonce, and sends the PATCH again.
         (patch(), vec![Act::Cut, say("401 Unauthorized", "")], false),
         (Request::put("/members/1"), vec![Act::Cut, limited()], false),
         // Not there any more: that may be what the first one did.

@@ -109,7 +109,7 @@ pub(crate) struct Observer {
     pub(crate) people: People,
     pub(crate) groups: Groups,
     eligibility: Eligibility,
-    /// Whose group is listed first.
+    /// When each group was listed last: `observe` lists the oldest first.
     turns: Turns,
     /// When each binding's source was read last.
     readings: Mutex<BTreeMap<BindingId, DateTime<Utc>>>,
