@@ -140,7 +140,7 @@ async fn people_leave_on_time_while_no_ledger_can_be_written() {
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 
-/// Nobody comes and nobody leaves: nothing else would tell.
+/// While a tick grants and revokes nobody, only the metric `Unresolved` can tell that `PutParameter` is denied.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ledger_that_cannot_be_stored_is_counted_as_unresolved() {
     let world = Oncall::builder().on_the_machines_clock().start().await.unwrap();

@@ -200,7 +200,7 @@ async fn code_that_a_databases_owner_plants_there_is_never_run_by_the_admin() {
         planted.push("ALTER DATABASE den SET search_path = trap, pg_catalog".to_owned());
         planted.push("ALTER DATABASE den SET password_encryption = 'md5'".to_owned());
         if major >= 16 {
-            // Who makes a role then becomes a member of it, with all that this gives.
+            // With this setting PostgreSQL makes the admin a member of each role that it creates, with SET and INHERIT.
             planted.push("ALTER DATABASE den SET createrole_self_grant = 'set, inherit'".to_owned());
         }
         for sql in &planted {

@@ -256,7 +256,7 @@ async fn a_real_server_without_tls(scene: &Scene) {
     assert_eq!(scene.rotates(&scene.secret("bygone-after", &scene.of_user("bygone")).unwrap()).await, "bygone_clone");
 }
 
-/// Whatever a pooler says of a user that is not there yet, it is no reason to stop before that user is made.
+/// A pooler refuses the second user before setSecret has created it, in its own words: setSecret creates it all the same.
 #[tokio::test]
 async fn a_pooler_that_words_every_refusal_alike_is_no_obstacle() {
     let scene = Scene::of(Stack::builder(17).through_a_pooler()).await;

@@ -31,7 +31,7 @@ pub(super) async fn stories(scene: &Scene) {
     a_user_that_somebody_locked_stays_locked(scene).await;
 }
 
-/// What an incident's first minute leaves behind.
+/// In an incident somebody locks a login by NOLOGIN, CONNECTION LIMIT 0 or VALID UNTIL: the rotation keeps the lock.
 async fn a_user_that_somebody_locked_stays_locked(scene: &Scene) {
     scene.login("shut", "").await;
     let secret = scene.secret_of("shut");
@@ -220,7 +220,7 @@ async fn an_owner_must_be_there_and_be_shared(scene: &Scene) {
     let acting = "ALTER ROLE \"tenant_a\" SET role = 'house'";
     scene.refuses(&secret, "tenant_b", Refusal("OBJECTS_NOT_SHARED", &["\"tenant_a\" acts as itself", acting])).await;
     scene.sql(acting).await;
-    // What the login in use may SET ROLE to, its other user could not.
+    // `tenant_a` may SET ROLE to `reporting`; `tenant_b`, made as a member of `house` alone, could not.
     scene.sql("CREATE ROLE reporting NOLOGIN; GRANT reporting TO tenant_a").await;
     let secret = named("house-reporting");
     let create =
@@ -229,7 +229,7 @@ async fn an_owner_must_be_there_and_be_shared(scene: &Scene) {
     scene.refuses(&secret, "tenant_b", Refusal("PAIR_RIGHTS_DIFFER", &says)).await;
     scene.admit(ADMIN, "reporting").await;
     if scene.is_16_or_later() {
-        // What whoever creates a role has of it is nothing that clients use.
+        // PostgreSQL 16 gives this membership to whoever creates a role: it lets no client act as that role.
         scene.sql("CREATE ROLE made NOLOGIN; GRANT made TO tenant_a WITH ADMIN TRUE, INHERIT FALSE, SET FALSE").await;
     }
     let as_admin = format!("SET ROLE \"{ADMIN}\"; {create}; RESET ROLE");
