@@ -14,9 +14,9 @@ use anyhow::{Result, anyhow, bail, ensure};
 use application::Objects;
 use clients::{Crowd, Tally};
 use keyturn_tests::secrets_manager::{Attempt, RotationOutcome};
-use keyturn_tests::stacks::postgres::{App, Stack};
+use keyturn_tests::stacks::postgres::{ADMIN, App, Stack};
 use secrecy::{Credentials, Sampler};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::bench;
@@ -70,6 +70,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let billing = application::in_owner_layout(&demo.stack, "billing").await?;
     demo.act("Owner layout", "billing_a and billing_b take turns; everything belongs to billing", &billing).await?;
 
+    demo.get_stuck(&billing).await?;
     demo.search(sampler).await?;
 
     let mongo = mongo::play(screen, arguments.function("rotate-mongo")?).await?;
@@ -119,18 +120,39 @@ impl Demo {
 
     /// What an operator asks first: what would a rotation do?
     async fn print_check(&mut self, app: &App) -> Result<()> {
-        println!(
-            "{}",
-            self.screen.dim(&format!("  asked first: {{\"action\": \"check\", \"secret\": {:?}}}", app.name))
-        );
-        let answer = self.stack.lambda.invoke(json!({"action": "check", "secret": app.secret})).await.result;
-        let answer = answer.map_err(|error| anyhow!("check of {}: {error}", app.name))?;
-        for sentence in answer["says"].as_array().into_iter().flatten() {
-            println!("    {}", sentence.as_str().unwrap_or_default());
-        }
+        let answer = self.ask("check", app).await?;
         if answer["ready"] != json!(true) {
             self.broken.push(format!("the check of {} refuses its rotation", app.name));
         }
+        Ok(())
+    }
+
+    /// Invokes an action and prints its sentences.
+    async fn ask(&self, action: &str, app: &App) -> Result<Value> {
+        let event = json!({"action": action, "secret": app.secret});
+        println!("{}", self.screen.dim(&format!("  {{\"action\": {action:?}, \"secret\": {:?}}}", app.name)));
+        let answer = self.stack.lambda.invoke(event).await.result;
+        let answer = answer.map_err(|error| anyhow!("{action} of {}: {error}", app.name))?;
+        for sentence in answer["says"].as_array().into_iter().flatten() {
+            println!("    {}", sentence.as_str().unwrap_or_default());
+        }
+        Ok(answer)
+    }
+
+    /// The admin is locked, so that a rotation gets stuck; the function says why, and the rotation goes on.
+    async fn get_stuck(&mut self, app: &App) -> Result<()> {
+        self.screen.title("A rotation that gets stuck");
+        self.screen.note("The admin is locked (ALTER ROLE ... NOLOGIN). Clients go on with the current password.");
+        let superuser = self.stack.postgres.admin_client().await?;
+        superuser.batch_execute(&format!("ALTER ROLE {ADMIN} NOLOGIN")).await?;
+        let stuck = self.stack.rotate(&app.secret).await?;
+        let answer = self.ask("explain", app).await?;
+        if stuck.succeeded() || answer["refusal"]["code"] != json!("ROLE_CANNOT_LOG_IN") {
+            self.broken.push(format!("explain does not say why the rotation of {} is stuck", app.name));
+        }
+        superuser.batch_execute(&format!("ALTER ROLE {ADMIN} LOGIN")).await?;
+        self.rotate(app).await?;
+        println!("  unlocked: the same rotation went on, and ended");
         Ok(())
     }
 

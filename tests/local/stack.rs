@@ -68,7 +68,12 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
 
     let folder = Folder::make()?;
     let ca_file = stack.postgres.certificates().ca_file().display().to_string();
-    folder.write(ROTATE_ENVIRONMENT, &[("AWS_ENDPOINT_URL", &stack.aws.url()), ("DATABASE_CA_FILE", &ca_file)])?;
+    let settings = [
+        ("AWS_ENDPOINT_URL", &*stack.aws.url()),
+        ("DATABASE_CA_FILE", &ca_file),
+        ("ADMIN_SECRET_ARNS", &stack.admin_arn),
+    ];
+    folder.write(ROTATE_ENVIRONMENT, &settings)?;
     let variables = on_call.world.variables();
     let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     folder.write(SYNC_ENVIRONMENT, &variables)?;

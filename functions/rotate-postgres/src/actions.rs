@@ -6,7 +6,6 @@ mod check;
 mod explain;
 
 use crate::codes::Code;
-use crate::guards::Warning;
 use crate::postgres::Postgres;
 use keyturn::codes::{Code as Core, DeclaredCode as _};
 use keyturn::rotation::{Job, Report, field};
@@ -30,20 +29,13 @@ pub enum Answer {
 pub(crate) struct Finding {
     pub(crate) code: &'static str,
     pub(crate) message: String,
-    /// The command or change that mends it; empty for a warning, whose message includes it.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    /// The command or change that mends it.
     pub(crate) remedy: String,
 }
 
 impl From<&Error> for Finding {
     fn from(error: &Error) -> Self {
         Self { code: error.code(), message: error.message().to_owned(), remedy: error.remedy().to_owned() }
-    }
-}
-
-impl From<&Warning> for Finding {
-    fn from(warning: &Warning) -> Self {
-        Self { code: warning.code.name(), message: warning.says.clone(), remedy: String::new() }
     }
 }
 

@@ -38,7 +38,8 @@ pub(crate) async fn apply(
         connector: &postgres.connector,
         password,
         hash: postgres.settings.password_hash,
-        current_by_md5: proven.is_none_or(|session| session.by_md5),
+        proven: proven.as_ref(),
+        current_by_md5: proven.as_ref().is_none_or(|session| session.by_md5),
     };
     Ok(as_admin(&wanted, job.deadline, still).await?)
 }

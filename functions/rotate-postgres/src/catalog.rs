@@ -1,9 +1,12 @@
 //! What the server's catalogs say about the roles of a turn. Every login may read all of this.
 
+use crate::errors;
 use crate::session::{Parameter, Session};
+use keyturn::codes::Code as Core;
 use keyturn::failure::Attempt;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
-use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 /// The first version whose memberships have options of their own (INHERIT, SET), in which CREATEROLE alone gives no power over
@@ -23,7 +26,7 @@ pub(crate) struct Catalog {
     pub(crate) roles: BTreeMap<String, Role>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct ServerFacts {
     /// As `server_version_num`: 160004 is 16.4.
     pub(crate) version: i32,
@@ -35,15 +38,14 @@ pub(crate) struct ServerFacts {
     pub(crate) scram_iterations: u32,
     /// RDS lets only members of `rds_password` change passwords.
     pub(crate) restricts_password_commands: bool,
-    /// The session's `current_user`.
-    pub(crate) acts_as: String,
     /// As whom the admin changes roles; `None` where there is no such admin.
     pub(crate) admin_acts_as: Option<String>,
     /// The parameters that only a superuser may set, but for which the admin was given the right (15 and later).
+    #[serde(skip)]
     pub(crate) admin_may_set: BTreeSet<String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "the columns of pg_roles")]
 pub(crate) struct Role {
     pub(crate) name: String,
@@ -60,6 +62,8 @@ pub(crate) struct Role {
     pub(crate) comment: Option<String>,
     /// It owns something that can be given to somebody else, in whichever database.
     pub(crate) owns_objects: bool,
+    /// Of the roles asked for: those that have no right of their own on some object where it has one, by GRANT or by a policy.
+    pub(crate) has_grants_beyond: Vec<String>,
     /// Every role it is a member of, directly or not. Up to PostgreSQL 14 a role may grant itself to others: that says nothing,
     /// and is left out here and below.
     pub(crate) member_of: Vec<String>,
@@ -74,7 +78,9 @@ pub(crate) struct Role {
     /// The roles it was put into itself, and by that has the rights of or may SET ROLE to: not by ADMIN OPTION alone, which from
     /// 16 on whoever creates a role has.
     pub(crate) uses: Vec<String>,
-    /// The attributes of power (`SUPERUSER`, `CREATEROLE` ...) of itself and of every role that it can act as.
+    /// Its own attributes of power (`SUPERUSER`, `CREATEDB` ...), which no member of it has.
+    pub(crate) attributes: Vec<String>,
+    /// The same of itself and of every role that it can act as.
     pub(crate) powers: Vec<String>,
     /// Of the roles asked for: whose rights it has without SET ROLE.
     pub(crate) inherits: Vec<String>,
@@ -84,7 +90,29 @@ pub(crate) struct Role {
     pub(crate) may_grant: Vec<String>,
     /// Whom a login of it acts as in the database of the secret, by whichever setting of PostgreSQL.
     pub(crate) acts_as: String,
+    #[serde(skip)]
     pub(crate) settings: BTreeMap<SettingKey, Setting>,
+}
+
+/// What a session of a user's own is, for testSecret.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Standing {
+    /// `server_version_num`
+    pub(crate) version: i32,
+    /// The session's `current_user`.
+    pub(crate) acts_as: String,
+    /// The role that the login's own setting names for all databases, whether that has an effect or not.
+    pub(crate) assumes: Option<String>,
+    pub(crate) base: Option<RightsOf>,
+}
+
+/// What the login has of its base or owner.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RightsOf {
+    /// Whom a login of the base acts as in the same database.
+    pub(crate) acts_as: String,
+    pub(crate) inherited: bool,
+    pub(crate) may_set: bool,
 }
 
 /// A setting made by `ALTER ROLE ... [IN DATABASE ...] SET`.
@@ -142,11 +170,9 @@ fn has(names: &[String], name: &str) -> bool {
     names.iter().any(|other| other == name)
 }
 
-impl ServerFacts {
-    /// Whether a login acts as the role that its settings name.
-    pub(crate) fn heeds_role_settings(&self) -> bool {
-        !IGNORE_ROLE_SETTINGS.contains(&self.version)
-    }
+/// Whether a login acts as the role that its settings name.
+pub(crate) fn heeds_role_settings(version: i32) -> bool {
+    !IGNORE_ROLE_SETTINGS.contains(&version)
 }
 
 impl Catalog {
@@ -218,7 +244,6 @@ impl Catalog {
             encrypts_md5: false,
             scram_iterations: 4096,
             restricts_password_commands: false,
-            acts_as: String::new(),
             admin_acts_as: Some("admin".to_owned()),
             admin_may_set: BTreeSet::new(),
         };
@@ -233,8 +258,10 @@ pub(crate) struct Query {
     pub(crate) names: Vec<String>,
     /// The secret's database.
     pub(crate) database: String,
-    /// The admin's login, and the database it logs in to.
-    pub(crate) admin: Option<(String, String)>,
+    /// The admin's login.
+    pub(crate) admin: String,
+    /// The database that the admin logs in to.
+    pub(crate) its_database: String,
 }
 
 /// $1: the admin, $2: its database.
@@ -242,10 +269,9 @@ const SERVER: &str = "SELECT current_setting('server_version_num')::int4 AS vers
     pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS read_only,
     current_setting('password_encryption') = 'md5' AND NOT EXISTS (SELECT FROM pg_db_role_setting s, unnest(s.setconfig) c
         WHERE s.setrole = 0 AND s.setdatabase <> 0 AND c LIKE 'password_encryption=%') AS encrypts_md5,
-    coalesce(current_setting('scram_iterations', true), '4096') AS scram_iterations,
+    coalesce(current_setting('scram_iterations', true), '4096')::int4 AS scram_iterations,
     coalesce(current_setting('rds.restrict_password_commands', true), 'off') NOT IN ('off', '0', 'false', '')
         AS restricts_password_commands,
-    current_user::text AS acts_as,
     (SELECT {acts} FROM pg_roles r WHERE r.rolname = $1) AS admin_acts_as";
 
 /// $1: the roles asked for, $2: the secret's database, $3: the admin, $4: its database.
@@ -283,6 +309,11 @@ SELECT r.rolname::text AS name, r.rolsuper AS superuser, r.rolcreaterole AS crea
     EXISTS (SELECT FROM pg_shdepend d
         WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid AND d.deptype = 'o'
             AND d.classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass)) AS owns_objects,
+    ARRAY (SELECT b.rolname::text FROM asked b WHERE b.oid <> r.oid AND NOT b.rolsuper AND EXISTS (
+        SELECT FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid
+            AND d.deptype IN ('a', 'r') AND d.classid <> 'pg_database'::regclass AND NOT EXISTS (
+                SELECT FROM pg_shdepend o WHERE o.refclassid = 'pg_authid'::regclass AND o.refobjid = b.oid
+                    AND (o.dbid, o.classid, o.objid) = (d.dbid, d.classid, d.objid)))) AS has_grants_beyond,
     ARRAY (SELECT name FROM reached WHERE login = r.oid AND role <> r.oid ORDER BY 1) AS member_of,
     ARRAY (SELECT pg_get_userbyid(role)::text FROM vouched WHERE login = r.oid AND role <> r.oid ORDER BY 1) AS vouched_for,
     ARRAY (SELECT DISTINCT pg_get_userbyid(e.roleid)::text FROM edges e
@@ -291,6 +322,8 @@ SELECT r.rolname::text AS name, r.rolsuper AS superuser, r.rolcreaterole AS crea
     ARRAY (SELECT name FROM reached WHERE login = r.oid AND role <> r.oid AND how = 2 ORDER BY 1) AS can_act_as,
     ARRAY (SELECT DISTINCT pg_get_userbyid(e.roleid)::text FROM reached JOIN edges e ON e.member = reached.role AND e.admin_option
         WHERE reached.login = r.oid ORDER BY 1) AS can_grant,
+    ARRAY (SELECT power.name FROM (VALUES ('SUPERUSER', r.rolsuper), ('BYPASSRLS', r.rolbypassrls),
+        ('CREATEROLE', r.rolcreaterole), ('CREATEDB', r.rolcreatedb)) power (name, has) WHERE power.has) AS attributes,
     ARRAY (SELECT DISTINCT power.name FROM reached JOIN pg_roles g ON g.oid = reached.role
         CROSS JOIN LATERAL (VALUES ('SUPERUSER', g.rolsuper), ('REPLICATION', g.rolreplication),
             ('BYPASSRLS', g.rolbypassrls), ('CREATEROLE', g.rolcreaterole), ('CREATEDB', g.rolcreatedb)) power (name, has)
@@ -301,16 +334,21 @@ SELECT r.rolname::text AS name, r.rolsuper AS superuser, r.rolcreaterole AS crea
     {acts} AS acts_as
 FROM asked r";
 
-/// Whether role r may SET ROLE to role b.
-const MAY_SET: &str = "pg_has_role(r.oid, b.oid, CASE WHEN current_setting('server_version_num')::int4 >= 160000 THEN 'SET' ELSE 'MEMBER' END)";
+/// Whether one role may SET ROLE to another.
+fn may_set(role: &str, other: &str) -> String {
+    format!(
+        "pg_has_role({role}, {other}, CASE WHEN current_setting('server_version_num')::int4 >= 160000 THEN 'SET' ELSE 'MEMBER' END)"
+    )
+}
 
 /// Whom a login of role r acts as in a database: by the nearest of the settings of `role` there that have an effect.
 fn acts(database: &str) -> String {
+    let may_set = may_set("r.oid", "b.oid");
     format!(
         "coalesce((SELECT b.rolname::text
             FROM pg_db_role_setting s, unnest(s.setconfig) c
                 JOIN pg_roles b ON b.rolname = substr(c, 6) OR (substr(c, 6) = 'none' AND b.oid = r.oid)
-            WHERE s.setrole IN (r.oid, 0) AND c LIKE 'role=%' AND {MAY_SET}
+            WHERE s.setrole IN (r.oid, 0) AND c LIKE 'role=%' AND {may_set}
                 AND current_setting('server_version_num')::int4 <> ALL (ARRAY {IGNORE_ROLE_SETTINGS:?})
                 AND (s.setdatabase = 0 OR s.setdatabase = (SELECT oid FROM pg_database WHERE datname = {database}))
             ORDER BY s.setrole = 0, s.setdatabase = 0 LIMIT 1), r.rolname::text)"
@@ -325,23 +363,37 @@ const SETTINGS: &str = "SELECT r.rolname::text, d.datname::text, c, split_part(c
         unnest(s.setconfig) c
     WHERE r.rolname = ANY ($1::text[])";
 
+/// $1: the base, $2: the database, $3: the base counts though the login is no member of it.
+const STANDING: &str = "SELECT current_setting('server_version_num')::int4 AS version, current_user::text AS acts_as,
+    {assumes} AS assumes,
+    CASE WHEN base.oid IS NOT NULL AND ($3 OR pg_has_role(session_user, base.oid, 'MEMBER')) THEN
+        jsonb_build_object('acts_as', {acts}, 'inherited', pg_has_role(session_user, base.oid, 'USAGE'), 'may_set', {may set})
+    END AS base
+FROM (SELECT to_regrole(quote_ident($1))::oid AS oid) base";
+
+/// The login's own setting of `role`.
+const ASSUMES: &str = "(SELECT substr(c, 6) FROM pg_db_role_setting s, unnest(s.setconfig) c
+    WHERE s.setrole = to_regrole(quote_ident(session_user))::oid AND s.setdatabase = 0 AND c LIKE 'role=%' AND c <> 'role=none')";
+
 /// Reads everything that `query` asks for, in one round trip, in a transaction with a fixed schema path.
 pub(crate) async fn read(session: &Session, query: &Query) -> Attempt<Catalog> {
-    let Query { names, database, admin } = query;
-    let admin = admin.as_ref();
-    let (admin, its_database) = (admin.map(|admin| &admin.0), admin.map(|admin| &admin.1));
-    let on_server: [Parameter<'_>; 2] = [(&admin, Type::TEXT), (&its_database, Type::TEXT)];
+    let Query { names, database, admin, its_database } = query;
+    let on_server: [Parameter<'_>; 2] = [(admin, Type::TEXT), (its_database, Type::TEXT)];
     let on_roles: [Parameter<'_>; 4] =
-        [(names, Type::TEXT_ARRAY), (database, Type::TEXT), (&admin, Type::TEXT), (&its_database, Type::TEXT)];
-    let doing = "reading the roles";
+        [(names, Type::TEXT_ARRAY), (database, Type::TEXT), (admin, Type::TEXT), (its_database, Type::TEXT)];
     let server = SERVER.replace("{acts}", &acts("$2"));
-    let roles = ROLES.replace("{admin acts}", &acts("$4")).replace("{acts}", &acts("$2")).replace("{may set}", MAY_SET);
-    let (server, roles, settings) = tokio::try_join!(
-        session.rows(&server, &on_server, doing),
-        session.rows(&roles, &on_roles, doing),
-        session.rows(SETTINGS, &on_roles[..1], doing)
-    )?;
-    let mut roles: BTreeMap<String, Role> = roles.iter().map(role).map(|role| (role.name.clone(), role)).collect();
+    let roles = ROLES
+        .replace("{admin acts}", &acts("$4"))
+        .replace("{acts}", &acts("$2"))
+        .replace("{may set}", &may_set("r.oid", "b.oid"));
+    let (server, roles, settings) = tokio::join!(
+        records(session, &server, &on_server),
+        records::<Role>(session, &roles, &on_roles),
+        session.rows(SETTINGS, &on_roles[..1], READING)
+    );
+    // In the order in which they were asked: after the first error the server says only that the transaction is aborted.
+    let (server, roles, settings) = (server?, roles?, settings?);
+    let mut roles: BTreeMap<String, Role> = roles.into_iter().map(|role| (role.name.clone(), role)).collect();
     for row in &settings {
         // Split at the first "=": values hold more of them.
         let (Some(role), Some((name, value))) =
@@ -352,8 +404,35 @@ pub(crate) async fn read(session: &Session, query: &Query) -> Attempt<Catalog> {
         let setting = Setting { value: value.to_owned(), anybody_may_set: row.get("anybody_may_set") };
         role.settings.insert(SettingKey { database: row.get(1), name: name.to_owned() }, setting);
     }
-    // A SELECT without FROM gives exactly one row.
-    Ok(Catalog { server: server_facts(&server[0]), roles })
+    let server = server.into_iter().next().ok_or_else(|| errors::strange(session.place(), "no row"))?;
+    Ok(Catalog { server, roles })
+}
+
+const READING: &str = "reading the roles";
+
+/// The rows of a query, by the names of their columns.
+async fn records<T: DeserializeOwned>(session: &Session, sql: &str, by: &[Parameter<'_>]) -> Attempt<Vec<T>> {
+    let rows = session.rows(&format!("SELECT to_jsonb(x)::text FROM ({sql}) x"), by, READING).await?;
+    let records = rows.iter().map(|row| serde_json::from_str(row.get(0)));
+    records.collect::<Result<_, _>>().map_err(|e| errors::strange(session.place(), &e.to_string()))
+}
+
+/// What the session's own user is there. Where the server does not let everybody read its catalog, no setting of `role` is
+/// known, and the base counts as acting as itself.
+pub(crate) async fn standing(session: &Session, base: Option<&str>, member_or_not: bool) -> Attempt<Standing> {
+    let by: [Parameter<'_>; 3] =
+        [(&base, Type::TEXT), (&session.place().database, Type::TEXT), (&member_or_not, Type::BOOL)];
+    let ask = async |assumes: &str, acts: &str| {
+        let sql = STANDING.replace("{assumes}", assumes).replace("{acts}", acts);
+        let sql = sql.replace("{may set}", &may_set("session_user", "base.oid"));
+        let found = session.reading(records(session, &sql, &by)).await?;
+        found.into_iter().next().ok_or_else(|| errors::strange(session.place(), "no row"))
+    };
+    let acts = format!("(SELECT {} FROM pg_roles r WHERE r.oid = base.oid)", acts("$2"));
+    match ask(ASSUMES, &acts).await {
+        Err(failure) if failure.error.is(Core::AdminLacksPrivilege) => ask("NULL", "$1").await,
+        standing => standing,
+    }
 }
 
 /// The same in a transaction of its own, in a session that is not the admin's.
@@ -386,45 +465,4 @@ pub(crate) async fn add_parameter_privileges(session: &Session, catalog: &mut Ca
     let rows = session.rows(sql, &by, "reading the rights on parameters").await?;
     catalog.server.admin_may_set = rows.iter().map(|row| row.get(0)).collect();
     Ok(())
-}
-
-fn server_facts(row: &Row) -> ServerFacts {
-    ServerFacts {
-        version: row.get("version"),
-        read_only: row.get("read_only"),
-        encrypts_md5: row.get("encrypts_md5"),
-        scram_iterations: row.get::<_, &str>("scram_iterations").parse().unwrap_or(4096),
-        restricts_password_commands: row.get("restricts_password_commands"),
-        acts_as: row.get("acts_as"),
-        admin_acts_as: row.get("admin_acts_as"),
-        admin_may_set: BTreeSet::new(),
-    }
-}
-
-fn role(row: &Row) -> Role {
-    Role {
-        name: row.get("name"),
-        superuser: row.get("superuser"),
-        creates_roles: row.get("creates_roles"),
-        replicates: row.get("replicates"),
-        may_log_in: row.get("may_log_in"),
-        inherit: row.get("inherit"),
-        connection_limit: row.get("connection_limit"),
-        valid_until: row.get("valid_until"),
-        expired: row.get("expired"),
-        comment: row.get("comment"),
-        owns_objects: row.get("owns_objects"),
-        member_of: row.get("member_of"),
-        vouched_for: row.get("vouched_for"),
-        uses: row.get("uses"),
-        rights_of: row.get("rights_of"),
-        can_act_as: row.get("can_act_as"),
-        can_grant: row.get("can_grant"),
-        powers: row.get("powers"),
-        inherits: row.get("inherits"),
-        may_set: row.get("may_set"),
-        may_grant: row.get("may_grant"),
-        acts_as: row.get("acts_as"),
-        settings: BTreeMap::new(),
-    }
 }

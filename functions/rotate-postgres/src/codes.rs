@@ -50,6 +50,12 @@ pub enum Code {
         message = "In each database of the application: REASSIGN OWNED BY app_a TO app. Once: ALTER ROLE app_a SET role = app."
     )]
     ObjectsNotShared,
+    /// A user has rights by name (GRANT, policies) on objects on which the other one has none: clients would lose them. A warning:
+    /// the other may have them through a group, or through PUBLIC.
+    #[strum(
+        message = "In each database of the application, give the other user the same rights; the message has the queries that list them."
+    )]
+    GrantsNotShared,
     /// The role that the two users share does not exist.
     #[strum(message = "Create it, or correct the secret: CREATE ROLE app NOLOGIN.")]
     OwnerMissing,

@@ -10,6 +10,8 @@ use std::error::Error as _;
 use std::time::Duration;
 use tokio_postgres::error::{DbError, SqlState};
 
+pub(crate) use postgres_protocol::escape::{escape_identifier as quoted, escape_literal as literal};
+
 /// How far a connection had come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -66,6 +68,15 @@ pub(crate) fn vanished(role: &str) -> Failure {
         Code::RoleVanished,
         format!("{role:?} is gone, though it has just been there."),
         "Find out who drops roles here, then rotate again.",
+    )
+}
+
+/// The server's answer is not what the query asks for; `why` is the parser's word.
+pub(crate) fn strange(place: &Place, why: &str) -> Failure {
+    Failure::permanent(
+        Code::StatementFailed,
+        format!("{} gave an answer about its roles that cannot be read: {why}.", place.address),
+        "Look whether this really is PostgreSQL 13 to 18: SELECT version()",
     )
 }
 
@@ -270,25 +281,11 @@ pub(crate) fn statement(error: &tokio_postgres::Error, doing: &str, place: &Plac
         ),
         // A failover leaves the old writer reachable, read-only, until DNS has moved on.
         &SqlState::READ_ONLY_SQL_TRANSACTION => read_only(place),
-        &SqlState::LOCK_NOT_AVAILABLE
-        | &SqlState::T_R_SERIALIZATION_FAILURE
-        | &SqlState::T_R_DEADLOCK_DETECTED
-        | &SqlState::DUPLICATE_OBJECT => Failure::transient(
+        code if is_collision(code, refused) => Failure::transient(
             Core::DatabaseBusy,
             format!("{said}."),
-            "Someone else changes the same roles; try again.",
+            "Someone else makes or changes the same roles; try again.",
         ),
-        &SqlState::UNIQUE_VIOLATION if refused.constraint().is_none_or(|c| c == "pg_authid_rolname_index") => {
-            Failure::transient(Core::DatabaseBusy, format!("{said}."), "Someone else makes the same role; try again.")
-        }
-        // "tuple concurrently updated": PostgreSQL has no SQLSTATE of its own for it.
-        &SqlState::INTERNAL_ERROR if refused.routine().is_some_and(|r| r.starts_with("simple_heap_")) => {
-            Failure::transient(
-                Core::DatabaseBusy,
-                format!("{said}."),
-                "Someone else changes the same roles; try again.",
-            )
-        }
         code if is_passing(code) => {
             Failure::transient(Core::DatabaseUnavailable, format!("{said}."), "Try again when it is up.")
         }
@@ -316,6 +313,20 @@ fn is_a_modules(refused: &DbError) -> bool {
     let by_server = matches!(refused.routine(), Some("InitializeSessionUserId" | "InitPostgres" | "CheckMyDatabase"));
     let unknown = refused.routine().is_none() && *code != SqlState::INVALID_PASSWORD;
     !by_server && !unknown && !is_passing(code) && *code != SqlState::TOO_MANY_CONNECTIONS
+}
+
+/// Another transaction changes the same roles.
+fn is_collision(code: &SqlState, refused: &DbError) -> bool {
+    match code {
+        &SqlState::LOCK_NOT_AVAILABLE
+        | &SqlState::T_R_SERIALIZATION_FAILURE
+        | &SqlState::T_R_DEADLOCK_DETECTED
+        | &SqlState::DUPLICATE_OBJECT => true,
+        &SqlState::UNIQUE_VIOLATION => refused.constraint().is_none_or(|name| name == "pg_authid_rolname_index"),
+        // "tuple concurrently updated": PostgreSQL has no SQLSTATE of its own for it.
+        &SqlState::INTERNAL_ERROR => refused.routine().is_some_and(|routine| routine.starts_with("simple_heap_")),
+        _ => false,
+    }
 }
 
 /// Connection exceptions, shutdowns and start-ups: classes 08 and 57P.
@@ -346,14 +357,4 @@ fn io_in(error: &tokio_postgres::Error) -> Option<&std::io::Error> {
 /// The deepest cause is OpenSSL's "certificate verify failed"; what was wrong with the certificate stands one above it.
 fn handshake_cause(error: &tokio_postgres::Error) -> String {
     error.source().map_or_else(|| error.to_string(), ToString::to_string)
-}
-
-/// `name` as an SQL identifier.
-pub(crate) fn quoted(name: &str) -> String {
-    postgres_protocol::escape::escape_identifier(name)
-}
-
-/// `text` as an SQL string.
-pub(crate) fn literal(text: &str) -> String {
-    postgres_protocol::escape::escape_literal(text)
 }

@@ -4,14 +4,14 @@
 //! user with more rights than the one they can log in as already.
 
 use crate::case::Case;
-use crate::catalog::{Catalog, MEMBERSHIP_OPTIONS, Role};
+use crate::catalog::{Catalog, MEMBERSHIP_OPTIONS, Role, heeds_role_settings};
 use crate::codes::Code;
 use crate::errors::{literal, quoted};
 use crate::layout::{Base, Turn};
 use crate::mark;
 use crate::statements::{self, MembershipOptions};
 use keyturn::address::Address;
-use keyturn::codes::{Code as Core, DeclaredCode as _};
+use keyturn::codes::Code as Core;
 use keyturn::{Error, Result};
 
 /// Members of this role log in by IAM token only.
@@ -39,62 +39,95 @@ pub(crate) fn same_server(current: &Address, admin: &Address) -> Result<()> {
     ))
 }
 
+/// What stops the rotation, and what an operator should know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) refusals: Vec<Error>,
+    pub(crate) warnings: Vec<Error>,
+}
+
+impl Verdict {
+    /// Errors: the first refusal.
+    pub(crate) fn warnings(self) -> Result<Vec<Error>> {
+        self.refusals.into_iter().next().map_or(Ok(self.warnings), Err)
+    }
+
+    fn refuse(&mut self, found: Result<()>) {
+        self.refusals.extend(found.err());
+    }
+
+    fn warn_or_refuse(&mut self, found: Result<Option<Error>>) {
+        match found {
+            Ok(warning) => self.warnings.extend(warning),
+            Err(error) => self.refusals.push(error),
+        }
+    }
+}
+
 /// The roles of the turn, as the server knows them. Gives back warnings. `admin` is the login that the admin secret names.
-pub(crate) fn roles(case: &Case, turn: &Turn, admin: &str, catalog: &Catalog) -> Result<Vec<Warning>> {
-    let acting = acting_admin(admin, catalog)?;
-    names(turn, [admin, &acting.name])?;
-    let base = base_role(turn, catalog)?;
-    let current = existing(&turn.current, catalog)?;
+pub(crate) fn roles(case: &Case, turn: &Turn, admin: &str, catalog: &Catalog) -> Result<Vec<Error>> {
+    judge(case, turn, admin, catalog).warnings()
+}
+
+/// The same, with everything that would stop the rotation.
+pub(crate) fn judge(case: &Case, turn: &Turn, admin: &str, catalog: &Catalog) -> Verdict {
+    let required = || {
+        let acting = acting_admin(admin, catalog)?;
+        names(turn, [admin, &acting.name])?;
+        Ok((acting, base_role(turn, catalog)?, existing(&turn.current, catalog)?))
+    };
+    let mut verdict = Verdict::default();
+    let (acting, base, current) = match required() {
+        Ok(roles) => roles,
+        // Without these nothing else can be judged.
+        Err(error) => return Verdict { refusals: vec![error], ..verdict },
+    };
     let pending = catalog.role(&turn.pending);
+    let keeps_its_own = pending.zip(base).is_some_and(|(twin, base)| statements::keeps_its_own(twin, base));
     let needs_setting = match turn.base {
         Base::Owner(_) => case.acts_as_base,
-        Base::Current => case.acts_as_base && !pending.is_some_and(statements::keeps_its_objects),
+        Base::Current => case.acts_as_base && !keeps_its_own,
         Base::Pending | Base::None => false,
     };
-    if needs_setting && !catalog.server.heeds_role_settings() {
-        return Err(role_settings_ignored(case, catalog));
+    if needs_setting && !heeds_role_settings(catalog.server.version) {
+        verdict.refusals.push(role_settings_ignored(case, catalog.server.version));
     }
     for role in [base, Some(current), pending].into_iter().flatten() {
-        takes_passwords(role)?;
+        verdict.refuse(takes_passwords(role));
     }
     if let Some(pending) = pending {
-        unlocked(pending, current)?;
+        verdict.refuse(unlocked(pending, current));
     }
-    has_room(current, turn)?;
+    verdict.refuse(has_room(current, turn));
     for role in mark::users(turn, catalog) {
-        of_this_secret(case, role)?;
+        verdict.refuse(of_this_secret(case, role));
     }
-    let objects = match (&turn.base, base) {
-        (Base::Owner(_), Some(owner)) => owner_layout(case, turn, current, pending, owner, catalog).map(|()| None),
+    verdict.refuse(match (&turn.base, base) {
+        (Base::Owner(_), Some(owner)) => owner_layout(case, turn, current, pending, owner, catalog),
         (Base::Current, Some(base)) => to_the_clone(case, base, pending, catalog),
-        (Base::Pending, Some(base)) => to_the_base(case, current, base, catalog),
-        _ => pair(current, pending, turn, catalog).map(|()| None),
-    }?;
+        (Base::Pending, Some(base)) => to_the_base(current, base, catalog),
+        _ => pair(current, pending, turn, catalog),
+    });
+    verdict.refuse(no_fewer_attributes(case, turn, current, pending));
+    verdict.warnings.extend(not_shared(case, turn, current, pending, base));
     for role in [Some(current), pending].into_iter().flatten() {
-        within_reach(role, acting, catalog)?;
+        verdict.refuse(within_reach(role, acting, catalog));
     }
-    replicates_too(current, pending, turn, acting, catalog)?;
-    let admin_options = admin_suffices(turn, acting, catalog)?;
-    let settings = settings_can_be_copied(case, turn, acting, catalog)?;
-    Ok([objects, admin_options, settings].into_iter().flatten().collect())
+    verdict.refuse(replicates_too(current, pending, turn, acting, catalog));
+    verdict.warn_or_refuse(admin_suffices(turn, acting, catalog));
+    verdict.warn_or_refuse(settings_can_be_copied(case, turn, acting, catalog));
+    verdict
 }
 
-/// A finding that does not stop the rotation, but that an operator should know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Warning {
-    pub(crate) code: Code,
-    pub(crate) says: String,
-}
-
-pub(crate) fn warn(warnings: &[Warning]) {
+pub(crate) fn warn(warnings: &[Error]) {
     for warning in warnings {
-        tracing::warn!(code = warning.code.name(), "{}", warning.says);
+        tracing::warn!(code = warning.code(), remedy = warning.remedy(), "{}", warning.message());
     }
 }
 
 /// A login would not act as its base or owner.
-pub(crate) fn role_settings_ignored(case: &Case, catalog: &Catalog) -> Error {
-    let (major, minor) = (catalog.server.version / 10_000, catalog.server.version % 10_000);
+pub(crate) fn role_settings_ignored(case: &Case, version: i32) -> Error {
+    let (major, minor) = (version / 10_000, version % 10_000);
     Error::new(
         Code::RoleSettingsIgnored,
         format!(
@@ -167,20 +200,18 @@ fn no_fewer_memberships(case: &Case, turn: &Turn, current: &Role, twin: Option<&
 }
 
 /// From the base to its clone.
-fn to_the_clone(case: &Case, base: &Role, twin: Option<&Role>, catalog: &Catalog) -> Result<Option<Warning>> {
-    let Some(twin) = twin else { return Ok(None) };
+fn to_the_clone(case: &Case, base: &Role, twin: Option<&Role>, catalog: &Catalog) -> Result<()> {
+    let Some(twin) = twin else { return Ok(()) };
     twin_is_ours(case, twin, base, catalog)?;
-    no_more(twin, base, catalog)?;
-    Ok((case.acts_as_base && statements::keeps_its_objects(twin)).then(|| lost_objects(twin, base)))
+    no_more(twin, base, catalog)
 }
 
 /// From the clone back to its base.
-fn to_the_base(case: &Case, clone: &Role, base: &Role, catalog: &Catalog) -> Result<Option<Warning>> {
+fn to_the_base(clone: &Role, base: &Role, catalog: &Catalog) -> Result<()> {
     // Membership was given by someone with power over the base: it says "these two are one application".
     member(clone, base, catalog)?;
     // Who has the base's password can do all that the base can, so the clone must be able to already.
-    may_act(clone, base)?;
-    Ok((case.acts_as_base && clone.owns_objects).then(|| lost_objects(clone, base)))
+    may_act(clone, base)
 }
 
 /// Two logins that exist; nothing but a password is changed.
@@ -211,25 +242,77 @@ fn pair(current: &Role, pending: Option<&Role>, turn: &Turn, catalog: &Catalog) 
     }
     let lacking = current.powers.iter().filter(|power| !pending.powers.contains(power));
     let lacking: Vec<&str> = lacking.map(String::as_str).collect();
-    if !lacking.is_empty() && lacking != ["REPLICATION"] {
-        return Err(Error::new(
-            Code::PairRightsDiffer,
-            format!(
-                "{:?} has {}, {:?} has not: its clients would lose that.",
-                current.name,
-                lacking.join(", "),
-                pending.name
-            ),
-            format!(
-                "Make both alike. If clients do not need it: ALTER ROLE {} NO{}. Else, as a superuser: ALTER ROLE {} {}",
-                quoted(&current.name),
-                lacking.join(" NO"),
-                quoted(&pending.name),
-                lacking.join(" ")
-            ),
-        ));
+    // REPLICATION has a code of its own.
+    if lacking.is_empty() || lacking == ["REPLICATION"] {
+        return Ok(());
     }
-    Ok(())
+    Err(attributes_differ(current, &pending.name, &lacking, Some(pending), ""))
+}
+
+/// A login that acts as itself has its own attributes alone, and a new one is made without any.
+fn no_fewer_attributes(case: &Case, turn: &Turn, current: &Role, pending: Option<&Role>) -> Result<()> {
+    let base = match &turn.base {
+        Base::Owner(_) | Base::Current if !case.acts_as_base => turn.base().unwrap_or_default(),
+        _ => return Ok(()),
+    };
+    let has = |attribute: &String| pending.is_some_and(|pending| pending.attributes.contains(attribute));
+    let lacking = current.attributes.iter().filter(|attribute| !has(attribute));
+    let lacking: Vec<&str> = lacking.map(String::as_str).collect();
+    if lacking.is_empty() { Ok(()) } else { Err(attributes_differ(current, &turn.pending, &lacking, pending, base)) }
+}
+
+fn attributes_differ(current: &Role, other: &str, lacking: &[&str], pending: Option<&Role>, base: &str) -> Error {
+    let (all, name) = (lacking.join(" "), quoted(other));
+    let give = match pending {
+        Some(_) => format!("ALTER ROLE {name} {all}"),
+        None => format!("CREATE ROLE {name} LOGIN {all} IN ROLE {}", quoted(base)),
+    };
+    Error::new(
+        Code::PairRightsDiffer,
+        format!("{:?} has {}, {other:?} has not: its clients would lose that.", current.name, lacking.join(", ")),
+        format!(
+            "Make both alike. If clients do not need it: ALTER ROLE {} NO{}. Else, as a superuser: {give}",
+            quoted(&current.name),
+            lacking.join(" NO")
+        ),
+    )
+}
+
+/// What clients of the user in use have, and will not have as the next one. What AWS's function has left, its clients know.
+fn not_shared(case: &Case, turn: &Turn, current: &Role, pending: Option<&Role>, base: Option<&Role>) -> Vec<Error> {
+    // From whom, to whom, and whether its grants by name have an effect, or would have none any more.
+    let (from, to, by_itself) = match (&turn.base, base, pending) {
+        (Base::Current, Some(base), Some(twin)) if case.acts_as_base && statements::keeps_its_own(twin, base) => {
+            (twin, base, true)
+        }
+        (Base::Pending, Some(base), _) => (current, base, !current.acts_as_another()),
+        (Base::Owner(_), Some(owner), _) if current.name != owner.name => {
+            (current, pending.unwrap_or(owner), !case.acts_as_base)
+        }
+        (Base::None, _, Some(pending)) => (current, pending, !current.acts_as_another()),
+        _ => return Vec::new(),
+    };
+    let owns = from.owns_objects && matches!(turn.base, Base::Current | Base::Pending);
+    let grants = by_itself && from.has_grants_beyond.contains(&to.name);
+    let then = format!("Then it acts as {:?}, too", to.name);
+    let then =
+        if case.acts_as_base && matches!(turn.base, Base::Current | Base::Pending) { then } else { String::new() };
+    let owns = owns.then(|| {
+        let says = format!("{:?} owns objects on which {:?} has no rights.", from.name, to.name);
+        Error::new(Code::ObjectsNotShared, says, format!("{}. {then}", reassign(from, to)))
+    });
+    let grants = grants.then(|| {
+        Error::new(
+            Code::GrantsNotShared,
+            format!("{:?} has rights by name (GRANT, policies) on objects on which {:?} has none.", from.name, to.name),
+            format!(
+                "In each database of the application, give {to} the same: SELECT table_schema, table_name, privilege_type FROM information_schema.table_privileges WHERE grantee = {name}; policies: SELECT * FROM pg_policies WHERE {name} = ANY (roles). {then}",
+                to = quoted(&to.name),
+                name = literal(&from.name)
+            ),
+        )
+    });
+    owns.into_iter().chain(grants).collect()
 }
 
 /// The role as which the admin changes others.
@@ -414,18 +497,6 @@ fn no_objects_of_its_own(case: &Case, current: &Role, owner: &Role) -> Result<()
     Err(Error::new(Code::ObjectsNotShared, says, format!("{}.{act}", reassign(current, owner))))
 }
 
-/// A clone that AWS's function made owns what it made. What it owns already has been out of its base's reach all along.
-fn lost_objects(clone: &Role, base: &Role) -> Warning {
-    let says = format!(
-        "{:?} owns objects on which {:?} has no rights. {}; once it owns nothing, it acts as {:?} too.",
-        clone.name,
-        base.name,
-        reassign(clone, base),
-        base.name
-    );
-    Warning { code: Code::ObjectsNotShared, says }
-}
-
 /// Default privileges and user mappings are no objects that REASSIGN OWNED moves.
 fn reassign(from: &Role, to: &Role) -> String {
     let (from, to) = (quoted(&from.name), quoted(&to.name));
@@ -566,7 +637,7 @@ fn replicates_too(current: &Role, pending: Option<&Role>, turn: &Turn, admin: &R
 }
 
 /// A twin without a setting of its base would surprise clients after every second rotation.
-fn settings_can_be_copied(case: &Case, turn: &Turn, admin: &Role, catalog: &Catalog) -> Result<Option<Warning>> {
+fn settings_can_be_copied(case: &Case, turn: &Turn, admin: &Role, catalog: &Catalog) -> Result<Option<Error>> {
     let denied = statements::denied_settings(case, turn, catalog);
     if denied.is_empty() {
         return Ok(None);
@@ -582,8 +653,8 @@ fn settings_can_be_copied(case: &Case, turn: &Turn, admin: &Role, catalog: &Cata
     let says = format!("Only a superuser may make the settings of {:?} like those of its other user", turn.pending);
     if on_rds(admin) {
         // RDS may let an rds_superuser through all the same: the statement itself will tell.
-        let says = format!("{says}. Should it be refused: {denied}");
-        return Ok(Some(Warning { code: Code::SettingNotCopied, says }));
+        let remedy = format!("Should it be refused: {denied}");
+        return Ok(Some(Error::new(Code::SettingNotCopied, format!("{says}."), remedy)));
     }
     let create = match (catalog.role(&turn.pending), turn.base()) {
         (None, Some(base)) => format!("CREATE ROLE {} LOGIN IN ROLE {}; ", quoted(&turn.pending), quoted(base)),
@@ -596,7 +667,7 @@ fn on_rds(admin: &Role) -> bool {
     admin.is_member_of("rds_superuser")
 }
 
-fn admin_suffices(turn: &Turn, admin: &Role, catalog: &Catalog) -> Result<Option<Warning>> {
+fn admin_suffices(turn: &Turn, admin: &Role, catalog: &Catalog) -> Result<Option<Error>> {
     if admin.superuser {
         return Ok(None);
     }
@@ -627,8 +698,8 @@ fn admin_suffices(turn: &Turn, admin: &Role, catalog: &Catalog) -> Result<Option
     );
     if on_rds(admin) {
         // RDS may let an rds_superuser through all the same: the statement itself will tell.
-        let says = format!("{says} Should it be refused: {}", grants.join("; "));
-        return Ok(Some(Warning { code: Code::AdminLacksAdminOption, says }));
+        let remedy = format!("Should it be refused: {}", grants.join("; "));
+        return Ok(Some(Error::new(Code::AdminLacksAdminOption, says, remedy)));
     }
     Err(Error::new(
         Code::AdminLacksAdminOption,

@@ -72,8 +72,8 @@ impl Target for Postgres {
     }
 
     fn plan(&self, survey: &Survey, _job: &Job) -> Result<String> {
-        let (turn, warnings) = plan::turn(survey)?;
-        guards::warn(&warnings);
+        let (turn, verdict) = plan::turn(survey)?;
+        guards::warn(&verdict.warnings()?);
         Ok(turn.pending)
     }
 

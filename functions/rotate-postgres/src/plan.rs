@@ -1,7 +1,7 @@
 //! Which user is next, and whether the rotation may go on. Pure: what was read in, a verdict out.
 
 use crate::case::Case;
-use crate::guards::{self, Warning};
+use crate::guards::{self, Verdict};
 use crate::layout::Turn;
 use crate::place::Place;
 use crate::survey::Survey;
@@ -9,14 +9,14 @@ use keyturn::Result;
 use keyturn::credential::Credential;
 use keyturn::rotation::Job;
 
-/// The users of the rotation that comes next, and what an operator should know of them.
+/// The users of the rotation that comes next, and whether it may come.
 ///
-/// Errors: those of [`Layout::after`] and [`guards::roles`].
-pub(crate) fn turn(survey: &Survey) -> Result<(Turn, Vec<Warning>)> {
+/// Errors: those of [`Layout::after`].
+pub(crate) fn turn(survey: &Survey) -> Result<(Turn, Verdict)> {
     let Survey { case, current, admin, catalog } = survey;
     let turn = case.layout.after(current, |login, base| catalog.is_clone_of(login, base))?;
-    let warnings = guards::roles(case, &turn, &admin.login.user, catalog)?;
-    Ok((turn, warnings))
+    let verdict = guards::judge(case, &turn, &admin.login.user, catalog);
+    Ok((turn, verdict))
 }
 
 /// Says in which way `pending` cannot be what follows `current`; `None` when it can.
@@ -52,7 +52,8 @@ mod tests {
         let catalog = Catalog::of(180_000, roles.into_iter().chain([admin]));
         let case = Case::with(Layout::Clone { base: None });
         let survey = Survey { case, current: current.to_owned(), admin: Admin::named("admin"), catalog };
-        turn(&survey).map(|(turn, _)| turn.pending)
+        let (turn, verdict) = turn(&survey)?;
+        verdict.warnings().map(|_| turn.pending)
     }
 
     #[test]

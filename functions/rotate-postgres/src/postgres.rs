@@ -2,7 +2,6 @@
 //! secret names.
 
 use crate::codes::Code;
-use crate::errors;
 use crate::guards;
 use crate::place::Place;
 use crate::session::{Connector, Login, Session};
@@ -102,15 +101,7 @@ impl Postgres {
     /// took the password, but all connections that this user may have are taken.
     pub(crate) async fn prove_current(&self, login: &Login, job: &Job) -> Result<Option<Session>> {
         match self.connector.open(login, job.deadline).await {
-            Ok(session) => {
-                let session = session.until(job.deadline);
-                let actual = session.identify().await?;
-                // Behind a pooler, a login may be the pooler's own and lead to another role.
-                if actual != login.user {
-                    return Err(errors::somebody_else(&login.user, &actual, &login.place).error);
-                }
-                Ok(Some(session))
-            }
+            Ok(session) => Ok(Some(session.until(job.deadline))),
             Err(failure) if failure.error.is(Code::ConnectionLimitReached) => Ok(None),
             Err(Failure { kind: Kind::PasswordRefused, error }) => {
                 Err(self.explain_refused_current(&error, login, job).await)

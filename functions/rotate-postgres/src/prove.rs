@@ -1,9 +1,9 @@
 //! testSecret's proof: a fresh login with the pending credential is who it should be and may do what it must.
 
 use crate::case::Case;
-use crate::catalog::{self, Catalog, Query};
+use crate::catalog::{self, Standing, heeds_role_settings};
 use crate::codes::Code;
-use crate::errors::{self, quoted};
+use crate::errors::quoted;
 use crate::guards;
 use crate::place::Place;
 use crate::postgres::Postgres;
@@ -33,45 +33,34 @@ pub(crate) async fn logged_in(postgres: &Postgres, pending: &Credential, job: &J
         failure.is_transient() || is_full || (lagging && failure.kind == Kind::PasswordRefused)
     };
     let patience = if lagging { REPLICA_LAG } else { RETRY_FOR };
-    let session = postgres.connector.open_while(&login, job.deadline, patience, passing).await?.until(job.deadline);
-    let actual = session.identify().await?;
-    if actual == login.user {
-        Ok(session)
-    } else {
-        Err(errors::somebody_else(&login.user, &actual, session.place()).error)
-    }
+    Ok(postgres.connector.open_while(&login, job.deadline, patience, passing).await?.until(job.deadline))
 }
 
 /// Proves what the session may do, then runs the secret's own `testQueries`.
 async fn rights_of_session(session: &Session, case: &Case, pending: &Credential) -> Attempt<()> {
     let user = pending.username();
     let base = case.layout.base_of(user);
-    let names: Vec<String> = [Some(user), base].into_iter().flatten().map(str::to_owned).collect();
-    let query = Query { names, database: session.place().database.clone(), admin: None };
-    let catalog = catalog::survey(session, &query).await?;
     // A name that merely ends like a clone's is nobody's clone, and acts as itself.
-    let base = base.filter(|base| !case.layout.is_clone() || catalog.is_clone_of(user, base));
-    rights(case, &catalog, user, base)?;
+    let standing = catalog::standing(session, base, !case.layout.is_clone()).await?;
+    rights(case, &standing, user, base)?;
     for (n, query) in pending.test_queries().iter().enumerate() {
         test_query(session, n + 1, query).await?;
     }
     Ok(())
 }
 
-fn rights(case: &Case, catalog: &Catalog, user: &str, base: Option<&str>) -> Attempt<()> {
-    let Some(login) = catalog.role(user) else {
-        // The session is this user's: somebody has dropped the role since.
-        return Err(errors::vanished(user));
-    };
-    let acting = catalog.server.acts_as.as_str();
+fn rights(case: &Case, standing: &Standing, user: &str, base: Option<&str>) -> Attempt<()> {
+    let acting = standing.acts_as.as_str();
     // Whom the base acts as there, not what somebody set for this login alone.
-    let wanted = base.and_then(|base| catalog.role(base)).map(|base| base.acts_as.as_str());
+    let wanted = standing.base.as_ref().map(|base| base.acts_as.as_str());
     if case.acts_as_base && wanted == Some(acting) {
         return Ok(());
     }
-    if let Some(base) = base
-        && !(login.inherits(base) || login.may_set(base))
-    {
+    let has_rights = match &standing.base {
+        Some(rights) => rights.inherited || rights.may_set,
+        None => case.layout.is_clone(),
+    };
+    if let Some(base) = base.filter(|_| !has_rights) {
         return Err(Failure::permanent(
             Code::MembershipHasNoEffect,
             format!("{user:?} has not got the rights of {base:?}."),
@@ -80,12 +69,13 @@ fn rights(case: &Case, catalog: &Catalog, user: &str, base: Option<&str>) -> Att
     }
     // The server only warns at login when a role setting has no effect, and stays the login role: so, too, when a clone's
     // membership is gone, by which it was known as one.
-    let heeded = catalog.server.heeds_role_settings();
-    if !heeded && case.acts_as_base && base.is_some_and(|base| base != user) && login.assumes().is_some() {
-        return Err(guards::role_settings_ignored(case, catalog).into());
+    let heeded = heeds_role_settings(standing.version);
+    let has_other_base = standing.base.is_some() && base != Some(user);
+    if !heeded && case.acts_as_base && has_other_base && standing.assumes.is_some() {
+        return Err(guards::role_settings_ignored(case, standing.version).into());
     }
-    if let Some(meant) = login.assumes().filter(|meant| heeded && acting == user && *meant != user) {
-        return Err(not_assumed(user, meant, acting, case.layout.base_of(user) == Some(meant)));
+    if let Some(meant) = standing.assumes.as_deref().filter(|meant| heeded && acting == user && *meant != user) {
+        return Err(not_assumed(user, meant, acting, base == Some(meant)));
     }
     let Some(wanted) = wanted else { return Ok(()) };
     if case.acts_as_base && acting != user {

@@ -118,9 +118,12 @@ impl Connector {
                 let phase = if progress.accepted() { Phase::Start } else { phase.get() };
                 errors::login(&e, &login.user, &login.place, phase)
             })?;
+        // PostgreSQL reports it at login, and a pooler passes on what its own login was told. Whose session it is decides whose
+        // rights are read, so that a login which leads to another role's session is refused at once.
+        let session_user = connection.parameter("session_authorization").map(str::to_owned);
         // Ends when the client is dropped; what goes wrong in it surfaces in the client's calls.
         tokio::spawn(async move { connection.await.ok() });
-        Ok(Session {
+        let session = Session {
             client,
             place: login.place.clone(),
             peer,
@@ -128,7 +131,12 @@ impl Connector {
             by_md5: progress.by_md5(),
             given_up: Cell::new(false),
             deadline,
-        })
+        };
+        let actual = match session_user {
+            Some(user) => user,
+            None => session.identify().await?,
+        };
+        if actual == login.user { Ok(session) } else { Err(errors::somebody_else(&login.user, &actual, &login.place)) }
     }
 }
 
@@ -179,8 +187,8 @@ impl Session {
         self.deadline
     }
 
-    /// Says who this session is. `SESSION_USER` is a keyword, which nothing can stand in for.
-    pub(crate) async fn identify(&self) -> Attempt<String> {
+    /// Says whose session this is, where the login did not. `SESSION_USER` is a keyword, which nothing can stand in for.
+    async fn identify(&self) -> Attempt<String> {
         let rows = self.rows("SELECT session_user::pg_catalog.text", &[], "asking who is logged in").await?;
         Ok(rows[0].get(0))
     }

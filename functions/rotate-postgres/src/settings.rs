@@ -4,6 +4,7 @@ use crate::place::DEFAULT_PORT;
 use keyturn::address::Address;
 use keyturn::settings::DeclaredSetting;
 use keyturn::{Vars, admin};
+use std::collections::BTreeMap;
 use strum::{EnumIter, EnumMessage, EnumProperty, IntoStaticStr};
 
 /// The settings of this function beside those of the core.
@@ -24,8 +25,9 @@ pub enum Setting {
     /// store SCRAM, and refuse to log in with MD5; `md5`: always store MD5, for clients without SCRAM
     #[strum(props(default = "auto"))]
     PasswordHash,
-    /// comma list: the only admin secrets that may be used
-    #[strum(props(default = "any", example = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:admin-AbCdEf"))]
+    /// comma list: the only admin secrets that may be used; `any`: whoever may write a secret's value may name any admin secret
+    /// that the function's role can read
+    #[strum(props(default = "none", example = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:admin-AbCdEf"))]
     AdminSecretArns,
     /// comma list of `alias:port=server:port`: a secret may name the alias where its admin secret names the server
     #[strum(props(default = "none", example = "reader.example.com:5432=writer.example.com:5432"))]
@@ -69,22 +71,15 @@ pub(crate) enum PasswordHash {
     Md5,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// PEM certificates to trust instead of the built-in ones.
     pub(crate) database_ca: Option<Vec<u8>>,
     pub(crate) password_hash: PasswordHash,
-    /// `None` leaves the choice to each secret's `masterarn`.
+    /// `None`, said as `any`, leaves the choice to each secret's `masterarn`.
     pub(crate) admin_secret_arns: Option<Vec<String>>,
-    /// Other names (a replica, a proxy, a DNS alias) of an admin's server.
-    pub(crate) host_aliases: Vec<HostAlias>,
-}
-
-/// "A secret may name `alias` where its admin secret names `server`."
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HostAlias {
-    pub(crate) alias: Address,
-    pub(crate) server: Address,
+    /// By another name (a replica's, a proxy's, a DNS alias) that a secret may give: the server that its admin secret names.
+    pub(crate) host_aliases: BTreeMap<Address, Address>,
 }
 
 impl Settings {
@@ -93,20 +88,24 @@ impl Settings {
         Self {
             database_ca: vars.parsed(Setting::DatabaseCaFile, read_certificates),
             password_hash: vars.parsed(Setting::PasswordHash, password_hash).unwrap_or_default(),
-            admin_secret_arns: vars.parsed(Setting::AdminSecretArns, admin::secret_arns),
+            admin_secret_arns: vars.parsed(Setting::AdminSecretArns, admins).unwrap_or(Some(Vec::new())),
             host_aliases: vars.parsed(Setting::HostAliases, host_aliases).unwrap_or_default(),
         }
     }
 
     /// Whether `address` is another name of some admin's server.
     pub(crate) fn is_alias(&self, address: &Address) -> bool {
-        self.host_aliases.iter().any(|pair| pair.alias == *address)
+        self.host_aliases.contains_key(address)
     }
 
     /// The server that this address is another name of; the address itself, where it is none.
     pub(crate) fn server_of<'a>(&'a self, address: &'a Address) -> &'a Address {
-        self.host_aliases.iter().find(|pair| pair.alias == *address).map_or(address, |pair| &pair.server)
+        self.host_aliases.get(address).unwrap_or(address)
     }
+}
+
+fn admins(value: &str) -> Result<Option<Vec<String>>, String> {
+    if value == "any" { Ok(None) } else { admin::secret_arns(value).map(Some) }
 }
 
 fn read_certificates(path: &str) -> Result<Vec<u8>, String> {
@@ -124,16 +123,14 @@ fn password_hash(value: &str) -> Result<PasswordHash, String> {
     }
 }
 
-fn host_aliases(value: &str) -> Result<Vec<HostAlias>, String> {
-    let mut aliases: Vec<HostAlias> = Vec::new();
+fn host_aliases(value: &str) -> Result<BTreeMap<Address, Address>, String> {
+    let mut aliases = BTreeMap::new();
     for pair in value.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
         let (alias, server) = pair.split_once('=').ok_or_else(|| format!("{pair:?} has no '='"))?;
-        let pair =
-            HostAlias { alias: Address::parse(alias, DEFAULT_PORT)?, server: Address::parse(server, DEFAULT_PORT)? };
-        if aliases.iter().any(|other| other.alias == pair.alias) {
-            return Err(format!("{} is there twice", pair.alias));
+        let (alias, server) = (Address::parse(alias, DEFAULT_PORT)?, Address::parse(server, DEFAULT_PORT)?);
+        if let Some(twice) = aliases.insert(alias.clone(), server) {
+            return Err(format!("{alias} is there twice, once for {twice}"));
         }
-        aliases.push(pair);
     }
     Ok(aliases)
 }
@@ -148,9 +145,10 @@ mod tests {
         let settings = Settings::read(&mut vars);
         vars.finish().unwrap();
         assert_eq!(settings.password_hash, PasswordHash::Auto);
-        assert!(
-            settings.database_ca.is_none() && settings.admin_secret_arns.is_none() && settings.host_aliases.is_empty()
-        );
+        assert_eq!(settings.admin_secret_arns, Some(Vec::new()), "no admin, not any");
+        assert!(settings.database_ca.is_none() && settings.host_aliases.is_empty());
+        let any = Settings::read(&mut Vars::of([("ADMIN_SECRET_ARNS", "any")]));
+        assert_eq!(any.admin_secret_arns, None);
     }
 
     #[test]
@@ -178,12 +176,10 @@ mod tests {
         let mut vars = Vars::of([("HOST_ALIASES", "Reader.example.com=writer.example.com:5433, [::1]:1=[::1]:2")]);
         let settings = Settings::read(&mut vars);
         vars.finish().unwrap();
-        assert_eq!(settings.host_aliases[0].alias, Address::new("reader.example.com", 5432));
-        assert_eq!(settings.host_aliases[0].server, Address::new("writer.example.com", 5433));
-        assert_eq!(settings.host_aliases[1].server, Address::new("::1", 2));
         let (reader, other) = (Address::new("reader.example.com", 5432), Address::new("other", 1));
-        assert_eq!(settings.server_of(&reader), &settings.host_aliases[0].server);
+        assert_eq!(settings.server_of(&reader), &Address::new("writer.example.com", 5433));
+        assert_eq!(settings.server_of(&Address::new("::1", 1)), &Address::new("::1", 2));
         assert_eq!(settings.server_of(&other), &other);
-        assert_eq!(host_aliases("a=b,A.=c").unwrap_err(), "a:5432 is there twice");
+        assert_eq!(host_aliases("a=b,A.=c").unwrap_err(), "a:5432 is there twice, once for b:5432");
     }
 }

@@ -3,7 +3,7 @@
 //! Everything is compared first, so that a twin which is as it should be costs no statement but its password.
 
 use crate::case::Case;
-use crate::catalog::{Catalog, MEMBERSHIP_OPTIONS, Role, SettingKey};
+use crate::catalog::{Catalog, MEMBERSHIP_OPTIONS, Role, Setting, SettingKey};
 use crate::errors::{literal, quoted};
 use crate::layout::{Base, Turn};
 use crate::mark;
@@ -24,11 +24,19 @@ const LISTS: [&str; 6] = [
 pub(crate) struct Statement {
     pub(crate) sql: SecretString,
     pub(crate) says: String,
+    /// The statement as an error may show it, where only a superuser may run it.
+    superusers: Option<String>,
+}
+
+impl Statement {
+    fn new(sql: String, says: impl Into<String>) -> Self {
+        Self { sql: sql.into(), says: says.into(), superusers: None }
+    }
 }
 
 /// The statements for the turn. `verifier` is the pending password's hash; `None` when the pending password works already.
 pub(crate) fn of(case: &Case, turn: &Turn, catalog: &Catalog, verifier: Option<&SecretString>) -> Vec<Statement> {
-    let mut statements = Statements::default();
+    let mut statements = Vec::new();
     let twin = catalog.role(&turn.pending);
     let base = turn.base().filter(|base| *base != turn.pending).and_then(|base| catalog.role(base));
     login(&mut statements, turn, catalog, twin, base, verifier);
@@ -37,16 +45,15 @@ pub(crate) fn of(case: &Case, turn: &Turn, catalog: &Catalog, verifier: Option<&
         membership(&mut statements, twin, turn, base, &options, catalog.server.version);
         role_to_assume(&mut statements, twin, turn, case, base);
     }
-    statements.0.extend(settings(case, turn, catalog).into_iter().map(|change| change.statement));
+    statements.extend(settings(case, turn, catalog));
     marks(&mut statements, turn, case, catalog);
-    statements.0
+    statements
 }
 
 /// The settings that a superuser would have to make for the turn, as SQL for an error: the admin would be refused. Values of
 /// parameters that PostgreSQL does not define may be secrets (`pgrst.jwt_secret`), and are left out.
 pub(crate) fn denied_settings(case: &Case, turn: &Turn, catalog: &Catalog) -> Vec<String> {
-    let denied = settings(case, turn, catalog).into_iter().filter(|change| !change.admin_may);
-    denied.map(|change| change.shown).collect()
+    settings(case, turn, catalog).into_iter().filter_map(|setting| setting.superusers).collect()
 }
 
 /// Whether the rotation gives the pending user REPLICATION, which the user in use has.
@@ -60,35 +67,29 @@ pub(crate) fn gives_replication(admin: &Role, turn: &Turn, catalog: &Catalog) ->
             || (catalog.server.version >= MEMBERSHIP_OPTIONS && admin.creates_roles && admin.replicates))
 }
 
-/// A clone that owns objects goes on acting as itself: as its base it would lose them.
-pub(crate) fn keeps_its_objects(twin: &Role) -> bool {
-    twin.owns_objects && !twin.acts_as_another() && twin.assumes().is_none()
+/// A clone that owns objects, or has grants that its base has not, goes on acting as itself: as its base it would lose them.
+pub(crate) fn keeps_its_own(twin: &Role, base: &Role) -> bool {
+    (twin.owns_objects || twin.has_grants_beyond.contains(&base.name))
+        && !twin.acts_as_another()
+        && twin.assumes().is_none()
 }
 
 /// Both users say in their comment whose they are.
-fn marks(statements: &mut Statements, turn: &Turn, case: &Case, catalog: &Catalog) {
+fn marks(statements: &mut Vec<Statement>, turn: &Turn, case: &Case, catalog: &Catalog) {
     let there = mark::users(turn, catalog).into_iter().map(|role| (&role.name, role.comment.as_deref()));
     let new = catalog.role(&turn.pending).is_none().then_some((&turn.pending, None));
     for (name, comment) in there.chain(new) {
         let marked = mark::with(comment, &case.secret);
         if comment != Some(&marked) {
-            statements.need(mark::comment(name, Some(&marked)), format!("{name:?} marked as this secret's"));
+            statements
+                .push(Statement::new(mark::comment(name, Some(&marked)), format!("{name:?} marked as this secret's")));
         }
-    }
-}
-
-#[derive(Default)]
-struct Statements(Vec<Statement>);
-
-impl Statements {
-    fn need(&mut self, sql: String, says: impl Into<String>) {
-        self.0.push(Statement { sql: sql.into(), says: says.into() });
     }
 }
 
 /// The login itself: that it exists, its password, its limits.
 fn login(
-    statements: &mut Statements,
+    statements: &mut Vec<Statement>,
     turn: &Turn,
     catalog: &Catalog,
     twin: Option<&Role>,
@@ -130,13 +131,13 @@ fn login(
             says.insert(0, format!("{:?} created", turn.pending));
             let inherits = catalog.role(&turn.current).is_none_or(|current| current.inherits(&base.name));
             let inherit = if inherits { "INHERIT" } else { "NOINHERIT" };
-            statements.need(
+            statements.push(Statement::new(
                 format!("CREATE ROLE {name} LOGIN {inherit} IN ROLE {}{}", quoted(&base.name), *options),
                 says.join(", "),
-            );
+            ));
         }
         _ if nothing_to_do => {}
-        _ => statements.need(format!("ALTER ROLE {name}{}", *options), says.join(", ")),
+        _ => statements.push(Statement::new(format!("ALTER ROLE {name}{}", *options), says.join(", "))),
     }
 }
 
@@ -177,7 +178,7 @@ impl MembershipOptions {
 }
 
 fn membership(
-    statements: &mut Statements,
+    statements: &mut Vec<Statement>,
     twin: Option<&Role>,
     turn: &Turn,
     base: &Role,
@@ -190,43 +191,38 @@ fn membership(
     match twin {
         // A role that is created here gets its membership with it: with SET, and INHERIT as it has itself.
         None if options.set && !options.admin => {}
-        None => statements.need(grant, says),
+        None => statements.push(Statement::new(grant, says)),
         Some(twin) => {
             if !twin.inherit && options.inherit && version < MEMBERSHIP_OPTIONS {
-                statements.need(format!("ALTER ROLE {login} INHERIT"), "inherits its memberships' rights");
+                statements
+                    .push(Statement::new(format!("ALTER ROLE {login} INHERIT"), "inherits its memberships' rights"));
             }
             if !options.are_given_to(twin, base) {
-                statements.need(grant, says);
+                statements.push(Statement::new(grant, says));
             }
         }
     }
 }
 
 /// With this the login acts as the base from its first statement, so that what it makes belongs to the base.
-fn role_to_assume(statements: &mut Statements, twin: Option<&Role>, turn: &Turn, case: &Case, base: &Role) {
+fn role_to_assume(statements: &mut Vec<Statement>, twin: Option<&Role>, turn: &Turn, case: &Case, base: &Role) {
     let login = quoted(&turn.pending);
     let now = twin.and_then(Role::assumes);
     let wanted = base.meant_to_act_as();
     if case.acts_as_base {
-        if now != Some(wanted) && !twin.is_some_and(keeps_its_objects) {
-            statements
-                .need(format!("ALTER ROLE {login} SET role = {}", literal(wanted)), format!("acts as {wanted:?}"));
+        if now != Some(wanted) && !twin.is_some_and(|twin| keeps_its_own(twin, base)) {
+            statements.push(Statement::new(
+                format!("ALTER ROLE {login} SET role = {}", literal(wanted)),
+                format!("acts as {wanted:?}"),
+            ));
         }
     } else if now == Some(wanted) {
-        statements.need(format!("ALTER ROLE {login} RESET role"), "acts as itself");
+        statements.push(Statement::new(format!("ALTER ROLE {login} RESET role"), "acts as itself"));
     }
 }
 
-/// A setting to be made or removed.
-struct Change {
-    statement: Statement,
-    /// The statement as an error may show it.
-    shown: String,
-    admin_may: bool,
-}
-
 /// The settings of the base. A user that is made gets those of the user in use as well.
-fn settings(case: &Case, turn: &Turn, catalog: &Catalog) -> Vec<Change> {
+fn settings(case: &Case, turn: &Turn, catalog: &Catalog) -> Vec<Statement> {
     let twin = catalog.role(&turn.pending);
     let base = turn.base().filter(|base| *base != turn.pending).and_then(|base| catalog.role(base));
     let Some(base) = base else { return Vec::new() };
@@ -240,15 +236,18 @@ fn settings(case: &Case, turn: &Turn, catalog: &Catalog) -> Vec<Change> {
         let own = current.settings.iter().filter(|(key, _)| key.name != "role");
         wanted.extend(own.map(|(key, setting)| (key.clone(), setting.clone())));
     }
-    let mut changes = Vec::new();
+    let mut statements = Vec::new();
+    let mut change = |says: String, key: &SettingKey, setting: &Setting, sql: String, shown: String| {
+        let superusers = (!catalog.admin_may_set(&key.name, setting)).then_some(shown);
+        statements.push(Statement { superusers, ..Statement::new(sql, says) });
+    };
     for (key, setting) in wanted.iter().filter(|(key, _)| !is_role(key)) {
         if twin.and_then(|twin| twin.settings.get(key)).map(|setting| &setting.value) != Some(&setting.value) {
             let value = value_sql(&key.name, &setting.value);
             let set = format!("{} SET {} TO ", of_role(turn, key), quoted_parts(&key.name));
             let (sql, is_own) = (format!("{set}{value}"), key.name.contains('.'));
             let shown = if is_own { format!("{set}'...'") } else { sql.clone() };
-            let statement = Statement { sql: sql.into(), says: format!("setting {}", key.name) };
-            changes.push(Change { statement, shown, admin_may: catalog.admin_may_set(&key.name, setting) });
+            change(format!("setting {}", key.name), key, setting, sql, shown);
         }
     }
     // A clone follows its base in every setting; the two logins of an owner may have settings of their own. A role set for
@@ -257,11 +256,9 @@ fn settings(case: &Case, turn: &Turn, catalog: &Catalog) -> Vec<Change> {
     let extra = twin.into_iter().flat_map(|twin| &twin.settings).filter(|(key, _)| ours(key));
     for (key, setting) in extra.filter(|(key, _)| !is_role(key) && !wanted.contains_key(*key)) {
         let sql = format!("{} RESET {}", of_role(turn, key), quoted_parts(&key.name));
-        let shown = sql.clone();
-        let statement = Statement { sql: sql.into(), says: format!("setting {} removed", key.name) };
-        changes.push(Change { statement, shown, admin_may: catalog.admin_may_set(&key.name, setting) });
+        change(format!("setting {} removed", key.name), key, setting, sql.clone(), sql);
     }
-    changes
+    statements
 }
 
 fn of_role(turn: &Turn, key: &SettingKey) -> String {
@@ -443,9 +440,11 @@ mod tests {
     }
 
     #[test]
-    fn a_clone_that_owns_objects_goes_on_acting_as_itself() {
+    fn a_clone_that_owns_objects_or_has_grants_goes_on_acting_as_itself() {
         let owning = Role { owns_objects: true, ..Role::of("app_clone", &["app"]) };
         assert_eq!(sql(&clone(), &to_the_clone(), 180_000, &[Role::of("app", &[]), owning], None), [""; 0]);
+        let granted = Role { has_grants_beyond: vec!["app".into()], ..Role::of("app_clone", &["app"]) };
+        assert_eq!(sql(&clone(), &to_the_clone(), 180_000, &[Role::of("app", &[]), granted], None), [""; 0]);
     }
 
     #[test]

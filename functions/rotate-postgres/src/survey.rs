@@ -6,6 +6,7 @@ use crate::place::Place;
 use crate::postgres::{Admin, Postgres};
 use crate::session::Login;
 use keyturn::Result;
+use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
 use keyturn::rotation::Job;
 
@@ -26,14 +27,24 @@ pub(crate) async fn survey(postgres: &Postgres, current: &Credential, job: &Job)
     case.layout.check_name(user)?;
     let login = Login::new(current, place.clone());
     let (admin, proven) = tokio::try_join!(postgres.admin(current, &place, job), postgres.prove_current(&login, job))?;
-    let names = case.layout.names(user);
-    let of_admin = (admin.login.user.clone(), admin.login.place.database.clone());
-    let query = Query { names, database: place.database, admin: Some(of_admin) };
-    let session = match proven {
-        Some(session) => session,
-        // No connection is left for the user in use: the admin reads instead.
-        None => admin.open(&postgres.connector, job.deadline).await?,
+    let query = Query {
+        names: case.layout.names(user),
+        database: place.database,
+        admin: admin.login.user.clone(),
+        its_database: admin.login.place.database.clone(),
     };
-    let catalog = catalog::survey(&session, &query).await?;
+    let seen = match &proven {
+        Some(session) => Some(catalog::survey(session, &query).await),
+        None => None,
+    };
+    let catalog = match seen {
+        Some(Ok(catalog)) => catalog,
+        Some(Err(failure)) if !failure.error.is(Core::AdminLacksPrivilege) => return Err(failure.error),
+        // No connection is left for the user in use, or the server does not let everybody read its catalog.
+        _ => {
+            let session = admin.open(&postgres.connector, job.deadline).await?.until(job.deadline);
+            catalog::survey(&session, &query).await?
+        }
+    };
     Ok(Survey { case, current: user.to_owned(), admin, catalog })
 }

@@ -52,6 +52,8 @@ pub(crate) struct Wanted<'w> {
     /// `None` when the pending password works already, so that it must not be set again.
     pub(crate) password: Option<&'w SecretString>,
     pub(crate) hash: PasswordHash,
+    /// The session of the user in use, where it has one: it saves the admin a second connection.
+    pub(crate) proven: Option<&'w Session>,
     /// The user in use has an MD5 hash, so far as one can tell. Where its SCRAM password is accepted, so is the other's, while
     /// a server that is set to make MD5 hashes may refuse them at its door (`pg_hba.conf`).
     pub(crate) current_by_md5: bool,
@@ -152,8 +154,17 @@ async fn try_lock(session: &Session, wanted: &Wanted<'_>, patience: Duration) ->
     }
     // Somebody may have written a comment after it was read and before it was locked. What this transaction has written hides
     // that from itself, so that another session looks.
-    let other = wanted.admin.open(wanted.connector, session.deadline()).await?.until(session.deadline());
-    let committed = comments(wanted.turn, &catalog::survey(&other, &query(wanted, &other)).await?);
+    let seen = match wanted.proven {
+        Some(other) => catalog::survey(other, &query(wanted, session)).await.ok(),
+        None => None,
+    };
+    let seen = if let Some(seen) = seen {
+        seen
+    } else {
+        let other = wanted.admin.open(wanted.connector, session.deadline()).await?.until(session.deadline());
+        catalog::survey(&other, &query(wanted, session)).await?
+    };
+    let committed = comments(wanted.turn, &seen);
     let lost = committed.iter().filter(|(role, comment)| found.get(*role) != Some(comment));
     let writes: Vec<String> = lost.map(|(role, comment)| mark::comment(role, comment.as_deref())).collect();
     if !writes.is_empty() {
@@ -186,8 +197,12 @@ fn query(wanted: &Wanted<'_>, session: &Session) -> Query {
     let turn = wanted.turn;
     let mut names = vec![turn.current.clone(), turn.pending.clone()];
     names.extend(turn.base().map(str::to_owned));
-    let admin = (wanted.admin.login.user.clone(), session.place().database.clone());
-    Query { names, database: wanted.database.to_owned(), admin: Some(admin) }
+    Query {
+        names,
+        database: wanted.database.to_owned(),
+        admin: wanted.admin.login.user.clone(),
+        its_database: session.place().database.clone(),
+    }
 }
 
 async fn read(session: &Session, wanted: &Wanted<'_>) -> Attempt<Catalog> {

@@ -239,6 +239,8 @@ impl Builder {
         let mut usual = vec![("AWS_ENDPOINT_URL", aws.url()), ("DATABASE_CA_FILE", ca_file)];
         if self.as_deployed {
             usual.extend([("ADMIN_SECRET_ARNS", admin_arn.clone()), ("SSL_CERT_FILE", "/dev/null".to_owned())]);
+        } else {
+            usual.push(("ADMIN_SECRET_ARNS", "any".to_owned()));
         }
         let environment = environment(&usual, self.environment);
         let lambda = Lambda::start("rotate-postgres", bootstrap, environment, faults.clone()).await?;

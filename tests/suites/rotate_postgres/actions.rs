@@ -40,9 +40,14 @@ async fn an_operator_sees_what_a_rotation_would_do_before_anything_is_attached()
     ];
     let server = format!("localhost:{}/postgres", scene.database_port());
     let would = json!({"layout": "clone", "server": server, "from": "first", "to": "first_clone", "changes": changes,
-        "stale_sessions": 0});
+        "notice": check["would"]["notice"], "stale_sessions": 0});
     assert_eq!((&check["ready"], &check["secret"], &check["would"]), (&json!(true), &json!(secret), &would));
-    for part in ["Rotation is not switched on", "clients from \"first\" to \"first_clone\"", "Nothing was changed"] {
+    for part in [
+        "Rotation is not switched on",
+        "clients from \"first\" to \"first_clone\"",
+        "What clients can notice: Both users act as the role that owns what they make",
+        "Nothing was changed",
+    ] {
         assert!(says(&check, part), "no {part:?} in {check}");
     }
 
@@ -64,14 +69,22 @@ async fn a_check_says_what_would_stop_a_rotation_and_what_to_do() {
     let secret = scene.secret_of("made");
     let refused = async |secret: &str, code: &str, remedy: &str| {
         let check = asked(&scene, "check", secret).await;
-        assert_eq!((&check["ready"], &check["refusal"]["code"]), (&json!(false), &json!(code)), "{check}");
-        assert!(check["refusal"]["remedy"].as_str().unwrap().contains(remedy), "{check}");
+        assert_eq!((&check["ready"], &check["refusals"][0]["code"]), (&json!(false), &json!(code)), "{check}");
+        assert!(check["refusals"][0]["remedy"].as_str().unwrap().contains(remedy), "{check}");
         assert!(says(&check, &format!("A rotation would be refused, {code}")), "{check}");
     };
     let grant = format!("GRANT \"made\" TO \"{ADMIN}\" WITH ADMIN OPTION");
     refused(&secret, "ADMIN_LACKS_ADMIN_OPTION", &grant).await;
     scene.sql(&grant).await;
     assert_eq!(asked(&scene, "check", &secret).await["ready"], json!(true));
+
+    // All at once, so that a newcomer does not mend one thing after the other.
+    scene.login("begun", "").await;
+    scene.login("begun_clone", "CREATEDB IN ROLE begun").await;
+    scene.sql("ALTER ROLE begun_clone NOLOGIN").await;
+    let check = asked(&scene, "check", &scene.secret_of("begun")).await;
+    let codes: Vec<&Value> = check["refusals"].as_array().unwrap().iter().map(|refusal| &refusal["code"]).collect();
+    assert_eq!(codes, ["ROLE_CANNOT_LOG_IN", "TWIN_TOO_POWERFUL"], "{check}");
 
     // What createSecret cannot see: that the admin's own password is outdated.
     let mut admin = scene.of_user(ADMIN);

@@ -1,10 +1,10 @@
 //! An application that knows one valid login of the server, may write any value into its secret, and owns a database.
 
 use crate::rotate_postgres::scene::Scene;
-use keyturn_tests::stacks::postgres::ADMIN;
+use keyturn_tests::stacks::postgres::{ADMIN, Builder, Stack};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
-use proptest::test_runner::TestRunner;
+use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
 /// The attacker's login is the first.
@@ -14,13 +14,17 @@ const NAMES: [&str; 9] =
 /// Tags of a secret, each with its value.
 type Tags = &'static [(&'static str, &'static str)];
 
-/// The tags of a secret as operators set them, and the users that it may then change.
-const TAGS: [(Tags, &[&str]); 5] = [
+/// The tags of a secret as operators set them, rightly or not, and the users that it may then change.
+const TAGS: [(Tags, &[&str]); 9] = [
     (&[], &["rogue", "rogue_clone"]),
     (&[("keyturn:username", "rogue")], &["rogue", "rogue_clone"]),
     (&[("keyturn:usernames", "rogue rogue_b")], &["rogue", "rogue_b"]),
     (&[("keyturn:usernames", "rogue rogue_c"), ("keyturn:owner", "rogue_home")], &["rogue", "rogue_c"]),
     (&[("keyturn:acts-as", "self")], &["rogue", "rogue_clone"]),
+    (&[("keyturn:usernames", "rogue rogue_b"), ("keyturn:acts-as", "self")], &["rogue", "rogue_b"]),
+    (&[("keyturn:adopt", "rogue_clone")], &["rogue", "rogue_clone"]),
+    (&[("keyturn:owner", "rogue_home")], &[]),
+    (&[("keyturn:usernames", "rogue"), ("keyturn:owner", "rogue_home")], &[]),
 ];
 
 /// What the attacker changes in a value that would be right.
@@ -34,6 +38,12 @@ fn edits() -> impl Strategy<Value = Edits> {
         (Just("owner"), prop_oneof![name(), odd]),
         (Just("dbname"), proptest::sample::select(vec![json!("den"), json!("postgres"), json!("nowhere")])),
         (Just("password"), Just(json!("guessed"))),
+        (Just("masterarn"), proptest::sample::select(vec![json!("chief"), json!("rogues-own"), json!(null), json!(7)])),
+        (Just("host"), proptest::sample::select(vec![json!("127.0.0.1"), json!("LOCALHOST."), json!("victim")])),
+        (Just("port"), proptest::sample::select(vec![json!(1), json!("0"), json!(null), json!([5432])])),
+        (Just("engine"), proptest::sample::select(vec![json!("mysql"), json!("aurora-postgresql"), json!(null)])),
+        (Just("testQueries"), Just(json!(["ALTER ROLE victim PASSWORD 'x'", "COMMIT; ALTER ROLE victim SUPERUSER"]))),
+        (Just("url"), name().prop_map(|name| json!(format!("postgres://{}:x@victim/x", name.as_str().unwrap())))),
         (Just("adopt"), name()),
         (Just("role"), name()),
     ];
@@ -49,7 +59,8 @@ type Attack = (Edits, Option<Edits>);
 
 /// Everybody's name in every place, and then whatever else comes to mind.
 fn attacks(random: usize) -> Vec<Attack> {
-    let mut runner = TestRunner::deterministic();
+    // Other ones in each run: what fails tells the whole attack.
+    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
     let mut drawn = || edits().new_tree(&mut runner).unwrap().current();
     let named = |name: &str| vec![("username", json!(name))];
     let everybody = NAMES.iter().flat_map(|name| [(Vec::new(), Some(named(name))), (named(name), None)]);
@@ -63,7 +74,7 @@ fn attacks(random: usize) -> Vec<Attack> {
 
 /// Everything about the roles that are nobody's business here, as the server keeps it.
 async fn others(scene: &Scene, own: &[&str]) -> String {
-    let own = own.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
+    let own = own.iter().chain([&"nobody"]).map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
     let everything = format!(
         "SELECT string_agg(line, E'\\n' ORDER BY line) FROM (
             SELECT 'role ' || to_jsonb(a)::text FROM pg_authid a WHERE rolname NOT IN ({own})
@@ -80,8 +91,11 @@ async fn others(scene: &Scene, own: &[&str]) -> String {
 }
 
 /// A server with the attacker and with others, who have their users, owners and groups.
-async fn server(major: u32) -> Scene {
-    let scene = Scene::start(major).await;
+async fn server(builder: Builder) -> Scene {
+    let scene = Scene::of(builder).await;
+    // An admin that the operator does not list, and a secret that the attacker made and tagged like one.
+    scene.admin("chief", "SUPERUSER").await;
+    scene.aws.secrets.create("rogues-own", &scene.of_user("chief").to_string()).unwrap();
     for name in ["rogue", "rogue_b", "victim"] {
         scene.login(name, "").await;
     }
@@ -106,7 +120,7 @@ async fn server(major: u32) -> Scene {
 }
 
 async fn no_value_changes_anybody_else_on(major: u32) {
-    let scene = server(major).await;
+    let scene = server(Stack::builder(major).as_deployed()).await;
     let hash: String = scene.ask("SELECT rolpassword FROM pg_authid WHERE rolname = 'rogue'").await;
     let (mut tried, mut went_through) = (0, 0);
     let attacks = attacks(12);
@@ -168,7 +182,7 @@ async fn no_value_of_a_secret_changes_any_other_role_on_18() {
 #[tokio::test]
 async fn code_that_a_databases_owner_plants_there_is_never_run_by_the_admin() {
     for major in [13, 18] {
-        let scene = server(major).await;
+        let scene = server(Stack::builder(major)).await;
         let owner = scene.postgres.client("rogue", &scene.password, "den").await.unwrap();
         owner.batch_execute("SET ROLE NONE; CREATE SCHEMA trap; GRANT USAGE ON SCHEMA trap TO PUBLIC; CREATE TABLE trap.seen (who text)").await.unwrap();
         owner.batch_execute("GRANT INSERT ON trap.seen TO PUBLIC").await.unwrap();

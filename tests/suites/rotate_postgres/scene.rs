@@ -120,12 +120,20 @@ impl Scene {
         let usual = [
             ("AWS_ENDPOINT_URL", self.aws.url()),
             ("DATABASE_CA_FILE", self.postgres.certificates().ca_file().display().to_string()),
+            ("ADMIN_SECRET_ARNS", "any".to_owned()),
         ];
         let usual = usual.into_iter().filter(|(name, _)| variables.iter().all(|(other, _)| other != name));
         let variables = variables.iter().map(|(name, value)| (*name, (*value).to_owned())).chain(usual);
         let variables = variables.map(|(name, value)| (name.to_owned(), value)).collect();
         let bootstrap = keyturn_tests::rotator::built("rotate-postgres").unwrap();
         Lambda::start(name, bootstrap, variables, self.faults.clone()).await.unwrap()
+    }
+
+    /// A session with the current value of a secret.
+    pub(super) async fn client_of(&self, secret: &str) -> Client {
+        let value = self.value(secret, "AWSCURRENT").unwrap();
+        let [user, password] = ["username", "password"].map(|key| value[key].as_str().unwrap());
+        self.postgres.client(user, password, "postgres").await.unwrap()
     }
 
     /// Puts the pending value of a rotation, as AWS's function, an attacker or a careless hand may do.

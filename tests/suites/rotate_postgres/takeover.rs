@@ -370,6 +370,7 @@ async fn the_password_settings_of_awss_function_mean_the_same_in_ours() {
         let mut variables = vec![
             ("AWS_ENDPOINT_URL".to_owned(), stack.aws.url()),
             ("DATABASE_CA_FILE".to_owned(), stack.postgres.certificates().ca_file().display().to_string()),
+            ("ADMIN_SECRET_ARNS".to_owned(), stack.admin_arn.clone()),
         ];
         variables.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let bootstrap = built("rotate-postgres").unwrap();

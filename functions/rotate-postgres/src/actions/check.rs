@@ -4,7 +4,7 @@ use super::{Finding, version_with};
 use crate::case::Case;
 use crate::catalog::{self, Catalog, Query};
 use crate::errors;
-use crate::guards::{self, Warning};
+use crate::guards::{self, Verdict};
 use crate::layout::{Layout, Turn};
 use crate::place::Place;
 use crate::plan;
@@ -12,11 +12,11 @@ use crate::postgres::Postgres;
 use crate::session::{Login, Session};
 use crate::statements;
 use crate::survey;
-use keyturn::Result;
 use keyturn::credential::Credential;
 use keyturn::failure::{Attempt, words};
 use keyturn::rotation::Job;
 use keyturn::secrets::{CURRENT, Description, PENDING};
+use keyturn::{Error, Result};
 use secrecy::SecretString;
 use serde::Serialize;
 use tokio_postgres::types::Type;
@@ -34,9 +34,9 @@ pub struct Check {
     would: Option<Outlook>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<Finding>,
-    /// The first error that it would meet.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refusal: Option<Finding>,
+    /// What would stop it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refusals: Vec<Finding>,
 }
 
 /// The rotation that would come next.
@@ -50,6 +50,8 @@ pub(super) struct Outlook {
     to: String,
     /// The changes that setSecret would make, each in a few words.
     changes: Vec<String>,
+    /// What clients can notice of the layout.
+    notice: &'static str,
     /// Sessions of the next user: clients that did not follow the turn before, and would be refused when they connect again.
     stale_sessions: i64,
     /// What these clients call themselves.
@@ -60,22 +62,25 @@ pub(super) struct Outlook {
 /// Errors: what reading the secret's labels can say.
 pub(super) async fn check(postgres: &Postgres, description: &Description, job: &Job) -> Result<Check> {
     let mut says = labels(description);
-    let examined = Box::pin(examine(postgres, job)).await;
-    let (would, warnings, refusal) = match examined {
-        Ok((outlook, warnings)) => {
-            says.extend(outlook.sentences());
-            (Some(outlook), warnings.iter().map(Finding::from).collect(), None)
-        }
-        Err(error) => (None, Vec::new(), Some(Finding::from(&error))),
-    };
-    says.extend(warnings.iter().map(|warning: &Finding| format!("Warning {}: {}", warning.code, warning.message)));
-    if let Some(refusal) = &refusal {
-        says.push(format!("A rotation would be refused, {}: {}", refusal.code, refusal.message));
-        says.push(format!("To do: {}", refusal.remedy));
-    }
+    let Examined { would, warnings, refusals } = Box::pin(examine(postgres, job)).await;
+    says.extend(would.iter().flat_map(Outlook::sentences));
+    let told = |what: &str, error: &Error| [format!("{what} {}: {}", error.code(), error.message()), to_do(error)];
+    says.extend(warnings.iter().flat_map(|warning| told("Warning", warning)));
+    says.extend(refusals.iter().flat_map(|refusal| told("A rotation would be refused,", refusal)));
     says.push("Nothing was changed.".to_owned());
-    let ready = refusal.is_none();
-    Ok(Check { action: "check", secret: job.secret_arn.clone(), ready, says, would, warnings, refusal })
+    Ok(Check {
+        action: "check",
+        secret: job.secret_arn.clone(),
+        ready: refusals.is_empty(),
+        says,
+        would,
+        warnings: warnings.iter().map(Finding::from).collect(),
+        refusals: refusals.iter().map(Finding::from).collect(),
+    })
+}
+
+fn to_do(error: &Error) -> String {
+    format!("To do: {}", error.remedy())
 }
 
 /// What the labels say of the rotation's schedule.
@@ -91,44 +96,82 @@ fn labels(description: &Description) -> Vec<String> {
     says
 }
 
-/// Goes the way of createSecret and setSecret, up to where they would write.
-///
-/// Errors: whatever would stop a rotation.
-pub(super) async fn examine(postgres: &Postgres, job: &Job) -> Result<(Outlook, Vec<Warning>)> {
+/// What reading alone finds out about the next rotation.
+#[derive(Default)]
+pub(super) struct Examined {
+    /// Only where nothing stops it.
+    would: Option<Outlook>,
+    warnings: Vec<Error>,
+    pub(super) refusals: Vec<Error>,
+}
+
+/// Goes the way of createSecret and setSecret, up to where they would write, and on past what would stop them, so far as there
+/// is a way.
+pub(super) async fn examine(postgres: &Postgres, job: &Job) -> Examined {
+    let mut examined = Examined::default();
+    if let Err(error) = Box::pin(look(postgres, job, &mut examined)).await {
+        examined.refusals.push(error);
+    }
+    examined
+}
+
+/// Errors: what ends the examination.
+async fn look(postgres: &Postgres, job: &Job, examined: &mut Examined) -> Result<()> {
     let stored = postgres.secrets.read(&job.secret_arn, CURRENT, None, job.deadline).await?;
     let stored = stored.ok_or_else(|| keyturn::rotation::no_current(&job.secret_arn))?;
     let current = Credential::parse(stored.text, "the AWSCURRENT value")?;
     let survey = Box::pin(survey::survey(postgres, &current, job)).await?;
-    let (turn, _) = plan::turn(&survey)?;
+    let (turn, verdict) = plan::turn(&survey)?;
+    let Verdict { refusals, warnings } = verdict;
+    (examined.refusals, examined.warnings) = (refusals, warnings);
     let place = Place::of(&current, "The AWSCURRENT value")?;
     let server = postgres.server(place.clone());
     if place != server {
         // testSecret logs in by the other name.
-        postgres.connector.open(&Login::new(&current, place), job.deadline).await?;
+        let login = Login::new(&current, place);
+        examined
+            .refusals
+            .extend(postgres.connector.open(&login, job.deadline).await.err().map(|failure| failure.error));
     }
     let session = survey.admin.open(&postgres.connector, job.deadline).await?.until(job.deadline);
     let query = Query {
         names: survey.case.layout.names(current.username()),
         database: server.database.clone(),
-        admin: Some((survey.admin.login.user.clone(), session.place().database.clone())),
+        admin: survey.admin.login.user.clone(),
+        its_database: session.place().database.clone(),
     };
     let catalog = catalog::survey(&session, &query).await?;
     if catalog.server.read_only {
         return Err(errors::read_only(session.place()).error);
     }
     // Once more with what the admin sees, at the server where it would write.
-    let warnings = guards::roles(&survey.case, &turn, &survey.admin.login.user, &catalog)?;
+    let verdict = guards::judge(&survey.case, &turn, &survey.admin.login.user, &catalog);
+    examined.warnings = verdict.warnings;
+    let new = verdict.refusals.into_iter().filter(|refusal| !examined.refusals.contains(refusal));
+    examined.refusals.extend(new.collect::<Vec<_>>());
+    if !examined.refusals.is_empty() {
+        return Ok(());
+    }
     let (stale_sessions, stale_clients) = session.reading(stale(&session, &turn.pending)).await?;
-    let outlook = Outlook {
+    examined.would = Some(Outlook {
         layout: layout_name(&survey.case.layout),
         server: format!("{}/{}", server.address, server.database),
         from: turn.current.clone(),
         to: turn.pending.clone(),
         changes: changes(&survey.case, &turn, &catalog),
+        notice: notice(&survey.case),
         stale_sessions,
         stale_clients,
-    };
-    Ok((outlook, warnings))
+    });
+    Ok(())
+}
+
+fn notice(case: &Case) -> &'static str {
+    if case.acts_as_base && !matches!(case.layout, Layout::Pair { .. }) {
+        "Both users act as the role that owns what they make. current_user is that role; PostgreSQL asks session_user for a few things: row level security policies on it, one's own other sessions in pg_stat_activity and pg_terminate_backend"
+    } else {
+        "Each user acts as itself, and owns what it makes: the other one has only those rights on it that are granted"
+    }
 }
 
 fn changes(case: &Case, turn: &Turn, catalog: &Catalog) -> Vec<String> {
@@ -164,6 +207,7 @@ impl Outlook {
                 self.to,
                 self.changes.join("; ")
             ),
+            format!("What clients can notice: {}.", self.notice),
         ];
         if self.stale_sessions > 0 {
             says.push(format!(

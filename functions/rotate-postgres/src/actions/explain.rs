@@ -117,7 +117,7 @@ async fn stopped_by(
     {
         follows(current, pending, token, job)?;
     }
-    Box::pin(examine(postgres, job)).await.map(drop)
+    Box::pin(examine(postgres, job)).await.refusals.into_iter().next().map_or(Ok(()), Err)
 }
 
 /// Whether the pending value is what may follow the current one.

@@ -21,17 +21,17 @@ fn case() -> Case {
     Case::with(Layout::Clone { base: None })
 }
 
-fn judged(turn: &Turn, catalog: &Catalog) -> Result<Vec<Warning>> {
+fn judged(turn: &Turn, catalog: &Catalog) -> Result<Vec<Error>> {
     roles(&case(), turn, "admin", catalog)
 }
 
 /// `app` to `app_clone` on 18, the clone being like this.
-fn verdict_on(twin: Role) -> Result<Vec<Warning>> {
+fn verdict_on(twin: Role) -> Result<Vec<Error>> {
     judged(&turn("app", "app_clone", Base::Current), &catalog(180_000, [admin(), role("app", &["team"]), twin]))
 }
 
 #[track_caller]
-fn refused(verdict: Result<Vec<Warning>>, code: &str, says: &str) {
+fn refused(verdict: Result<Vec<Error>>, code: &str, says: &str) {
     let error = verdict.unwrap_err();
     assert_eq!(error.code(), code, "{error}");
     assert!(error.to_string().contains(says), "{error}");
@@ -218,7 +218,7 @@ fn an_admin_is_judged_by_the_role_it_acts_as() {
     assert_eq!(verdict(Role { superuser: true, ..role("admin", &[]) }, true), Ok(vec![]));
     let warnings = verdict(role("admin", &["rds_password", "rds_superuser"]), true).unwrap();
     assert!(
-        warnings[0].says.ends_with("Should it be refused: GRANT \"app\" TO \"admin\" WITH ADMIN OPTION"),
+        warnings[0].remedy().ends_with("Should it be refused: GRANT \"app\" TO \"admin\" WITH ADMIN OPTION"),
         "{warnings:?}"
     );
     let mut acting =
@@ -291,10 +291,64 @@ fn what_the_user_in_use_owns_itself_stops_an_owner_layout_and_is_told_of_a_clone
     let verdict = judged(&turn("a", "b", Base::Owner("app".into())), &all);
     refused(verdict, "OBJECTS_NOT_SHARED", "REASSIGN OWNED BY \"a\" TO \"app\"");
     let warnings = judged(&turn("app_clone", "app", Base::Pending), &all).unwrap();
-    assert_eq!(warnings.iter().map(|warning| warning.code).collect::<Vec<_>>(), [Code::ObjectsNotShared]);
+    assert_eq!(warnings.iter().map(Error::code).collect::<Vec<_>>(), ["OBJECTS_NOT_SHARED"]);
     // The base owns what it shares.
     let owner = catalog(180_000, [admin(), Role { owns_objects: true, ..role("app", &[]) }]);
     assert_eq!(judged(&turn("app", "app_clone", Base::Current), &owner), Ok(vec![]));
+}
+
+#[test]
+fn rights_by_name_that_the_next_user_lacks_are_told() {
+    let granted = |name: &str, to: &str| Role { has_grants_beyond: vec![to.into()], ..role(name, &["app"]) };
+    let told = |case: &Case, turn: &Turn, roles: [Role; 2]| -> Vec<&'static str> {
+        let all = catalog(180_000, roles.into_iter().chain([admin(), role("app", &[])]));
+        super::roles(case, turn, "admin", &all).unwrap().iter().map(Error::code).collect()
+    };
+    let clone = || granted("app_clone", "app");
+    let (to_it, back) = (turn("app", "app_clone", Base::Current), turn("app_clone", "app", Base::Pending));
+    let by_base = || clone().acting_as("app");
+    for (clone, turn, codes) in [
+        (clone(), &to_it, &["GRANTS_NOT_SHARED"][..]),
+        (clone(), &back, &["GRANTS_NOT_SHARED"]),
+        (by_base(), &to_it, &[]),
+        (by_base(), &back, &[]),
+    ] {
+        assert_eq!(told(&case(), turn, [clone, role("b", &["app"])]), codes);
+    }
+    let (owner, pair) = (turn("a", "b", Base::Owner("app".into())), turn("a", "b", Base::None));
+    let as_itself = Case { acts_as_base: false, ..case() };
+    assert_eq!(told(&as_itself, &owner, [granted("a", "b"), role("b", &["app"])]), ["GRANTS_NOT_SHARED"]);
+    assert_eq!(told(&case(), &pair, [granted("a", "b"), role("b", &["app"])]), ["GRANTS_NOT_SHARED"]);
+    assert_eq!(told(&case(), &pair, [granted("a", "app"), role("b", &["app"])]), [""; 0]);
+}
+
+#[test]
+fn a_user_that_acts_as_itself_needs_the_attributes_of_the_other_itself() {
+    let as_itself = Case { acts_as_base: false, ..case() };
+    let powerful =
+        |name: &str| Role { attributes: vec!["CREATEDB".into()], powers: vec!["CREATEDB".into()], ..role(name, &[]) };
+    let verdict = |case: &Case, twin: Option<Role>| {
+        let all = catalog(180_000, [admin(), powerful("app")].into_iter().chain(twin));
+        roles(case, &turn("app", "app_clone", Base::Current), "admin", &all)
+    };
+    let create = "CREATE ROLE \"app_clone\" LOGIN CREATEDB IN ROLE \"app\"";
+    refused(verdict(&as_itself, None), "PAIR_RIGHTS_DIFFER", create);
+    let alter = "ALTER ROLE \"app_clone\" CREATEDB";
+    refused(verdict(&as_itself, Some(role("app_clone", &["app"]))), "PAIR_RIGHTS_DIFFER", alter);
+    let alike = Role { member_of: vec!["app".into()], ..powerful("app_clone") };
+    let alike = Role { vouched_for: vec!["app".into()], ..alike };
+    assert_eq!(verdict(&as_itself, Some(alike)), Ok(vec![]));
+    assert_eq!(verdict(&case(), None), Ok(vec![]), "it acts as its base, which has it");
+}
+
+#[test]
+fn everything_that_stops_a_rotation_is_found_at_once() {
+    let weak = Role { creates_roles: false, ..Role::admin(&[]) };
+    let twin = Role { powers: vec!["SUPERUSER".into()], may_log_in: false, ..role("app_clone", &["app"]) };
+    let all = catalog(180_000, [weak, role("app", &[]), twin]);
+    let verdict = judge(&case(), &turn("app", "app_clone", Base::Current), "admin", &all);
+    let codes: Vec<&str> = verdict.refusals.iter().map(Error::code).collect();
+    assert_eq!(codes, ["ROLE_CANNOT_LOG_IN", "TWIN_TOO_POWERFUL", "ADMIN_LACKS_CREATEROLE"]);
 }
 
 #[test]

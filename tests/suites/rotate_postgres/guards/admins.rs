@@ -152,9 +152,9 @@ async fn only_the_admins_an_operator_lists_are_used(scene: &Scene) {
     scene.login("listed", "").await;
     let other = scene.admin("other_admin", "CREATEROLE").await;
     scene.admit("other_admin", "listed").await;
-    let function = scene.function("with-list", &[("ADMIN_SECRET_ARNS", &scene.admin_arn)]).await;
+    let with_list = scene.function("with-list", &[("ADMIN_SECRET_ARNS", &scene.admin_arn)]).await;
     let step = async |secret: &str, token: &str, step: &str| {
-        function.invoke(json!({"Step": step, "SecretId": secret, "ClientRequestToken": token})).await.result
+        with_list.invoke(json!({"Step": step, "SecretId": secret, "ClientRequestToken": token})).await.result
     };
     let secret = scene.secret("listed", &under(scene, &other, "listed")).unwrap();
     let refusal = Refusal("ADMIN_NOT_ALLOWED", &[&other, "not among ADMIN_SECRET_ARNS", "add the ARN"]);
@@ -167,8 +167,14 @@ async fn only_the_admins_an_operator_lists_are_used(scene: &Scene) {
     assert_eq!(scene.roles().await, before);
     assert_eq!(scene.logins_of("other_admin"), 0);
 
+    // Without a list there is none: the value's writer would choose whose power is used.
+    let function = scene.function("without-list", &[("ADMIN_SECRET_ARNS", "")]).await;
+    let token = scene.stage(&secret).unwrap();
+    let create = json!({"Step": "createSecret", "SecretId": secret, "ClientRequestToken": token});
+    refusal.is(function.invoke(create).await.result, "createSecret without a list");
+
     let secret = scene.secret("listed-2", &scene.of_user("listed")).unwrap();
-    scene.aws.secrets.set_rotation(&secret, &function.invoke_url()).unwrap();
+    scene.aws.secrets.set_rotation(&secret, &with_list.invoke_url()).unwrap();
     assert_eq!(scene.rotates(&secret).await, "listed_clone");
 }
 

@@ -19,6 +19,7 @@ pub(super) async fn stories(scene: &Scene) {
     an_owners_second_user_must_be_its_own(scene).await;
     what_the_user_in_use_owns_itself_would_be_lost_to_the_next_one(scene).await;
     a_clone_that_owns_tables_keeps_them(scene).await;
+    a_clone_with_rights_by_name_keeps_them(scene).await;
     a_twin_gets_no_more_of_the_owner_than_the_user_in_use(scene).await;
     a_user_that_replicates_has_a_twin_that_does(scene).await;
     a_setting_that_only_a_superuser_may_make_is_asked_for_first(scene).await;
@@ -304,8 +305,7 @@ async fn a_clone_that_owns_tables_keeps_them(scene: &Scene) {
     scene.sql("CREATE TABLE nest (); ALTER TABLE nest OWNER TO host_clone").await;
     let secret = scene.secret_of("host");
     assert_eq!(scene.rotates(&secret).await, "host_clone");
-    let password = scene.value(&secret, "AWSCURRENT").unwrap()["password"].as_str().unwrap().to_owned();
-    let clone = scene.postgres.client("host_clone", &password, "postgres").await.unwrap();
+    let clone = scene.client_of(&secret).await;
     // Its own table is still its own.
     clone.batch_execute("ALTER TABLE nest ADD n int").await.unwrap();
     let reassign = "REASSIGN OWNED BY \"host_clone\" TO \"host\"";
@@ -316,10 +316,33 @@ async fn a_clone_that_owns_tables_keeps_them(scene: &Scene) {
     scene.sql(reassign).await;
     assert_eq!(scene.rotates(&secret).await, "host");
     assert_eq!(scene.rotates(&secret).await, "host_clone");
-    let password = scene.value(&secret, "AWSCURRENT").unwrap()["password"].as_str().unwrap().to_owned();
-    let clone = scene.postgres.client("host_clone", &password, "postgres").await.unwrap();
-    let acts_as = clone.query_one("SELECT current_user::text", &[]).await.unwrap();
+    let acts_as = scene.client_of(&secret).await.query_one("SELECT current_user::text", &[]).await.unwrap();
     assert_eq!(acts_as.get::<_, &str>(0), "host");
+}
+
+/// A clone that AWS's function made may have been granted what its base never was: as its base it would lose that.
+async fn a_clone_with_rights_by_name_keeps_them(scene: &Scene) {
+    scene.login("guest", "").await;
+    scene.login("guest_clone", "IN ROLE guest").await;
+    scene.sql("CREATE TABLE menu (); CREATE TABLE bill (); GRANT SELECT ON menu TO guest, guest_clone").await;
+    let secret = scene.secret_of("guest");
+    let told = |code: &str| scene.lambda.logs().unwrap().lines().any(|l| l.contains(code) && l.contains("guest_clone"));
+    // The base has the same.
+    assert_eq!(scene.rotates(&secret).await, "guest_clone");
+    assert!(!told("GRANTS_NOT_SHARED"));
+    assert_eq!(scene.rotates(&secret).await, "guest");
+    scene.sql("ALTER ROLE guest_clone RESET role; GRANT SELECT ON bill TO guest_clone").await;
+    assert_eq!(scene.rotates(&secret).await, "guest_clone");
+    assert!(told("GRANTS_NOT_SHARED"));
+    let client = scene.client_of(&secret).await;
+    client.batch_execute("SELECT FROM bill").await.unwrap();
+    // Once the base has it, too, the clone acts as its base.
+    scene.sql("GRANT SELECT ON bill TO guest").await;
+    for user in ["guest", "guest_clone"] {
+        assert_eq!(scene.rotates(&secret).await, user);
+    }
+    let acts_as = scene.client_of(&secret).await.query_one("SELECT current_user::text", &[]).await.unwrap();
+    assert_eq!(acts_as.get::<_, &str>(0), "guest");
 }
 
 /// From PostgreSQL 16 on a membership may lack the right to act as the role, which a superuser's owner would be worth.
