@@ -7,7 +7,7 @@ use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 /// A call as people and policies name it.
-pub(crate) struct Call<'a> {
+pub struct Call<'a> {
     /// The service, as IAM actions and VPC endpoints name it.
     service: &'static str,
     action: &'static str,
@@ -20,9 +20,17 @@ pub(crate) struct Call<'a> {
 
 impl<'a> Call<'a> {
     /// An action of Secrets Manager on a secret.
-    pub(crate) fn secrets_manager(action: &'static str, secret: &'a str) -> Self {
+    #[must_use]
+    pub fn secrets_manager(action: &'static str, secret: &'a str) -> Self {
         let (whose, again) = ("Secrets Manager's", "Secrets Manager tries the rotation again by itself");
         Self { service: "secretsmanager", action, on: secret, whose, again }
+    }
+
+    /// An action of RDS on an instance or a cluster.
+    #[must_use]
+    pub fn rds(action: &'static str, resource: &'a str) -> Self {
+        let (whose, again) = ("RDS's", "Secrets Manager tries the rotation again by itself");
+        Self { service: "rds", action, on: resource, whose, again }
     }
 
     /// An action of Parameter Store on a parameter or a path.
@@ -45,7 +53,7 @@ impl<'a> Call<'a> {
 }
 
 /// Why a call brought nothing.
-pub(crate) enum Failed<E> {
+pub enum Failed<E> {
     /// The service, or the SDK, says no.
     Answered(Box<SdkError<E, Response>>),
     /// The deadline came first.
@@ -55,7 +63,10 @@ pub(crate) enum Failed<E> {
 }
 
 /// Makes a call within the deadline.
-pub(crate) async fn within<T, E>(
+///
+/// # Errors
+/// Why it brought nothing.
+pub async fn within<T, E>(
     deadline: Deadline,
     call: impl Future<Output = Result<T, SdkError<E, Response>>>,
 ) -> Result<T, Failed<E>> {
@@ -66,8 +77,15 @@ pub(crate) async fn within<T, E>(
 }
 
 impl<E: ProvideErrorMetadata + std::error::Error + 'static> Failed<E> {
+    /// The service's code, where it answered.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        if let Self::Answered(error) = self { error.meta().code() } else { None }
+    }
+
     /// The error for a person: which action on what, and what to change.
-    pub(crate) fn explain(&self, call: &Call<'_>) -> Error {
+    #[must_use]
+    pub fn explain(&self, call: &Call<'_>) -> Error {
         let Call { service, action, on, whose, again } = call;
         let error = match self {
             Self::Answered(error) => error,

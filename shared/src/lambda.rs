@@ -53,6 +53,12 @@ impl Start {
         Secrets::new(aws_sdk_secretsmanager::Client::from_conf(config.build()))
     }
 
+    /// What a client of another service is made from.
+    #[must_use]
+    pub fn aws(&self) -> &SdkConfig {
+        &self.aws
+    }
+
     /// Parameter Store.
     #[cfg(feature = "parameters")]
     #[must_use]
@@ -110,6 +116,7 @@ async fn aws(vars: &mut Vars) -> SdkConfig {
     for endpoint in [
         Setting::AwsEndpointUrl,
         Setting::AwsEndpointUrlSecretsManager,
+        Setting::AwsEndpointUrlRds,
         Setting::AwsEndpointUrlSsm,
         Setting::SecretsManagerEndpoint,
     ] {

@@ -6,7 +6,7 @@ pub mod admin;
 #[cfg(feature = "alert")]
 pub mod alert;
 pub mod alternation;
-mod aws_call;
+pub mod aws_call;
 pub mod clock;
 pub mod codes;
 pub mod credential;

@@ -67,6 +67,9 @@ pub enum Setting {
         example = "https://vpce-0123.secretsmanager.eu-west-1.vpce.amazonaws.com"
     ))]
     AwsEndpointUrlSecretsManager,
+    /// the same for RDS alone, which only `rotate-postgres` calls
+    #[strum(props(default = "AWS's", deployed = "no", example = "https://vpce-0123.rds.eu-west-1.vpce.amazonaws.com"))]
+    AwsEndpointUrlRds,
     /// the same for Parameter Store alone, which only `oncall-sync` calls
     #[strum(props(default = "AWS's", deployed = "no", example = "https://vpce-0123.ssm.eu-west-1.vpce.amazonaws.com"))]
     AwsEndpointUrlSsm,

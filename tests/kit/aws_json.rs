@@ -86,7 +86,7 @@ impl Request {
             .split_once('.')
             .and_then(|(prefix, action)| Some((Service::of_target(prefix)?, action.to_owned())))
             .ok_or_else(|| Failure::violation("UnknownOperationException", format!("unknown target {target}")))?;
-        check_signature(headers, service)?;
+        check_signature(headers, service.signing_name())?;
         let body: Value = serde_json::from_slice(body)
             .map_err(|error| Failure::violation("SerializationException", format!("{target}: {error}")))?;
         Ok(Self { service, action, body })
@@ -112,11 +112,11 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a str, Failure> {
 }
 
 /// Looks at the form of the signature only: the emulator knows no secret keys.
-fn check_signature(headers: &HeaderMap, service: Service) -> Result<(), Failure> {
+pub(crate) fn check_signature(headers: &HeaderMap, service: &str) -> Result<(), Failure> {
     let authorization = header(headers, "authorization")
         .map_err(|failure| Failure { kind: "MissingAuthenticationTokenException".to_owned(), ..failure })?;
     header(headers, "x-amz-date")?;
-    let scope = format!("/{REGION}/{}/aws4_request", service.signing_name());
+    let scope = format!("/{REGION}/{service}/aws4_request");
     let well_formed = authorization.starts_with("AWS4-HMAC-SHA256 Credential=")
         && authorization.split([' ', ',']).any(|part| part.starts_with("Credential=") && part.ends_with(&scope))
         && authorization.contains("SignedHeaders=")

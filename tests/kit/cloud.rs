@@ -23,11 +23,12 @@ pub use crate::aws_json::{ACCOUNT, REGION};
 pub use api::{ApiError, AwsApi};
 
 use crate::daemon::tools;
+use crate::rds::{Cluster, Rds};
 use crate::rotator::Rotator;
 use crate::source::{checkout, functions};
 use crate::stacks::mongo::{ENVIRONMENT, MongoApp, MongoStack};
 use crate::stacks::oncall::{Bound, CONFIG_PATH, Engineer, Oncall};
-use crate::stacks::postgres::{App, Stack};
+use crate::stacks::postgres::{ADMIN, App, Stack};
 use gate::Gate;
 use ministack::MiniStack;
 
@@ -45,6 +46,10 @@ pub struct Cloud {
     pub api: Arc<AwsApi>,
     /// What rotate-postgres works with. Its own function is the packaged bootstrap on the local Runtime API.
     pub postgres: Stack,
+    /// What knows where the server of [`Cloud::managed_app`]'s admin is.
+    pub rds: Rds,
+    /// An admin's secret as RDS keeps it: without a host.
+    pub managed_arn: String,
     /// What rotate-mongo works with; its own function likewise.
     pub mongo: MongoStack,
     /// What oncall-sync works with, on the machine's clock.
@@ -70,20 +75,23 @@ impl Cloud {
         unpack(&unpacked).await?;
         let gate_url = gate.url();
         let starting = async { tokio::task::spawn_blocking(move || MiniStack::start(folder, &gate_url)).await? };
-        let (ministack, mut postgres, mut mongo, oncall) = tokio::try_join!(
+        let (ministack, rds, mut postgres, mut mongo, oncall) = tokio::try_join!(
             starting,
+            Rds::start(),
             Stack::builder(major).bootstrap(bootstrap("rotate-postgres")).start(),
             MongoStack::builder().bootstrap(bootstrap("rotate-mongo")).start(),
             Oncall::builder().on_the_machines_clock().start(),
         )?;
         let api = Arc::new(AwsApi::new(ministack.url()));
-        gate.open(Arc::clone(&api), &postgres.aws, &mongo.aws);
+        gate.open(Arc::clone(&api), &postgres.aws, &mongo.aws, &rds);
 
         postgres.admin_arn = moved(&api, &postgres, "databases/postgres-admin", &postgres.admin_arn).await?;
+        let managed_arn = managed(&api, &postgres, &rds).await?;
         mongo.admin_arn = moved(&api, &mongo, "databases/mongo-admin", &mongo.admin_arn).await?;
         mongo.atlas_arn = moved(&api, &mongo, "databases/atlas", &mongo.atlas_arn).await?;
         let (shop, ann) = on_call(&api, &oncall).await?;
-        let mut cloud = Self { api, postgres, mongo, oncall, shop, ann, others: Vec::new(), gate, ministack };
+        let others = Vec::new();
+        let mut cloud = Self { api, postgres, rds, managed_arn, mongo, oncall, shop, ann, others, gate, ministack };
         for (name, function) in [("old-shop", "rotate-postgres"), ("old-strange", "nobody")] {
             let secret = cloud.postgres.app(name).await?.secret;
             let tags = [("keyturn:function", function)];
@@ -122,7 +130,7 @@ impl Cloud {
             ("SecurityGroupIds", "sg-0123456789abcdef0".to_owned()),
             ("OncallSyncInVpc", "on".to_owned()),
             ("OtherSecretArns", self.others.join(",")),
-            ("PostgresAdminSecretArns", postgres.admin_arn.clone()),
+            ("PostgresAdminSecretArns", format!("{},{}", postgres.admin_arn, self.managed_arn)),
             ("MongoAdminSecretArns", mongo.admin_arn.clone()),
             ("AtlasSecretArn", mongo.atlas_arn.clone()),
             ("SecretsKeyArns", KEY_ARN.to_owned()),
@@ -195,6 +203,17 @@ impl Cloud {
         let app = self.postgres.app(name).await?;
         let (name, tags) = (format!("{PREFIX}/{name}"), [("keyturn:function", "rotate-postgres")]);
         let secret = self.attached(&self.postgres, &name, &app.secret, "rotate-postgres", &tags).await?;
+        Ok(App { secret, ..app })
+    }
+
+    /// The same with an admin whose secret RDS manages.
+    pub async fn managed_app(&self, name: &str) -> Result<App> {
+        let app = self.postgres.app(name).await?;
+        let mut value = self.postgres.value(&app.secret, "AWSCURRENT")?;
+        value["masterarn"] = json!(self.managed_arn);
+        let secret = self.postgres.secret(&format!("managed-{name}"), &value)?;
+        let (name, tags) = (format!("{PREFIX}/{name}"), [("keyturn:function", "rotate-postgres")]);
+        let secret = self.attached(&self.postgres, &name, &secret, "rotate-postgres", &tags).await?;
         Ok(App { secret, ..app })
     }
 
@@ -278,6 +297,18 @@ async fn secret(api: &AwsApi, name: &str, tags: &[(&str, &str)], text: &str) -> 
 /// The same secret under a name that MiniStack knows too.
 async fn moved(api: &AwsApi, rotator: &Rotator, name: &str, secret: &str) -> Result<String> {
     secret_of(api, rotator, name, &[], &rotator.value(secret, "AWSCURRENT")?.to_string()).await
+}
+
+/// The admin's secret as RDS keeps it for a cluster, and that cluster.
+async fn managed(api: &AwsApi, stack: &Stack, rds: &Rds) -> Result<String> {
+    let (engine, endpoint) = ("aurora-postgresql".to_owned(), "localhost".to_owned());
+    let port = stack.postgres.port();
+    let cluster = rds.add_cluster(Cluster { id: "shop".to_owned(), engine, endpoint, port, ..Cluster::default() });
+    let text = json!({"username": ADMIN, "password": stack.admin_password}).to_string();
+    let arn = secret_of(api, stack, "databases/rds-managed", &[], &text).await?;
+    // Nobody but RDS may give a tag of this name.
+    stack.aws.secrets.tag(&arn, "aws:rds:primaryDBClusterArn", &cluster)?;
+    Ok(arn)
 }
 
 /// Gives oncall-sync its credentials and a binding, with somebody on call from now on.

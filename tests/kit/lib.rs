@@ -12,6 +12,7 @@ pub mod faults;
 pub mod lambda;
 pub mod mongo;
 pub mod postgres;
+pub mod rds;
 mod relay;
 pub mod rotator;
 pub mod secrets_manager;

@@ -31,7 +31,7 @@ pub struct SecretsManager {
 
 impl SecretsManager {
     pub(crate) fn new() -> anyhow::Result<Self> {
-        let state = State { secrets: Vec::new(), functions: HashMap::new(), lag_pending: 0, attempts: 3 };
+        let state = State { secrets: Vec::new(), functions: HashMap::new(), lag_pending: 0, stale: None, attempts: 3 };
         let client = keyturn::http::client()?;
         Ok(Self { state: Arc::new(Mutex::new(state)), background: Arc::default(), client })
     }
@@ -130,6 +130,13 @@ impl SecretsManager {
     /// Lets the function's next `n` reads of a pending value come too early: not found, though it was put.
     pub fn lag_pending(&self, n: usize) {
         self.state().lag_pending = n;
+    }
+
+    /// Lets the function's next read of a secret's current value give this text, as if it came just before a write.
+    pub fn read_before_write(&self, secret: &str, text: &str) -> anyhow::Result<()> {
+        let arn = self.arn(secret)?;
+        self.state().stale = Some((arn, text.to_owned()));
+        Ok(())
     }
 
     /// How often a rotation is tried as a whole; 3 unless said otherwise.

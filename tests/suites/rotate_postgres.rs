@@ -9,6 +9,7 @@ mod crash;
 mod guards;
 mod input;
 mod leaks;
+mod rds;
 mod rotation;
 mod scene;
 mod service;

@@ -18,14 +18,19 @@ pub(crate) async fn apply(
     job: &Job,
     still: &impl AsyncFn() -> Result<()>,
 ) -> Result<Vec<String>> {
-    let place = postgres.server(Place::of(current, "The AWSCURRENT value")?);
+    let named = Place::of_rotated(current, "The AWSCURRENT value", job)?;
+    let place = postgres.server(named.clone());
     let case = Case::of(current, job)?;
     let turn = case.layout.turn(current.username(), pending.username())?;
     let (current_login, pending_login) = (Login::new(current, place.clone()), Login::new(pending, place.clone()));
     let (admin, proven, tried) =
-        tokio::try_join!(postgres.admin(current, &place, job), postgres.prove_current(&current_login, job), async {
+        tokio::try_join!(postgres.admin(current, &named, job), postgres.prove_current(&current_login, job), async {
             Ok(postgres.connector.open_once(&pending_login, job.deadline).await)
         })?;
+    if postgres.server(named) != place {
+        // RDS has just said that the admin's server is another one of its endpoints.
+        return Box::pin(apply(postgres, current, pending, job, still)).await;
+    }
     // The pending user may be refused for many reasons before setSecret has made it: by a line of pg_hba.conf with `+group`,
     // which admits members only, or by a pooler that does not know it, and whose refusals look like failures. Setting a password
     // that the server has accepted before is harmless. Where the server is away, the admin's login says so.
@@ -35,7 +40,7 @@ pub(crate) async fn apply(
         turn: &turn,
         database: &place.database,
         admin: &admin,
-        connector: &postgres.connector,
+        postgres,
         password,
         hash: postgres.settings.password_hash,
         proven: proven.as_ref(),
@@ -51,7 +56,7 @@ async fn as_admin(
 ) -> Attempt<Vec<String>> {
     // A new connection for every try: after a failover the old one may lead to the old writer.
     let attempt = async |connects_end| {
-        let session = wanted.admin.open(wanted.connector, connects_end).await?.until(deadline);
+        let session = wanted.admin.open(wanted.postgres, connects_end).await?.until(deadline);
         transaction::run(&session, wanted, deadline, still).await
     };
     retry(deadline, RETRY_FOR, Failure::is_transient, attempt).await

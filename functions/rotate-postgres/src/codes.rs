@@ -83,6 +83,11 @@ pub enum Code {
     SettingNotCopied,
 
     // The admin
+    /// RDS knows no endpoint of the instance or cluster that a managed admin secret belongs to.
+    #[strum(
+        message = "See whether it is there, and available: aws rds describe-db-instances. For one of another account or region store an admin secret of your own, with \"host\"."
+    )]
+    RdsEndpointUnknown,
     /// The server knows no role of the name that the admin secret gives.
     #[strum(message = "Correct the admin secret.")]
     AdminMissing,

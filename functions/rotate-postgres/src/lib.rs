@@ -14,6 +14,7 @@ mod place;
 mod plan;
 mod postgres;
 mod prove;
+mod rds;
 mod session;
 pub mod settings;
 mod statements;
@@ -29,6 +30,7 @@ use keyturn::password::{PasswordPolicy, Preset};
 use keyturn::rotation::{Job, Rotation, Target};
 use keyturn::{Deadline, Result};
 use postgres::Postgres;
+use rds::Rds;
 use serde_json::Value;
 use settings::Settings;
 use survey::Survey;
@@ -42,12 +44,14 @@ const NAME: &str = "rotate-postgres";
 /// `CONFIGURATION_INVALID`, with everything that is wrong.
 pub fn build(start: Start) -> Result<impl AsyncFn(&Value, Deadline) -> Result<Answer>> {
     let secrets = start.secrets();
+    let rds = aws_sdk_rds::Client::new(start.aws());
     let mut vars = start.vars;
     let settings = Settings::read(&mut vars);
     let passwords = PasswordPolicy::read(Preset::SAFE, &mut vars);
     vars.finish()?;
-    let asked = Postgres::new(settings.clone(), secrets.clone());
-    let rotation = Rotation::new(NAME, secrets.clone(), passwords, Postgres::new(settings, secrets));
+    let postgres = || Postgres::new(settings.clone(), secrets.clone(), Rds::new(rds.clone()));
+    let asked = postgres();
+    let rotation = Rotation::new(NAME, secrets.clone(), passwords, postgres());
     Ok(async move |event: &Value, deadline: Deadline| {
         if event.get("action").is_some() {
             return Box::pin(actions::handle(&asked, event, deadline)).await;

@@ -3,15 +3,20 @@
 
 use crate::codes::Code;
 use crate::guards;
-use crate::place::Place;
+use crate::place::{Place, check_engine};
+use crate::rds::{Rds, Resource};
 use crate::session::{Connector, Login, Session};
 use crate::settings::Settings;
+use keyturn::address::Address;
 use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
 use keyturn::failure::{Attempt, Failure, Kind};
 use keyturn::rotation::Job;
-use keyturn::secrets::Secrets;
+use keyturn::secrets::{CURRENT, Secrets};
 use keyturn::{Deadline, Error, Result, admin, diagnosis};
+use secrecy::ExposeSecret as _;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 /// PostgreSQL as this deployment reaches it.
 #[derive(Debug)]
@@ -19,6 +24,9 @@ pub(crate) struct Postgres {
     pub(crate) settings: Settings,
     pub(crate) connector: Connector,
     pub(crate) secrets: Secrets,
+    rds: Rds,
+    /// Other endpoints of admins' servers, as RDS has said.
+    endpoints: RefCell<BTreeMap<Address, Address>>,
 }
 
 /// The admin's credential, which is for the same server as the secret.
@@ -41,46 +49,68 @@ impl Admin {
 }
 
 impl Admin {
-    /// Logs in once.
-    pub(crate) async fn open(&self, connector: &Connector, deadline: Deadline) -> Attempt<Session> {
-        let opened = match (connector.open_once(&self.login, deadline).await, &self.else_in) {
+    /// Logs in once; if its password has just been turned, again with the new one. RDS turns a managed one every 7 days.
+    pub(crate) async fn open(&self, postgres: &Postgres, deadline: Deadline) -> Attempt<Session> {
+        let refused = match self.open_as(&postgres.connector, &self.login, deadline).await {
+            Err(failure) if failure.kind == Kind::PasswordRefused => failure,
+            opened => return opened,
+        };
+        let read = postgres.secrets.read(&self.secret_arn, CURRENT, None, deadline).await;
+        let stored = read.ok().flatten().and_then(|stored| Credential::parse(stored.text, "the admin secret").ok());
+        let is_new = |stored: &Credential| stored.password().expose_secret() != self.login.password.expose_secret();
+        let again = match stored.filter(is_new) {
+            Some(stored) => {
+                self.open_as(&postgres.connector, &Login::new(&stored, self.login.place.clone()), deadline).await
+            }
+            None => Err(refused),
+        };
+        again.map_err(|failure| {
+            // Only then is the admin's secret the place to look.
+            if failure.kind == Kind::PasswordRefused {
+                admin::password_refused(&self.secret_arn, failure.error.message()).into()
+            } else {
+                failure
+            }
+        })
+    }
+
+    async fn open_as(&self, connector: &Connector, login: &Login, deadline: Deadline) -> Attempt<Session> {
+        match (connector.open_once(login, deadline).await, &self.else_in) {
             (Err(failure), Some(database))
                 if failure.error.is(Code::ConnectDenied) || failure.error.is(Code::DatabaseNotFound) =>
             {
-                let place = Place { database: database.clone(), ..self.login.place.clone() };
-                connector.open_once(&Login { place, ..self.login.clone() }, deadline).await
+                let place = Place { database: database.clone(), ..login.place.clone() };
+                connector.open_once(&Login { place, ..login.clone() }, deadline).await
             }
             (opened, _) => opened,
-        };
-        opened.map_err(|failure| self.explain(failure))
-    }
-
-    /// Says that it was the admin's password that did not work: only then is the admin's secret the place to look.
-    fn explain(&self, failure: Failure) -> Failure {
-        if failure.kind == Kind::PasswordRefused {
-            admin::password_refused(&self.secret_arn, failure.error.message()).into()
-        } else {
-            failure
         }
     }
 }
 
 impl Postgres {
     /// `secrets` is where the admin's credential and AWSPREVIOUS are read.
-    pub(crate) fn new(settings: Settings, secrets: Secrets) -> Self {
+    pub(crate) fn new(settings: Settings, secrets: Secrets, rds: Rds) -> Self {
         let connector = Connector::new(settings.database_ca.clone(), settings.password_hash);
-        Self { settings, connector, secrets }
+        Self { settings, connector, secrets, rds, endpoints: RefCell::default() }
     }
 
-    /// Where the server is that a secret means: an alias (a replica, a proxy) is where testSecret and finishSecret log in.
+    /// Where the server is that a secret means: by another name (a replica's, a proxy's, a CNAME) testSecret and finishSecret
+    /// log in.
     pub(crate) fn server(&self, place: Place) -> Place {
-        let address = self.settings.server_of(&place.address).clone();
-        Place { address, ..place }
+        let named = match place.tls_name {
+            Some(name) => Address::new(&name, place.address.port),
+            None => place.address,
+        };
+        let address = self.settings.server_of(&named).clone();
+        let address = self.endpoints.borrow().get(&address).cloned().unwrap_or(address);
+        Place { address, database: place.database, tls_name: None }
     }
 
-    /// Reads the admin secret that `current` names, and refuses one that may not be used for it.
-    pub(crate) async fn admin(&self, current: &Credential, place: &Place, job: &Job) -> Result<Admin> {
-        let Some(named) = current.master_arn() else {
+    /// Reads the admin secret that `current` names, and refuses one that may not be used for it. Once RDS has said that the place
+    /// which the secret has `named` is another endpoint of the admin's server, [`Postgres::server`] knows it.
+    pub(crate) async fn admin(&self, current: &Credential, named: &Place, job: &Job) -> Result<Admin> {
+        let place = &self.server(named.clone());
+        let Some(master_arn) = current.master_arn() else {
             return Err(Error::new(
                 Core::SecretKeyMissing,
                 format!("{} has no key \"masterarn\".", job.secret_arn),
@@ -88,13 +118,54 @@ impl Postgres {
             ));
         };
         let allowed = self.settings.admin_secret_arns.as_deref();
-        let stored = admin::read(&self.secrets, named, allowed, job).await?;
-        let what = format!("the admin secret {named}");
+        let stored = admin::read(&self.secrets, master_arn, allowed, job).await?;
+        let what = format!("the admin secret {master_arn}");
         let admin = Credential::parse(stored.text, &what)?;
-        let at = Place::of(&admin, &what)?;
-        guards::same_server(&place.address, &at.address)?;
+        let (mut at, resource) = match (Place::of(&admin, &what), admin.host()) {
+            (Err(without_host), None) => {
+                let resource = self.managed(&stored.arn, job).await?.ok_or(without_host)?;
+                let server = self.rds.server(&resource, job.deadline).await?;
+                check_engine(&server.engine, &format!("the server of {what}"))?;
+                (Place::managed(server.writer), Some(resource))
+            }
+            (at, _) => {
+                let at = at?;
+                let resource = Resource::of_host(&at.address.host);
+                (at, resource)
+            }
+        };
+        if at.address == named.address {
+            at = self.server(Place { tls_name: named.tls_name.clone(), ..at });
+        }
+        self.same_server(&place.address, &at.address, resource.as_ref(), job).await?;
         let else_in = admin.dbname().is_none().then(|| place.database.clone());
         Ok(Admin { login: Login::new(&admin, at), secret_arn: stored.arn, else_in })
+    }
+
+    /// What an admin secret belongs to that RDS manages.
+    async fn managed(&self, secret: &str, job: &Job) -> Result<Option<Resource>> {
+        Ok(Resource::of_tags(&self.secrets.describe(secret, job.deadline).await?.tags))
+    }
+
+    /// The rotated secret and its admin secret mean the same server: by the same name, or by two that RDS knows as one
+    /// server's.
+    async fn same_server(
+        &self,
+        current: &Address,
+        admin: &Address,
+        resource: Option<&Resource>,
+        job: &Job,
+    ) -> Result<()> {
+        let Err(differ) = guards::same_server(current, admin) else { return Ok(()) };
+        let Some(resource) = resource else { return Err(differ) };
+        match self.rds.leads_to(resource, admin, current, job.deadline).await {
+            Ok(true) => {
+                self.endpoints.borrow_mut().insert(current.clone(), admin.clone());
+                Ok(())
+            }
+            Ok(false) => Err(differ),
+            Err(error) => Err(differ.and(&format!("RDS was asked whether they are one server: {}", error.message()))),
+        }
     }
 
     /// Proves that the current credential logs in. Only then may the admin's power be used for this secret. `None`: the server
@@ -114,7 +185,7 @@ impl Postgres {
     async fn explain_refused_current(&self, refused: &Error, login: &Login, job: &Job) -> Error {
         let read = |text| {
             let previous = Credential::parse(text, "the AWSPREVIOUS value").ok()?;
-            let place = Place::of(&previous, "the AWSPREVIOUS value").ok()?;
+            let place = self.server(Place::of_rotated(&previous, "the AWSPREVIOUS value", job).ok()?);
             (place.address == login.place.address).then_some(previous)
         };
         let works = async |previous: &Credential| {

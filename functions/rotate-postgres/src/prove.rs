@@ -7,6 +7,7 @@ use crate::errors::quoted;
 use crate::guards;
 use crate::place::Place;
 use crate::postgres::Postgres;
+use crate::rds;
 use crate::session::{Login, Session};
 use keyturn::Result;
 use keyturn::codes::{Code as Core, DeclaredCode as _};
@@ -26,8 +27,10 @@ pub(crate) async fn prove(postgres: &Postgres, pending: &Credential, job: &Job) 
 
 /// A session of the pending user, where its clients connect.
 pub(crate) async fn logged_in(postgres: &Postgres, pending: &Credential, job: &Job) -> Result<Session> {
-    let login = Login::new(pending, Place::of(pending, "The AWSPENDING value")?);
-    let lagging = postgres.settings.is_alias(&login.place.address);
+    let login = Login::new(pending, Place::of_rotated(pending, "The AWSPENDING value", job)?);
+    // A replica's name, as the operator or RDS has said; or an endpoint of RDS, which may be a reader's.
+    let is_alias = postgres.server(login.place.clone()) != login.place;
+    let lagging = is_alias || login.place.address.host.ends_with(rds::DOMAIN);
     let passing = |failure: &Failure| {
         let is_full = failure.error.is(Code::ConnectionLimitReached);
         failure.is_transient() || is_full || (lagging && failure.kind == Kind::PasswordRefused)

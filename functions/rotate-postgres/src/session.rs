@@ -98,9 +98,9 @@ impl Connector {
         let peer = stream.peer_addr().map_err(|e| errors::not_connected(&login.place, &e))?;
         phase.set(Phase::TlsRequest);
         let progress = Arc::<Progress>::default();
-        let connector = self.tls.connector(&address.host)?;
+        let connector = self.tls.connector(login.place.certified())?;
         let tls = GuardedTls {
-            inner: postgres_native_tls::TlsConnector::new(connector.clone(), &address.host),
+            inner: postgres_native_tls::TlsConnector::new(connector.clone(), login.place.certified()),
             md5_allowed: self.md5_allowed,
             phase: Rc::clone(phase),
             progress: Arc::clone(&progress),
@@ -264,7 +264,7 @@ impl Session {
     async fn cancel(&self) {
         let asking = async {
             let stream = TcpStream::connect(self.peer).await.ok()?;
-            let tls = postgres_native_tls::TlsConnector::new(self.connector.clone(), &self.place.address.host);
+            let tls = postgres_native_tls::TlsConnector::new(self.connector.clone(), self.place.certified());
             self.client.cancel_token().cancel_query_raw(stream, tls).await.ok()
         };
         let _ = tokio::time::timeout(CANCEL, asking).await;

@@ -52,6 +52,13 @@ pub enum Tag {
     /// function
     #[strum(serialize = "keyturn:acts-as", props(default = "owner", example = "self"))]
     ActsAs,
+    /// the server's own endpoint, where the secret has another name of it (a CNAME): the certificate must name it, and all but
+    /// testSecret and finishSecret connect to it
+    #[strum(
+        serialize = "keyturn:tls-name",
+        props(default = "the secret's host", example = "shop.c1a2b3.eu-west-1.rds.amazonaws.com")
+    )]
+    TlsName,
     /// a role that nothing in the catalog vouches for, or the ARN of the secret whose users this one takes over
     #[strum(serialize = "keyturn:adopt", props(default = "none", example = "app_clone"))]
     Adopt,
@@ -91,11 +98,6 @@ impl Settings {
             admin_secret_arns: vars.parsed(Setting::AdminSecretArns, admins).unwrap_or(Some(Vec::new())),
             host_aliases: vars.parsed(Setting::HostAliases, host_aliases).unwrap_or_default(),
         }
-    }
-
-    /// Whether `address` is another name of some admin's server.
-    pub(crate) fn is_alias(&self, address: &Address) -> bool {
-        self.host_aliases.contains_key(address)
     }
 
     /// The server that this address is another name of; the address itself, where it is none.

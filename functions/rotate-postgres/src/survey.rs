@@ -21,12 +21,17 @@ pub(crate) struct Survey {
 
 /// Reads the admin secret and logs in as the user in use at the same time, then reads the catalog in that session.
 pub(crate) async fn survey(postgres: &Postgres, current: &Credential, job: &Job) -> Result<Survey> {
-    let place = postgres.server(Place::of(current, "The AWSCURRENT value")?);
+    let named = Place::of_rotated(current, "The AWSCURRENT value", job)?;
+    let place = postgres.server(named.clone());
     let case = Case::of(current, job)?;
     let user = current.username();
     case.layout.check_name(user)?;
     let login = Login::new(current, place.clone());
-    let (admin, proven) = tokio::try_join!(postgres.admin(current, &place, job), postgres.prove_current(&login, job))?;
+    let (admin, proven) = tokio::try_join!(postgres.admin(current, &named, job), postgres.prove_current(&login, job))?;
+    if postgres.server(named) != place {
+        // RDS has just said that the admin's server is another one of its endpoints.
+        return Box::pin(survey(postgres, current, job)).await;
+    }
     let query = Query {
         names: case.layout.names(user),
         database: place.database,
@@ -42,7 +47,7 @@ pub(crate) async fn survey(postgres: &Postgres, current: &Credential, job: &Job)
         Some(Err(failure)) if !failure.error.is(Core::AdminLacksPrivilege) => return Err(failure.error),
         // No connection is left for the user in use, or the server does not let everybody read its catalog.
         _ => {
-            let session = admin.open(&postgres.connector, job.deadline).await?.until(job.deadline);
+            let session = admin.open(postgres, job.deadline).await?.until(job.deadline);
             catalog::survey(&session, &query).await?
         }
     };

@@ -1,5 +1,6 @@
 //! TLS to databases: always, and always with the certificate and the host name verified.
 
+use crate::rds;
 use keyturn::codes::Code as Core;
 use keyturn::{Error, Result};
 use native_tls::{Certificate, TlsConnector};
@@ -9,9 +10,6 @@ use std::collections::BTreeMap;
 /// The roots of the certificates that RDS servers show, three a region, and Amazon's public ones, which RDS Proxy's and others'
 /// lead to. A line before each says its name.
 const RDS_ROOTS: &str = include_str!("rds-roots.pem");
-
-/// The domain of RDS endpoints, after the region.
-const RDS_DOMAIN: &str = ".rds.amazonaws.com";
 
 /// Connectors, made when they are first asked for and kept. Most of what making one takes is to read the roots: those of an RDS
 /// endpoint's region are a few, all of them more than 200.
@@ -72,7 +70,7 @@ fn build(roots: Vec<Certificate>) -> native_tls::Result<TlsConnector> {
 
 /// The region of an endpoint of RDS, if its roots are known.
 fn rds_region(host: &str) -> Option<&str> {
-    let (_, region) = host.strip_suffix(RDS_DOMAIN)?.rsplit_once('.')?;
+    let (_, region) = host.strip_suffix(rds::DOMAIN)?.rsplit_once('.')?;
     RDS_ROOTS.contains(&format!("\n# Amazon RDS {region} ")).then_some(region)
 }
 

@@ -7,8 +7,8 @@ use crate::errors;
 use crate::guards;
 use crate::layout::{Base, Turn};
 use crate::mark;
-use crate::postgres::Admin;
-use crate::session::{Connector, Session};
+use crate::postgres::{Admin, Postgres};
+use crate::session::Session;
 use crate::settings::PasswordHash;
 use crate::statements::{self, MembershipOptions, Statement};
 use crate::verifier;
@@ -48,7 +48,7 @@ pub(crate) struct Wanted<'w> {
     /// The secret's database.
     pub(crate) database: &'w str,
     pub(crate) admin: &'w Admin,
-    pub(crate) connector: &'w Connector,
+    pub(crate) postgres: &'w Postgres,
     /// `None` when the pending password works already, so that it must not be set again.
     pub(crate) password: Option<&'w SecretString>,
     pub(crate) hash: PasswordHash,
@@ -161,7 +161,7 @@ async fn try_lock(session: &Session, wanted: &Wanted<'_>, patience: Duration) ->
     let seen = if let Some(seen) = seen {
         seen
     } else {
-        let other = wanted.admin.open(wanted.connector, session.deadline()).await?.until(session.deadline());
+        let other = wanted.admin.open(wanted.postgres, session.deadline()).await?.until(session.deadline());
         catalog::survey(&other, &query(wanted, session)).await?
     };
     let committed = comments(wanted.turn, &seen);

@@ -1,4 +1,4 @@
-//! Where the deployed functions find Secrets Manager and Parameter Store.
+//! Where the deployed functions find Secrets Manager, Parameter Store and RDS.
 //!
 //! MiniStack checks every request first: who signed it, and whether that role's policies allow it. Then the strict
 //! emulator answers that has the secret, since MiniStack stages no rotation as the service does; what no emulator has,
@@ -21,6 +21,7 @@ use super::api::AwsApi;
 use super::policy::{allows, statements};
 use crate::aws::Aws;
 use crate::aws_json::{ACCOUNT, REGION};
+use crate::rds::Rds;
 use crate::secrets_manager::SecretsManager;
 use crate::server::Server;
 
@@ -45,6 +46,7 @@ struct Emulator {
 struct Behind {
     ministack: Arc<AwsApi>,
     emulators: [Emulator; 2],
+    rds_url: String,
 }
 
 struct Inner {
@@ -80,10 +82,10 @@ impl Gate {
     }
 
     /// Opens it, with the emulators of both rotation functions behind it.
-    pub(super) fn open(&self, ministack: Arc<AwsApi>, postgres: &Aws, mongo: &Aws) {
+    pub(super) fn open(&self, ministack: Arc<AwsApi>, postgres: &Aws, mongo: &Aws, rds: &Rds) {
         let emulator = |function, aws: &Aws| Emulator { function, secrets: aws.secrets.clone(), url: aws.url() };
         let emulators = [emulator("rotate-postgres", postgres), emulator("rotate-mongo", mongo)];
-        let _ = self.inner.behind.set(Behind { ministack, emulators }); // opened once
+        let _ = self.inner.behind.set(Behind { ministack, emulators, rds_url: rds.url() }); // opened once
     }
 
     pub(super) fn url(&self) -> String {
@@ -120,7 +122,15 @@ async fn invoke(State(inner): State<Arc<Inner>>, Path(function): Path<String>, e
 
 impl Inner {
     async fn call(&self, headers: &HeaderMap, body: Bytes) -> Result<Answer> {
-        let Behind { ministack, emulators } = self.behind.get().context("the gate is not open yet")?;
+        let Behind { ministack, emulators, rds_url } = self.behind.get().context("the gate is not open yet")?;
+        if let Some(action) = rds_action(headers, &body) {
+            let answer = self.pass_on(ministack.endpoint(), headers, body.clone()).await?;
+            if answer.status == StatusCode::FORBIDDEN {
+                return Ok(answer);
+            }
+            self.used().insert(("rotate-postgres", action));
+            return self.pass_on(rds_url, headers, body).await;
+        }
         let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
         let action = match target.split_once('.') {
             Some(("secretsmanager", action)) => format!("secretsmanager:{action}"),
@@ -160,6 +170,13 @@ impl Inner {
     fn used(&self) -> MutexGuard<'_, BTreeSet<(&'static str, String)>> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What an action of RDS's query protocol is called in policies.
+fn rds_action(headers: &HeaderMap, body: &Bytes) -> Option<String> {
+    let is_query = headers.get(header::CONTENT_TYPE)?.to_str().ok()? == "application/x-www-form-urlencoded";
+    let mut fields = url::form_urlencoded::parse(body);
+    fields.find(|(name, _)| is_query && name == "Action").map(|(_, action)| format!("rds:{action}"))
 }
 
 impl Answer {

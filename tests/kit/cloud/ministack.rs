@@ -21,8 +21,8 @@ pub(super) struct MiniStack {
 }
 
 impl MiniStack {
-    /// Starts one with this folder, whose functions find Parameter Store at this endpoint. Blocks for a second or two.
-    pub(super) fn start(folder: TempDir, parameter_store: &str) -> Result<Self> {
+    /// Starts one with this folder, whose functions find Parameter Store and RDS at this endpoint. Blocks for a second or two.
+    pub(super) fn start(folder: TempDir, gate: &str) -> Result<Self> {
         let (program, home) = (tool("cloud")?, folder.path());
         let log = home.join("ministack.log");
         let command = |port: u16| {
@@ -38,7 +38,7 @@ impl MiniStack {
             // Where there is Docker, it would look for containers to remove.
             command.env("DOCKER_HOST", format!("unix://{}", home.join("no-docker").display()));
             // The functions inherit it. AWS_ENDPOINT_URL itself would take precedence over their own settings.
-            command.env("AWS_ENDPOINT_URL_SSM", parameter_store);
+            command.env("AWS_ENDPOINT_URL_SSM", gate).env("AWS_ENDPOINT_URL_RDS", gate);
             command
         };
         // Killed: nothing of it is kept, and it would wait long for idle connections. Functions end without their Runtime API.

@@ -168,6 +168,9 @@ struct GetSecretValue {
 
 fn get_value(state: &mut State, request: &GetSecretValue, asker: Asker) -> Reply {
     let lagging = asker == Asker::Function && state.lag_pending > 0;
+    let arn = state.live(&request.secret_id)?.arn.clone();
+    let is_its = |(of, _): &mut (String, String)| asker == Asker::Function && *of == arn;
+    let before = state.stale.take_if(is_its).map(|(_, text)| text);
     let secret = state.live(&request.secret_id)?;
     let (found, what) = match (&request.version_id, &request.version_stage) {
         (Some(id), label) => {
@@ -195,7 +198,7 @@ fn get_value(state: &mut State, request: &GetSecretValue, asker: Asker) -> Reply
         return Err(missing());
     }
     let (text, binary) = match value {
-        SecretValue::Text(text) => (Some(text), None),
+        SecretValue::Text(text) => (Some(before.as_ref().unwrap_or(text)), None),
         SecretValue::Binary(binary) => (None, Some(binary)),
     };
     Ok(without_nulls(json!({

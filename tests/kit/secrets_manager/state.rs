@@ -162,6 +162,8 @@ pub(super) struct State {
     pub(super) functions: HashMap<String, String>,
     /// How many more reads of AWSPENDING come too early.
     pub(super) lag_pending: usize,
+    /// The ARN of a secret, and what the function's next read of it gives.
+    pub(super) stale: Option<(String, String)>,
     /// How often a rotation is tried as a whole.
     pub(super) attempts: usize,
 }

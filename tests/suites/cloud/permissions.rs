@@ -25,6 +25,8 @@ fn every_action_that_is_allowed_is_used_and_every_one_used_is_allowed() {
     on_the_cloud(async |cloud| {
         let postgres = cloud.postgres_app("measured-sql").await.unwrap();
         assert!(cloud.postgres.rotate(&postgres.secret).await.unwrap().succeeded());
+        let managed = cloud.managed_app("measured-managed").await.unwrap();
+        assert!(cloud.postgres.rotate(&managed.secret).await.unwrap().succeeded());
         let mongo = cloud.atlas_app("measured").await.unwrap();
         assert!(cloud.mongo.rotate(&mongo.secret).await.unwrap().succeeded());
         ticked(cloud).await;
@@ -316,7 +318,7 @@ fn is_narrow(cloud: &Cloud, function: &str, action: &str, resource: &str) -> boo
     let service = action.split(':').next().unwrap();
     let Some(rest) = resource.strip_prefix(&format!("arn:aws:{service}:{REGION}:{ACCOUNT}:")) else { return false };
     let listed = match function {
-        "rotate-postgres" => vec![&cloud.postgres.admin_arn],
+        "rotate-postgres" => vec![&cloud.postgres.admin_arn, &cloud.managed_arn],
         "rotate-mongo" => vec![&cloud.mongo.admin_arn, &cloud.mongo.atlas_arn],
         _ => vec![],
     };
@@ -327,6 +329,8 @@ fn is_narrow(cloud: &Cloud, function: &str, action: &str, resource: &str) -> boo
         ("ssm", "oncall-sync") => format!("parameter{PREFIX}/oncall-sync/"),
         ("logs", _) => format!("log-group:/aws/lambda/{}:", Cloud::deployed(function)),
         ("sqs", "oncall-sync") => format!("{STACK}-missed-ticks"),
+        // Which one an admin's secret belongs to, its tag says.
+        ("rds", "rotate-postgres") => return ["db:*", "cluster:*"].contains(&rest),
         ("kms", _) => "key/6b1f0f3c".to_owned(),
         _ => return false,
     };

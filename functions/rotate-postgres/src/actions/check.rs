@@ -124,7 +124,7 @@ async fn look(postgres: &Postgres, job: &Job, examined: &mut Examined) -> Result
     let (turn, verdict) = plan::turn(&survey)?;
     let Verdict { refusals, warnings } = verdict;
     (examined.refusals, examined.warnings) = (refusals, warnings);
-    let place = Place::of(&current, "The AWSCURRENT value")?;
+    let place = Place::of_rotated(&current, "The AWSCURRENT value", job)?;
     let server = postgres.server(place.clone());
     if place != server {
         // testSecret logs in by the other name.
@@ -133,7 +133,7 @@ async fn look(postgres: &Postgres, job: &Job, examined: &mut Examined) -> Result
             .refusals
             .extend(postgres.connector.open(&login, job.deadline).await.err().map(|failure| failure.error));
     }
-    let session = survey.admin.open(&postgres.connector, job.deadline).await?.until(job.deadline);
+    let session = survey.admin.open(postgres, job.deadline).await?.until(job.deadline);
     let query = Query {
         names: survey.case.layout.names(current.username()),
         database: server.database.clone(),

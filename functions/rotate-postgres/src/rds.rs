@@ -1,0 +1,217 @@
+//! The RDS API: where the server of an admin secret is that RDS manages, and which other endpoints lead to a server. It is
+//! asked only where the secrets do not say so themselves, and what it says is kept as long as the environment lives.
+
+use crate::codes::Code;
+use aws_sdk_rds::Client;
+use aws_sdk_rds::types::{DbInstance, Filter};
+use keyturn::address::Address;
+use keyturn::aws_call::{Call, within};
+use keyturn::{Deadline, Error, Result};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+
+/// The domain of RDS endpoints, after the region.
+pub(crate) const DOMAIN: &str = ".rds.amazonaws.com";
+
+/// Something that RDS runs, by its ARN or its identifier.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Resource {
+    Instance(String),
+    Cluster(String),
+}
+
+impl Resource {
+    /// What a managed secret belongs to, by the tags that RDS gives it ("Password management with Amazon RDS and AWS Secrets
+    /// Manager", Amazon RDS User Guide). Their letter case differs between AWS's pages.
+    pub(crate) fn of_tags(tags: &HashMap<String, String>) -> Option<Self> {
+        let tag = |name: &str| tags.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, arn)| arn.clone());
+        tag("aws:rds:primaryDBInstanceArn")
+            .map(Self::Instance)
+            .or_else(|| tag("aws:rds:primaryDBClusterArn").map(Self::Cluster))
+    }
+
+    /// Whose endpoint this is, by its form: `shop.c1a2b3.eu-west-1.rds.amazonaws.com` is an instance's, and a cluster's has
+    /// `cluster-` before the second part. Reader and custom endpoints (`cluster-ro-`, `cluster-custom-`) are nobody's writer.
+    pub(crate) fn of_host(host: &str) -> Option<Self> {
+        let (identifier, rest) = host.strip_suffix(DOMAIN)?.split_once('.')?;
+        let (kind, _region) = rest.split_once('.')?;
+        match kind.strip_prefix("cluster-") {
+            None if kind.starts_with("proxy-") => None,
+            None => Some(Self::Instance(identifier.to_owned())),
+            Some(id) if id.contains('-') => None,
+            Some(_) => Some(Self::Cluster(identifier.to_owned())),
+        }
+    }
+
+    fn name(&self) -> &str {
+        let (Self::Instance(name) | Self::Cluster(name)) = self;
+        name
+    }
+}
+
+/// A server, as RDS knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    pub(crate) engine: String,
+    /// Where it takes changes.
+    pub(crate) writer: Address,
+    /// All endpoints that lead to its data, also of readers and replicas.
+    endpoints: Vec<Address>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Rds {
+    client: Client,
+    known: RefCell<BTreeMap<Resource, Server>>,
+}
+
+impl Rds {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client, known: RefCell::default() }
+    }
+
+    /// Where the server is.
+    ///
+    /// Errors: `RDS_ENDPOINT_UNKNOWN`, and the `AWS_*` codes.
+    pub(crate) async fn server(&self, resource: &Resource, deadline: Deadline) -> Result<Server> {
+        if let Some(server) = self.known.borrow().get(resource) {
+            return Ok(server.clone());
+        }
+        let server = match resource {
+            Resource::Instance(name) => self.instance(name, deadline).await,
+            Resource::Cluster(name) => self.cluster(name, deadline).await,
+        };
+        let server = server?.ok_or_else(|| unknown(resource.name()))?;
+        self.known.borrow_mut().insert(resource.clone(), server.clone());
+        Ok(server)
+    }
+
+    /// Whether `other` is an endpoint of the same data as `server`'s, by its whole name and port.
+    pub(crate) async fn leads_to(
+        &self,
+        resource: &Resource,
+        server: &Address,
+        other: &Address,
+        deadline: Deadline,
+    ) -> Result<bool> {
+        let endpoints = self.server(resource, deadline).await?.endpoints;
+        Ok(endpoints.contains(server) && endpoints.contains(other))
+    }
+
+    async fn instance(&self, name: &str, deadline: Deadline) -> Result<Option<Server>> {
+        let found = self.instances(name, deadline, |call| call.db_instance_identifier(name)).await?;
+        let Some(instance) = found.first() else { return Ok(None) };
+        let (Some(writer), Some(engine)) = (endpoint(instance), instance.engine()) else { return Ok(None) };
+        let server = Server { engine: engine.to_owned(), endpoints: vec![writer.clone()], writer };
+        if let Some(cluster) = instance.db_cluster_identifier() {
+            let cluster = self.cluster(cluster, deadline).await?;
+            return Ok(Some(Server {
+                endpoints: cluster.map(|cluster| cluster.endpoints).unwrap_or_default(),
+                ..server
+            }));
+        }
+        // A replica in another region is listed by its ARN; only that region's RDS knows its endpoint.
+        let replicas = instance.read_replica_db_instance_identifiers().iter();
+        let replicas: Vec<String> = replicas.filter(|id| !id.starts_with("arn:")).cloned().collect();
+        if replicas.is_empty() {
+            return Ok(Some(server));
+        }
+        let replicas = self.instances(name, deadline, |call| call.filters(filter("db-instance-id", replicas))).await?;
+        let endpoints = server.endpoints.iter().cloned().chain(replicas.iter().filter_map(endpoint)).collect();
+        Ok(Some(Server { endpoints, ..server }))
+    }
+
+    async fn cluster(&self, name: &str, deadline: Deadline) -> Result<Option<Server>> {
+        let call = self.client.describe_db_clusters().db_cluster_identifier(name).send();
+        let members =
+            self.instances(name, deadline, |call| call.filters(filter("db-cluster-id", vec![name.to_owned()])));
+        // Boxed, here and below: the SDK's futures are large.
+        let (found, members) = tokio::join!(Box::pin(within(deadline, call)), members);
+        let found = match found {
+            Ok(found) => found.db_clusters.unwrap_or_default(),
+            Err(failed) if failed.code() == Some("DBClusterNotFoundFault") => return Ok(None),
+            Err(failed) => return Err(failed.explain(&Call::rds("DescribeDBClusters", name))),
+        };
+        let Some(cluster) = found.first() else { return Ok(None) };
+        let (Some(host), Some(engine)) = (cluster.endpoint(), cluster.engine()) else { return Ok(None) };
+        let port = cluster.port().and_then(|port| u16::try_from(port).ok()).unwrap_or(crate::place::DEFAULT_PORT);
+        let at = |host: &str| Address::new(host, port);
+        let named = cluster.reader_endpoint().into_iter().chain(cluster.custom_endpoints().iter().map(String::as_str));
+        let endpoints =
+            std::iter::once(host).chain(named).map(at).chain(members?.iter().filter_map(endpoint)).collect();
+        Ok(Some(Server { engine: engine.to_owned(), writer: at(host), endpoints }))
+    }
+
+    /// Asks for instances; of those asked for by name, one that is not there is none.
+    async fn instances(
+        &self,
+        name: &str,
+        deadline: Deadline,
+        asked: impl FnOnce(DescribeDbInstances) -> DescribeDbInstances,
+    ) -> Result<Vec<DbInstance>> {
+        match Box::pin(within(deadline, asked(self.client.describe_db_instances()).send())).await {
+            Ok(found) => Ok(found.db_instances.unwrap_or_default()),
+            Err(failed) if failed.code() == Some("DBInstanceNotFound") => Ok(Vec::new()),
+            Err(failed) => Err(failed.explain(&Call::rds("DescribeDBInstances", name))),
+        }
+    }
+}
+
+type DescribeDbInstances = aws_sdk_rds::operation::describe_db_instances::builders::DescribeDBInstancesFluentBuilder;
+
+fn filter(name: &str, values: Vec<String>) -> Filter {
+    Filter::builder().name(name).set_values(Some(values)).build()
+}
+
+/// An instance that is being made has none yet.
+fn endpoint(instance: &DbInstance) -> Option<Address> {
+    let endpoint = instance.endpoint()?;
+    Some(Address::new(endpoint.address()?, u16::try_from(endpoint.port()?).ok()?))
+}
+
+fn unknown(resource: &str) -> Error {
+    Error::new(
+        Code::RdsEndpointUnknown,
+        format!("RDS knows no endpoint of {resource} in this account and region."),
+        "See whether it is there, and available: aws rds describe-db-instances --query 'DBInstances[].[DBInstanceArn,DBInstanceStatus,Endpoint.Address]'. For one of another account or region store an admin secret of your own, with \"host\".",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_managed_secret_names_its_server_in_a_tag_of_any_letter_case() {
+        let of = |tags: &[(&str, &str)]| {
+            Resource::of_tags(&tags.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+        };
+        let instance = Some(Resource::Instance("arn:db".to_owned()));
+        for name in ["aws:rds:primaryDBInstanceArn", "aws:rds:primarydbinstancearn", "AWS:RDS:PRIMARYDBINSTANCEARN"] {
+            assert_eq!(of(&[("team", "shop"), (name, "arn:db")]), instance);
+        }
+        let cluster = Some(Resource::Cluster("arn:cluster".to_owned()));
+        assert_eq!(of(&[("aws:rds:primaryDBClusterArn", "arn:cluster")]), cluster);
+        assert_eq!(of(&[("aws:rds:other", "arn:db")]), None);
+    }
+
+    #[test]
+    fn an_endpoint_says_whose_it_is() {
+        let instance = |name: &str| Some(Resource::Instance(name.to_owned()));
+        let cluster = |name: &str| Some(Resource::Cluster(name.to_owned()));
+        for (host, resource) in [
+            ("shop.c1a2b3c4.eu-west-1.rds.amazonaws.com", instance("shop")),
+            ("shop-replica.c1a2b3c4.eu-west-1.rds.amazonaws.com", instance("shop-replica")),
+            ("shop.cluster-c1a2b3c4.eu-west-1.rds.amazonaws.com", cluster("shop")),
+            ("shop.cluster-ro-c1a2b3c4.eu-west-1.rds.amazonaws.com", None),
+            ("reports.cluster-custom-c1a2b3c4.eu-west-1.rds.amazonaws.com", None),
+            ("pool.proxy-c1a2b3c4.eu-west-1.rds.amazonaws.com", None),
+            ("shop.eu-west-1.rds.amazonaws.com", None),
+            ("shop.rds.amazonaws.com", None),
+            ("shop.c1a2b3c4.eu-west-1.rds.amazonaws.com.evil.example", None),
+            ("localhost", None),
+        ] {
+            assert_eq!(Resource::of_host(host), resource, "{host}");
+        }
+    }
+}
