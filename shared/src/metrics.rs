@@ -36,6 +36,8 @@ metrics! {
     StepDuration: "Milliseconds",
     /// Rotations that reached their end: the new password is current.
     RotationFinished: "Count",
+    /// Sessions of the user whose password a rotation is about to replace: of clients that missed the turn before.
+    StaleSessions: "Count",
     /// A tick read everything and did everything (1), or not (0).
     RunsOk: "Count",
     /// How old what is known of a binding's source is, in seconds.

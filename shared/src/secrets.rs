@@ -24,6 +24,8 @@ pub struct Description {
     pub arn: String,
     /// Whether rotation is on; absent where it never was configured.
     pub rotation_enabled: Option<bool>,
+    /// Every how many days it is rotated, where its schedule says so.
+    pub period_days: Option<i64>,
     /// The labels of each version id.
     pub versions: HashMap<String, Vec<String>>,
     /// Its tags: set by whoever runs the secret, not by those who may put values into it.
@@ -82,6 +84,7 @@ impl Secrets {
         Ok(Description {
             arn: answer.arn.unwrap_or_else(|| secret.to_owned()),
             rotation_enabled: answer.rotation_enabled,
+            period_days: answer.rotation_rules.and_then(|rules| rules.automatically_after_days),
             versions: answer.version_ids_to_stages.unwrap_or_default(),
             tags: tags(answer.tags.unwrap_or_default()),
         })

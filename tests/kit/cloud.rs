@@ -23,7 +23,7 @@ pub use crate::aws_json::{ACCOUNT, REGION};
 pub use api::{ApiError, AwsApi};
 
 use crate::daemon::tools;
-use crate::rds::{Cluster, Rds};
+use crate::rds::{Cluster, Instance, Rds};
 use crate::rotator::Rotator;
 use crate::source::{checkout, functions};
 use crate::stacks::mongo::{ENVIRONMENT, MongoApp, MongoStack};
@@ -120,7 +120,7 @@ impl Cloud {
 
     /// What the stack is deployed with: everything is on, and every setting is there.
     #[must_use]
-    pub fn parameters(&self) -> [(&'static str, String); 26] {
+    pub fn parameters(&self) -> [(&'static str, String); 27] {
         let (postgres, mongo, oncall) = (&self.postgres, &self.mongo, &self.oncall);
         [
             ("Environment", ENVIRONMENT.to_owned()),
@@ -131,6 +131,7 @@ impl Cloud {
             ("OncallSyncInVpc", "on".to_owned()),
             ("OtherSecretArns", self.others.join(",")),
             ("PostgresAdminSecretArns", format!("{},{}", postgres.admin_arn, self.managed_arn)),
+            ("PostgresIamAdmins", format!("arn:aws:rds-db:{REGION}:{ACCOUNT}:dbuser:db-ABCDEFGHIJKL01234/keyturn")),
             ("MongoAdminSecretArns", mongo.admin_arn.clone()),
             ("AtlasSecretArn", mongo.atlas_arn.clone()),
             ("SecretsKeyArns", KEY_ARN.to_owned()),
@@ -210,7 +211,8 @@ impl Cloud {
     pub async fn managed_app(&self, name: &str) -> Result<App> {
         let app = self.postgres.app(name).await?;
         let mut value = self.postgres.value(&app.secret, "AWSCURRENT")?;
-        value["masterarn"] = json!(self.managed_arn);
+        // The endpoint of the cluster's member, so that RDS is asked for it, too.
+        (value["masterarn"], value["host"]) = (json!(self.managed_arn), json!("127.0.0.1"));
         let secret = self.postgres.secret(&format!("managed-{name}"), &value)?;
         let (name, tags) = (format!("{PREFIX}/{name}"), [("keyturn:function", "rotate-postgres")]);
         let secret = self.attached(&self.postgres, &name, &secret, "rotate-postgres", &tags).await?;
@@ -303,7 +305,10 @@ async fn moved(api: &AwsApi, rotator: &Rotator, name: &str, secret: &str) -> Res
 async fn managed(api: &AwsApi, stack: &Stack, rds: &Rds) -> Result<String> {
     let (engine, endpoint) = ("aurora-postgresql".to_owned(), "localhost".to_owned());
     let port = stack.postgres.port();
-    let cluster = rds.add_cluster(Cluster { id: "shop".to_owned(), engine, endpoint, port, ..Cluster::default() });
+    let id = "shop".to_owned();
+    let cluster = rds.add_cluster(Cluster { id: id.clone(), engine, endpoint, port, ..Cluster::default() });
+    let endpoint = Some(("127.0.0.1".to_owned(), port));
+    let _ = rds.add_instance(Instance { id: "shop-1".to_owned(), endpoint, cluster: Some(id), ..Instance::default() });
     let text = json!({"username": ADMIN, "password": stack.admin_password}).to_string();
     let arn = secret_of(api, stack, "databases/rds-managed", &[], &text).await?;
     // Nobody but RDS may give a tag of this name.

@@ -1,6 +1,7 @@
 //! Real PostgreSQL servers: a fresh one for whoever asks, in about half a second, gone without a trace afterwards.
 
 pub mod fakes;
+pub mod iam;
 mod install;
 pub mod proxy;
 mod server;

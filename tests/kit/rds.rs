@@ -16,9 +16,6 @@ use crate::server::Server;
 
 const VERSION: &str = "2014-10-31";
 
-/// The filters that `DescribeDBInstances` knows.
-const FILTERS: [&str; 5] = ["db-cluster-id", "db-instance-id", "dbi-resource-id", "domain", "engine"];
-
 /// An instance, as tests describe it.
 #[derive(Clone, Debug, Default)]
 pub struct Instance {
@@ -183,34 +180,16 @@ impl Inner {
     }
 
     fn instances(&self, mut fields: BTreeMap<String, String>) -> Result<String, Failure> {
-        let asked = fields.remove("DBInstanceIdentifier");
-        let filter = match fields.remove("Filters.Filter.1.Name") {
-            None => None,
-            Some(name) if FILTERS.contains(&name.as_str()) => {
-                let is_value = |key: &String| key.starts_with("Filters.Filter.1.Values.Value.");
-                let keys: Vec<String> = fields.keys().filter(|key| is_value(key)).cloned().collect();
-                Some((name, keys.iter().filter_map(|key| fields.remove(key)).collect::<Vec<_>>()))
-            }
-            Some(name) => return Err(violation(format!("unrecognized filter name: {name}"))),
+        let Some(asked) = fields.remove("DBInstanceIdentifier") else {
+            return Err(violation("no role here may list all instances"));
         };
         nothing_else(&fields)?;
         let all = lock(&self.instances);
-        let is = |instance: &Instance, name: &str| instance.id == name || instance_arn(&instance.id) == name;
-        let found: Vec<&Instance> = all
-            .iter()
-            .filter(|instance| asked.as_ref().is_none_or(|name| is(instance, name)))
-            .filter(|instance| match &filter {
-                Some((name, values)) if name == "db-instance-id" => values.iter().any(|value| is(instance, value)),
-                Some((name, values)) if name == "db-cluster-id" => instance.cluster.as_ref().is_some_and(|cluster| {
-                    values.iter().any(|value| value == cluster || *value == cluster_arn(cluster))
-                }),
-                _ => true,
-            })
-            .collect();
-        if let (Some(name), true) = (asked, found.is_empty()) {
-            return Err((StatusCode::NOT_FOUND, "DBInstanceNotFound", format!("DBInstance {name} not found.")));
-        }
-        Ok(found.into_iter().map(written).collect())
+        let is = |instance: &&Instance| instance.id == asked || instance_arn(&instance.id) == asked;
+        let Some(instance) = all.iter().find(is) else {
+            return Err((StatusCode::NOT_FOUND, "DBInstanceNotFound", format!("DBInstance {asked} not found.")));
+        };
+        Ok(written(instance))
     }
 
     fn clusters(&self, mut fields: BTreeMap<String, String>) -> Result<String, Failure> {
@@ -225,8 +204,19 @@ impl Inner {
         let Cluster { id, engine, endpoint, reader, custom, port } = cluster;
         let reader = tagged("ReaderEndpoint", reader.as_slice());
         let custom = tagged("member", custom);
+        let members = lock(&self.instances);
+        let members = members.iter().filter(|instance| instance.cluster.as_ref() == Some(id));
+        let members: Vec<String> = members
+            .map(|member| {
+                format!(
+                    "<DBInstanceIdentifier>{}</DBInstanceIdentifier><IsClusterWriter>false</IsClusterWriter>",
+                    member.id
+                )
+            })
+            .collect();
+        let members = tagged("DBClusterMember", &members);
         Ok(format!(
-            "<DBCluster><DBClusterIdentifier>{id}</DBClusterIdentifier><DBClusterArn>{}</DBClusterArn><Engine>{engine}</Engine><Endpoint>{endpoint}</Endpoint>{reader}<CustomEndpoints>{custom}</CustomEndpoints><Port>{port}</Port><Status>available</Status></DBCluster>",
+            "<DBCluster><DBClusterIdentifier>{id}</DBClusterIdentifier><DBClusterArn>{}</DBClusterArn><Engine>{engine}</Engine><Endpoint>{endpoint}</Endpoint>{reader}<CustomEndpoints>{custom}</CustomEndpoints><DBClusterMembers>{members}</DBClusterMembers><Port>{port}</Port><Status>available</Status></DBCluster>",
             cluster_arn(id)
         ))
     }

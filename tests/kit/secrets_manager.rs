@@ -19,7 +19,7 @@ pub(crate) use api::Asker;
 pub use rotate::{Attempt, RotationOutcome, StepRun};
 
 use crate::aws_json::{ACCOUNT, Failure, REGION, uuid};
-use state::{CURRENT, Rotation, Secret, SecretValue, State};
+use state::{CURRENT, Rotation, RotationRules, Secret, SecretValue, State};
 
 /// A handle to the emulator. Clones are handles to the same one.
 #[derive(Clone)]
@@ -125,6 +125,16 @@ impl SecretsManager {
         let token = uuid();
         self.with(secret, |secret| secret.rotation_token = Some(token.clone()))?;
         Ok(token)
+    }
+
+    /// Has a secret rotated every so many days, as `DescribeSecret` says it of any schedule.
+    pub fn every_days(&self, secret: &str, days: u16) -> anyhow::Result<()> {
+        self.with(secret, |secret| {
+            if let Some(rotation) = &mut secret.rotation {
+                rotation.rules =
+                    Some(RotationRules { automatically_after_days: Some(days), ..RotationRules::default() });
+            }
+        })
     }
 
     /// Lets the function's next `n` reads of a pending value come too early: not found, though it was put.

@@ -58,7 +58,7 @@ async fn answer(postgres: &Postgres, event: &Value, deadline: Deadline) -> Resul
     let span = tracing::info_span!("action", action, secret);
     let asked = async {
         let description = postgres.secrets.describe(secret, deadline).await?;
-        let job = Job::of(&description.arn, description.tags.clone(), deadline);
+        let job = Job::of_described(description.clone(), deadline);
         match action {
             "check" => Box::pin(check::check(postgres, &description, &job)).await.map(Answer::Check),
             "explain" => Box::pin(explain::explain(postgres, &description, &job)).await.map(Answer::Explanation),

@@ -20,7 +20,7 @@ pub(crate) async fn apply(
 ) -> Result<Vec<String>> {
     let named = Place::of_rotated(current, "The AWSCURRENT value", job)?;
     let place = postgres.server(named.clone());
-    let case = Case::of(current, job)?;
+    let case = Case::of(current, job)?.under(&postgres.settings);
     let turn = case.layout.turn(current.username(), pending.username())?;
     let (current_login, pending_login) = (Login::new(current, place.clone()), Login::new(pending, place.clone()));
     let (admin, proven, tried) =
@@ -37,6 +37,7 @@ pub(crate) async fn apply(
     let password = tried.is_err().then(|| pending.password());
     let wanted = Wanted {
         case: &case,
+        job,
         turn: &turn,
         database: &place.database,
         admin: &admin,

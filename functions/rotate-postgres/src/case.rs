@@ -2,7 +2,7 @@
 
 use crate::codes::Code;
 use crate::layout::Layout;
-use crate::settings::Tag;
+use crate::settings::{Settings, StaleSessions, Tag};
 use keyturn::credential::Credential;
 use keyturn::rotation::Job;
 use keyturn::{Error, Result};
@@ -16,6 +16,10 @@ pub(crate) struct Case {
     pub(crate) acts_as_base: bool,
     /// Roles, and ARNs of secrets whose users this secret takes over, that the operator vouches for.
     pub(crate) adopted: Vec<String>,
+    /// Every how many days the secret is rotated, where its schedule says so.
+    pub(crate) period_days: Option<i64>,
+    pub(crate) stale_sessions: StaleSessions,
+    pub(crate) valid_days: Option<u16>,
 }
 
 impl Case {
@@ -46,7 +50,33 @@ impl Case {
             layout: Layout::of(job)?,
             acts_as_base,
             adopted: adopted.filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+            period_days: job.period_days,
+            stale_sessions: StaleSessions::default(),
+            valid_days: None,
         })
+    }
+
+    /// With what the deployment asks for.
+    pub(crate) fn under(self, settings: &Settings) -> Self {
+        Self { stale_sessions: settings.stale_sessions, valid_days: settings.valid_days, ..self }
+    }
+
+    /// The password of the user that is not in use has to last for two periods: one until its turn is over, and one until the
+    /// next turn replaces it.
+    ///
+    /// Errors: `PASSWORD_VALID_TOO_SHORT`.
+    pub(crate) fn check_valid_days(&self) -> Result<()> {
+        match (self.valid_days, self.period_days) {
+            (Some(valid), Some(period)) if i64::from(valid) <= 2 * period => Err(Error::new(
+                Code::PasswordValidTooShort,
+                format!(
+                    "PASSWORD_VALID_DAYS is {valid}, and {} is rotated every {period} days: a password would die before it is replaced, two periods later.",
+                    self.secret
+                ),
+                format!("Set it to {} or more, or rotate more often.", 2 * period + 1),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the operator vouches for this role, or for taking over the users of this secret.
@@ -58,7 +88,15 @@ impl Case {
 #[cfg(test)]
 impl Case {
     pub(crate) fn with(layout: Layout) -> Self {
-        Self { secret: "arn:app".to_owned(), layout, acts_as_base: true, adopted: Vec::new() }
+        Self {
+            secret: "arn:app".to_owned(),
+            layout,
+            acts_as_base: true,
+            adopted: Vec::new(),
+            period_days: None,
+            stale_sessions: StaleSessions::default(),
+            valid_days: None,
+        }
     }
 
     pub(crate) fn adopting(self, role_or_secret: &str) -> Self {

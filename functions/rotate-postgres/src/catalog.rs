@@ -38,6 +38,8 @@ pub(crate) struct ServerFacts {
     pub(crate) scram_iterations: u32,
     /// RDS lets only members of `rds_password` change passwords.
     pub(crate) restricts_password_commands: bool,
+    /// `PASSWORD_VALID_DAYS` from now, as VALID UNTIL takes it.
+    pub(crate) new_valid_until: String,
     /// As whom the admin changes roles; `None` where there is no such admin.
     pub(crate) admin_acts_as: Option<String>,
     /// The parameters that only a superuser may set, but for which the admin was given the right (15 and later).
@@ -88,6 +90,12 @@ pub(crate) struct Role {
     pub(crate) may_set: Vec<String>,
     /// Of the roles asked for: which it may grant to others (ADMIN OPTION, directly or through a group).
     pub(crate) may_grant: Vec<String>,
+    /// Its open sessions, but for this function's.
+    pub(crate) sessions: u64,
+    /// What their clients call themselves.
+    pub(crate) clients: Vec<String>,
+    /// It may end sessions of others, by the rights of `pg_signal_backend`.
+    pub(crate) ends_sessions: bool,
     /// Whom a login of it acts as in the database of the secret, by whichever setting of PostgreSQL.
     pub(crate) acts_as: String,
     #[serde(skip)]
@@ -244,6 +252,7 @@ impl Catalog {
             encrypts_md5: false,
             scram_iterations: 4096,
             restricts_password_commands: false,
+            new_valid_until: "2026-03-01 00:00:00+00".to_owned(),
             admin_acts_as: Some("admin".to_owned()),
             admin_may_set: BTreeSet::new(),
         };
@@ -262,9 +271,11 @@ pub(crate) struct Query {
     pub(crate) admin: String,
     /// The database that the admin logs in to.
     pub(crate) its_database: String,
+    /// 0 where passwords last.
+    pub(crate) valid_days: u16,
 }
 
-/// $1: the admin, $2: its database.
+/// $1: the admin, $2: its database, $3: for how many days a new password is valid.
 const SERVER: &str = "SELECT current_setting('server_version_num')::int4 AS version,
     pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS read_only,
     current_setting('password_encryption') = 'md5' AND NOT EXISTS (SELECT FROM pg_db_role_setting s, unnest(s.setconfig) c
@@ -272,6 +283,7 @@ const SERVER: &str = "SELECT current_setting('server_version_num')::int4 AS vers
     coalesce(current_setting('scram_iterations', true), '4096')::int4 AS scram_iterations,
     coalesce(current_setting('rds.restrict_password_commands', true), 'off') NOT IN ('off', '0', 'false', '')
         AS restricts_password_commands,
+    to_char(now() AT TIME ZONE 'UTC' + make_interval(days => $3), 'YYYY-MM-DD HH24:MI:SS') || '+00' AS new_valid_until,
     (SELECT {acts} FROM pg_roles r WHERE r.rolname = $1) AS admin_acts_as";
 
 /// $1: the roles asked for, $2: the secret's database, $3: the admin, $4: its database.
@@ -297,6 +309,8 @@ const ROLES: &str = "WITH RECURSIVE
                 (2, r.how = 2 AND e.settable OR e.admin_option)) step (how, goes)
             WHERE step.goes),
     reached AS (SELECT login, role, pg_get_userbyid(role)::text AS name, max(how) AS how FROM reach GROUP BY 1, 2),
+    sessions AS MATERIALIZED (SELECT usesysid AS login, application_name AS client FROM pg_stat_get_activity(NULL)
+        WHERE backend_type = 'client backend' AND application_name <> 'keyturn rotate-postgres'),
     vouched (login, role) AS (
         SELECT oid, oid FROM asked
         UNION SELECT v.login, e.roleid FROM vouched v JOIN edges e ON e.member = v.role AND e.by_an_admin)
@@ -331,6 +345,9 @@ SELECT r.rolname::text AS name, r.rolsuper AS superuser, r.rolcreaterole AS crea
     ARRAY (SELECT b.rolname::text FROM asked b WHERE b.oid <> r.oid AND pg_has_role(r.oid, b.oid, 'USAGE')) AS inherits,
     ARRAY (SELECT b.rolname::text FROM asked b WHERE b.oid <> r.oid AND {may set}) AS may_set,
     ARRAY (SELECT b.rolname::text FROM asked b WHERE pg_has_role(r.oid, b.oid, 'MEMBER WITH ADMIN OPTION')) AS may_grant,
+    (SELECT count(*) FROM sessions s WHERE s.login = r.oid) AS sessions,
+    pg_has_role(r.oid, 'pg_signal_backend', 'USAGE') AS ends_sessions,
+    ARRAY (SELECT DISTINCT s.client FROM sessions s WHERE s.login = r.oid AND s.client <> '' ORDER BY 1) AS clients,
     {acts} AS acts_as
 FROM asked r";
 
@@ -377,8 +394,9 @@ const ASSUMES: &str = "(SELECT substr(c, 6) FROM pg_db_role_setting s, unnest(s.
 
 /// Reads everything that `query` asks for, in one round trip, in a transaction with a fixed schema path.
 pub(crate) async fn read(session: &Session, query: &Query) -> Attempt<Catalog> {
-    let Query { names, database, admin, its_database } = query;
-    let on_server: [Parameter<'_>; 2] = [(admin, Type::TEXT), (its_database, Type::TEXT)];
+    let Query { names, database, admin, its_database, valid_days } = query;
+    let valid_days = i32::from(*valid_days);
+    let on_server: [Parameter<'_>; 3] = [(admin, Type::TEXT), (its_database, Type::TEXT), (&valid_days, Type::INT4)];
     let on_roles: [Parameter<'_>; 4] =
         [(names, Type::TEXT_ARRAY), (database, Type::TEXT), (admin, Type::TEXT), (its_database, Type::TEXT)];
     let server = SERVER.replace("{acts}", &acts("$2"));

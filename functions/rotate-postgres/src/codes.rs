@@ -56,6 +56,13 @@ pub enum Code {
         message = "In each database of the application, give the other user the same rights; the message has the queries that list them."
     )]
     GrantsNotShared,
+    /// The user whose password comes next has open sessions: their clients have not read the secret since the turn before, and will
+    /// be refused. A warning, or an error with `STALE_SESSIONS=fail`.
+    #[strum(message = "Let these clients read the secret again; the message has the query that lists them.")]
+    StaleSessions,
+    /// `PASSWORD_VALID_DAYS` is not more than two periods of the secret's schedule: a password would die before it is replaced.
+    #[strum(message = "Set PASSWORD_VALID_DAYS to more than two periods, or rotate more often.")]
+    PasswordValidTooShort,
     /// The role that the two users share does not exist.
     #[strum(message = "Create it, or correct the secret: CREATE ROLE app NOLOGIN.")]
     OwnerMissing,
@@ -91,6 +98,11 @@ pub enum Code {
     /// The server knows no role of the name that the admin secret gives.
     #[strum(message = "Correct the admin secret.")]
     AdminMissing,
+    /// The admin is to log in by an IAM token (`adminauth`), and RDS did not take it, or none could be made.
+    #[strum(
+        message = "Switch IAM database authentication on; GRANT rds_iam TO admin; allow the function's role rds-db:connect for this user (parameter PostgresIamAdmins); the message has the statement."
+    )]
+    AdminTokenRefused,
     /// The admin has no CREATEROLE.
     #[strum(message = "As a superuser: ALTER ROLE admin CREATEROLE.")]
     AdminLacksCreaterole,

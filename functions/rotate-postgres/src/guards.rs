@@ -9,6 +9,7 @@ use crate::codes::Code;
 use crate::errors::{literal, quoted};
 use crate::layout::{Base, Turn};
 use crate::mark;
+use crate::settings::StaleSessions;
 use crate::statements::{self, MembershipOptions};
 use keyturn::address::Address;
 use keyturn::codes::Code as Core;
@@ -99,6 +100,7 @@ pub(crate) fn judge(case: &Case, turn: &Turn, admin: &str, catalog: &Catalog) ->
         verdict.refuse(unlocked(pending, current));
     }
     verdict.refuse(has_room(current, turn));
+    verdict.refuse(case.check_valid_days());
     for role in mark::users(turn, catalog) {
         verdict.refuse(of_this_secret(case, role));
     }
@@ -113,16 +115,13 @@ pub(crate) fn judge(case: &Case, turn: &Turn, admin: &str, catalog: &Catalog) ->
     for role in [Some(current), pending].into_iter().flatten() {
         verdict.refuse(within_reach(role, acting, catalog));
     }
+    if let Some(pending) = pending {
+        verdict.warn_or_refuse(stale_sessions(case, pending, acting));
+    }
     verdict.refuse(replicates_too(current, pending, turn, acting, catalog));
     verdict.warn_or_refuse(admin_suffices(turn, acting, catalog));
     verdict.warn_or_refuse(settings_can_be_copied(case, turn, acting, catalog));
     verdict
-}
-
-pub(crate) fn warn(warnings: &[Error]) {
-    for warning in warnings {
-        tracing::warn!(code = warning.code(), remedy = warning.remedy(), "{}", warning.message());
-    }
 }
 
 /// A login would not act as its base or owner.
@@ -406,6 +405,33 @@ fn has_room(current: &Role, turn: &Turn) -> Result<()> {
         ),
         format!("ALTER ROLE {} CONNECTION LIMIT -1", quoted(&current.name)),
     ))
+}
+
+/// Open sessions of the user whose password comes next: their clients have not read the secret since the turn before, and will
+/// be refused when they connect again.
+fn stale_sessions(case: &Case, pending: &Role, admin: &Role) -> Result<Option<Error>> {
+    let may_end = admin.superuser || admin.ends_sessions || admin.inherits(&pending.name);
+    if case.stale_sessions == StaleSessions::Terminate && !may_end {
+        return Err(Error::new(
+            Core::AdminLacksPrivilege,
+            format!("STALE_SESSIONS is terminate, and the admin {:?} may not end sessions of others.", admin.name),
+            format!("GRANT pg_signal_backend TO {}", quoted(&admin.name)),
+        ));
+    }
+    if pending.sessions == 0 {
+        return Ok(None);
+    }
+    let clients = if pending.clients.is_empty() { "without a name" } else { &pending.clients.join(", ") };
+    let says = format!(
+        "{} session(s) of {:?} are open ({clients}): clients that have not read the secret since the turn before. Their next connection will be refused.",
+        pending.sessions, pending.name
+    );
+    let remedy = format!(
+        "Let these clients read the secret again. Who they are: SELECT pid, client_addr, application_name, backend_start FROM pg_stat_activity WHERE usename = {}",
+        literal(&pending.name)
+    );
+    let found = Error::new(Code::StaleSessions, says, remedy);
+    if case.stale_sessions == StaleSessions::Fail { Err(found) } else { Ok(Some(found)) }
 }
 
 /// Some roles only a superuser may change, even their password: superusers, and up to 15 those with REPLICATION.

@@ -39,6 +39,14 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
+/// What may be given away besides SCRAM's proof.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowed {
+    pub(crate) md5: bool,
+    /// The password as it is: for a token of RDS alone, and over verified TLS.
+    pub(crate) cleartext: bool,
+}
+
 /// The server's answers to this login so far.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
@@ -61,7 +69,7 @@ impl Progress {
 /// Reads authentication requests out of the server's bytes, however they are cut up.
 #[derive(Debug)]
 struct Watch {
-    md5_allowed: bool,
+    allowed: Allowed,
     password_asked: bool,
     progress: Arc<Progress>,
     head: Vec<u8>,
@@ -100,8 +108,9 @@ impl Watch {
         match number(5) {
             0 if self.password_asked => self.progress.accepted.store(true, Relaxed),
             0 => return Err(Refusal::Nothing),
+            3 if self.allowed.cleartext => self.password_asked = true,
             3 => return Err(Refusal::Cleartext),
-            5 if self.md5_allowed => {
+            5 if self.allowed.md5 => {
                 self.password_asked = true;
                 self.progress.by_md5.store(true, Relaxed);
             }
@@ -123,8 +132,8 @@ pub(crate) struct Guarded<S> {
 
 impl<S> Guarded<S> {
     /// Notes in `progress` how far the login comes.
-    pub(crate) fn new(inner: S, md5_allowed: bool, progress: Arc<Progress>) -> Self {
-        let watch = Watch { md5_allowed, password_asked: false, progress, head: Vec::new(), skip: 0 };
+    pub(crate) fn new(inner: S, allowed: Allowed, progress: Arc<Progress>) -> Self {
+        let watch = Watch { allowed, password_asked: false, progress, head: Vec::new(), skip: 0 };
         Self { inner, watch }
     }
 }
@@ -172,7 +181,7 @@ mod tests {
     }
 
     fn watch(md5_allowed: bool) -> Watch {
-        Guarded::new((), md5_allowed, Arc::default()).watch
+        Guarded::new((), Allowed { md5: md5_allowed, cleartext: false }, Arc::default()).watch
     }
 
     #[test]

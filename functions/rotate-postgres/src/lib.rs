@@ -26,6 +26,7 @@ mod verifier;
 use actions::Answer;
 use keyturn::credential::Credential;
 use keyturn::lambda::Start;
+use keyturn::metrics::{self, Metric};
 use keyturn::password::{PasswordPolicy, Preset};
 use keyturn::rotation::{Job, Rotation, Target};
 use keyturn::{Deadline, Result};
@@ -44,12 +45,12 @@ const NAME: &str = "rotate-postgres";
 /// `CONFIGURATION_INVALID`, with everything that is wrong.
 pub fn build(start: Start) -> Result<impl AsyncFn(&Value, Deadline) -> Result<Answer>> {
     let secrets = start.secrets();
-    let rds = aws_sdk_rds::Client::new(start.aws());
+    let aws = start.aws().clone();
     let mut vars = start.vars;
     let settings = Settings::read(&mut vars);
     let passwords = PasswordPolicy::read(Preset::SAFE, &mut vars);
     vars.finish()?;
-    let postgres = || Postgres::new(settings.clone(), secrets.clone(), Rds::new(rds.clone()));
+    let postgres = || Postgres::new(settings.clone(), secrets.clone(), Rds::new(&aws));
     let asked = postgres();
     let rotation = Rotation::new(NAME, secrets.clone(), passwords, postgres());
     Ok(async move |event: &Value, deadline: Deadline| {
@@ -75,9 +76,11 @@ impl Target for Postgres {
         Box::pin(survey::survey(self, current, job)).await
     }
 
-    fn plan(&self, survey: &Survey, _job: &Job) -> Result<String> {
+    fn plan(&self, survey: &Survey, job: &Job) -> Result<String> {
         let (turn, verdict) = plan::turn(survey)?;
-        guards::warn(&verdict.warnings()?);
+        let sessions = survey.catalog.role(&turn.pending).map_or(0, |pending| pending.sessions);
+        metrics::emit(NAME, &[Metric::StaleSessions(sessions)]);
+        verdict.warnings()?.iter().for_each(|warning| job.warn(warning));
         Ok(turn.pending)
     }
 

@@ -2,21 +2,23 @@
 //! secret names.
 
 use crate::codes::Code;
+use crate::errors::{literal, quoted};
 use crate::guards;
 use crate::place::{Place, check_engine};
 use crate::rds::{Rds, Resource};
 use crate::session::{Connector, Login, Session};
-use crate::settings::Settings;
+use crate::settings::{Settings, Tag};
 use keyturn::address::Address;
 use keyturn::codes::Code as Core;
-use keyturn::credential::Credential;
+use keyturn::credential::{Credential, Shape};
 use keyturn::failure::{Attempt, Failure, Kind};
 use keyturn::rotation::Job;
 use keyturn::secrets::{CURRENT, Secrets};
-use keyturn::{Deadline, Error, Result, admin, diagnosis};
-use secrecy::ExposeSecret as _;
+use keyturn::{Deadline, Error, Result, admin, clock, diagnosis};
+use secrecy::{ExposeSecret as _, SecretString};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// PostgreSQL as this deployment reaches it.
 #[derive(Debug)]
@@ -33,9 +35,18 @@ pub(crate) struct Postgres {
 #[derive(Debug)]
 pub(crate) struct Admin {
     pub(crate) login: Login,
+    auth: AdminAuth,
     secret_arn: String,
     /// The secret's own database, where the admin's secret names none: PUBLIC may have lost CONNECT on `postgres`.
     else_in: Option<String>,
+}
+
+/// How the admin proves itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AdminAuth {
+    Password,
+    /// By a token of RDS: its secret holds no password.
+    Iam,
 }
 
 #[cfg(test)]
@@ -44,13 +55,32 @@ impl Admin {
         let text = format!(r#"{{"username": "{user}", "password": "x", "host": "db"}}"#);
         let (credential, secret_arn) = (Credential::parse(text.into(), "the admin").unwrap(), "arn:admin".to_owned());
         let login = Login::new(&credential, Place::of(&credential, "the admin").unwrap());
-        Self { login, secret_arn, else_in: None }
+        Self { login, auth: AdminAuth::Password, secret_arn, else_in: None }
     }
 }
 
 impl Admin {
-    /// Logs in once; if its password has just been turned, again with the new one. RDS turns a managed one every 7 days.
+    /// Logs in once.
     pub(crate) async fn open(&self, postgres: &Postgres, deadline: Deadline) -> Attempt<Session> {
+        match self.auth {
+            AdminAuth::Password => self.open_by_password(postgres, deadline).await,
+            AdminAuth::Iam => self.open_by_token(postgres, deadline).await,
+        }
+    }
+
+    async fn open_by_token(&self, postgres: &Postgres, deadline: Deadline) -> Attempt<Session> {
+        let password = postgres.rds.token(&self.login.user, &self.login.place.address).await?;
+        let login = Login { password, is_token: true, ..self.login.clone() };
+        self.open_as(&postgres.connector, &login, deadline).await.map_err(|failure| match failure.kind {
+            Kind::PasswordRefused => token_refused(&self.login, &failure.error).into(),
+            // RDS checks tokens by PAM.
+            _ if failure.error.is(Code::IamAuthOnly) => token_refused(&self.login, &failure.error).into(),
+            _ => failure,
+        })
+    }
+
+    /// If the password has just been turned, logs in again with the new one. RDS turns a managed one every 7 days.
+    async fn open_by_password(&self, postgres: &Postgres, deadline: Deadline) -> Attempt<Session> {
         let refused = match self.open_as(&postgres.connector, &self.login, deadline).await {
             Err(failure) if failure.kind == Kind::PasswordRefused => failure,
             opened => return opened,
@@ -120,7 +150,7 @@ impl Postgres {
         let allowed = self.settings.admin_secret_arns.as_deref();
         let stored = admin::read(&self.secrets, master_arn, allowed, job).await?;
         let what = format!("the admin secret {master_arn}");
-        let admin = Credential::parse(stored.text, &what)?;
+        let (admin, auth) = credential_of_admin(stored.text, &what, job)?;
         let (mut at, resource) = match (Place::of(&admin, &what), admin.host()) {
             (Err(without_host), None) => {
                 let resource = self.managed(&stored.arn, job).await?.ok_or(without_host)?;
@@ -139,7 +169,7 @@ impl Postgres {
         }
         self.same_server(&place.address, &at.address, resource.as_ref(), job).await?;
         let else_in = admin.dbname().is_none().then(|| place.database.clone());
-        Ok(Admin { login: Login::new(&admin, at), secret_arn: stored.arn, else_in })
+        Ok(Admin { login: Login::new(&admin, at), auth, secret_arn: stored.arn, else_in })
     }
 
     /// What an admin secret belongs to that RDS manages.
@@ -181,6 +211,18 @@ impl Postgres {
         }
     }
 
+    /// With `PASSWORD_VALID_DAYS` a password dies by itself once rotation has stopped for long. The server does not say so.
+    fn if_it_has_died(&self, user: &str) -> String {
+        self.settings.valid_days.map_or_else(String::new, |days| {
+            let until = (clock::now() + Duration::from_secs(u64::from(days) * 86_400)).format("%Y-%m-%d");
+            format!(
+                "If its VALID UNTIL has passed (SELECT rolvaliduntil FROM pg_roles WHERE rolname = {}), for both users: ALTER ROLE {} VALID UNTIL '{until}'. Else: ",
+                literal(user),
+                quoted(user)
+            )
+        })
+    }
+
     /// Tries AWSPREVIOUS, only to tell the operator more.
     async fn explain_refused_current(&self, refused: &Error, login: &Login, job: &Job) -> Error {
         let read = |text| {
@@ -206,7 +248,32 @@ impl Postgres {
         Error::new(
             Core::CurrentPasswordRefused,
             format!("The AWSCURRENT credential does not log in, so nothing was changed. {}", refused.message()),
-            remedy,
+            self.if_it_has_died(&login.user) + &remedy,
         )
     }
+}
+
+/// Reads an admin secret. One that logs in by IAM holds no password.
+///
+/// Errors: those of [`Credential::parse`], and `TAG_INVALID`.
+fn credential_of_admin(text: SecretString, what: &str, job: &Job) -> Result<(Credential, AdminAuth)> {
+    let named = Credential::parse_as(Shape::WITHOUT_PASSWORD, text.clone(), what)?;
+    let own = named.name("adminauth")?;
+    match job.tag(Tag::AdminAuth).or(own.as_deref()) {
+        Some("iam") => Ok((named, AdminAuth::Iam)),
+        None | Some("password") => Ok((Credential::parse(text, what)?, AdminAuth::Password)),
+        Some(_) => Err(job.bad_tag(Tag::AdminAuth, "(or \"adminauth\" of the admin secret) neither iam nor password")),
+    }
+}
+
+fn token_refused(login: &Login, refused: &Error) -> Error {
+    let user = &login.user;
+    Error::new(
+        Code::AdminTokenRefused,
+        format!("The IAM token of the admin {user:?} does not log in: {}", refused.message()),
+        format!(
+            "On the instance or cluster switch IAM database authentication on. As its master user: GRANT rds_iam TO {}. Allow the function's role rds-db:connect on arn:aws:rds-db:<region>:<account>:dbuser:<resource id>/{user} (parameter PostgresIamAdmins). The host has to be the endpoint itself, not a name of your own.",
+            quoted(user)
+        ),
+    )
 }

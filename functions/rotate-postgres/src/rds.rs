@@ -3,10 +3,15 @@
 
 use crate::codes::Code;
 use aws_sdk_rds::Client;
-use aws_sdk_rds::types::{DbInstance, Filter};
+use aws_sdk_rds::auth_token::{self, AuthTokenGenerator};
+use aws_sdk_rds::config::Region;
+use aws_sdk_rds::types::DbInstance;
 use keyturn::address::Address;
 use keyturn::aws_call::{Call, within};
+use keyturn::lambda::SdkConfig;
 use keyturn::{Deadline, Error, Result};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::SecretString;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
@@ -55,19 +60,42 @@ pub(crate) struct Server {
     pub(crate) engine: String,
     /// Where it takes changes.
     pub(crate) writer: Address,
-    /// All endpoints that lead to its data, also of readers and replicas.
+    /// Other endpoints that lead to its data: a cluster's reader and custom ones.
     endpoints: Vec<Address>,
+    /// Instances with endpoints of their own that do so as well: a cluster's members, an instance's replicas.
+    instances: Vec<String>,
 }
+
+/// RFC 3986's unreserved characters stay as they are, as in the canonical query of a signature.
+const IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 #[derive(Debug)]
 pub(crate) struct Rds {
+    aws: SdkConfig,
     client: Client,
     known: RefCell<BTreeMap<Resource, Server>>,
 }
 
 impl Rds {
-    pub(crate) fn new(client: Client) -> Self {
-        Self { client, known: RefCell::default() }
+    pub(crate) fn new(aws: &SdkConfig) -> Self {
+        Self { aws: aws.clone(), client: Client::new(aws), known: RefCell::default() }
+    }
+
+    /// What `user` logs in with at an instance or cluster that takes IAM tokens: a request to RDS, signed with the function's own
+    /// credentials, and valid for 15 minutes ("Connecting to your DB instance using IAM authentication", Amazon RDS User Guide).
+    ///
+    /// Errors: `ADMIN_TOKEN_REFUSED`.
+    pub(crate) async fn token(&self, user: &str, server: &Address) -> Result<SecretString> {
+        let mut config = auth_token::Config::builder()
+            .hostname(&server.host)
+            .port(u64::from(server.port))
+            .username(utf8_percent_encode(user, IN_QUERY).to_string());
+        if let Some(region) = region_of(&server.host) {
+            config = config.region(Region::new(region.to_owned()));
+        }
+        let config = config.build().map_err(|e| not_signed(user, &e.to_string()))?;
+        let token = Box::pin(AuthTokenGenerator::new(config).auth_token(&self.aws)).await;
+        token.map(|token| token.as_str().into()).map_err(|e| not_signed(user, &e.to_string()))
     }
 
     /// Where the server is.
@@ -78,15 +106,15 @@ impl Rds {
             return Ok(server.clone());
         }
         let server = match resource {
-            Resource::Instance(name) => self.instance(name, deadline).await,
-            Resource::Cluster(name) => self.cluster(name, deadline).await,
+            Resource::Instance(name) => self.server_of_instance(name, deadline).await,
+            Resource::Cluster(name) => self.server_of_cluster(name, deadline).await,
         };
         let server = server?.ok_or_else(|| unknown(resource.name()))?;
         self.known.borrow_mut().insert(resource.clone(), server.clone());
         Ok(server)
     }
 
-    /// Whether `other` is an endpoint of the same data as `server`'s, by its whole name and port.
+    /// Whether `server`, and `other` as well, are endpoints of the resource's data, by their whole names and ports.
     pub(crate) async fn leads_to(
         &self,
         resource: &Resource,
@@ -94,40 +122,40 @@ impl Rds {
         other: &Address,
         deadline: Deadline,
     ) -> Result<bool> {
-        let endpoints = self.server(resource, deadline).await?.endpoints;
-        Ok(endpoints.contains(server) && endpoints.contains(other))
+        let Server { writer, endpoints, instances, .. } = self.server(resource, deadline).await?;
+        let mut unknown: Vec<&Address> =
+            [server, other].into_iter().filter(|address| **address != writer && !endpoints.contains(address)).collect();
+        for name in instances {
+            if unknown.is_empty() {
+                break;
+            }
+            let endpoint = self.instance(&name, deadline).await?.and_then(|instance| endpoint(&instance));
+            unknown.retain(|address| endpoint.as_ref() != Some(*address));
+        }
+        Ok(unknown.is_empty())
     }
 
-    async fn instance(&self, name: &str, deadline: Deadline) -> Result<Option<Server>> {
-        let found = self.instances(name, deadline, |call| call.db_instance_identifier(name)).await?;
-        let Some(instance) = found.first() else { return Ok(None) };
-        let (Some(writer), Some(engine)) = (endpoint(instance), instance.engine()) else { return Ok(None) };
-        let server = Server { engine: engine.to_owned(), endpoints: vec![writer.clone()], writer };
+    async fn server_of_instance(&self, name: &str, deadline: Deadline) -> Result<Option<Server>> {
+        let Some(instance) = self.instance(name, deadline).await? else { return Ok(None) };
+        let (Some(writer), Some(engine)) = (endpoint(&instance), instance.engine()) else { return Ok(None) };
+        let engine = engine.to_owned();
         if let Some(cluster) = instance.db_cluster_identifier() {
-            let cluster = self.cluster(cluster, deadline).await?;
-            return Ok(Some(Server {
-                endpoints: cluster.map(|cluster| cluster.endpoints).unwrap_or_default(),
-                ..server
+            let cluster = self.server_of_cluster(cluster, deadline).await?;
+            return Ok(cluster.map(|cluster| {
+                let endpoints = cluster.endpoints.into_iter().chain([cluster.writer]).collect();
+                Server { engine, writer, endpoints, ..cluster }
             }));
         }
         // A replica in another region is listed by its ARN; only that region's RDS knows its endpoint.
         let replicas = instance.read_replica_db_instance_identifiers().iter();
-        let replicas: Vec<String> = replicas.filter(|id| !id.starts_with("arn:")).cloned().collect();
-        if replicas.is_empty() {
-            return Ok(Some(server));
-        }
-        let replicas = self.instances(name, deadline, |call| call.filters(filter("db-instance-id", replicas))).await?;
-        let endpoints = server.endpoints.iter().cloned().chain(replicas.iter().filter_map(endpoint)).collect();
-        Ok(Some(Server { endpoints, ..server }))
+        let instances = replicas.filter(|id| !id.starts_with("arn:")).cloned().collect();
+        Ok(Some(Server { engine, writer, endpoints: Vec::new(), instances }))
     }
 
-    async fn cluster(&self, name: &str, deadline: Deadline) -> Result<Option<Server>> {
+    async fn server_of_cluster(&self, name: &str, deadline: Deadline) -> Result<Option<Server>> {
         let call = self.client.describe_db_clusters().db_cluster_identifier(name).send();
-        let members =
-            self.instances(name, deadline, |call| call.filters(filter("db-cluster-id", vec![name.to_owned()])));
         // Boxed, here and below: the SDK's futures are large.
-        let (found, members) = tokio::join!(Box::pin(within(deadline, call)), members);
-        let found = match found {
+        let found = match Box::pin(within(deadline, call)).await {
             Ok(found) => found.db_clusters.unwrap_or_default(),
             Err(failed) if failed.code() == Some("DBClusterNotFoundFault") => return Ok(None),
             Err(failed) => return Err(failed.explain(&Call::rds("DescribeDBClusters", name))),
@@ -137,30 +165,36 @@ impl Rds {
         let port = cluster.port().and_then(|port| u16::try_from(port).ok()).unwrap_or(crate::place::DEFAULT_PORT);
         let at = |host: &str| Address::new(host, port);
         let named = cluster.reader_endpoint().into_iter().chain(cluster.custom_endpoints().iter().map(String::as_str));
-        let endpoints =
-            std::iter::once(host).chain(named).map(at).chain(members?.iter().filter_map(endpoint)).collect();
-        Ok(Some(Server { engine: engine.to_owned(), writer: at(host), endpoints }))
+        let members = cluster.db_cluster_members().iter().filter_map(|member| member.db_instance_identifier());
+        Ok(Some(Server {
+            engine: engine.to_owned(),
+            writer: at(host),
+            endpoints: named.map(at).collect(),
+            instances: members.map(str::to_owned).collect(),
+        }))
     }
 
-    /// Asks for instances; of those asked for by name, one that is not there is none.
-    async fn instances(
-        &self,
-        name: &str,
-        deadline: Deadline,
-        asked: impl FnOnce(DescribeDbInstances) -> DescribeDbInstances,
-    ) -> Result<Vec<DbInstance>> {
-        match Box::pin(within(deadline, asked(self.client.describe_db_instances()).send())).await {
-            Ok(found) => Ok(found.db_instances.unwrap_or_default()),
-            Err(failed) if failed.code() == Some("DBInstanceNotFound") => Ok(Vec::new()),
+    async fn instance(&self, name: &str, deadline: Deadline) -> Result<Option<DbInstance>> {
+        let call = self.client.describe_db_instances().db_instance_identifier(name).send();
+        match Box::pin(within(deadline, call)).await {
+            Ok(found) => Ok(found.db_instances.unwrap_or_default().into_iter().next()),
+            Err(failed) if failed.code() == Some("DBInstanceNotFound") => Ok(None),
             Err(failed) => Err(failed.explain(&Call::rds("DescribeDBInstances", name))),
         }
     }
 }
 
-type DescribeDbInstances = aws_sdk_rds::operation::describe_db_instances::builders::DescribeDBInstancesFluentBuilder;
+/// The region in the name of an endpoint of RDS.
+pub(crate) fn region_of(host: &str) -> Option<&str> {
+    host.strip_suffix(DOMAIN)?.rsplit_once('.').map(|(_, region)| region)
+}
 
-fn filter(name: &str, values: Vec<String>) -> Filter {
-    Filter::builder().name(name).set_values(Some(values)).build()
+fn not_signed(user: &str, why: &str) -> Error {
+    Error::new(
+        Code::AdminTokenRefused,
+        format!("No IAM token could be made for the admin {user:?}: {why}."),
+        "Look at the function's role and region.",
+    )
 }
 
 /// An instance that is being made has none yet.

@@ -1,7 +1,7 @@
 //! A connection to PostgreSQL: verified TLS, a password proof, and every wait bounded.
 
 use crate::errors::{self, Phase};
-use crate::handshake::{Guarded, Progress};
+use crate::handshake::{Allowed, Guarded, Progress};
 use crate::place::Place;
 use crate::settings::PasswordHash;
 use crate::tls::Tls;
@@ -33,12 +33,14 @@ const CANCEL: Duration = Duration::from_millis(500);
 pub(crate) struct Login {
     pub(crate) user: String,
     pub(crate) password: SecretString,
+    /// The password is a token of RDS, which is valid for minutes and which RDS asks for as it is.
+    pub(crate) is_token: bool,
     pub(crate) place: Place,
 }
 
 impl Login {
     pub(crate) fn new(credential: &Credential, place: Place) -> Self {
-        Self { user: credential.username().to_owned(), password: credential.password().clone(), place }
+        Self { user: credential.username().to_owned(), password: credential.password().clone(), is_token: false, place }
     }
 }
 
@@ -101,7 +103,7 @@ impl Connector {
         let connector = self.tls.connector(login.place.certified())?;
         let tls = GuardedTls {
             inner: postgres_native_tls::TlsConnector::new(connector.clone(), login.place.certified()),
-            md5_allowed: self.md5_allowed,
+            allowed: Allowed { md5: self.md5_allowed, cleartext: login.is_token },
             phase: Rc::clone(phase),
             progress: Arc::clone(&progress),
         };
@@ -142,7 +144,7 @@ impl Connector {
 
 struct GuardedTls {
     inner: postgres_native_tls::TlsConnector,
-    md5_allowed: bool,
+    allowed: Allowed,
     phase: Rc<Cell<Phase>>,
     progress: Arc<Progress>,
 }
@@ -157,7 +159,7 @@ impl TlsConnect<TcpStream> for GuardedTls {
         Box::pin(async move {
             let stream = self.inner.connect(stream).await?;
             self.phase.set(Phase::Login);
-            Ok(Guarded::new(stream, self.md5_allowed, self.progress))
+            Ok(Guarded::new(stream, self.allowed, self.progress))
         })
     }
 }

@@ -25,6 +25,14 @@ pub enum Setting {
     /// store SCRAM, and refuse to log in with MD5; `md5`: always store MD5, for clients without SCRAM
     #[strum(props(default = "auto"))]
     PasswordHash,
+    /// what to do about open sessions of the user whose password comes next, whose clients did not follow the turn before: `warn`;
+    /// `fail`: refuse the rotation; `terminate`: end them once the new password is set
+    #[strum(props(default = "warn"))]
+    StaleSessions,
+    /// days after which a password is no longer accepted (`VALID UNTIL`), if no rotation replaces it before: more than two periods of
+    /// every secret's schedule. It takes the place of the `VALID UNTIL` of the user in use
+    #[strum(props(default = "not set", example = "90"))]
+    PasswordValidDays,
     /// comma list: the only admin secrets that may be used; `any`: whoever may write a secret's value may name any admin secret
     /// that the function's role can read
     #[strum(props(default = "none", example = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:admin-AbCdEf"))]
@@ -59,6 +67,12 @@ pub enum Tag {
         props(default = "the secret's host", example = "shop.c1a2b3.eu-west-1.rds.amazonaws.com")
     )]
     TlsName,
+    /// `iam`: the admin logs in by a token of RDS that is valid for 15 minutes, and no password of it is stored
+    #[strum(
+        serialize = "keyturn:admin-auth",
+        props(default = "the admin secret's `adminauth`, else password", example = "iam")
+    )]
+    AdminAuth,
     /// a role that nothing in the catalog vouches for, or the ARN of the secret whose users this one takes over
     #[strum(serialize = "keyturn:adopt", props(default = "none", example = "app_clone"))]
     Adopt,
@@ -78,11 +92,24 @@ pub(crate) enum PasswordHash {
     Md5,
 }
 
+/// What to do about sessions of the user whose password comes next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum StaleSessions {
+    #[default]
+    Warn,
+    Fail,
+    /// They end once the new password is set.
+    Terminate,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// PEM certificates to trust instead of the built-in ones.
     pub(crate) database_ca: Option<Vec<u8>>,
     pub(crate) password_hash: PasswordHash,
+    pub(crate) stale_sessions: StaleSessions,
+    /// `VALID UNTIL` of every password that is set.
+    pub(crate) valid_days: Option<u16>,
     /// `None`, said as `any`, leaves the choice to each secret's `masterarn`.
     pub(crate) admin_secret_arns: Option<Vec<String>>,
     /// By another name (a replica's, a proxy's, a DNS alias) that a secret may give: the server that its admin secret names.
@@ -95,6 +122,8 @@ impl Settings {
         Self {
             database_ca: vars.parsed(Setting::DatabaseCaFile, read_certificates),
             password_hash: vars.parsed(Setting::PasswordHash, password_hash).unwrap_or_default(),
+            stale_sessions: vars.parsed(Setting::StaleSessions, stale_sessions).unwrap_or_default(),
+            valid_days: vars.parsed(Setting::PasswordValidDays, valid_days),
             admin_secret_arns: vars.parsed(Setting::AdminSecretArns, admins).unwrap_or(Some(Vec::new())),
             host_aliases: vars.parsed(Setting::HostAliases, host_aliases).unwrap_or_default(),
         }
@@ -104,6 +133,19 @@ impl Settings {
     pub(crate) fn server_of<'a>(&'a self, address: &'a Address) -> &'a Address {
         self.host_aliases.get(address).unwrap_or(address)
     }
+}
+
+fn stale_sessions(value: &str) -> Result<StaleSessions, String> {
+    match value {
+        "warn" => Ok(StaleSessions::Warn),
+        "fail" => Ok(StaleSessions::Fail),
+        "terminate" => Ok(StaleSessions::Terminate),
+        _ => Err("not one of warn, fail, terminate".to_owned()),
+    }
+}
+
+fn valid_days(value: &str) -> Result<u16, String> {
+    value.parse().ok().filter(|days| *days > 0).ok_or_else(|| "not a number of days, 1 to 65535".to_owned())
 }
 
 fn admins(value: &str) -> Result<Option<Vec<String>>, String> {
@@ -158,6 +200,8 @@ mod tests {
         let mut vars = Vars::of([
             ("DATABASE_CA_FILE", "/does/not/exist.pem"),
             ("PASSWORD_HASH", "bcrypt"),
+            ("STALE_SESSIONS", "kill"),
+            ("PASSWORD_VALID_DAYS", "0"),
             ("ADMIN_SECRET_ARNS", "admin"),
             ("HOST_ALIASES", "a:5432=b:port"),
         ]);
@@ -166,6 +210,8 @@ mod tests {
         for name in [
             "DATABASE_CA_FILE: cannot read",
             "PASSWORD_HASH: not one of",
+            "STALE_SESSIONS: not one of",
+            "PASSWORD_VALID_DAYS: not a number of days",
             "ADMIN_SECRET_ARNS: \"admin\" is not",
             "HOST_ALIASES: ",
         ] {

@@ -39,7 +39,7 @@ pub(crate) fn of(case: &Case, turn: &Turn, catalog: &Catalog, verifier: Option<&
     let mut statements = Vec::new();
     let twin = catalog.role(&turn.pending);
     let base = turn.base().filter(|base| *base != turn.pending).and_then(|base| catalog.role(base));
-    login(&mut statements, turn, catalog, twin, base, verifier);
+    login(&mut statements, case, turn, catalog, twin, base, verifier);
     if let (Some(base), Some(current)) = (base, catalog.role(&turn.current)) {
         let options = MembershipOptions::of(current, base);
         membership(&mut statements, twin, turn, base, &options, catalog.server.version);
@@ -90,6 +90,7 @@ fn marks(statements: &mut Vec<Statement>, turn: &Turn, case: &Case, catalog: &Ca
 /// The login itself: that it exists, its password, its limits.
 fn login(
     statements: &mut Vec<Statement>,
+    case: &Case,
     turn: &Turn,
     catalog: &Catalog,
     twin: Option<&Role>,
@@ -108,16 +109,24 @@ fn login(
         options.push(format!(" PASSWORD {}", literal(verifier.expose_secret())));
         says.push("password set".to_owned());
     }
-    if let Some(measure) = measure {
-        if twin.map_or(-1, |twin| twin.connection_limit) != measure.connection_limit {
-            options.push(format!(" CONNECTION LIMIT {}", measure.connection_limit));
-            says.push(format!("connection limit {}", measure.connection_limit));
+    if let Some(measure) = measure
+        && twin.map_or(-1, |twin| twin.connection_limit) != measure.connection_limit
+    {
+        options.push(format!(" CONNECTION LIMIT {}", measure.connection_limit));
+        says.push(format!("connection limit {}", measure.connection_limit));
+    }
+    // Where passwords are to die by themselves, each new one does, whoever's it is.
+    let until = match (case.valid_days, measure) {
+        (Some(_), _) => verifier.map(|_| catalog.server.new_valid_until.as_str()),
+        (None, Some(measure)) => {
+            let differs = twin.and_then(|twin| twin.valid_until.as_ref()) != measure.valid_until.as_ref();
+            differs.then(|| measure.valid_until.as_deref().unwrap_or("infinity"))
         }
-        if twin.and_then(|twin| twin.valid_until.as_ref()) != measure.valid_until.as_ref() {
-            let until = measure.valid_until.as_deref().unwrap_or("infinity");
-            options.push(format!(" VALID UNTIL {}", literal(until)));
-            says.push(format!("valid until {until}"));
-        }
+        (None, None) => None,
+    };
+    if let Some(until) = until {
+        options.push(format!(" VALID UNTIL {}", literal(until)));
+        says.push(format!("valid until {until}"));
     }
     let admin = catalog.server.admin_acts_as.as_deref().and_then(|admin| catalog.role(admin));
     if admin.is_some_and(|admin| gives_replication(admin, turn, catalog)) {
@@ -437,6 +446,22 @@ mod tests {
         let grants = || Role { may_grant: vec!["app".into()], ..Role::of("a", &["app"]) };
         assert_eq!(on(160_000, grants())[1], "GRANT \"app\" TO \"b\" WITH INHERIT TRUE, SET TRUE, ADMIN TRUE");
         assert_eq!(on(150_000, grants())[1], "GRANT \"app\" TO \"b\" WITH ADMIN OPTION");
+    }
+
+    #[test]
+    fn a_password_that_is_to_die_by_itself_does_whoevers_it_is() {
+        let app = || Role { valid_until: Some("2026-01-01 00:00:00+00".into()), ..Role::of("app", &[]) };
+        let roles = || [app(), Role::of("app_clone", &["app"]).acting_as("app")];
+        let mortal = Case { valid_days: Some(90), ..clone() };
+        let until = "PASSWORD 'V' VALID UNTIL '2026-03-01 00:00:00+00'";
+        let to_the_base = Turn { current: "app_clone".into(), pending: "app".into(), base: Base::Pending };
+        assert_eq!(
+            sql(&mortal, &to_the_clone(), 180_000, &roles(), Some("V")),
+            [format!("ALTER ROLE \"app_clone\" {until}")]
+        );
+        assert_eq!(sql(&mortal, &to_the_base, 180_000, &roles(), Some("V")), [format!("ALTER ROLE \"app\" {until}")]);
+        // The date belongs to the password: where that stays, so does the date.
+        assert_eq!(sql(&mortal, &to_the_clone(), 180_000, &roles(), None), [""; 0]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(crate) struct Survey {
 pub(crate) async fn survey(postgres: &Postgres, current: &Credential, job: &Job) -> Result<Survey> {
     let named = Place::of_rotated(current, "The AWSCURRENT value", job)?;
     let place = postgres.server(named.clone());
-    let case = Case::of(current, job)?;
+    let case = Case::of(current, job)?.under(&postgres.settings);
     let user = current.username();
     case.layout.check_name(user)?;
     let login = Login::new(current, place.clone());
@@ -37,6 +37,7 @@ pub(crate) async fn survey(postgres: &Postgres, current: &Credential, job: &Job)
         database: place.database,
         admin: admin.login.user.clone(),
         its_database: admin.login.place.database.clone(),
+        valid_days: case.valid_days.unwrap_or_default(),
     };
     let seen = match &proven {
         Some(session) => Some(catalog::survey(session, &query).await),

@@ -70,7 +70,7 @@ fn build(roots: Vec<Certificate>) -> native_tls::Result<TlsConnector> {
 
 /// The region of an endpoint of RDS, if its roots are known.
 fn rds_region(host: &str) -> Option<&str> {
-    let (_, region) = host.strip_suffix(rds::DOMAIN)?.rsplit_once('.')?;
+    let region = rds::region_of(host)?;
     RDS_ROOTS.contains(&format!("\n# Amazon RDS {region} ")).then_some(region)
 }
 

@@ -8,17 +8,19 @@ use crate::guards;
 use crate::layout::{Base, Turn};
 use crate::mark;
 use crate::postgres::{Admin, Postgres};
-use crate::session::Session;
-use crate::settings::PasswordHash;
+use crate::session::{Parameter, Session};
+use crate::settings::{PasswordHash, StaleSessions};
 use crate::statements::{self, MembershipOptions, Statement};
 use crate::verifier;
 use backon::{ConstantBuilder, Retryable as _};
 use keyturn::codes::Code as Core;
 use keyturn::failure::{Attempt, Failure};
+use keyturn::rotation::Job;
 use keyturn::{Deadline, Error, Result};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio_postgres::types::Type;
 
 /// A fixed schema path so that no object of the database can stand in for a catalog, no wait without an end, and no setting
 /// of the database's owner that makes the admin a member of the role it creates (16 and later).
@@ -44,6 +46,7 @@ const MAX_ITERATIONS: u32 = 100_000;
 /// What the transaction is to achieve.
 pub(crate) struct Wanted<'w> {
     pub(crate) case: &'w Case,
+    pub(crate) job: &'w Job,
     pub(crate) turn: &'w Turn,
     /// The secret's database.
     pub(crate) database: &'w str,
@@ -69,7 +72,9 @@ pub(crate) async fn run(
     still: &impl AsyncFn() -> Result<()>,
 ) -> Attempt<Vec<String>> {
     let before = begin_and_lock(session, wanted, deadline).await?;
-    guards::warn(&guards::roles(wanted.case, wanted.turn, &wanted.admin.login.user, &before)?);
+    for warning in guards::roles(wanted.case, wanted.turn, &wanted.admin.login.user, &before)? {
+        wanted.job.warn(&warning);
+    }
     let verifier = wanted.password.map(|password| hash(password, wanted, &before)).transpose()?;
     let statements = statements::of(wanted.case, wanted.turn, &before, verifier.as_ref());
     if statements.is_empty() {
@@ -77,7 +82,7 @@ pub(crate) async fn run(
         // The comments have been written as they were: with that, what an earlier try has left half committed (its wait for a
         // standby was cancelled) is as safe as the server makes any COMMIT, before clients get the password.
         session.commit().await?;
-        return Ok(Vec::new());
+        return ended(session, wanted, Vec::new()).await;
     }
     let change = async {
         let changes = execute(session, &statements).await?;
@@ -90,6 +95,24 @@ pub(crate) async fn run(
     let (changes, after) = (changes?, after?);
     prove(wanted, &after)?;
     session.commit().await?;
+    ended(session, wanted, changes).await
+}
+
+/// Ends the sessions that the pending user's clients of two turns before have still open, where that is asked for.
+///
+/// Safe to repeat: nobody has the new password yet but this function.
+async fn ended(session: &Session, wanted: &Wanted<'_>, mut changes: Vec<String>) -> Attempt<Vec<String>> {
+    if wanted.case.stale_sessions == StaleSessions::Terminate {
+        // First whose sessions they are: in one WHERE, the planner may well end a session before it looks whose it is.
+        let sql = "WITH theirs AS MATERIALIZED (SELECT pid FROM pg_stat_activity WHERE usename = $1)
+            SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM theirs";
+        let user: [Parameter<'_>; 1] = [(&wanted.turn.pending, Type::TEXT)];
+        let rows = session.reading(session.rows(sql, &user, "ending sessions")).await?;
+        let ended: i64 = rows[0].get(0);
+        if ended > 0 {
+            changes.push(format!("{ended} session(s) of {:?} ended", wanted.turn.pending));
+        }
+    }
     Ok(changes)
 }
 
@@ -202,6 +225,7 @@ fn query(wanted: &Wanted<'_>, session: &Session) -> Query {
         database: wanted.database.to_owned(),
         admin: wanted.admin.login.user.clone(),
         its_database: session.place().database.clone(),
+        valid_days: wanted.case.valid_days.unwrap_or_default(),
     }
 }
 

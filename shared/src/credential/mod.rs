@@ -44,6 +44,9 @@ pub struct Shape {
 impl Shape {
     /// AWS's own: `username`, `password`, `host`.
     pub const AWS: Self = Self { usernames: &["username"], passwords: &["password"], hosts: &["host"], username: None };
+
+    /// The same for a login that needs no stored password.
+    pub const WITHOUT_PASSWORD: Self = Self { passwords: &[], ..Self::AWS };
 }
 
 /// One value of a secret that holds a database credential. `Debug` leaves out the text and the password.
@@ -89,7 +92,10 @@ impl Credential {
                 Some(name) if !keys.has(username) => name.clone(),
                 _ => keys.username(username)?,
             },
-            password: keys.password(keys.first(shape.passwords))?,
+            password: match shape.passwords {
+                [] => SecretString::default(),
+                passwords => keys.password(keys.first(passwords))?,
+            },
             engine: keys.non_empty_name("engine")?,
             host: keys.non_empty_name(keys.first(shape.hosts))?,
             port: keys.port()?,

@@ -1,7 +1,7 @@
 //! What one invocation is about.
 
 use crate::codes::Code;
-use crate::secrets::Stored;
+use crate::secrets::{Description, Stored};
 use crate::settings::DeclaredSetting;
 use crate::{Deadline, Error};
 use std::cell::RefCell;
@@ -13,11 +13,14 @@ pub struct Job {
     /// The full ARN of the secret being rotated.
     pub secret_arn: String,
     pub tags: HashMap<String, String>,
+    /// Every how many days it is rotated, where its schedule says so.
+    pub period_days: Option<i64>,
     /// When the invocation has to be over.
     pub deadline: Deadline,
     /// The value of [`Target::only_admin`](super::Target::only_admin), where it was there to be read in advance.
     pub admin: Option<Stored>,
     overrides: RefCell<BTreeSet<&'static str>>,
+    warnings: RefCell<Vec<String>>,
 }
 
 impl Job {
@@ -27,7 +30,33 @@ impl Job {
         deadline: Deadline,
     ) -> Self {
         let tags = tags.into_iter().collect();
-        Self { secret_arn: secret_arn.into(), tags, deadline, admin: None, overrides: RefCell::default() }
+        Self {
+            secret_arn: secret_arn.into(),
+            tags,
+            period_days: None,
+            deadline,
+            admin: None,
+            overrides: RefCell::default(),
+            warnings: RefCell::default(),
+        }
+    }
+
+    /// The job of a described secret.
+    #[must_use]
+    pub fn of_described(secret: Description, deadline: Deadline) -> Self {
+        Self { period_days: secret.period_days, ..Self::of(secret.arn, secret.tags, deadline) }
+    }
+
+    /// Logs something that does not stop the step, but that an operator should know, and keeps it for the report.
+    pub fn warn(&self, warning: &Error) {
+        tracing::warn!(code = warning.code(), remedy = warning.remedy(), "{}", warning.message());
+        self.warnings.borrow_mut().push(format!("{}: {}", warning.code(), warning.message()));
+    }
+
+    /// What was warned of so far.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.warnings.borrow().clone()
     }
 
     /// The value of a declared tag; one that is empty counts as not there.

@@ -170,7 +170,7 @@ impl<T: Target> Rotation<T> {
             Some(pending) => pending,
             None => self.pending_when_visible(event, deadline).await?,
         };
-        let job = Job::of(description.arn, description.tags, deadline);
+        let job = Job::of_described(description, deadline);
         let pending = self.parse_pending(event, &pending, &job)?;
         self.target.prove(&pending, &job).await?;
         Ok(done(event, Outcome::PendingProven, pending.username(), &job))
@@ -252,7 +252,7 @@ impl<T: Target> Rotation<T> {
                 "If that was a person's change, it stands; the next try of this rotation starts from it.",
             ));
         }
-        let mut job = Job::of(description.arn, description.tags, deadline);
+        let mut job = Job::of_described(description, deadline);
         // `admin::read` asks Secrets Manager again where this failed, and returns that error.
         job.admin = admin.ok().flatten();
         let current = self.target.read(current.text, &format!("the AWSCURRENT value of {}", event.secret), &job)?;
@@ -385,11 +385,19 @@ enum Reading {
 }
 
 fn report(event: &RotationEvent, outcome: Outcome) -> Report {
-    Report { step: event.step.name(), outcome, user: None, changes: Vec::new(), overrides: Vec::new() }
+    Report {
+        step: event.step.name(),
+        outcome,
+        user: None,
+        changes: Vec::new(),
+        overrides: Vec::new(),
+        warnings: Vec::new(),
+    }
 }
 
 fn done(event: &RotationEvent, outcome: Outcome, user: &str, job: &Job) -> Report {
-    Report { user: Some(user.to_owned()), overrides: job.overrides(), ..report(event, outcome) }
+    let (user, overrides, warnings) = (Some(user.to_owned()), job.overrides(), job.warnings());
+    Report { user, overrides, warnings, ..report(event, outcome) }
 }
 
 /// The secret has no value in use.

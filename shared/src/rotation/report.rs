@@ -38,6 +38,9 @@ pub struct Report {
     /// The settings by which the operator allowed what a guard would have refused.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<&'static str>,
+    /// What does not stop the step, but an operator should know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A rotation step ended.

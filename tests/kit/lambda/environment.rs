@@ -18,6 +18,7 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use super::{Function, FunctionError, lock};
 use crate::aws_json::{ACCOUNT, REGION};
 use crate::faults::Faults;
+use crate::postgres::iam::{ACCESS_KEY, SECRET_KEY};
 use crate::server::{Server, cut};
 
 /// What Lambda gives a function to start in.
@@ -216,8 +217,8 @@ fn command(function: &Function, runtime_api: &str) -> anyhow::Result<Command> {
         .env("AWS_LAMBDA_LOG_STREAM_NAME", "2026/01/01/[$LATEST]local")
         .env("AWS_REGION", REGION)
         .env("AWS_DEFAULT_REGION", REGION)
-        .env("AWS_ACCESS_KEY_ID", "AKIDLOCAL")
-        .env("AWS_SECRET_ACCESS_KEY", "local")
+        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
         .env("AWS_SESSION_TOKEN", "local")
         .envs(function.variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())

@@ -12,7 +12,8 @@ use tokio_rustls::server::TlsStream;
 
 use crate::certificates::Certificates;
 use crate::faults::{Faults, Moment};
-use crate::postgres::wire::{FirstPacket, Message, Wire, accept_tls, refusal, renamed};
+use crate::postgres::iam::{self, IAM_USER};
+use crate::postgres::wire::{FirstPacket, Message, Wire, accept_tls, message, refusal, renamed};
 use crate::tcp::{Bound, Serving, dial, strike};
 
 const LONGEST_NAME: usize = 40;
@@ -25,6 +26,8 @@ pub enum Logins {
     /// As a pooler does: one SQLSTATE for whatever is refused, and no routine (`PgBouncer` 1.18 in front of a PostgreSQL 16
     /// answered so); and `forced_app` becomes a session of `app`.
     OfAPooler,
+    /// As RDS does with IAM database authentication: [`IAM_USER`] has to show a token.
+    ByIamToken,
 }
 
 /// A running proxy. Dropped, it cuts every connection.
@@ -39,11 +42,13 @@ impl PostgresProxy {
         logins: Logins,
     ) -> Result<Self> {
         let acceptor = certificates.acceptor()?;
+        let bound = Bound::free().await?;
+        let itself = format!("localhost:{}", bound.port);
         let serve = move |stream| {
-            let (acceptor, faults) = (acceptor.clone(), faults.clone());
-            async move { relay(accept_tls(stream, &acceptor).await?, upstream_port, &faults, logins).await }
+            let (acceptor, faults, itself) = (acceptor.clone(), faults.clone(), itself.clone());
+            async move { relay(accept_tls(stream, &acceptor).await?, upstream_port, &faults, logins, &itself).await }
         };
-        Ok(Self(Bound::free().await?.serve("postgres proxy", serve)))
+        Ok(Self(bound.serve("postgres proxy", serve)))
     }
 
     #[must_use]
@@ -63,6 +68,7 @@ async fn relay(
     upstream_port: u16,
     faults: &Faults,
     logins: Logins,
+    itself: &str,
 ) -> Result<()> {
     let (user, startup) = match client.first_packet().await? {
         Some(FirstPacket::Startup(user, packet)) => (user, packet),
@@ -74,6 +80,9 @@ async fn relay(
     let call = faults.begin(&format!("connect {user}"));
     if let Some(last) = strike(faults, &call, Moment::Before).await {
         return client.send(last).await.map_err(Into::into);
+    }
+    if logins == Logins::ByIamToken && user == IAM_USER && !shows_token(&mut client, &user, itself).await? {
+        return Ok(());
     }
     let mut session =
         Session { client, server: Wire::new(dial(upstream_port).await?), faults, statements: HashMap::new() };
@@ -89,6 +98,20 @@ async fn relay(
     }
     session.client.send(&verdict).await?;
     session.run().await
+}
+
+/// Asks for the password as it is, and looks at the token that comes.
+async fn shows_token(client: &mut Wire<TlsStream<TcpStream>>, user: &str, server: &str) -> Result<bool> {
+    client.send(&message(b'R', &3_u32.to_be_bytes())).await?;
+    let Some(answer) = client.message().await? else { return Ok(false) };
+    let token = answer.texts().next().unwrap_or_default();
+    if let Err(error) = iam::check(&token, user, server) {
+        eprintln!("token of {user:?} refused: {error:#}");
+        let says = format!("SFATAL\0VFATAL\0C28000\0MPAM authentication failed for user \"{user}\"\0Rauth_failed\0\0");
+        client.send(&message(b'E', says.as_bytes())).await?;
+        return Ok(false);
+    }
+    Ok(true)
 }
 
 struct Session<'a> {

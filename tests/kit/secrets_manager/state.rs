@@ -27,15 +27,15 @@ pub(super) struct Version {
     pub(super) created: f64,
 }
 
-#[derive(Clone, Deserialize, Serialize)]
+#[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub(super) struct RotationRules {
     #[serde(skip_serializing_if = "Option::is_none")]
-    automatically_after_days: Option<u16>,
+    pub(super) automatically_after_days: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    duration: Option<String>,
+    pub(super) duration: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    schedule_expression: Option<String>,
+    pub(super) schedule_expression: Option<String>,
 }
 
 #[derive(Clone)]

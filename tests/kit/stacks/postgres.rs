@@ -201,6 +201,12 @@ impl Builder {
         self
     }
 
+    /// Puts what RDS does with IAM database authentication between the function and the database: `IAM_USER` shows a token.
+    pub fn by_iam_token(mut self) -> Self {
+        self.through_proxy = Some(Logins::ByIamToken);
+        self
+    }
+
     /// Lets every connection of the function pass a relay, which can put the database further away.
     pub fn through_relay(mut self) -> Self {
         self.through_relay = true;

@@ -58,7 +58,7 @@ async fn an_operator_sees_what_a_rotation_would_do_before_anything_is_attached()
     let _stale = scene.postgres.client("first", &scene.password, "postgres").await.unwrap();
     let check = asked(&scene, "check", &secret).await;
     assert_eq!((&check["would"]["to"], &check["would"]["stale_sessions"]), (&json!("first"), &json!(1)));
-    assert!(says(&check, "1 session(s) of \"first\" are open"), "{check}");
+    assert!(says(&check, "Warning STALE_SESSIONS: 1 session(s) of \"first\" are open"), "{check}");
     scene.ends();
 }
 

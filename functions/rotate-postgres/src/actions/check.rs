@@ -9,17 +9,15 @@ use crate::layout::{Layout, Turn};
 use crate::place::Place;
 use crate::plan;
 use crate::postgres::Postgres;
-use crate::session::{Login, Session};
+use crate::session::Login;
 use crate::statements;
 use crate::survey;
 use keyturn::credential::Credential;
-use keyturn::failure::{Attempt, words};
 use keyturn::rotation::Job;
 use keyturn::secrets::{CURRENT, Description, PENDING};
 use keyturn::{Error, Result};
 use secrecy::SecretString;
 use serde::Serialize;
-use tokio_postgres::types::Type;
 
 /// The rotation that would happen if it began now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -52,11 +50,8 @@ pub(super) struct Outlook {
     changes: Vec<String>,
     /// What clients can notice of the layout.
     notice: &'static str,
-    /// Sessions of the next user: clients that did not follow the turn before, and would be refused when they connect again.
-    stale_sessions: i64,
-    /// What these clients call themselves.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    stale_clients: Vec<String>,
+    /// Sessions of the next user: a warning says more.
+    stale_sessions: u64,
 }
 
 /// Errors: what reading the secret's labels can say.
@@ -139,6 +134,7 @@ async fn look(postgres: &Postgres, job: &Job, examined: &mut Examined) -> Result
         database: server.database.clone(),
         admin: survey.admin.login.user.clone(),
         its_database: session.place().database.clone(),
+        valid_days: survey.case.valid_days.unwrap_or_default(),
     };
     let catalog = catalog::survey(&session, &query).await?;
     if catalog.server.read_only {
@@ -152,7 +148,6 @@ async fn look(postgres: &Postgres, job: &Job, examined: &mut Examined) -> Result
     if !examined.refusals.is_empty() {
         return Ok(());
     }
-    let (stale_sessions, stale_clients) = session.reading(stale(&session, &turn.pending)).await?;
     examined.would = Some(Outlook {
         layout: layout_name(&survey.case.layout),
         server: format!("{}/{}", server.address, server.database),
@@ -160,8 +155,7 @@ async fn look(postgres: &Postgres, job: &Job, examined: &mut Examined) -> Result
         to: turn.pending.clone(),
         changes: changes(&survey.case, &turn, &catalog),
         notice: notice(&survey.case),
-        stale_sessions,
-        stale_clients,
+        stale_sessions: catalog.role(&turn.pending).map_or(0, |pending| pending.sessions),
     });
     Ok(())
 }
@@ -179,16 +173,6 @@ fn changes(case: &Case, turn: &Turn, catalog: &Catalog) -> Vec<String> {
     statements::of(case, turn, catalog, Some(&verifier)).into_iter().map(|statement| statement.says).collect()
 }
 
-/// The sessions of a user, and what their clients call themselves. Everybody may see that.
-async fn stale(session: &Session, user: &str) -> Attempt<(i64, Vec<String>)> {
-    let sql =
-        "SELECT count(*), coalesce(array_agg(DISTINCT application_name) FILTER (WHERE application_name <> ''), '{}')
-        FROM pg_stat_activity WHERE usename = $1";
-    let rows = session.rows(sql, &[(&user, Type::TEXT)], "counting sessions").await?;
-    let clients: Vec<String> = rows[0].get(1);
-    Ok((rows[0].get(0), clients.iter().map(|name| words(name)).collect()))
-}
-
 fn layout_name(layout: &Layout) -> &'static str {
     match layout {
         Layout::Owner { .. } => "owner",
@@ -199,7 +183,7 @@ fn layout_name(layout: &Layout) -> &'static str {
 
 impl Outlook {
     fn sentences(&self) -> Vec<String> {
-        let mut says = vec![
+        vec![
             format!("{} is in {} layout; {:?} and the admin log in.", self.server, self.layout, self.from),
             format!(
                 "A rotation would move clients from {:?} to {:?}: {}.",
@@ -208,15 +192,6 @@ impl Outlook {
                 self.changes.join("; ")
             ),
             format!("What clients can notice: {}.", self.notice),
-        ];
-        if self.stale_sessions > 0 {
-            says.push(format!(
-                "{} session(s) of {:?} are open ({}): clients that did not follow the turn before. Their next connection would be refused.",
-                self.stale_sessions,
-                self.to,
-                self.stale_clients.join(", ")
-            ));
-        }
-        says
+        ]
     }
 }

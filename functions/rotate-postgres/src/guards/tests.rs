@@ -342,6 +342,36 @@ fn a_user_that_acts_as_itself_needs_the_attributes_of_the_other_itself() {
 }
 
 #[test]
+fn open_sessions_of_the_next_user_are_told_or_stop_the_rotation() {
+    let stale = || Role { sessions: 2, clients: vec!["batch".into(), "web".into()], ..role("app_clone", &["app"]) };
+    let verdict = |stale_sessions, admin: Role, twin: Role| {
+        let all = catalog(180_000, [admin, role("app", &[]), twin]);
+        let case = Case { stale_sessions, ..case() };
+        super::roles(&case, &turn("app", "app_clone", Base::Current), "admin", &all)
+    };
+    let warned = verdict(StaleSessions::Warn, admin(), stale()).unwrap();
+    assert!(warned[0].message().starts_with("2 session(s) of \"app_clone\" are open (batch, web)"), "{}", warned[0]);
+    refused(verdict(StaleSessions::Fail, admin(), stale()), "STALE_SESSIONS", "usename = 'app_clone'");
+    assert_eq!(verdict(StaleSessions::Fail, admin(), role("app_clone", &["app"])), Ok(vec![]));
+    let grant = "GRANT pg_signal_backend TO \"admin\"";
+    refused(verdict(StaleSessions::Terminate, admin(), stale()), "ADMIN_LACKS_PRIVILEGE", grant);
+    let able = Role { ends_sessions: true, ..admin() };
+    assert_eq!(verdict(StaleSessions::Terminate, able, stale()).unwrap().len(), 1);
+}
+
+#[test]
+fn a_password_has_to_live_for_more_than_two_periods() {
+    let verdict = |valid_days, period_days| {
+        let case = Case { period_days, valid_days, ..case() };
+        super::roles(&case, &turn("app", "app_clone", Base::Current), "admin", &catalog_with_clone(180_000))
+    };
+    refused(verdict(Some(60), Some(30)), "PASSWORD_VALID_TOO_SHORT", "Set it to 61 or more");
+    for (valid, period) in [(Some(61), Some(30)), (None, Some(30)), (Some(1), None)] {
+        assert_eq!(verdict(valid, period), Ok(vec![]));
+    }
+}
+
+#[test]
 fn everything_that_stops_a_rotation_is_found_at_once() {
     let weak = Role { creates_roles: false, ..Role::admin(&[]) };
     let twin = Role { powers: vec!["SUPERUSER".into()], may_log_in: false, ..role("app_clone", &["app"]) };
