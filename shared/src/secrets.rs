@@ -161,6 +161,16 @@ impl Secrets {
         }
     }
 
+    /// Stores a new current value of a secret that is not being rotated.
+    ///
+    /// # Errors
+    /// The `SECRET_NOT_FOUND`, `AWS_*` and `KMS_DENIED` codes.
+    pub async fn put_current(&self, secret: &str, text: &SecretString, deadline: Deadline) -> Result<()> {
+        let call = self.client.put_secret_value().secret_id(secret).secret_string(text.expose_secret()).send();
+        let put = within(deadline, call).await.map(drop);
+        put.map_err(|e| e.explain(&Call::secrets_manager("PutSecretValue", secret)))
+    }
+
     /// Moves AWSCURRENT from version `from` to version `token`; Secrets Manager moves AWSPREVIOUS by itself.
     ///
     /// Safe to repeat: it is a compare-and-swap on `from`.

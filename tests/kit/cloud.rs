@@ -39,6 +39,9 @@ pub const PREFIX: &str = "/test/platform";
 /// What the functions take for the only addresses of their secrets' keys; nothing here is encrypted with it.
 const KEY_ARN: &str = "arn:aws:kms:eu-west-1:123456789012:key/6b1f0f3c-0000-4000-8000-00000000c0de";
 
+/// The user of [`Cloud::managed_app`].
+const MIRRORED: &str = "mirrored";
+
 const DEPLOY_LIMIT: Duration = Duration::from_mins(5);
 
 /// A deployment. Dropped, all of it is gone.
@@ -50,6 +53,8 @@ pub struct Cloud {
     pub rds: Rds,
     /// An admin's secret as RDS keeps it: without a host.
     pub managed_arn: String,
+    /// Mirrors of the two users of [`Cloud::managed_app`].
+    pub mirrors: Vec<String>,
     /// What rotate-mongo works with; its own function likewise.
     pub mongo: MongoStack,
     /// What oncall-sync works with, on the machine's clock.
@@ -87,11 +92,17 @@ impl Cloud {
 
         postgres.admin_arn = moved(&api, &postgres, "databases/postgres-admin", &postgres.admin_arn).await?;
         let managed_arn = managed(&api, &postgres, &rds).await?;
+        let mut mirrors = Vec::new();
+        for user in [MIRRORED.to_owned(), format!("{MIRRORED}_clone")] {
+            let text = json!({"username": user, "password": "of before"}).to_string();
+            mirrors.push(secret_of(&api, &postgres, &format!("proxies/{user}"), &[], &text).await?);
+        }
         mongo.admin_arn = moved(&api, &mongo, "databases/mongo-admin", &mongo.admin_arn).await?;
         mongo.atlas_arn = moved(&api, &mongo, "databases/atlas", &mongo.atlas_arn).await?;
         let (shop, ann) = on_call(&api, &oncall).await?;
         let others = Vec::new();
-        let mut cloud = Self { api, postgres, rds, managed_arn, mongo, oncall, shop, ann, others, gate, ministack };
+        let mut cloud =
+            Self { api, postgres, rds, managed_arn, mirrors, mongo, oncall, shop, ann, others, gate, ministack };
         for (name, function) in [("old-shop", "rotate-postgres"), ("old-strange", "nobody")] {
             let secret = cloud.postgres.app(name).await?.secret;
             let tags = [("keyturn:function", function)];
@@ -120,7 +131,7 @@ impl Cloud {
 
     /// What the stack is deployed with: everything is on, and every setting is there.
     #[must_use]
-    pub fn parameters(&self) -> [(&'static str, String); 27] {
+    pub fn parameters(&self) -> [(&'static str, String); 28] {
         let (postgres, mongo, oncall) = (&self.postgres, &self.mongo, &self.oncall);
         [
             ("Environment", ENVIRONMENT.to_owned()),
@@ -131,6 +142,7 @@ impl Cloud {
             ("OncallSyncInVpc", "on".to_owned()),
             ("OtherSecretArns", self.others.join(",")),
             ("PostgresAdminSecretArns", format!("{},{}", postgres.admin_arn, self.managed_arn)),
+            ("PostgresMirrorSecretArns", self.mirrors.join(",")),
             ("PostgresIamAdmins", format!("arn:aws:rds-db:{REGION}:{ACCOUNT}:dbuser:db-ABCDEFGHIJKL01234/keyturn")),
             ("MongoAdminSecretArns", mongo.admin_arn.clone()),
             ("AtlasSecretArn", mongo.atlas_arn.clone()),
@@ -207,15 +219,19 @@ impl Cloud {
         Ok(App { secret, ..app })
     }
 
-    /// The same with an admin whose secret RDS manages.
-    pub async fn managed_app(&self, name: &str) -> Result<App> {
+    /// The same with an admin whose secret RDS manages, and with mirrors.
+    pub async fn managed_app(&self) -> Result<App> {
+        let name = MIRRORED;
         let app = self.postgres.app(name).await?;
         let mut value = self.postgres.value(&app.secret, "AWSCURRENT")?;
         // The endpoint of the cluster's member, so that RDS is asked for it, too.
         (value["masterarn"], value["host"]) = (json!(self.managed_arn), json!("127.0.0.1"));
         let secret = self.postgres.secret(&format!("managed-{name}"), &value)?;
-        let (name, tags) = (format!("{PREFIX}/{name}"), [("keyturn:function", "rotate-postgres")]);
-        let secret = self.attached(&self.postgres, &name, &secret, "rotate-postgres", &tags).await?;
+        let [tag, twins] = [format!("keyturn:mirror.{name}"), format!("keyturn:mirror.{name}_clone")];
+        let [one, other] = [&self.mirrors[0], &self.mirrors[1]];
+        let tags = [("keyturn:function", "rotate-postgres"), (tag.as_str(), one), (twins.as_str(), other)];
+        let secret =
+            self.attached(&self.postgres, &format!("{PREFIX}/{name}"), &secret, "rotate-postgres", &tags).await?;
         Ok(App { secret, ..app })
     }
 

@@ -11,6 +11,7 @@ mod iam;
 mod input;
 mod leaks;
 mod lifetimes;
+mod mirrors;
 mod rds;
 mod rotation;
 mod scene;

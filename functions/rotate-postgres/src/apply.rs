@@ -1,6 +1,7 @@
 //! setSecret: proves that the current credential works, then lets the admin make the pending one work.
 
 use crate::case::Case;
+use crate::mirror;
 use crate::place::Place;
 use crate::postgres::Postgres;
 use crate::session::Login;
@@ -27,7 +28,7 @@ pub(crate) async fn apply(
         tokio::try_join!(postgres.admin(current, &named, job), postgres.prove_current(&current_login, job), async {
             Ok(postgres.connector.open_once(&pending_login, job.deadline).await)
         })?;
-    if postgres.server(named) != place {
+    if postgres.server(named.clone()) != place {
         // RDS has just said that the admin's server is another one of its endpoints.
         return Box::pin(apply(postgres, current, pending, job, still)).await;
     }
@@ -47,7 +48,13 @@ pub(crate) async fn apply(
         proven: proven.as_ref(),
         current_by_md5: proven.as_ref().is_none_or(|session| session.by_md5),
     };
-    Ok(as_admin(&wanted, job.deadline, still).await?)
+    mirror::check(&turn, &named, job)?;
+    let mirror = Box::pin(mirror::read(postgres, &turn.pending, job)).await?;
+    let mut changes = as_admin(&wanted, job.deadline, still).await?;
+    if let Some(mirror) = mirror {
+        changes.extend(Box::pin(mirror.follow(pending, postgres, job)).await?);
+    }
+    Ok(changes)
 }
 
 async fn as_admin(

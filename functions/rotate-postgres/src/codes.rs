@@ -63,6 +63,13 @@ pub enum Code {
     /// `PASSWORD_VALID_DAYS` is not more than two periods of the secret's schedule: a password would die before it is replaced.
     #[strum(message = "Set PASSWORD_VALID_DAYS to more than two periods, or rotate more often.")]
     PasswordValidTooShort,
+    /// The secret names an RDS Proxy, which cannot serve two users from one secret, or one of its users has a mirror and the other
+    /// has none.
+    #[strum(message = "Make a mirror for each of the two users, and tag the secret: keyturn:mirror.app_a = <its ARN>.")]
+    MirrorMissing,
+    /// A mirror is not the ARN of another secret, or is for another user.
+    #[strum(message = "Correct the tag keyturn:mirror.<user>.")]
+    MirrorInvalid,
     /// The role that the two users share does not exist.
     #[strum(message = "Create it, or correct the secret: CREATE ROLE app NOLOGIN.")]
     OwnerMissing,

@@ -10,6 +10,7 @@ mod guards;
 mod handshake;
 mod layout;
 mod mark;
+mod mirror;
 mod place;
 mod plan;
 mod postgres;
@@ -77,7 +78,7 @@ impl Target for Postgres {
     }
 
     fn plan(&self, survey: &Survey, job: &Job) -> Result<String> {
-        let (turn, verdict) = plan::turn(survey)?;
+        let (turn, verdict) = plan::turn(survey, job)?;
         let sessions = survey.catalog.role(&turn.pending).map_or(0, |pending| pending.sessions);
         metrics::emit(NAME, &[Metric::StaleSessions(sessions)]);
         verdict.warnings()?.iter().for_each(|warning| job.warn(warning));

@@ -3,6 +3,7 @@
 use crate::case::Case;
 use crate::guards::{self, Verdict};
 use crate::layout::Turn;
+use crate::mirror;
 use crate::place::Place;
 use crate::survey::Survey;
 use keyturn::Result;
@@ -12,10 +13,11 @@ use keyturn::rotation::Job;
 /// The users of the rotation that comes next, and whether it may come.
 ///
 /// Errors: those of [`Layout::after`].
-pub(crate) fn turn(survey: &Survey) -> Result<(Turn, Verdict)> {
-    let Survey { case, current, admin, catalog } = survey;
+pub(crate) fn turn(survey: &Survey, job: &Job) -> Result<(Turn, Verdict)> {
+    let Survey { case, named, current, admin, catalog } = survey;
     let turn = case.layout.after(current, |login, base| catalog.is_clone_of(login, base))?;
-    let verdict = guards::judge(case, &turn, &admin.login.user, catalog);
+    let mut verdict = guards::judge(case, &turn, &admin.login.user, catalog);
+    verdict.refusals.extend(mirror::check(&turn, named, job).err());
     Ok((turn, verdict))
 }
 
@@ -51,8 +53,10 @@ mod tests {
         let admin = Role::admin(&["app", "app_clone"]);
         let catalog = Catalog::of(180_000, roles.into_iter().chain([admin]));
         let case = Case::with(Layout::Clone { base: None });
-        let survey = Survey { case, current: current.to_owned(), admin: Admin::named("admin"), catalog };
-        let (turn, verdict) = turn(&survey)?;
+        let admin = Admin::named("admin");
+        let named = admin.login.place.clone();
+        let survey = Survey { case, named, current: current.to_owned(), admin, catalog };
+        let (turn, verdict) = turn(&survey, &Job::of("arn:app", [], Deadline::after(Duration::from_secs(1))))?;
         verdict.warnings().map(|_| turn.pending)
     }
 

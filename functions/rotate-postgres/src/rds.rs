@@ -41,7 +41,7 @@ impl Resource {
         let (identifier, rest) = host.strip_suffix(DOMAIN)?.split_once('.')?;
         let (kind, _region) = rest.split_once('.')?;
         match kind.strip_prefix("cluster-") {
-            None if kind.starts_with("proxy-") => None,
+            None if is_proxy(host) => None,
             None => Some(Self::Instance(identifier.to_owned())),
             Some(id) if id.contains('-') => None,
             Some(_) => Some(Self::Cluster(identifier.to_owned())),
@@ -182,6 +182,12 @@ impl Rds {
             Err(failed) => Err(failed.explain(&Call::rds("DescribeDBInstances", name))),
         }
     }
+}
+
+/// Whether this is an endpoint of RDS Proxy.
+pub(crate) fn is_proxy(host: &str) -> bool {
+    let kind = host.strip_suffix(DOMAIN).and_then(|rest| rest.split('.').nth(1));
+    kind.is_some_and(|kind| kind.starts_with("proxy-"))
 }
 
 /// The region in the name of an endpoint of RDS.

@@ -73,6 +73,13 @@ pub enum Tag {
         props(default = "the admin secret's `adminauth`, else password", example = "iam")
     )]
     AdminAuth,
+    /// behind RDS Proxy, one for each of the two users: the ARN of a plain secret that the proxy logs in with as this user, and that
+    /// the rotation keeps up to date
+    #[strum(
+        serialize = "keyturn:mirror.<user>",
+        props(default = "none", example = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:app_a-AbCdEf")
+    )]
+    Mirror,
     /// a role that nothing in the catalog vouches for, or the ARN of the secret whose users this one takes over
     #[strum(serialize = "keyturn:adopt", props(default = "none", example = "app_clone"))]
     Adopt,

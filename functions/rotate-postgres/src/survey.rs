@@ -2,6 +2,7 @@
 
 use crate::case::Case;
 use crate::catalog::{self, Catalog, Query};
+use crate::mirror;
 use crate::place::Place;
 use crate::postgres::{Admin, Postgres};
 use crate::session::Login;
@@ -13,6 +14,8 @@ use keyturn::rotation::Job;
 #[derive(Debug)]
 pub(crate) struct Survey {
     pub(crate) case: Case,
+    /// Where the secret's clients log in.
+    pub(crate) named: Place,
     /// The user in use, who has logged in.
     pub(crate) current: String,
     pub(crate) admin: Admin,
@@ -28,9 +31,12 @@ pub(crate) async fn survey(postgres: &Postgres, current: &Credential, job: &Job)
     case.layout.check_name(user)?;
     let login = Login::new(current, place.clone());
     let (admin, proven) = tokio::try_join!(postgres.admin(current, &named, job), postgres.prove_current(&login, job))?;
-    if postgres.server(named) != place {
+    if postgres.server(named.clone()) != place {
         // RDS has just said that the admin's server is another one of its endpoints.
         return Box::pin(survey(postgres, current, job)).await;
+    }
+    for name in case.layout.names(user) {
+        Box::pin(mirror::read(postgres, &name, job)).await?;
     }
     let query = Query {
         names: case.layout.names(user),
@@ -52,5 +58,5 @@ pub(crate) async fn survey(postgres: &Postgres, current: &Credential, job: &Job)
             catalog::survey(&session, &query).await?
         }
     };
-    Ok(Survey { case, current: user.to_owned(), admin, catalog })
+    Ok(Survey { case, named, current: user.to_owned(), admin, catalog })
 }

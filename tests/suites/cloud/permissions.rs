@@ -26,7 +26,7 @@ fn every_action_that_is_allowed_is_used_and_every_one_used_is_allowed() {
     on_the_cloud(async |cloud| {
         let postgres = cloud.postgres_app("measured-sql").await.unwrap();
         assert!(cloud.postgres.rotate(&postgres.secret).await.unwrap().succeeded());
-        let managed = cloud.managed_app("measured-managed").await.unwrap();
+        let managed = cloud.managed_app().await.unwrap();
         let outcome = cloud.postgres.rotate(&managed.secret).await.unwrap();
         assert!(outcome.succeeded(), "{outcome}");
         let mongo = cloud.atlas_app("measured").await.unwrap();
@@ -320,7 +320,7 @@ fn is_narrow(cloud: &Cloud, function: &str, action: &str, resource: &str) -> boo
     let service = action.split(':').next().unwrap();
     let Some(rest) = resource.strip_prefix(&format!("arn:aws:{service}:{REGION}:{ACCOUNT}:")) else { return false };
     let listed = match function {
-        "rotate-postgres" => vec![&cloud.postgres.admin_arn, &cloud.managed_arn],
+        "rotate-postgres" => vec![&cloud.postgres.admin_arn, &cloud.managed_arn, &cloud.mirrors[0], &cloud.mirrors[1]],
         "rotate-mongo" => vec![&cloud.mongo.admin_arn, &cloud.mongo.atlas_arn],
         _ => vec![],
     };

@@ -116,7 +116,7 @@ async fn look(postgres: &Postgres, job: &Job, examined: &mut Examined) -> Result
     let stored = stored.ok_or_else(|| keyturn::rotation::no_current(&job.secret_arn))?;
     let current = Credential::parse(stored.text, "the AWSCURRENT value")?;
     let survey = Box::pin(survey::survey(postgres, &current, job)).await?;
-    let (turn, verdict) = plan::turn(&survey)?;
+    let (turn, verdict) = plan::turn(&survey, job)?;
     let Verdict { refusals, warnings } = verdict;
     (examined.refusals, examined.warnings) = (refusals, warnings);
     let place = Place::of_rotated(&current, "The AWSCURRENT value", job)?;
