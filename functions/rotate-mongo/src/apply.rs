@@ -8,9 +8,13 @@ use crate::codes::Code;
 use crate::places::Table;
 use crate::user::{Directory, Set, User};
 use crate::work::Work;
+use fixed::Standing;
 use keyturn::credential::Credential;
 use keyturn::{Error, Result};
 use std::time::Duration;
+
+/// How long the last look may take, by which an error says which password is in force.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 
 impl<D: Directory> Work<'_, D> {
     /// Makes `pending` valid everywhere, and says what was changed.
@@ -20,11 +24,26 @@ impl<D: Directory> Work<'_, D> {
         pending: &Credential,
         still: impl AsyncFn() -> Result<()>,
     ) -> Result<Vec<String>> {
-        if self.alternates() {
+        let set = if self.alternates() {
             self.set_other(current, pending, still).await
         } else {
             self.set_same(current, pending, still).await
+        };
+        match set {
+            Err(error) => Err(error.and(&self.in_force(current, pending).await)),
+            done => done,
         }
+    }
+
+    /// Which password works where, for the end of an error.
+    pub(crate) async fn in_force(&self, current: &Credential, pending: &Credential) -> String {
+        if self.alternates() {
+            return format!("{:?} is in use and untouched.", current.username());
+        }
+        let deadline = self.job.deadline.at_most(LAST_LOOK);
+        let (of_current, of_pending) =
+            tokio::join!(self.places.tried(current, deadline), self.places.tried(pending, deadline));
+        format!("In force: {}.", Standing::of(&of_current, &of_pending))
     }
 
     async fn set_password(&self, user: &User, to: &Credential, still: &impl AsyncFn() -> Result<()>) -> Result<Set> {
@@ -40,12 +59,12 @@ impl<D: Directory> Work<'_, D> {
     }
 }
 
-/// Atlas is still at it: the next try goes on from here. `meanwhile` says who is refused until then.
-fn under_way(pending: &Credential, table: &Table, meanwhile: &str) -> Error {
+/// Atlas is still at it: the next try goes on from here.
+fn under_way(pending: &Credential, table: &Table) -> Error {
     Error::new(
         Code::ChangePending,
         format!(
-            "The new password of {:?} is still being applied, and this invocation's time is up: {table}. {meanwhile}",
+            "The new password of {:?} is still being applied, and this invocation's time is up: {table}.",
             pending.username()
         ),
         "Nothing to do now: Secrets Manager tries again, and that try goes on with it. If it keeps happening, give the function a longer timeout (5 minutes).",

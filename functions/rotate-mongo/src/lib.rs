@@ -57,6 +57,9 @@ pub fn build(start: Start) -> Result<impl AsyncFn(&Value, Deadline) -> Result<Re
 /// Where Atlas is, unless `ATLAS_API_URL` says otherwise.
 const ATLAS: &str = "https://cloud.mongodb.com";
 
+/// Said where an error keeps a step from trying the passwords.
+const UNSEEN: &str = "If an earlier try has set the new password and there is one user only, clients with the current one are refused where it is in force, until this is mended and the next try has finished.";
+
 /// A password, and where it was accepted.
 struct Proven {
     secret: String,
@@ -143,11 +146,7 @@ impl Mongo {
         let servers = match &case.system {
             System::Server(at) => &at.servers,
             System::Atlas(AtAtlas { hosts: Some(hosts), .. }) => hosts,
-            System::Atlas(_) => {
-                return Err(error.and(
-                    "If an earlier try has set the new password, clients with the current one are refused where it is in force, until this is mended and the next try has finished.",
-                ));
-            }
+            System::Atlas(_) => return Err(error.and(UNSEEN)),
         };
         let places = Places::of(&self.connector, vec![servers.clone()], &case.database, job.deadline).await;
         let tried = Box::pin(places.tried(pending, job.deadline)).await;
@@ -169,6 +168,10 @@ impl Target for Mongo {
 
     fn strategy(&self, job: &Job) -> Result<Strategy> {
         case::strategy_of(&self.settings, job)
+    }
+
+    fn unseen(&self) -> Option<&'static str> {
+        (self.settings.strategy == Strategy::Fixed).then_some(UNSEEN)
     }
 
     async fn survey(&self, current: &Credential, job: &Job) -> Result<Survey> {
@@ -235,7 +238,7 @@ impl Target for Mongo {
             System::Server(at) => {
                 // After a try whose answer was lost, the pending value may be the one that works.
                 let holders = [pending, current];
-                let apply = async |work: Work<'_, Server>| {
+                let apply = async |work: Work<'_, Server<'_>>| {
                     self.begins(&work, &stage)?;
                     work.apply(current, pending, still).await
                 };
@@ -278,7 +281,7 @@ impl Target for Mongo {
             }
             System::Server(at) => {
                 let holders = [pending, current];
-                let prove = async |work: Work<'_, Server>| {
+                let prove = async |work: Work<'_, Server<'_>>| {
                     self.begins(&work, &stage)?;
                     work.prove(pending, current).await
                 };

@@ -305,8 +305,8 @@ impl Session {
     }
 
     /// Ends the session at the server and closes its connections, so that none of them outlives the invocation.
-    pub(crate) async fn close(self) {
-        close(self.client).await;
+    pub(crate) async fn close(&self) {
+        close(self.client.clone()).await;
     }
 }
 

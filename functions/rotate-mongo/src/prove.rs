@@ -12,11 +12,22 @@ use keyturn::credential::Credential;
 use keyturn::failure::Failure;
 use keyturn::rotation::{Job, Strategy, Target as _};
 use keyturn::{Error, Result};
+use secrecy::ExposeSecret as _;
 use std::collections::BTreeSet;
 
 impl<D: Directory> Work<'_, D> {
     /// Proves `pending`, and gives back where. `current` is the value in use, which may be the same one.
     pub(crate) async fn prove(&self, pending: &Credential, current: &Credential) -> Result<Vec<Servers>> {
+        let proven = self.proven(pending, current).await;
+        // Saving a schedule tests the value in use: nobody is refused.
+        let is_in_use = pending.password().expose_secret() == current.password().expose_secret();
+        match proven {
+            Err(error) if !is_in_use => Err(error.and(&self.in_force(current, pending).await)),
+            proven => proven,
+        }
+    }
+
+    async fn proven(&self, pending: &Credential, current: &Credential) -> Result<Vec<Servers>> {
         let (tried, wanted) =
             tokio::join!(self.places.tried(pending, self.job.deadline), self.rights_in_use(pending, current));
         let wanted = wanted?;
@@ -144,7 +155,7 @@ fn lost(pending: &Credential, current: &Credential, tried: &Table, failure: &Fai
         return error;
     }
     error.and(&format!(
-        "Clients with the current password of {:?} are refused wherever the new one is in force ({tried}): the next try waits for the place, or puts the current one back.",
+        "Clients with the current password of {:?} are refused wherever the new one is in force: the next try waits for the place, or puts the current one back.",
         current.username()
     ))
 }

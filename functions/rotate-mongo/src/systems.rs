@@ -4,9 +4,9 @@ use crate::atlas::{Cluster, Project};
 use crate::case::{AtAtlas, AtServer, Case, System};
 use crate::codes::Code;
 use crate::guards;
-use crate::login::{ADMIN_DATABASE, Login, Servers, Session};
+use crate::login::{ADMIN_DATABASE, Login, Servers};
 use crate::places::Places;
-use crate::server::Server;
+use crate::server::{Holders, Power, Server};
 use crate::settings::Network;
 use crate::user::{Directory, Scope, User};
 use crate::work::{Work, current_refused};
@@ -55,12 +55,12 @@ impl Mongo {
         at: &AtServer,
         holders: &[&Credential],
         job: &Job,
-        task: impl AsyncFnOnce(Work<'_, Server>) -> Result<T>,
+        task: impl AsyncFnOnce(Work<'_, Server<'_>>) -> Result<T>,
     ) -> Result<T> {
         let places = Places::of(&self.connector, vec![at.servers.clone()], &case.database, job.deadline).await;
         let server = match self.admin_secret(at, job).await? {
             Some(secret) => self.as_admin(case, at, &secret, job).await?,
-            None => Server::as_itself(self.as_itself(case, &places, holders, job).await?),
+            None => self.as_itself(case, &places, holders, job).await?,
         };
         let result = match existing(&server, case, job).await {
             Ok(user) => task(self.work(case, job, &server, &places, user)).await,
@@ -185,7 +185,7 @@ impl Mongo {
         Ok(Some(admin::read(&self.secrets, named, Some(allowed), job).await?))
     }
 
-    async fn as_admin(&self, case: &Case, at: &AtServer, secret: &Stored, job: &Job) -> Result<Server> {
+    async fn as_admin(&self, case: &Case, at: &AtServer, secret: &Stored, job: &Job) -> Result<Server<'_>> {
         let what = format!("the admin secret {}", secret.arn);
         let admin = Credential::parse(secret.text.clone(), &what)?;
         guards::not_the_admin(case, admin.username())?;
@@ -194,12 +194,18 @@ impl Mongo {
         let login =
             self.connector.log_in(&at.servers, admin.username(), ADMIN_DATABASE, admin.password(), job.deadline);
         match login.await? {
-            Login::Accepted(session) => Ok(Server::as_admin(session, &secret.arn, &case.database)),
+            Login::Accepted(session) => Ok(Server::new(session, Power::Admin(secret.arn.clone()), &case.database)),
             Login::Refused(why) => Err(admin::password_refused(&secret.arn, &why)),
         }
     }
 
-    async fn as_itself(&self, case: &Case, places: &Places<'_>, holders: &[&Credential], job: &Job) -> Result<Session> {
+    async fn as_itself<'p>(
+        &'p self,
+        case: &Case,
+        places: &'p Places<'_>,
+        credentials: &'p [&'p Credential],
+        job: &Job,
+    ) -> Result<Server<'p>> {
         if case.strategy == Strategy::Alternating {
             return Err(Error::new(
                 Code::AdminNotNamed,
@@ -207,23 +213,11 @@ impl Mongo {
                 "Set ADMIN_SECRET_ARNS in the function's environment, and \"masterarn\" in the secret.",
             ));
         }
-        let (mut refused, mut failed) = (String::new(), None);
-        for holder in holders {
-            let servers = places.servers.iter();
-            for servers in servers {
-                let login =
-                    self.connector.log_in(servers, holder.username(), places.database, holder.password(), job.deadline);
-                match login.await {
-                    Ok(Login::Accepted(session)) => return Ok(session),
-                    Ok(Login::Refused(why)) => refused = format!("{servers}: {why}"),
-                    Err(failure) => failed = failed.or(Some(failure)),
-                }
-            }
+        let holders = Holders { connector: &self.connector, servers: &places.servers, credentials };
+        match holders.log_in(&case.database, job.deadline).await? {
+            Login::Accepted(session) => Ok(Server::new(session, Power::Own(holders), &case.database)),
+            Login::Refused(why) => Err(current_refused(&self.settings, &self.secrets, places, job, case, &why).await),
         }
-        if let Some(failure) = failed {
-            return Err(failure.error);
-        }
-        Err(current_refused(&self.settings, &self.secrets, places, job, case, &refused).await)
     }
 }
 

@@ -83,9 +83,10 @@ async fn pending_past_the_deadline(stack: &MongoStack, name: &str, slow: &[&str]
     }
     stack.lambda.set_timeout(Duration::from_secs(8));
     let outcome = stack.rotate(&app.secret).await.unwrap();
-    let refused_meanwhile = "Clients with the current one are refused wherever the new one is in force (cluster0: ";
-    let says =
-        ["is still being applied", "that try goes on with it", refused_meanwhile, "cluster1: the current password"];
+    let refused_meanwhile =
+        "Clients with the current one are refused wherever the new one is in force, until the next try";
+    let in_force = ["In force: cluster0: the ", "cluster1: the current password"];
+    let says = [&["is still being applied", "that try goes on with it", refused_meanwhile][..], &in_force].concat();
     refused(Err(outcome.error().unwrap().clone()), "CHANGE_PENDING", &says);
     let took = outcome.attempts[0].steps.last().unwrap().duration;
     println!("{name}: CHANGE_PENDING after {:.1} s of 8", took.as_secs_f64());

@@ -43,10 +43,10 @@ enum InForce {
 }
 
 /// Which password is in force where.
-struct Standing(Vec<(String, InForce)>);
+pub(super) struct Standing(Vec<(String, InForce)>);
 
 impl Standing {
-    fn of(current: &Table, pending: &Table) -> Self {
+    pub(super) fn of(current: &Table, pending: &Table) -> Self {
         let both = current.0.iter().zip(&pending.0);
         Self(both.map(|(current, pending)| (current.place.clone(), in_force(current, pending))).collect())
     }
@@ -139,7 +139,7 @@ impl<D: Directory> Work<'_, D> {
         {
             let (standing, ..) = self.standing(current, pending).await;
             if standing.is_neither_somewhere() && !standing.is_pending_somewhere() {
-                return Err(third_password(pending, &standing));
+                return Err(third_password(pending));
             }
             // Applied, and yet refused: what was said of it was stale, or the change was lost. The same password again.
             waited = match self.set_and_see(pending, Before::Clear, &mut cause, &still).await {
@@ -160,11 +160,9 @@ impl<D: Directory> Work<'_, D> {
                 ]);
             }
             Waited::UnderWay(table) => {
-                let (standing, ..) = self.standing(current, pending).await;
-                let meanwhile = format!(
-                    "Clients with the current one are refused wherever the new one is in force ({standing}), until the next try has finished."
-                );
-                return Err(under_way(pending, &table, &meanwhile));
+                return Err(under_way(pending, &table).and(
+                    "Clients with the current one are refused wherever the new one is in force, until the next try has finished.",
+                ));
             }
             Waited::Lost(failure) => failure.error,
             Waited::Unconfirmed(error) => error,
@@ -176,9 +174,9 @@ impl<D: Directory> Work<'_, D> {
             Waited::NotTaken(table) => {
                 let (standing, ..) = self.standing(current, pending).await;
                 let third = if standing.is_neither_somewhere() {
-                    format!(" In force are: {standing}; something else sets this user's password.")
+                    " Where neither password is in force, something else sets this user's password."
                 } else {
-                    String::new()
+                    ""
                 };
                 Error::new(
                     Code::PasswordNotTaken,
@@ -274,11 +272,11 @@ impl<D: Directory> Work<'_, D> {
 }
 
 /// It is left as it is: whoever set it may have had to.
-fn third_password(pending: &Credential, standing: &Standing) -> Error {
+fn third_password(pending: &Credential) -> Error {
     Error::new(
         Code::PasswordNotTaken,
         format!(
-            "While the new password of {:?} was waited for, something else set another one, which was left as it is: {standing}.",
+            "While the new password of {:?} was waited for, something else set another one, which was left as it is.",
             pending.username()
         ),
         "Find who else writes it (Terraform, an operator; at Atlas, the project's activity feed). Put the password that counts into the secret, then rotate.",
