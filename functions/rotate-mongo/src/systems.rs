@@ -7,7 +7,6 @@ use crate::guards;
 use crate::login::{ADMIN_DATABASE, Login, Servers};
 use crate::places::Places;
 use crate::server::{Holders, Power, Server};
-use crate::settings::Network;
 use crate::user::{Directory, Scope, User};
 use crate::work::{Work, current_refused};
 use crate::{Mongo, Proven};
@@ -145,16 +144,6 @@ impl Mongo {
 
     /// Where a cluster is, by the network that the operator chose.
     fn reached(&self, cluster: &Cluster) -> Result<Servers> {
-        let connections = &cluster.connections;
-        let text = match &self.settings.atlas.network {
-            _ if cluster.is_flex => connections.standard.as_ref(),
-            Network::Public => connections.standard.as_ref(),
-            Network::Peering => connections.private.as_ref(),
-            Network::Endpoint(id) => {
-                let mut endpoints = connections.private_endpoints.iter();
-                endpoints.find(|endpoint| endpoint.endpoint_ids.contains(id)).map(|endpoint| &endpoint.connection)
-            }
-        };
         let unreachable = |why: &str| {
             Error::new(
                 Code::ClusterHasNoAddress,
@@ -162,7 +151,9 @@ impl Mongo {
                 "Correct ATLAS_NETWORK (public, peering, or the id of a private endpoint of this cluster), or wait until the cluster is up; the tag keyturn:hosts names hosts by hand.",
             )
         };
-        let text = text.ok_or_else(|| unreachable("has no address in the network that ATLAS_NETWORK names"))?;
+        let text = cluster
+            .address(&self.settings.atlas.network)
+            .ok_or_else(|| unreachable("has no address in the network that ATLAS_NETWORK names"))?;
         Servers::parse(text, Some(&cluster.name))
             .map_err(|why| unreachable(&format!("has an address that cannot be used: {why}")))
     }
@@ -248,19 +239,19 @@ fn in_scope(mut clusters: Vec<Cluster>, user: &User, at: &AtAtlas, job: &Job) ->
     };
     clusters.retain(scoped);
     let lost = |scope: &&Scope| scope.kind == "CLUSTER" && clusters.iter().all(|cluster| cluster.name != scope.name);
+    let missing = |what: String, remedy: &str| Err(Error::new(Code::ClusterNotFound, what, remedy));
     if let Some(scope) = user.scopes.iter().find(lost) {
-        return Err(Error::new(
-            Code::ClusterNotFound,
+        return missing(
             format!(
                 "{:?} is limited to {:?}, which Atlas does not list among the clusters of project {}.",
                 user.name, scope.name, at.project
             ),
             "Correct the user's scopes, or name the hosts by the tag keyturn:hosts.",
-        ));
+        );
     }
     clusters.retain(|cluster| {
         // Whoever uses it is not at work; it gets the change before it lets anybody in.
-        cluster.asleep.is_none_or(|why| {
+        cluster.asleep().is_none_or(|why| {
             tracing::warn!(
                 code = Code::ClusterLeftOut.name(),
                 cluster = cluster.name,
@@ -273,23 +264,21 @@ fn in_scope(mut clusters: Vec<Cluster>, user: &User, at: &AtAtlas, job: &Job) ->
     let of_user = clusters.iter().map(|cluster| cluster.name.clone()).collect::<Vec<_>>().join(", ");
     if let Some(named) = &at.clusters {
         if let Some(stranger) = named.iter().find(|name| clusters.iter().all(|cluster| cluster.name != **name)) {
-            return Err(Error::new(
-                Code::ClusterNotFound,
+            return missing(
                 format!(
                     "The tag keyturn:atlas-clusters of {} names {stranger:?}, which is not among the clusters of {:?} ({of_user}).",
                     job.secret_arn, user.name
                 ),
                 "Correct the tag, or the user's scopes.",
-            ));
+            );
         }
         clusters.retain(|cluster| named.contains(&cluster.name));
     }
     if clusters.is_empty() {
-        return Err(Error::new(
-            Code::ClusterNotFound,
+        return missing(
             format!("There is no cluster in project {} that {:?} may log in to.", at.project, user.name),
             "Correct the user's scopes or the secret's project.",
-        ));
+        );
     }
     Ok(clusters)
 }

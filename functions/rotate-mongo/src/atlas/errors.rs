@@ -5,7 +5,6 @@ use keyturn::Error;
 use keyturn::failure::words;
 use keyturn::http::{Answer, Failure, StatusCode, is_code};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
 use serde_json::Value;
 use std::net::IpAddr;
 
@@ -30,11 +29,6 @@ pub(super) enum Needs {
 /// The secret is not what it should be.
 pub(super) fn secret_invalid(why: &str) -> Error {
     Error::new(Code::AtlasSecretInvalid, format!("Atlas's secret cannot be used: {why}."), STORE)
-}
-
-/// What was given as a project's id is none.
-pub(super) fn no_project_id() -> Error {
-    project_missing("The project id is not one of Atlas's: 24 hexadecimal digits.".to_owned())
 }
 
 fn project_missing(what: String) -> Error {
@@ -108,7 +102,9 @@ pub(super) fn status(call: &str, needs: Needs, answer: &Answer, hidden: Option<&
         // Atlas says 401 where other APIs say 403.
         (StatusCode::UNAUTHORIZED, ROLE_MISSING) => permission_missing(what, needs),
         (StatusCode::UNAUTHORIZED, _) => refused(call, answer),
-        _ if !said.is_json => strange(call, &format!("the answer is not the vendor's ({}, no JSON)", answer.status)),
+        _ if !said.0.is_object() => {
+            strange(call, &format!("the answer is not the vendor's ({}, no JSON)", answer.status))
+        }
         (StatusCode::FORBIDDEN, code) if code.contains("ACCESS_LIST") => address_refused(call, &said),
         (_, "GROUP_USERS_LIMIT_EXCEEDED") => full(call, "GROUP_USERS_LIMIT_EXCEEDED"),
         (StatusCode::FORBIDDEN, _) => permission_missing(what, needs),
@@ -146,7 +142,8 @@ fn permission_missing(what: String, needs: Needs) -> Error {
 }
 
 fn address_refused(call: &str, said: &Said) -> Error {
-    let address = said.parameters.iter().find_map(|value| value.as_str()?.parse::<IpAddr>().ok());
+    let address =
+        said.0["parameters"].as_array().into_iter().flatten().find_map(|value| value.as_str()?.parse::<IpAddr>().ok());
     let address = address.map_or_else(|| "the function's address".to_owned(), |address| address.to_string());
     Error::new(
         Code::AtlasIpNotAllowed,
@@ -164,7 +161,7 @@ pub(super) fn code(answer: &Answer) -> String {
 fn told(answer: &Answer, hidden: Option<&SecretString>) -> String {
     let said = Said::of(answer);
     let code = [said.code(), said.oauth()].into_iter().find(|code| !code.is_empty());
-    let detail = said.detail.as_deref().filter(|detail| !hidden.is_some_and(|hidden| gives_away(detail, hidden)));
+    let detail = said.text("detail").filter(|detail| !hidden.is_some_and(|hidden| gives_away(detail, hidden)));
     let detail = detail.map(words).filter(|detail| !detail.is_empty());
     let head = [Some(answer.status.as_str()), code].into_iter().flatten().collect::<Vec<_>>().join(", ");
     [Some(head), detail].into_iter().flatten().collect::<Vec<_>>().join(": ")
@@ -177,50 +174,26 @@ fn gives_away(text: &str, password: &SecretString) -> bool {
     characters.windows(length).any(|piece| text.contains(&piece.iter().collect::<String>()))
 }
 
-/// The API's error, or the token endpoint's.
-#[derive(Default)]
-struct Said {
-    is_json: bool,
-    code: Option<String>,
-    detail: Option<String>,
-    error: Option<String>,
-    parameters: Vec<Value>,
-}
-
-/// Every member may be missing, or be something else than it should.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Body {
-    #[serde(default)]
-    error_code: Value,
-    #[serde(default)]
-    detail: Value,
-    #[serde(default)]
-    error: Value,
-    #[serde(default)]
-    parameters: Value,
-}
+/// The API's error, or the token endpoint's: every member may be missing, or be something else than it should. `Null` where it is
+/// no JSON.
+struct Said(Value);
 
 impl Said {
     fn of(answer: &Answer) -> Self {
-        let Ok(body) = answer.json::<Body>() else { return Self::default() };
-        let text = |value: &Value| value.as_str().map(str::to_owned);
-        Self {
-            is_json: true,
-            code: text(&body.error_code).filter(|code| is_code(code)),
-            detail: text(&body.detail),
-            error: text(&body.error).filter(|error| is_code(error)),
-            parameters: body.parameters.as_array().cloned().unwrap_or_default(),
-        }
+        Self(answer.json().unwrap_or_default())
     }
 
     fn code(&self) -> &str {
-        self.code.as_deref().unwrap_or_default()
+        self.text("errorCode").filter(|code| is_code(code)).unwrap_or_default()
     }
 
     /// The token endpoint's `error`; the API's is a number.
     fn oauth(&self) -> &str {
-        self.error.as_deref().unwrap_or_default()
+        self.text("error").filter(|error| is_code(error)).unwrap_or_default()
+    }
+
+    fn text(&self, member: &str) -> Option<&str> {
+        self.0[member].as_str()
     }
 }
 
