@@ -122,13 +122,12 @@ fn turn(strategy: Strategy, credential: &Credential, job: &Job) -> Result<(Strin
         };
     }
     if !credential.holds_username() {
-        return Err(Error::new(
+        return Err(Error::of(
             Code::UsernameNotInSecret,
             format!(
                 "{} is to alternate between two users, but its value names none: clients could not know which.",
                 job.secret_arn
             ),
-            "Add \"username\" to the secret's JSON and let clients read it, or set the tag keyturn:strategy=fixed.",
         ));
     }
     let base = job.tag(Tag::Username).or_else(|| base_of(current)).unwrap_or(current);
@@ -141,14 +140,13 @@ fn turn(strategy: Strategy, credential: &Credential, job: &Job) -> Result<(Strin
 }
 
 fn foreign(job: &Job, current: &str, expected: &str) -> Error {
-    Error::new(
+    Error::of(
         Code::UsernameMismatch,
         format!(
             "The value of {} is for user {current:?}, which is not {expected} of its tag {}.",
             job.secret_arn,
             Tag::Username
         ),
-        "Correct the secret's value, or its tag.",
     )
 }
 
@@ -201,10 +199,9 @@ fn atlas(settings: &Settings, credential: &Credential, job: &Job, database: &str
     if let Some(said) = credential.name("groupId")?
         && said != project
     {
-        return Err(Error::new(
+        return Err(Error::of(
             Code::ProjectMismatch,
             format!("The value of {} has groupId {said:?}, but the secret is for project {project}.", job.secret_arn),
-            format!("Correct the value, or the tag {}.", Tag::AtlasProject),
         ));
     }
     let clusters = job.tag(Tag::AtlasClusters).map(|text| words(text).map(str::to_owned).collect());
@@ -234,10 +231,9 @@ fn project(settings: &Settings, job: &Job) -> Result<String> {
     };
     if !allowed.contains(&project) {
         if !settings.atlas.any_project {
-            return Err(Error::new(
+            return Err(Error::of(
                 Code::ProjectNotAllowed,
                 format!("{} is for Atlas project {project}, which is not among ATLAS_PROJECT_IDS.", job.secret_arn),
-                "Correct the tag, or add the project to the function's ATLAS_PROJECT_IDS (or set ALLOW_ANY_PROJECT=true).",
             ));
         }
         job.overridden(Setting::AllowAnyProject);

@@ -8,9 +8,9 @@ use strum::{EnumIter, EnumMessage, IntoStaticStr};
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     // The secret and its tags
-    /// The secret's host, or its tag `keyturn:hosts`, cannot be read.
+    /// The secret's host, or its tag `keyturn:hosts`, cannot be read, or names the servers of two replica sets that are your own.
     #[strum(
-        message = "Name the servers as host:port, host:port or mongodb://host:port,host:port/?replicaSet=name, without a credential."
+        message = "Name the servers of one cluster as host:port, host:port or mongodb://host:port,host:port/?replicaSet=name, without a credential."
     )]
     HostsInvalid,
     /// The secret's user is not the user of its tag `keyturn:username`, nor that user's twin.

@@ -66,10 +66,9 @@ pub(crate) fn twin(settings: &GuardSettings, case: &Case, twin: &User, sync: boo
 
 fn has_roles(user: &User) -> Result<()> {
     if user.roles.is_empty() {
-        return Err(Error::new(
+        return Err(Error::of(
             Code::UserHasNoRoles,
             format!("{:?} has no roles: it is no application's user, or somebody is taking it out of use.", user.name),
-            "Give it the roles its application needs, or cancel the rotation of this secret.",
         ));
     }
     Ok(())
@@ -235,10 +234,9 @@ fn takes_passwords(user: &User) -> Result<()> {
         ));
     }
     if let Some(end) = &user.ends {
-        return Err(Error::new(
+        return Err(Error::of(
             Code::UserEnds,
             format!("{:?} is a temporary user: Atlas deletes it on {end}.", user.name),
-            "Make a user that stays, and store that one in the secret.",
         ));
     }
     Ok(())
@@ -294,10 +292,9 @@ fn databases_of(settings: &GuardSettings, case: &Case, user: &User) -> Result<()
     for (of_user, of_database) in &settings.database_patterns {
         let Some(captured) = of_user.read(&case.base, &Captured::new()) else { continue };
         if let Some(role) = user.roles.iter().find(|role| of_database.read(&role.database, &captured).is_none()) {
-            return Err(Error::new(
+            return Err(Error::of(
                 Code::DatabaseNotOfUser,
                 format!("{:?} has the role {role}, but users named {of_user} belong on {of_database} only.", user.name),
-                "Take the role away, or correct DATABASE_PATTERNS.",
             ));
         }
     }

@@ -7,6 +7,8 @@ mod sightings;
 
 use crate::errors::{self, CommandFailure};
 use crate::user::Role;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use keyturn::Deadline;
 use keyturn::address::Address;
 use keyturn::codes::Code as Core;
@@ -22,9 +24,10 @@ use mongodb::{Client, Database};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use secrecy::{ExposeSecret as _, SecretString};
+use servers::DEFAULT_PORT;
 pub(crate) use servers::Servers;
 use sightings::Sightings;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::IntoFuture as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -136,16 +139,49 @@ impl Connector {
         }
     }
 
-    /// Whether these are routers of a sharded cluster. Each keeps users in memory and learns of a change in its own time: each
-    /// is a place of its own. What cannot be asked is taken for one place, and its login will say why.
-    pub(crate) async fn are_routers(&self, servers: &Servers, deadline: Deadline) -> bool {
-        let limit = deadline.at_most(CONNECT).remaining();
-        let (_, handler) = Sightings::of(servers);
-        let Ok(client) = Client::with_options(self.options(servers, None, limit, handler)) else { return false };
+    /// Which of these are one place: the members of a replica set, as they name each other. Each other server is asked alone: a
+    /// router of a sharded cluster keeps users in memory and learns of a change in its own time, and of what does not answer
+    /// nobody knows that it is a member.
+    pub(crate) async fn places(&self, servers: Servers, deadline: Deadline) -> Vec<Servers> {
+        if !servers.may_be_several() {
+            return vec![servers];
+        }
+        let deadline = deadline.at_most(CONNECT);
+        let mut asked: FuturesUnordered<_> = servers
+            .hosts()
+            .iter()
+            .map(async |host| (host.clone(), self.members(servers.alone(host), deadline).await))
+            .collect();
+        let mut sets: BTreeMap<BTreeSet<Address>, BTreeSet<Address>> = BTreeMap::new();
+        let mut alone: BTreeSet<Address> = servers.hosts().iter().cloned().collect();
+        // A member that is down need not be waited for once another one has named it.
+        while !alone.is_empty()
+            && let Some((host, members)) = asked.next().await
+        {
+            let Some(members) = members else { continue };
+            let is_of_it = |other: &Address| *other == host || members.contains(other);
+            let of_it: Vec<Address> = alone.extract_if(.., is_of_it).collect();
+            if !of_it.is_empty() {
+                sets.entry(members).or_default().extend(of_it);
+            }
+        }
+        let alone = servers.hosts().iter().filter(|host| alone.contains(*host)).map(|host| servers.alone(host));
+        sets.values().map(|hosts| servers.of(hosts)).chain(alone).collect()
+    }
+
+    /// The members of this server's replica set.
+    async fn members(&self, server: Servers, deadline: Deadline) -> Option<BTreeSet<Address>> {
+        let limit = deadline.remaining();
+        let (_, handler) = Sightings::of(&server);
+        let client = Client::with_options(self.options(&server, None, limit, handler)).ok()?;
         let hello = doc! { "hello": 1 };
-        let answer = Deadline::after(limit).bound(client.database("admin").run_command(hello).into_future()).await;
+        let answer = deadline.bound(client.database("admin").run_command(hello).into_future()).await;
         close(client).await;
-        matches!(answer, Ok(Ok(hello)) if hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid"))
+        let hello = answer.ok()?.ok()?;
+        hello.get_str("setName").ok()?;
+        let listed =
+            ["hosts", "passives", "arbiters"].into_iter().filter_map(|list| hello.get_array(list).ok()).flatten();
+        Some(listed.filter_map(|host| Address::parse(host.as_str()?, DEFAULT_PORT).ok()).collect())
     }
 
     /// Tries again what may pass, as a connection that was broken off in the middle of a login.
@@ -216,7 +252,7 @@ impl Connector {
             .credential(credential)
             .tls(Tls::Enabled(TlsOptions::builder().ca_file_path(self.ca_file.clone()).build()))
             .repl_set_name(servers.replica_set().map(str::to_owned))
-            .direct_connection(servers.is_one_router().then_some(true))
+            .direct_connection(servers.is_alone().then_some(true))
             .server_selection_timeout(connect)
             // A little less, so that a monitor's waiting in vain is seen before the search is over.
             .connect_timeout(connect * 9 / 10)

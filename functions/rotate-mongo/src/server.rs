@@ -186,10 +186,9 @@ impl<'p> Server<'p> {
                 format!("There is no user {user} at {servers} any more."),
                 "Make the user again (createUser), or delete the secret if nobody needs it.",
             ),
-            31 => Error::new(
+            31 => Error::of(
                 Code::RoleMissing,
                 format!("{user} at {servers} cannot be given a role that does not exist: {words}."),
-                "Make the role there, or take it from the user it is copied from.",
             ),
             // DocumentDB wants 8 to 100 printable characters without / \" @; its code for that is not documented.
             _ if actions.contains(&"changePassword") && words.to_ascii_lowercase().contains("password") => Error::new(

@@ -57,6 +57,7 @@ impl Mongo {
         task: impl AsyncFnOnce(Work<'_, Server<'_>>) -> Result<T>,
     ) -> Result<T> {
         let places = Places::of(&self.connector, vec![at.servers.clone()], &case.database, job.deadline).await;
+        let places = places.of_one_cluster()?;
         let server = match self.admin_secret(at, job).await? {
             Some(secret) => self.as_admin(case, at, &secret, job).await?,
             None => self.as_itself(case, &places, holders, job).await?,
@@ -106,17 +107,15 @@ impl Mongo {
 
     async fn atlas_secret(&self, job: &Job) -> Result<Stored> {
         let Some(id) = &self.settings.atlas.secret else {
-            return Err(Error::new(
+            return Err(Error::of(
                 Code::AtlasSecretMissing,
                 "The function is not set up for Atlas: ATLAS_SECRET_ID is not set.",
-                "Store a service account's {\"client_id\",\"client_secret\"} in a secret of its own, and set ATLAS_SECRET_ID to its ARN.",
             ));
         };
         self.secrets.read(id, CURRENT, None, job.deadline).await?.ok_or_else(|| {
-            Error::new(
+            Error::of(
                 Code::AtlasSecretMissing,
                 format!("The secret {id} (ATLAS_SECRET_ID) does not exist or has no AWSCURRENT value."),
-                "Correct ATLAS_SECRET_ID, or store the credential there.",
             )
         })
     }

@@ -166,10 +166,9 @@ impl<D: Directory> Work<'_, D> {
             }
             Waited::Lost(failure) => failure.error,
             Waited::Unconfirmed(error) => error,
-            Waited::OutOfTime(table) => Error::new(
+            Waited::OutOfTime(table) => Error::of(
                 Code::ChangeNotProven,
                 format!("The new password of {user:?} was not accepted everywhere in this invocation's time: {table}."),
-                "Give the function a timeout of 5 minutes. Secrets Manager tries again by itself.",
             ),
             Waited::NotTaken(table) => {
                 let (standing, ..) = self.standing(current, pending).await;

@@ -9,7 +9,6 @@ use serde_json::Value;
 use std::net::IpAddr;
 
 const PROXY: &str = "Check that ATLAS_API_URL, if it is set, is Atlas's own address (https://cloud.mongodb.com), and that no proxy answers in its place.";
-const WAIT: &str = "Nothing to do now: Secrets Manager tries the rotation again.";
 const STORE: &str = "Store {\"client_id\":\"mdb_sa_id_...\",\"client_secret\":\"mdb_sa_sk_...\"} or {\"public_key\":\"...\",\"private_key\":\"...\"}: aws secretsmanager put-secret-value --secret-id <ATLAS_SECRET_ID> --secret-string file://atlas.json";
 /// A text that shares this many characters in a row with a password is not shown: Atlas takes none that is shorter.
 const TELLING: usize = 8;
@@ -48,19 +47,11 @@ pub(super) fn unmade(why: &str) -> Error {
 /// A call that brought no usable answer; `call` is its method and path.
 pub(super) fn unanswered(call: &str, failure: &Failure) -> Error {
     match failure {
-        Failure::NotSent(_) | Failure::NoAnswer(_) | Failure::OutOfTime => Error::new(
-            Code::AtlasUnreachable,
-            format!("{call} at Atlas: {failure}."),
-            format!(
-                "{WAIT} If it keeps happening, look at https://status.mongodb.com and at whether the function has a way to the Internet (in a VPC, a NAT gateway)."
-            ),
-        ),
+        Failure::NotSent(_) | Failure::NoAnswer(_) | Failure::OutOfTime => {
+            Error::of(Code::AtlasUnreachable, format!("{call} at Atlas: {failure}."))
+        }
         Failure::Redirected | Failure::Strange(_) => strange(call, &failure.to_string()),
-        Failure::RateLimited => Error::new(
-            Code::AtlasThrottled,
-            format!("{call} at Atlas: {failure}."),
-            format!("{WAIT} If it keeps happening, find out what else calls the API for this project so often."),
-        ),
+        Failure::RateLimited => Error::of(Code::AtlasThrottled, format!("{call} at Atlas: {failure}.")),
     }
 }
 
