@@ -253,8 +253,10 @@ fn troubles(calls: &BTreeSet<String>, turn: usize) -> Vec<Trouble> {
     for call in calls {
         let is_http = !call.contains(" mongo ");
         let statuses = [Fault::Status(503, "ServiceUnavailable"), Fault::Status(429, "ThrottlingException")];
-        let faults = [Fault::Cut, Fault::Garbage].into_iter().chain(statuses.into_iter().filter(|_| is_http));
-        let (once, lasting) = (faults.clone().chain([Fault::Kill]), faults);
+        let once = [Fault::Kill, Fault::Cut, Fault::Garbage]
+            .into_iter()
+            .chain(statuses.clone().into_iter().filter(|_| is_http));
+        let lasting = [Fault::Cut].into_iter().chain(statuses.into_iter().filter(|_| is_http).take(1));
         for (lasts, fault) in once.map(|fault| (false, fault)).chain(lasting.map(|fault| (true, fault))) {
             for moment in [Moment::Before, Moment::After] {
                 let point = Point { call: call.clone(), moment, fault: fault.clone() };

@@ -13,7 +13,7 @@ use serde_json::json;
 use std::time::Duration;
 
 /// An application on another server, which is at `host`.
-async fn app_at(stack: &MongoStack, users: &Users, host: &str, name: &str) -> MongoApp {
+pub(super) async fn app_at(stack: &MongoStack, users: &Users, host: &str, name: &str) -> MongoApp {
     let app = stack.own_app(name).await.unwrap();
     let roles = [doc! { "role": "readWrite", "db": name }];
     users.as_root("admin", doc! { "createUser": &app.user, "pwd": &app.password, "roles": &roles }).await.unwrap();
@@ -25,7 +25,7 @@ async fn app_at(stack: &MongoStack, users: &Users, host: &str, name: &str) -> Mo
 }
 
 /// Makes the rotation's admin at `host`, where from now on the stack's admin secret says it is.
-async fn admin_at(stack: &MongoStack, users: &Users, host: &str) {
+pub(super) async fn admin_at(stack: &MongoStack, users: &Users, host: &str) {
     make_admin(users, &stack.admin_password).await.unwrap();
     admin_is_at(stack, host).await;
 }
