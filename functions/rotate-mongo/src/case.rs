@@ -350,4 +350,38 @@ mod tests {
         let admin = at(include_str!("../../../infra/examples/secrets/rotate-mongo/own-server-admin.json"));
         assert_eq!(application.servers, admin.servers);
     }
+
+    #[test]
+    fn a_password_that_its_place_never_takes_is_known() {
+        let vars = [("KEYTURN_ENV", "prod"), ("ATLAS_PROJECT_IDS", "0123456789abcdef01234567")];
+        let mut vars = Vars::of(vars);
+        let settings = Settings::read(&mut vars);
+        vars.finish().unwrap();
+        let takes = |engine: &str, host: &str, password: &str| {
+            let job = Job::of("arn:app", [], Deadline::after(Duration::ZERO));
+            let value =
+                serde_json::json!({"engine": engine, "host": host, "username": "reports_prod_rw", "password": "x"});
+            let credential = read(value.to_string().into(), "the value", &job).unwrap();
+            Case::of(&settings, &credential, &job).unwrap().never_taken(&password.into()).is_none()
+        };
+        let [shortest, longest, too_long] = [8, 100, 101].map(|length| "p".repeat(length));
+        for host in [
+            "shop.cluster-c1a2.eu-west-1.docdb.amazonaws.com",
+            "shop.c1a2.docdb.cn-north-1.amazonaws.com.cn",
+            "shop-1234.eu-west-1.docdb-elastic.amazonaws.com",
+        ] {
+            assert!(takes("mongo", host, &shortest) && takes("mongo", host, &longest), "{host}");
+            for refused in
+                ["seven77", &too_long, "slash/slash", "quo\"quote", "at@at@at@", "umlaut\u{e4}\u{e4}", "a blank one"]
+            {
+                assert!(!takes("mongo", host, refused), "{host}: {refused}");
+            }
+        }
+        // A name of one's own may lead to anything.
+        assert!(takes("mongo", "mongo.example.com", "a/b") && takes("mongo", "mongo.example.com", &too_long));
+        assert!(
+            takes("mongodb-atlas", "c0.ab1cd.mongodb.net", "at@/\"at@")
+                && !takes("mongodb-atlas", "c0.ab1cd.mongodb.net", "seven77")
+        );
+    }
 }

@@ -135,10 +135,10 @@ async fn pending_refused(
         return Error::new(
             Code::RevertedByOtherWriter,
             format!(
-                "The pending password of {:?} is refused ({why}), and the current one works: since setSecret, something has set the old password again.",
+                "The pending password of {:?} is refused ({why}), and the AWSCURRENT one works: since setSecret, something has set that one.",
                 pending.username()
             ),
-            "Find who else writes it (Terraform, an operator, a sync job; at Atlas, the project's activity feed) and stop that. Secrets Manager then tries again.",
+            "Find who else writes it (Terraform, an operator, a sync job; at Atlas, the project's activity feed) and stop that, or leave it if somebody stored a new value meanwhile. Secrets Manager then tries again, from AWSCURRENT.",
         );
     }
     Error::new(

@@ -218,6 +218,29 @@ async fn somebody_elses_change_makes_nobody_wait() {
     assert_eq!(stack.violations(), Vec::<String>::new());
 }
 
+/// A place accepts the current password until it gets to the change before: that proves nothing yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_was_put_back_is_not_said_to_work_before_atlas_is_through() {
+    let stack = MongoStack::builder().variable("SETTLE_SECONDS", "300").start().await.unwrap();
+    stack.lambda.set_timeout(Duration::from_secs(8));
+    stack.atlas.refuse(&stack.principal, Endpoint::ClusterStatus, 403);
+    let app = stack.atlas_app("shop").await.unwrap();
+    let token = created(&stack, &app).await;
+    stack.atlas.hold("cluster0");
+    let result = step(&stack, &app, &token, "setSecret").await;
+    let says = [
+        "was set again, and works at cluster0; Atlas may still be applying",
+        "In force: cluster0: the current password.",
+    ];
+    refused(result, "CHANGE_NOT_PROVEN", &says);
+    stack.atlas.release("cluster0");
+    stack.atlas.applied("cluster0", 2).await.unwrap();
+    stack.atlas.permit(&stack.principal, Endpoint::ClusterStatus);
+    stack.lambda.set_timeout(NORMAL);
+    finishes(&stack, &app, &token).await;
+    assert_eq!(stack.violations(), Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flex_cluster_has_to_accept_the_password_like_any_other() {
     let stack = MongoStack::start().await.unwrap();

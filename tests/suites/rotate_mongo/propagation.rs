@@ -277,7 +277,7 @@ async fn reverted_between_set_and_test(stack: &MongoStack) {
     let token = created(stack, &app).await;
     step(stack, &app, &token, "setSecret").await.unwrap();
     revert(stack, &app, &["cluster0", "cluster1"], &app.password).await;
-    let says = ["the current one works", "since setSecret, something has set the old password again", "activity feed"];
+    let says = ["the AWSCURRENT one works", "since setSecret, something has set that one", "activity feed"];
     refused(step(stack, &app, &token, "testSecret").await, "REVERTED_BY_OTHER_WRITER", &says);
     assert_eq!(patches(stack, &app.user).len(), 1, "a test changes nothing");
     assert!(stack.logs_in(&app.secret, "AWSCURRENT").await.unwrap());
@@ -292,7 +292,7 @@ async fn reverted_between_test_and_finish(stack: &MongoStack) {
         step(stack, &app, &token, name).await.unwrap();
     }
     revert(stack, &app, &["cluster0", "cluster1"], &app.password).await;
-    let says = ["the current one works", "since setSecret, something has set the old password again"];
+    let says = ["the AWSCURRENT one works", "since setSecret, something has set that one"];
     refused(step(stack, &app, &token, "finishSecret").await, "REVERTED_BY_OTHER_WRITER", &says);
     assert!(stack.logs_in(&app.secret, "AWSCURRENT").await.unwrap());
     finishes(stack, &app, &token).await;

@@ -231,6 +231,40 @@ async fn what_stops_a_try_at_its_beginning_says_that_clients_are_refused() {
     assert_eq!(stack.violations(), Vec::<String>::new());
 }
 
+/// A person stores a new password, in the database and as AWSCURRENT, between two steps.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_is_stored_after_set_secret_is_not_called_the_old_one() {
+    let stack = MongoStack::start().await.unwrap();
+    let app = stack.own_app("shop").await.unwrap();
+    let token = created(&stack, &app).await;
+    step(&stack, &app, &token, "setSecret").await.unwrap();
+    let mut value = stack.value(&app.secret, "AWSCURRENT").unwrap();
+    value["password"] = json!("Of-a-person-1");
+    stack.mongo.set_password("admin", &app.user, "Of-a-person-1").await.unwrap();
+    put_current(&stack, &app.secret, &value.to_string()).await;
+    let place = format!("In force: {}: the current password.", stack.mongo.address());
+    let says = ["the AWSCURRENT one works: since setSecret, something has set that one", "a new value", &place];
+    refused(step(&stack, &app, &token, "testSecret").await, "REVERTED_BY_OTHER_WRITER", &says);
+    refused(step(&stack, &app, &token, "finishSecret").await, "REVERTED_BY_OTHER_WRITER", &says[..2]);
+    assert_eq!(stack.value(&app.secret, "AWSCURRENT").unwrap(), value, "it stands");
+    finishes(&stack, &app, &token).await;
+    assert_eq!(stack.violations(), Vec::<String>::new());
+}
+
+/// DocumentDB's rule is known by the name of its host, before anybody looks for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pending_password_that_document_db_never_takes_is_refused_by_its_rule() {
+    let stack = MongoStack::start().await.unwrap();
+    let mut value = stack.own_credential("shop", "shop_test_rw", "a-good-password");
+    value["host"] = json!("shop.cluster-c1a2.eu-west-1.docdb.amazonaws.com");
+    let secret = stack.secret("shop", &value).unwrap();
+    value["password"] = json!("with/a/slash");
+    let token = put_pending(&stack, &secret, &value.to_string()).await;
+    let result = stack.step(&secret, &token, "createSecret").await;
+    let says = ["its password can never be set: DocumentDB takes 8 to 100 printable characters without / \" @"];
+    refused(result, "PENDING_MISMATCH", &says);
+}
+
 async fn create_is_refused(stack: &MongoStack, app: &MongoApp, code: &str, says: &[&str]) {
     let token = stack.stage(&app.secret).unwrap();
     refused(step(stack, app, &token, "createSecret").await, code, says);

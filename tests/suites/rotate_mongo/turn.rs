@@ -92,7 +92,7 @@ async fn a_password_that_somebody_replaced_after_its_test_does_not_become_curren
     let token = stack.stage(&app.secret).unwrap();
     step(&stack, &app, &token, "createSecret").await.unwrap();
     // Called out of turn, too.
-    let says = ["the current one works"];
+    let says = ["the AWSCURRENT one works"];
     refused(step(&stack, &app, &token, "finishSecret").await, "REVERTED_BY_OTHER_WRITER", &says);
     for name in ["setSecret", "testSecret"] {
         step(&stack, &app, &token, name).await.unwrap();

@@ -9,14 +9,20 @@
 //! | the new one at some | Atlas is at it, or a place is away: waits; else sets it again, then waits |
 //! | neither, and the new one nowhere | stops: somebody else has set another one |
 //!
-//! Waiting ends in one of these ways:
-//!
-//! | ended | then |
-//! |---|---|
-//! | accepted everywhere | done |
-//! | refused, though said to be applied | sets it again once; then puts the current one back |
-//! | a place is lost, or the time is up | puts the current one back |
-//! | the time is up while Atlas applies it and every place answers | says who is refused meanwhile; the next try goes on |
+//! ```mermaid
+//! stateDiagram-v2
+//!     [*] --> Current: every place accepts the current password
+//!     Current --> Stopped: a place is away, or no majority follows the primary
+//!     Stopped --> Current: next try
+//!     Current --> Setting: PATCH, or updateUser
+//!     Setting --> Setting: refused, though said to be applied: set again, once
+//!     Setting --> Proven: every place accepts the new one
+//!     Setting --> UnderWay: time is up, Atlas still applies it
+//!     UnderWay --> Setting: next try goes on
+//!     Setting --> Back: a place is lost or refuses for too long, or time is up
+//!     Back --> Current: the current one is set again and proven
+//!     Proven --> [*]: AWSCURRENT moves
+//! ```
 //!
 //! The current password may be put back: the new one is never set before the current one has logged in everywhere.
 
@@ -254,8 +260,13 @@ impl<D: Directory> Work<'_, D> {
                 ));
             }
         };
-        let table = self.restored(current).await;
-        let then = if table.is_accepted() {
+        let (table, stays) = self.restored(current).await;
+        let then = if table.is_accepted() && !stays {
+            format!(
+                "The current password was set again, and works at {}; Atlas may still be applying the change before.{doubt}",
+                table.places()
+            )
+        } else if table.is_accepted() {
             format!("The current password is back, and works at {}.{doubt}", table.places())
         } else if table.refusals().is_none() && table.is_accepted_somewhere() {
             format!(

@@ -57,9 +57,11 @@ enum Look {
 /// Whether a login with the new password proves that the place has applied this change and no other one follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Before {
-    /// It does: no place accepted the password before, or Atlas was applying no other change.
+    /// It does: Atlas was applying no other change; or the password is the second user's, which no try puts back, and no place
+    /// accepted it before.
     Clear,
-    /// It does not: a place accepted the password before, and Atlas was applying a change that may set another one.
+    /// It does not: Atlas was applying a change that may set another password, such as the current one that an earlier try has
+    /// put back.
     Unclear,
 }
 
@@ -149,17 +151,23 @@ impl<D: Directory> Work<'_, D> {
         self.job.deadline.remaining() > 2 * (self.settings.settle + RESERVE)
     }
 
-    /// Waits until every place that can be reached accepts `credential` again, for as long as there is time; the last look.
-    pub(super) async fn restored(&self, credential: &Credential) -> Table {
+    /// Waits until every place that can be reached accepts `credential` again, for as long as there is time. Gives back the last
+    /// look, and whether what it shows stays so: a place may accept it until it gets to the change before.
+    pub(super) async fn restored(&self, credential: &Credential) -> (Table, bool) {
         let end = Deadline::after(self.job.deadline.remaining().saturating_sub(RESERVE / 2));
         let mut pause = FIRST_PAUSE;
+        let mut since = None;
         loop {
             sleep(pause.min(end.remaining())).await;
             // Short looks: a place that is away must not use the time up that another one takes to come round.
             let table = self.places.tried(credential, end.at_most(LOOK)).await;
+            let progress = self.directory.progress(end.at_most(LOOK)).await;
             let is_back = table.refusals().is_none() && table.is_accepted_somewhere();
-            if is_back || end.remaining() < pause {
-                return table;
+            since = is_back.then(|| since.unwrap_or_else(Instant::now));
+            let stays =
+                since.is_some_and(|since| progress == Progress::Applied || since.elapsed() >= self.settings.settle);
+            if stays || end.remaining() < pause {
+                return (table, stays);
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }

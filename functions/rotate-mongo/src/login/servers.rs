@@ -64,9 +64,11 @@ impl Servers {
         self.hosts.len() > 1 && self.replica_set.is_none()
     }
 
-    /// Whether these are Amazon DocumentDB's, by the names that AWS gives its clusters and instances.
+    /// Whether these are Amazon DocumentDB's, by the names that AWS gives its clusters and instances: in China, the region stands
+    /// behind `docdb`.
     pub(crate) fn are_document_db(&self) -> bool {
-        self.hosts.iter().any(|Address { host, .. }| host.contains(".docdb.amazonaws.com") || host.contains(".docdb-"))
+        let mut hosts = self.hosts.iter().map(|address| &address.host);
+        hosts.any(|host| host.contains(".amazonaws.com") && (host.contains(".docdb.") || host.contains(".docdb-")))
     }
 
     /// One of these, to be asked alone.
