@@ -5,16 +5,17 @@ mod fixed;
 mod wait;
 
 use crate::codes::Code;
-use crate::places::Table;
+use crate::guards;
+use crate::places::{Places, Table};
 use crate::user::{Directory, Set, User};
 use crate::work::Work;
 use fixed::Standing;
 use keyturn::credential::Credential;
-use keyturn::{Error, Result};
+use keyturn::{Deadline, Error, Result};
 use std::time::Duration;
 
 /// How long the last look may take, by which an error says which password is in force.
-const LAST_LOOK: Duration = Duration::from_secs(1);
+const LAST_LOOK: Duration = Duration::from_secs(3);
 
 impl<D: Directory> Work<'_, D> {
     /// Makes `pending` valid everywhere, and says what was changed.
@@ -24,10 +25,10 @@ impl<D: Directory> Work<'_, D> {
         pending: &Credential,
         still: impl AsyncFn() -> Result<()>,
     ) -> Result<Vec<String>> {
-        let set = if self.alternates() {
-            self.set_other(current, pending, still).await
-        } else {
-            self.set_same(current, pending, still).await
+        let set = match guards::user(&self.mongo.settings.guards, self.case, &self.user, self.job) {
+            Err(refused) => Err(refused),
+            Ok(()) if self.alternates() => self.set_other(current, pending, still).await,
+            Ok(()) => self.set_same(current, pending, still).await,
         };
         match set {
             Err(error) => Err(error.and(&self.in_force(current, pending).await)),
@@ -40,10 +41,7 @@ impl<D: Directory> Work<'_, D> {
         if self.alternates() {
             return format!("{:?} is in use and untouched.", current.username());
         }
-        let deadline = self.job.deadline.at_most(LAST_LOOK);
-        let (of_current, of_pending) =
-            tokio::join!(self.places.tried(current, deadline), self.places.tried(pending, deadline));
-        format!("In force: {}.", Standing::of(&of_current, &of_pending))
+        in_force(self.places, current, pending, self.job.deadline).await
     }
 
     async fn set_password(&self, user: &User, to: &Credential, still: &impl AsyncFn() -> Result<()>) -> Result<Set> {
@@ -57,6 +55,18 @@ impl<D: Directory> Work<'_, D> {
         let unasked = self.places.unasked.map(|why| format!(" ({why})")).unwrap_or_default();
         format!("accepted by {} after {:.1} s{unasked}", table.places(), after.as_secs_f64())
     }
+}
+
+/// Which password of one user works where, for the end of an error.
+pub(crate) async fn in_force(
+    places: &Places<'_>,
+    current: &Credential,
+    pending: &Credential,
+    deadline: Deadline,
+) -> String {
+    let deadline = deadline.at_most(LAST_LOOK);
+    let (of_current, of_pending) = tokio::join!(places.tried(current, deadline), places.tried(pending, deadline));
+    format!("In force: {}.", Standing::of(&of_current, &of_pending))
 }
 
 /// Atlas is still at it: the next try goes on from here.

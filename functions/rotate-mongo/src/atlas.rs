@@ -12,7 +12,7 @@ mod tests;
 
 use crate::codes::Code;
 use crate::user::{Created, Directory, Progress, Set, User};
-use access::{Access, Credential, Tokens};
+use access::{Access, Tokens};
 use call::Call;
 use errors::Needs;
 use futures_util::future::join_all;
@@ -22,6 +22,7 @@ use keyturn::http::{Answer, Base, Client, Http, RateLimit, StatusCode};
 use keyturn::{Deadline, Result};
 use secrecy::{ExposeSecret as _, SecretString};
 pub(crate) use shape::Cluster;
+use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -73,9 +74,9 @@ impl Atlas {
     /// # Errors
     /// `ATLAS_SECRET_INVALID`, which quotes no value.
     pub(crate) fn project(&self, secret: &SecretString, group_id: &str) -> Result<Project<'_>> {
-        let access = Credential::parse(secret).map_err(|why| errors::secret_invalid(&why))?.access(&self.tokens);
-        let (group, explained) = (group_id.to_owned(), AtomicBool::default());
-        Ok(Project { atlas: self, access, group, watched: Vec::new(), watches_all: true, explained })
+        let access = Access::parse(secret, &self.tokens).map_err(|why| errors::secret_invalid(&why))?;
+        let (group, watched) = (group_id.to_owned(), OnceCell::new());
+        Ok(Project { atlas: self, access, group, watched, explained: AtomicBool::default() })
     }
 }
 
@@ -84,9 +85,9 @@ pub(crate) struct Project<'a> {
     atlas: &'a Atlas,
     access: Access,
     group: String,
-    watched: Vec<Watched>,
-    /// Whether those are all that a change has to come to: Atlas tells no status of flex clusters.
-    watches_all: bool,
+    /// The clusters whose status is asked for, and whether those are all that a change has to come to: Atlas tells no status of flex
+    /// clusters.
+    watched: OnceCell<(Vec<Watched>, bool)>,
     /// Whether it was said why the progress is unknown.
     explained: AtomicBool,
 }
@@ -99,12 +100,10 @@ struct Watched {
 }
 
 impl Project<'_> {
-    /// The same, with these clusters for [`Directory::progress`] to ask about, which may be `all` that there are.
-    pub(crate) fn watching(mut self, clusters: Vec<String>, all: bool) -> Self {
-        self.watches_all = all;
-        self.watched =
-            clusters.into_iter().map(|cluster| Watched { cluster, refused: AtomicBool::default() }).collect();
-        self
+    /// Has [`Directory::progress`] ask about these clusters, which may be `all` that there are.
+    pub(crate) fn watch(&self, clusters: Vec<String>, all: bool) {
+        let watched = |cluster| Watched { cluster, refused: AtomicBool::default() };
+        self.watched.get_or_init(|| (clusters.into_iter().map(watched).collect(), all));
     }
 
     /// Every cluster of the project.
@@ -284,10 +283,11 @@ impl Directory for Project<'_> {
     async fn progress(&self, deadline: Deadline) -> Progress {
         // Advice only: told to slow down, it does without.
         let deadline = deadline.at_most(STATUS);
-        let known = join_all(self.watched.iter().map(|watched| self.status(watched, deadline))).await;
+        let Some((watched, all)) = self.watched.get() else { return Progress::Unknown };
+        let known = join_all(watched.iter().map(|watched| self.status(watched, deadline))).await;
         if known.contains(&Progress::Pending) {
             Progress::Pending
-        } else if known.is_empty() || !self.watches_all || known.contains(&Progress::Unknown) {
+        } else if known.is_empty() || !all || known.contains(&Progress::Unknown) {
             Progress::Unknown
         } else {
             Progress::Applied

@@ -142,7 +142,8 @@ pub enum Code {
         message = "Delete users that nobody needs, raise the project's limit and set ATLAS_USER_LIMIT to it, or use the strategy fixed."
     )]
     AtlasUserQuota,
-    /// Atlas does not answer any more for the revision of this resource that the function speaks.
+    /// Atlas does not answer any more for the revision of this resource that the function speaks, or never had it here (Atlas for
+    /// Government).
     #[strum(message = "Deploy a newer version of this function.")]
     AtlasApiVersionGone,
     /// Atlas gave no answer.

@@ -68,15 +68,6 @@ struct Proven {
     servers: Vec<Servers>,
 }
 
-/// How far a step has come.
-#[derive(Clone, Copy)]
-enum Stage {
-    Opening,
-    /// The user in use has been read.
-    Opened,
-    AtWork,
-}
-
 /// MongoDB as the system whose passwords are rotated.
 struct Mongo {
     settings: Settings,
@@ -113,49 +104,31 @@ impl Mongo {
         Ok(survey)
     }
 
-    /// From here on errors say themselves which password is in force where.
-    fn begins<D>(&self, work: &Work<'_, D>, stage: &Cell<Stage>) -> Result<()> {
-        stage.set(Stage::Opened);
-        guards::user(&self.settings.guards, work.case, &work.user, work.job)?;
-        stage.set(Stage::AtWork);
-        Ok(())
-    }
-
-    /// Adds to an error of setSecret or testSecret, before `Work` has tried the passwords, where the new one works already: an
-    /// earlier try of `Strategy::Fixed` may have set it, and clients with the current one are refused there.
+    /// Adds to an error of setSecret or testSecret that came before `Work` could try the passwords which one is in force: an earlier
+    /// try of `Strategy::Fixed` may have set the new one.
     async fn with_what_is_in_force<T>(
         &self,
         result: Result<T>,
-        stage: &Cell<Stage>,
+        has_begun: &Cell<bool>,
         case: &Case,
         [current, pending]: [&Credential; 2],
         job: &Job,
     ) -> Result<T> {
         let Err(error) = result else { return result };
-        // Before the guards have accepted the value's servers and admin, nobody logs in there.
-        let may_look = match stage.get() {
-            Stage::Opening => matches!(case.system, System::Atlas(_)) || error.is(Core::AdminPasswordRefused),
-            Stage::Opened => true,
-            Stage::AtWork => false,
-        };
         // Saving a schedule tests the value in use.
         let is_current = pending.password().expose_secret() == current.password().expose_secret();
-        if !may_look || is_current || case.strategy == Strategy::Alternating {
+        if has_begun.get() || is_current || case.strategy == Strategy::Alternating {
             return Err(error);
         }
         let servers = match &case.system {
-            System::Server(at) => &at.servers,
+            System::Server(at) if error.is(Core::AdminPasswordRefused) => &at.servers,
+            // Before the guards have accepted the value's servers and admin, nobody logs in there.
+            System::Server(_) => return Err(error),
             System::Atlas(AtAtlas { hosts: Some(hosts), .. }) => hosts,
             System::Atlas(_) => return Err(error.and(UNSEEN)),
         };
         let places = Places::of(&self.connector, vec![servers.clone()], &case.database, job.deadline).await;
-        let tried = Box::pin(places.tried(pending, job.deadline)).await;
-        if !tried.is_accepted_somewhere() {
-            return Err(error);
-        }
-        Err(error.and(&format!(
-            "The new password is in force already ({tried}), and clients with the current one are refused there, until this is mended and the next try has finished."
-        )))
+        Err(error.and(&Box::pin(apply::in_force(&places, current, pending, job.deadline)).await))
     }
 }
 
@@ -181,9 +154,8 @@ impl Target for Mongo {
                 Box::pin(self.at_atlas(&case, at, job, false, async |work| self.surveyed(&work, current).await)).await
             }
             System::Server(at) => {
-                let holders = [current];
-                Box::pin(self.at_server(&case, at, &holders, job, async |work| self.surveyed(&work, current).await))
-                    .await
+                let survey = async |work: Work<'_, Server<'_>>| self.surveyed(&work, current).await;
+                Box::pin(self.at_server(&case, at, [current, current], job, survey)).await
             }
         }
     }
@@ -226,26 +198,24 @@ impl Target for Mongo {
         still: impl AsyncFn() -> Result<()>,
     ) -> Result<Vec<String>> {
         let case = self.case(current, job)?;
-        let stage = Cell::new(Stage::Opening);
+        let has_begun = Cell::new(false);
         let result = match &case.system {
             System::Atlas(at) => {
                 let apply = async |work: Work<'_, Project<'_>>| {
-                    self.begins(&work, &stage)?;
+                    has_begun.set(true);
                     work.apply(current, pending, still).await
                 };
                 self.at_atlas(&case, at, job, false, apply).await
             }
             System::Server(at) => {
-                // After a try whose answer was lost, the pending value may be the one that works.
-                let holders = [pending, current];
                 let apply = async |work: Work<'_, Server<'_>>| {
-                    self.begins(&work, &stage)?;
+                    has_begun.set(true);
                     work.apply(current, pending, still).await
                 };
-                self.at_server(&case, at, &holders, job, apply).await
+                self.at_server(&case, at, [current, pending], job, apply).await
             }
         };
-        self.with_what_is_in_force(result, &stage, &case, [current, pending], job).await
+        self.with_what_is_in_force(result, &has_begun, &case, [current, pending], job).await
     }
 
     async fn still_accepted(&self, current: &Credential, pending: &Credential, job: &Job) -> Result<()> {
@@ -270,25 +240,24 @@ impl Target for Mongo {
             ));
         }
         let current = &current;
-        let stage = Cell::new(Stage::Opening);
+        let has_begun = Cell::new(false);
         let result = match &case.system {
             System::Atlas(at) => {
                 let prove = async |work: Work<'_, Project<'_>>| {
-                    self.begins(&work, &stage)?;
+                    has_begun.set(true);
                     work.prove(pending, current).await
                 };
                 Box::pin(self.at_atlas(&case, at, job, true, prove)).await
             }
             System::Server(at) => {
-                let holders = [pending, current];
                 let prove = async |work: Work<'_, Server<'_>>| {
-                    self.begins(&work, &stage)?;
+                    has_begun.set(true);
                     work.prove(pending, current).await
                 };
-                Box::pin(self.at_server(&case, at, &holders, job, prove)).await
+                Box::pin(self.at_server(&case, at, [current, pending], job, prove)).await
             }
         };
-        let servers = self.with_what_is_in_force(result, &stage, &case, [current, pending], job).await?;
+        let servers = self.with_what_is_in_force(result, &has_begun, &case, [current, pending], job).await?;
         let (secret, password) = (job.secret_arn.clone(), pending.password().clone());
         *self.proven.borrow_mut() = Some(Proven { secret, password, system: case.system, servers });
         Ok(())

@@ -12,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use keyturn::Deadline;
 use keyturn::address::Address;
 use keyturn::codes::Code as Core;
-use keyturn::failure::{self, Attempt, Failure};
+use keyturn::failure::{self, Attempt, Failure, Kind};
 use mongodb::bson::{Document, doc};
 use mongodb::error::ErrorKind;
 use mongodb::event::EventHandler;
@@ -71,14 +71,6 @@ struct Who<'a> {
     password: &'a SecretString,
 }
 
-/// What one client came to.
-enum Tried {
-    Accepted(Session),
-    Refused(String),
-    /// The server does not do the mechanism.
-    NotOffered(Failure),
-}
-
 /// Reads `DATABASE_CA_FILE`: a file with at least one certificate in PEM. The driver would skip whatever is no certificate.
 ///
 /// # Errors
@@ -122,18 +114,16 @@ impl Connector {
         }
         let who = Who { user, auth_db, password };
         let deadline = deadline.at_most(LOGIN);
-        let mut refused = None;
-        let mut failure = None;
+        let (mut refused, mut not_offered) = (None, None);
         for mechanism in mechanisms(auth_db) {
             let is_chosen = mechanism.is_none();
-            match self.try_patiently(servers, who, mechanism, deadline).await? {
-                Tried::Accepted(session) => return Ok(Login::Accepted(session)),
-                Tried::Refused(words) if is_chosen => return Ok(Login::Refused(words)),
-                Tried::Refused(words) => refused = refused.or(Some(words)),
-                Tried::NotOffered(why) => failure = failure.or(Some(why)),
+            match self.try_patiently(servers, who, mechanism, deadline).await {
+                Ok(Login::Refused(words)) if !is_chosen => refused = refused.or(Some(words)),
+                Err(failure) if failure.kind == Kind::LoginRefused => not_offered = not_offered.or(Some(failure)),
+                came_to => return came_to,
             }
         }
-        match (refused, failure) {
+        match (refused, not_offered) {
             (None, Some(failure)) => Err(failure),
             (refused, _) => Ok(Login::Refused(refused.unwrap_or_default())),
         }
@@ -191,7 +181,7 @@ impl Connector {
         who: Who<'_>,
         mechanism: Option<AuthMechanism>,
         deadline: Deadline,
-    ) -> Attempt<Tried> {
+    ) -> Attempt<Login> {
         failure::retry(deadline, CONNECT, Failure::is_transient, async |deadline| {
             self.try_once(servers, who, mechanism.clone(), deadline).await
         })
@@ -204,7 +194,7 @@ impl Connector {
         who: Who<'_>,
         mechanism: Option<AuthMechanism>,
         deadline: Deadline,
-    ) -> Attempt<Tried> {
+    ) -> Attempt<Login> {
         let limit = deadline.remaining();
         if limit.is_zero() {
             return Err(failure::out_of_time(servers));
@@ -221,14 +211,15 @@ impl Connector {
         };
         let user = format!("{}@{}", who.user, who.auth_db);
         match status {
-            Ok(Ok(status)) => Session::of(client, servers, who, &status).map(Tried::Accepted),
+            Ok(Ok(status)) => Session::of(client, servers, who, &status).map(Login::Accepted),
             Err(_) => Err(sightings.verdict().unwrap_or_else(|| errors::silent(servers, "logging in", limit))),
             Ok(Err(error)) => {
                 if let Some(words) = errors::password_refused(&error) {
-                    return Ok(Tried::Refused(words));
+                    return Ok(Login::Refused(words));
                 }
                 if errors::mechanism_missing(&error) {
-                    return Ok(Tried::NotOffered(errors::login(&error, &user, servers)));
+                    // Of the password it says nothing.
+                    return Err(Failure { kind: Kind::LoginRefused, ..errors::login(&error, &user, servers) });
                 }
                 Err(match &*error.kind {
                     ErrorKind::ServerSelection { .. } => errors::no_server(&error, servers, sightings.verdict()),

@@ -28,6 +28,7 @@ impl<D: Directory> Work<'_, D> {
     }
 
     async fn proven(&self, pending: &Credential, current: &Credential) -> Result<Vec<Servers>> {
+        guards::user(&self.mongo.settings.guards, self.case, &self.user, self.job)?;
         let (tried, wanted) =
             tokio::join!(self.places.tried(pending, self.job.deadline), self.rights_in_use(pending, current));
         let wanted = wanted?;
@@ -77,10 +78,10 @@ impl<D: Directory> Work<'_, D> {
                 "Let Secrets Manager run all four steps: aws secretsmanager rotate-secret.",
             ));
         };
-        guards::twin(&self.settings.guards, self.case, &twin, self.settings.sync_roles, self.job)?;
-        match guards::same_rights(&twin, &self.user, self.case, self.settings.sync_roles, self.job)? {
+        let rights = |sync| guards::twin(&self.mongo.settings, self.case, &twin, &self.user, sync, self.job);
+        match rights(self.mongo.settings.sync_roles)? {
             // setSecret has seen to that; who has changed it since, wants a new try.
-            Rights::ToSync => guards::same_rights(&twin, &self.user, self.case, false, self.job).map(|_| ()),
+            Rights::ToSync => rights(false).map(|_| ()),
             Rights::Fit => Ok(()),
         }
     }

@@ -43,7 +43,7 @@ pub(crate) enum Power<'p> {
 pub(crate) struct Holders<'p> {
     pub(crate) connector: &'p Connector,
     pub(crate) servers: &'p [Servers],
-    pub(crate) credentials: &'p [&'p Credential],
+    pub(crate) credentials: [&'p Credential; 2],
 }
 
 impl Holders<'_> {

@@ -8,7 +8,7 @@ use crate::login::{ADMIN_DATABASE, Login, Servers};
 use crate::places::Places;
 use crate::server::{Holders, Power, Server};
 use crate::user::{Directory, Scope, User};
-use crate::work::{Work, current_refused};
+use crate::work::Work;
 use crate::{Mongo, Proven};
 use keyturn::codes::{Code as Core, DeclaredCode as _};
 use keyturn::credential::Credential;
@@ -29,30 +29,26 @@ impl Mongo {
     ) -> Result<T> {
         let secret = self.atlas_secret(job).await?;
         let project = self.atlas.project(&secret.text, &at.project)?;
-        let (project, found) = match self.look_around(&project, case, at, job).await {
-            Ok(found) => (project.watching(found.watched.clone(), found.watches_all), Ok(found)),
-            Err(error) => (project, Err(error)),
+        let look_and_work = async {
+            let Found { user, servers, unasked } = self.look_around(&project, case, at, job).await?;
+            let places = Places::of(&self.connector, servers, &case.database, job.deadline).await;
+            let places = Places { unasked, ..places };
+            task(Work { mongo: self, job, case, directory: &project, places: &places, user }).await
         };
-        let result = match found {
-            Ok(Found { user, servers, unasked, .. }) => {
-                let places = Places::of(&self.connector, servers, &case.database, job.deadline).await;
-                let places = Places { unasked, ..places };
-                task(self.work(case, job, &project, &places, user)).await
-            }
-            Err(error) => Err(error),
-        };
+        let result = look_and_work.await;
         if is_last || result.is_err() {
             project.leave().await;
         }
         result
     }
 
-    /// Does `task` with a session on a server: an admin's or, where there is none, that of the first of `holders` who logs in.
+    /// Does `task` with a session on a server: an admin's or, where there is none, the user's own. After a try whose answer was lost,
+    /// the pending value may be the one that works.
     pub(crate) async fn at_server<T>(
         &self,
         case: &Case,
         at: &AtServer,
-        holders: &[&Credential],
+        [current, pending]: [&Credential; 2],
         job: &Job,
         task: impl AsyncFnOnce(Work<'_, Server<'_>>) -> Result<T>,
     ) -> Result<T> {
@@ -60,10 +56,10 @@ impl Mongo {
         let places = places.of_one_cluster()?;
         let server = match self.admin_secret(at, job).await? {
             Some(secret) => self.as_admin(case, at, &secret, job).await?,
-            None => self.as_itself(case, &places, holders, job).await?,
+            None => self.as_itself(case, &places, [pending, current], job).await?,
         };
         let result = match existing(&server, case, job).await {
-            Ok(user) => task(self.work(case, job, &server, &places, user)).await,
+            Ok(user) => task(Work { mongo: self, job, case, directory: &server, places: &places, user }).await,
             Err(error) => Err(error),
         };
         server.leave().await;
@@ -94,17 +90,6 @@ impl Mongo {
         Ok(Places::of(&self.connector, servers, &case.database, job.deadline).await)
     }
 
-    fn work<'w, D>(
-        &'w self,
-        case: &'w Case,
-        job: &'w Job,
-        directory: &'w D,
-        places: &'w Places<'w>,
-        user: User,
-    ) -> Work<'w, D> {
-        Work { settings: &self.settings, secrets: &self.secrets, job, case, directory, places, user }
-    }
-
     async fn atlas_secret(&self, job: &Job) -> Result<Stored> {
         let Some(id) = &self.settings.atlas.secret else {
             return Err(Error::of(
@@ -123,9 +108,9 @@ impl Mongo {
     /// The user in use, and the clusters where it logs in.
     async fn look_around(&self, project: &Project<'_>, case: &Case, at: &AtAtlas, job: &Job) -> Result<Found> {
         if let Some(hosts) = &at.hosts {
-            let watched = at.clusters.clone().unwrap_or_default();
+            project.watch(at.clusters.clone().unwrap_or_default(), true);
             let user = existing(project, case, job).await?;
-            return Ok(Found { user, servers: vec![hosts.clone()], watched, watches_all: true, unasked: None });
+            return Ok(Found { user, servers: vec![hosts.clone()], unasked: None });
         }
         let (user, mut clusters, flex) = tokio::try_join!(
             existing(project, case, job),
@@ -136,9 +121,12 @@ impl Mongo {
         clusters.extend(flex.into_iter().flatten());
         let clusters = in_scope(clusters, &user, at, job)?;
         let servers = clusters.iter().map(|cluster| self.reached(cluster)).collect::<Result<_>>()?;
-        let watches_all = clusters.iter().all(|cluster| !cluster.is_flex);
-        let watched = clusters.into_iter().filter(|cluster| !cluster.is_flex).map(|cluster| cluster.name).collect();
-        Ok(Found { user, servers, watched, watches_all, unasked })
+        let of_many = clusters.len();
+        let watched: Vec<_> =
+            clusters.into_iter().filter(|cluster| !cluster.is_flex).map(|cluster| cluster.name).collect();
+        let all = watched.len() == of_many;
+        project.watch(watched, all);
+        Ok(Found { user, servers, unasked })
     }
 
     /// Where a cluster is, by the network that the operator chose.
@@ -193,7 +181,7 @@ impl Mongo {
         &'p self,
         case: &Case,
         places: &'p Places<'_>,
-        credentials: &'p [&'p Credential],
+        credentials: [&'p Credential; 2],
         job: &Job,
     ) -> Result<Server<'p>> {
         if case.strategy == Strategy::Alternating {
@@ -206,7 +194,7 @@ impl Mongo {
         let holders = Holders { connector: &self.connector, servers: &places.servers, credentials };
         match holders.log_in(&case.database, job.deadline).await? {
             Login::Accepted(session) => Ok(Server::new(session, Power::Own(holders), &case.database)),
-            Login::Refused(why) => Err(current_refused(&self.settings, &self.secrets, places, job, case, &why).await),
+            Login::Refused(why) => Err(self.current_refused(places, job, case, credentials[1], &why).await),
         }
     }
 }
@@ -215,8 +203,6 @@ impl Mongo {
 struct Found {
     user: User,
     servers: Vec<Servers>,
-    watched: Vec<String>,
-    watches_all: bool,
     /// What was not asked, and why.
     unasked: Option<&'static str>,
 }

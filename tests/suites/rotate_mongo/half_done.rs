@@ -5,6 +5,7 @@ use super::scene::{away, back, created, finishes, password, patches, refused, ro
 use crate::polling::eventually;
 use keyturn_tests::mongo::Mongo;
 use keyturn_tests::stacks::mongo::{MongoApp, MongoStack};
+use keyturn_tests::vendors::Reply;
 use keyturn_tests::vendors::atlas::Endpoint;
 use serde_json::json;
 use std::pin::pin;
@@ -268,14 +269,19 @@ async fn a_flex_cluster_has_to_accept_the_password_like_any_other() {
         finishes(&stack, &app, &token).await;
         rotates(&stack, &app).await;
     }
-    // Where Atlas does not list them to this credential, nobody says that they were asked.
-    stack.atlas.refuse(&stack.principal, Endpoint::FlexClusters, 403);
-    let app = stack.atlas_app("unlisted").await.unwrap();
-    let token = created(&stack, &app).await;
-    let report = step(&stack, &app, &token, "setSecret").await.unwrap();
-    let said = report["changes"].to_string();
-    assert!(said.contains("accepted by cluster0 after") && said.contains("flex clusters were not asked"), "{said}");
-    assert!(stack.lambda.logs().unwrap().contains("\"FLEX_CLUSTERS_UNKNOWN\""));
+    // Where Atlas does not list them to this credential, or has no such list, nobody says that they were asked.
+    let list = format!("GET /api/atlas/v2/groups/{}/flexClusters", stack.project.id());
+    let unknown = json!({"error": 404, "errorCode": "RESOURCE_NOT_FOUND", "detail": "Cannot find resource."});
+    stack.atlas.replace(&list, 2, Reply::json(404, &unknown));
+    for status in [404, 403] {
+        let app = stack.atlas_app(&format!("unlisted{status}")).await.unwrap();
+        let token = created(&stack, &app).await;
+        let report = step(&stack, &app, &token, "setSecret").await.unwrap();
+        let said = report["changes"].to_string();
+        assert!(said.contains("accepted by cluster0 after") && said.contains("flex clusters were not asked"), "{said}");
+        assert!(stack.lambda.logs().unwrap().contains("\"FLEX_CLUSTERS_UNKNOWN\""));
+        stack.atlas.refuse(&stack.principal, Endpoint::FlexClusters, 403);
+    }
     // A scope that names one is then a cluster that is not listed.
     let limited = json!({"scopes": [{"name": "flexible", "type": "CLUSTER"}]});
     let app = stack.atlas_app_with("scoped", &limited).await.unwrap();

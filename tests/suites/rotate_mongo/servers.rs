@@ -193,8 +193,7 @@ async fn what_stops_a_try_at_its_beginning_says_that_clients_are_refused() {
     put_current(&stack, &stack.admin_arn, &admin.to_string()).await;
     step(&stack, &app, &token, "setSecret").await.unwrap();
 
-    let place = format!("{}: accepted", stack.mongo.address());
-    let says = ["The new password is in force already", &place, "clients with the current one are refused there"];
+    let says = [&*format!("In force: {}: the new password.", stack.mongo.address())];
     put_current(&stack, &stack.admin_arn, &outdated.to_string()).await;
     for name in ["setSecret", "testSecret"] {
         refused(step(&stack, &app, &token, name).await, "ADMIN_PASSWORD_REFUSED", &says);
@@ -314,7 +313,15 @@ async fn a_password_is_percent_encoded(stack: &MongoStack) {
     let mut value = stack.value(&app.secret, "AWSCURRENT").unwrap();
     value["password"] = json!("p%40ss%2Fword%3A1");
     put_current(stack, &app.secret, &value.to_string()).await;
-    create_is_refused(stack, &app, "CURRENT_PASSWORD_REFUSED", &["is percent-encoded", "Store it decoded."]).await;
+    let says = ["is percent-encoded", "Store it decoded."];
+    create_is_refused(stack, &app, "CURRENT_PASSWORD_REFUSED", &says).await;
+    // Also where no admin is named.
+    value.as_object_mut().unwrap().remove("masterarn");
+    let alone = stack.function("alone", &[("ADMIN_SECRET_ARNS", "")]).await.unwrap();
+    let secret = stack.secret("encoded-alone", &value).unwrap();
+    let token = stack.stage(&secret).unwrap();
+    let create = json!({"Step": "createSecret", "SecretId": secret, "ClientRequestToken": token});
+    refused(alone.invoke(create).await.result, "CURRENT_PASSWORD_REFUSED", &says);
     value["password"] = json!("p@ss/word:1");
     put_current(stack, &app.secret, &value.to_string()).await;
     rotates(stack, &app).await;

@@ -32,9 +32,8 @@ impl<D: Directory> Work<'_, D> {
             None => self.make(pending, &still, &mut changes).await?,
         };
         if let Some(twin) = twin {
-            guards::twin(&self.settings.guards, self.case, &twin, self.settings.sync_roles, self.job)?;
-            if guards::same_rights(&twin, &self.user, self.case, self.settings.sync_roles, self.job)? == Rights::ToSync
-            {
+            let settings = &self.mongo.settings;
+            if guards::twin(settings, self.case, &twin, &self.user, settings.sync_roles, self.job)? == Rights::ToSync {
                 still().await?;
                 // Safe to repeat: it says what the rights are to be, not what to add.
                 self.directory.set_rights(&twin, &self.user, deadline).await?;
@@ -69,8 +68,7 @@ impl<D: Directory> Work<'_, D> {
                 return Ok(changes);
             }
             Waited::UnderWay(table) => return Err(under_way(pending, &table)),
-            Waited::Lost(failure) => return Err(failure.error),
-            Waited::Unconfirmed(error) => return Err(error),
+            Waited::Failed(error) => return Err(error),
             Waited::OutOfTime(table) => (table, Code::ChangeNotProven),
             Waited::NotTaken(table) => (table, Code::PasswordNotTaken),
         };

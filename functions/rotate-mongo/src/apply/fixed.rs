@@ -170,8 +170,7 @@ impl<D: Directory> Work<'_, D> {
                     "Clients with the current one are refused wherever the new one is in force, until the next try has finished.",
                 ));
             }
-            Waited::Lost(failure) => failure.error,
-            Waited::Unconfirmed(error) => error,
+            Waited::Failed(error) => error,
             Waited::OutOfTime(table) => Error::of(
                 Code::ChangeNotProven,
                 format!("The new password of {user:?} was not accepted everywhere in this invocation's time: {table}."),
@@ -223,7 +222,7 @@ impl<D: Directory> Work<'_, D> {
             Set::Confirmed => *cause = None,
             Set::Unanswered(error) => *cause = Some(error),
             // In force on the primary, and gone again with it: nothing to wait for.
-            Set::WithoutMajority(error) => return Ok(Waited::Unconfirmed(error)),
+            Set::WithoutMajority(error) => return Ok(Waited::Failed(error)),
         }
         Ok(self.seen(to, before).await)
     }

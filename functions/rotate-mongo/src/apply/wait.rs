@@ -7,7 +7,6 @@ use crate::user::{Directory, Progress, Role};
 use crate::work::Work;
 use keyturn::codes::DeclaredCode as _;
 use keyturn::credential::Credential;
-use keyturn::failure::Failure;
 use keyturn::{Deadline, Error};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -39,10 +38,8 @@ pub(super) enum Waited {
     OutOfTime(Table),
     /// It has been said to be applied for long, and is still refused.
     NotTaken(Table),
-    /// A place has been away for long, or is when the time is up.
-    Lost(Failure),
-    /// No majority has confirmed it.
-    Unconfirmed(Error),
+    /// A place has been away for long, or is when the time is up; or no majority has confirmed the change.
+    Failed(Error),
 }
 
 /// What one look showed.
@@ -86,7 +83,7 @@ impl<D: Directory> Work<'_, D> {
         let started = Instant::now();
         let whole = self.job.deadline.remaining();
         let kept = match undo {
-            Undo::Needed => (whole / 2).min(TIME_TO_UNDO.max(self.settings.settle + RESERVE)).max(RESERVE),
+            Undo::Needed => (whole / 2).min(TIME_TO_UNDO.max(self.mongo.settings.settle + RESERVE)).max(RESERVE),
             Undo::Pointless => RESERVE,
         };
         let end = Deadline::after(whole.saturating_sub(RESERVE));
@@ -122,7 +119,7 @@ impl<D: Directory> Work<'_, D> {
                 }
             };
             same = Some((look, since));
-            let is_settled = |times| since.elapsed() >= self.settings.settle * times;
+            let is_settled = |times| since.elapsed() >= self.mongo.settings.settle * times;
             match look {
                 Look::Accepted if before == Before::Clear || progress == Progress::Applied || is_settled(1) => {
                     return Waited::Accepted(table, started.elapsed());
@@ -148,7 +145,7 @@ impl<D: Directory> Work<'_, D> {
 
     /// Whether there is time to set a password, to see what comes of it, and to undo it.
     pub(super) fn has_time_for_more(&self) -> bool {
-        self.job.deadline.remaining() > 2 * (self.settings.settle + RESERVE)
+        self.job.deadline.remaining() > 2 * (self.mongo.settings.settle + RESERVE)
     }
 
     /// Waits until every place that can be reached accepts `credential` again, for as long as there is time. Gives back the last
@@ -159,13 +156,13 @@ impl<D: Directory> Work<'_, D> {
         let mut since = None;
         loop {
             sleep(pause.min(end.remaining())).await;
-            // Short looks: a place that is away must not use the time up that another one takes to come round.
-            let table = self.places.tried(credential, end.at_most(LOOK)).await;
+            // Short looks, the first ones most: a place that is away must not use the time up that another one takes to come round.
+            let table = self.places.tried(credential, end.at_most(LOOK.min(pause * 4))).await;
             let progress = self.directory.progress(end.at_most(LOOK)).await;
             let is_back = table.refusals().is_none() && table.is_accepted_somewhere();
             since = is_back.then(|| since.unwrap_or_else(Instant::now));
-            let stays =
-                since.is_some_and(|since| progress == Progress::Applied || since.elapsed() >= self.settings.settle);
+            let stays = since
+                .is_some_and(|since| progress == Progress::Applied || since.elapsed() >= self.mongo.settings.settle);
             if stays || end.remaining() < pause {
                 return (table, stays);
             }
@@ -177,7 +174,7 @@ impl<D: Directory> Work<'_, D> {
 /// There is no use, or no time, in waiting longer.
 fn ended(look: Look, table: Table) -> Waited {
     match (look, table.unreachable().cloned()) {
-        (_, Some(failure)) => Waited::Lost(failure),
+        (_, Some(failure)) => Waited::Failed(failure.error),
         (Look::Accepted | Look::Refused(Progress::Pending), None) => Waited::UnderWay(table),
         (Look::Refused(_) | Look::Away, None) => Waited::OutOfTime(table),
     }

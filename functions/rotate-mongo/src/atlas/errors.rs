@@ -89,6 +89,8 @@ pub(super) fn no_token(call: &str, answer: &Answer) -> Error {
 pub(super) fn status(call: &str, needs: Needs, answer: &Answer, hidden: Option<&SecretString>) -> Error {
     let said = Said::of(answer);
     let what = format!("{call} at Atlas failed: {}.", told(answer, hidden));
+    // Flex clusters, in Atlas for Government.
+    let has_no_such_list = needs == Needs::Clusters && said.code() == "RESOURCE_NOT_FOUND";
     match (answer.status, said.code()) {
         // Atlas says 401 where other APIs say 403.
         (StatusCode::UNAUTHORIZED, ROLE_MISSING) => permission_missing(what, needs),
@@ -100,10 +102,10 @@ pub(super) fn status(call: &str, needs: Needs, answer: &Answer, hidden: Option<&
         (_, "GROUP_USERS_LIMIT_EXCEEDED") => full(call, "GROUP_USERS_LIMIT_EXCEEDED"),
         (StatusCode::FORBIDDEN, _) => permission_missing(what, needs),
         (StatusCode::NOT_FOUND, "GROUP_NOT_FOUND") => project_missing(what),
-        (StatusCode::GONE | StatusCode::NOT_ACCEPTABLE, _) => Error::new(
+        _ if has_no_such_list || matches!(answer.status, StatusCode::GONE | StatusCode::NOT_ACCEPTABLE) => Error::new(
             Code::AtlasApiVersionGone,
             what,
-            "Deploy a newer version of this function: Atlas has ended the revision of this resource that it speaks (https://www.mongodb.com/docs/atlas/admin-api-changelog).",
+            "Deploy a newer version of this function: Atlas has ended the revision of this resource that it speaks, or has no such resource here (https://www.mongodb.com/docs/atlas/admin-api-changelog).",
         ),
         _ => Error::new(
             Code::AtlasCallFailed,

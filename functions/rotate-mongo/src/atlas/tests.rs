@@ -434,7 +434,8 @@ async fn progress(replies: &[fn() -> Reply]) -> (Progress, Server) {
     });
     let atlas = server.atlas();
     let names = (0..replies.len()).map(|n| format!("c {n}")).collect();
-    let project = atlas.project(&ACCOUNT.into(), GROUP).unwrap().watching(names, true);
+    let project = atlas.project(&ACCOUNT.into(), GROUP).unwrap();
+    project.watch(names, true);
     let known = project.progress(soon()).await;
     assert_eq!(known, project.progress(soon()).await, "asked again");
     (known, server)
@@ -493,7 +494,8 @@ async fn a_token_that_ended_is_replaced_once_for_all_calls_at_the_same_time() {
     let server = revoking();
     let atlas = server.atlas();
     let names = (0..4).map(|n| format!("c{n}")).collect();
-    let project = atlas.project(&ACCOUNT.into(), GROUP).unwrap().watching(names, true);
+    let project = atlas.project(&ACCOUNT.into(), GROUP).unwrap();
+    project.watch(names, true);
     assert_eq!(project.progress(soon()).await, Progress::Applied);
     assert_eq!(count(&server, "POST /api/oauth/token"), 2);
     assert_eq!(server.calls().len(), 2 + 4 + 4);
@@ -637,7 +639,8 @@ async fn calls_at_the_same_time_count_on_nonces_of_their_own() {
     });
     let atlas = server.atlas();
     let names = (0..3).map(|n| format!("c{n}")).collect();
-    let project = atlas.project(&KEY.into(), GROUP).unwrap().watching(names, true);
+    let project = atlas.project(&KEY.into(), GROUP).unwrap();
+    project.watch(names, true);
     for _ in 0..2 {
         assert_eq!(project.progress(soon()).await, Progress::Applied);
     }
