@@ -118,7 +118,9 @@ impl Project<'_> {
     pub(crate) async fn flex_clusters(&self, deadline: Deadline) -> Result<Option<Vec<Cluster>>> {
         match self.pages("/flexClusters", FLEX_CLUSTERS, deadline).await {
             Ok(mut clusters) => {
-                clusters.iter_mut().for_each(|cluster| cluster.is_flex = true);
+                for cluster in &mut clusters {
+                    cluster.is_flex = true;
+                }
                 Ok(Some(clusters))
             }
             Err(error) if error.is(Code::AtlasPermissionMissing) || error.is(Code::AtlasApiVersionGone) => {

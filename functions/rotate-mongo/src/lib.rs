@@ -122,10 +122,9 @@ impl Mongo {
         }
         let servers = match &case.system {
             System::Server(at) if error.is(Core::AdminPasswordRefused) => &at.servers,
-            // Before the guards have accepted the value's servers and admin, nobody logs in there.
-            System::Server(_) => return Err(error),
             System::Atlas(AtAtlas { hosts: Some(hosts), .. }) => hosts,
-            System::Atlas(_) => return Err(error.and(UNSEEN)),
+            // Before the guards have accepted the value's servers and admin, nobody logs in there.
+            System::Server(_) | System::Atlas(_) => return Err(error.and(UNSEEN)),
         };
         let places = Places::of(&self.connector, vec![servers.clone()], &case.database, job.deadline).await;
         Err(error.and(&Box::pin(apply::in_force(&places, current, pending, job.deadline)).await))

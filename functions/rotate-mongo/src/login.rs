@@ -140,7 +140,7 @@ impl Connector {
         let mut asked: FuturesUnordered<_> = servers
             .hosts()
             .iter()
-            .map(async |host| (host.clone(), self.members(servers.alone(host), deadline).await))
+            .map(async |host| (host.clone(), self.members(Servers::alone(host), deadline).await))
             .collect();
         let mut sets: BTreeMap<BTreeSet<Address>, BTreeSet<Address>> = BTreeMap::new();
         let mut alone: BTreeSet<Address> = servers.hosts().iter().cloned().collect();
@@ -155,7 +155,7 @@ impl Connector {
                 sets.entry(members).or_default().extend(of_it);
             }
         }
-        let alone = servers.hosts().iter().filter(|host| alone.contains(*host)).map(|host| servers.alone(host));
+        let alone = servers.hosts().iter().filter(|host| alone.contains(*host)).map(Servers::alone);
         sets.values().map(|hosts| servers.of(hosts)).chain(alone).collect()
     }
 

@@ -1,6 +1,7 @@
 //! testSecret: a new login everywhere with the pending value, and the rights that the user in use has.
 
 use crate::Mongo;
+use crate::apply::in_force;
 use crate::codes::Code;
 use crate::guards::{self, Rights};
 use crate::login::Servers;
@@ -114,13 +115,15 @@ impl Mongo {
         };
         let deadline = if alternates { job.deadline } else { job.deadline.at_most(job.deadline.remaining() / 3) };
         let tried = places.tried(pending, deadline).await;
-        if let Some(why) = tried.refusals() {
-            return Err(pending_refused(&places, pending, current, &why, job).await);
+        let error = match (tried.refusals(), tried.unreachable()) {
+            (Some(why), _) => pending_refused(&places, pending, current, &why, job).await,
+            (None, Some(failure)) if alternates || !tried.is_accepted_somewhere() => failure.error.clone(),
+            _ => return Ok(()),
+        };
+        if alternates {
+            return Err(error);
         }
-        match tried.unreachable() {
-            Some(failure) if alternates || !tried.is_accepted_somewhere() => Err(failure.error.clone()),
-            _ => Ok(()),
-        }
+        Err(error.and(&in_force(&places, current, pending, job.deadline).await))
     }
 }
 

@@ -264,6 +264,36 @@ async fn a_pending_password_that_document_db_never_takes_is_refused_by_its_rule(
     refused(result, "PENDING_MISMATCH", &says);
 }
 
+/// As in a failover: the command is made again, or, where no majority confirms it, undone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_the_server_fails_once_locks_nobody_out() {
+    let stack = MongoStack::start().await.unwrap();
+    stack.aws.secrets.set_attempts(1);
+    let [fixed, turning] = [stack.own_app("fixed").await.unwrap(), stack.own_app("turning").await.unwrap()];
+    stack.tag(&turning.secret, "strategy", "alternating").unwrap();
+    let fail = async |how: Document| {
+        let mut data = doc! { "failCommands": ["createUser", "updateUser"] };
+        data.extend(how);
+        let fail = doc! { "configureFailPoint": "failCommand", "mode": { "times": 1 }, "data": data };
+        stack.mongo.as_root("admin", fail).await.unwrap();
+    };
+    let [not_primary, shutting_down, interrupted] = [10_107, 91, 11_602].map(|code| doc! { "errorCode": code });
+    for how in [not_primary, shutting_down, interrupted, doc! { "closeConnection": true }] {
+        for app in [&fixed, &turning] {
+            fail(how.clone()).await;
+            rotates(&stack, app).await;
+        }
+    }
+    let unconfirmed = doc! { "writeConcernError": { "code": 64, "errmsg": "waiting for replication timed out" } };
+    fail(unconfirmed).await;
+    let token = created(&stack, &fixed).await;
+    let says = ["The current password is back", "the current password."];
+    refused(step(&stack, &fixed, &token, "setSecret").await, "DATABASE_UNAVAILABLE", &says);
+    assert!(stack.logs_in(&fixed.secret, "AWSCURRENT").await.unwrap());
+    finishes(&stack, &fixed, &token).await;
+    assert_eq!(stack.violations(), Vec::<String>::new());
+}
+
 async fn create_is_refused(stack: &MongoStack, app: &MongoApp, code: &str, says: &[&str]) {
     let token = stack.stage(&app.secret).unwrap();
     refused(step(stack, app, &token, "createSecret").await, code, says);

@@ -1,6 +1,6 @@
 //! The tags of a secret: what they say counts, before the secret's value and the function's settings.
 
-use super::scene::{put_pending, refused};
+use super::scene::{finishes, put_pending, refused};
 use keyturn_tests::lambda::Lambda;
 use keyturn_tests::stacks::mongo::{ADMIN, MongoApp, MongoStack};
 use keyturn_tests::tcp::closed_port;
@@ -210,9 +210,12 @@ async fn hosts_of_two_replica_sets_are_two_places(stack: &MongoStack) {
     let refusal = create(&at_atlas, both.clone()).await;
     refused(refusal, "CURRENT_PASSWORD_REFUSED", &[&format!("{second}: Authentication failed")]);
     stack.atlas.revert("cluster1", &at_atlas.user, &at_atlas.password).await.unwrap();
-    let outcome = stack.rotate(&at_atlas.secret).await.unwrap();
-    assert!(outcome.succeeded(), "{outcome}");
-    assert!(stack.logs_in(&at_atlas.secret, "AWSCURRENT").await.unwrap(), "both sets have the new password");
+    let token = stack.aws.secrets.version(&at_atlas.secret, "AWSPENDING").unwrap().unwrap();
+    stack.step(&at_atlas.secret, &token, "createSecret").await.unwrap();
+    let report = stack.step(&at_atlas.secret, &token, "setSecret").await.unwrap();
+    let named = [format!("accepted by {first}, {second} after"), format!("accepted by {second}, {first} after")];
+    assert!(named.iter().any(|named| report["changes"].to_string().contains(named)), "{report}");
+    finishes(stack, &at_atlas, &token).await;
     // Over the wire, one command changes one of them.
     let own = app(stack, At::Own, "two-own-sets").await;
     refused(create(&own, both).await, "HOSTS_INVALID", &["2 replica sets", &first, &second, "of one cluster"]);

@@ -71,8 +71,8 @@ impl Servers {
         hosts.any(|host| host.contains(".amazonaws.com") && (host.contains(".docdb.") || host.contains(".docdb-")))
     }
 
-    /// One of these, to be asked alone.
-    pub(super) fn alone(&self, host: &Address) -> Self {
+    /// One server, to be asked alone.
+    pub(super) fn alone(host: &Address) -> Self {
         Self { hosts: vec![host.clone()], replica_set: None, is_alone: true, name: host.to_string() }
     }
 
@@ -240,7 +240,7 @@ mod tests {
         assert_eq!(Servers::parse("h1:1,h2", Some("Cluster0")).unwrap().to_string(), "Cluster0");
         let servers = Servers::parse("rs0/h1:1,[::1]", None).unwrap();
         assert_eq!(servers.to_string(), "h1:1,[::1]:27017");
-        let each: Vec<_> = servers.hosts().iter().map(|host| servers.alone(host).to_string()).collect();
+        let each: Vec<_> = servers.hosts().iter().map(|host| Servers::alone(host).to_string()).collect();
         assert_eq!(each, ["h1:1", "[::1]:27017"]);
         let named = |hosts: &[(&str, u16)]| servers.of(&named(hosts).into_iter().collect()).to_string();
         assert_eq!(named(&[("::1", 27017)]), "[::1]:27017");
