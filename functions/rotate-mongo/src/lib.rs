@@ -175,7 +175,7 @@ impl Target for Mongo {
     }
 
     fn mismatch(&self, current: &Credential, pending: &Credential, job: &Job) -> Result<Option<String>> {
-        let from = Case::of(&self.settings, current, job)?;
+        let from = Case::of(&self.settings, current, job).map_err(|error| error.and(UNSEEN))?;
         let to = match Case::of(&self.settings, pending, job) {
             Ok(to) => to,
             Err(error) => return Ok(Some(error.message().trim_end_matches('.').to_owned())),
@@ -196,7 +196,7 @@ impl Target for Mongo {
         job: &Job,
         still: impl AsyncFn() -> Result<()>,
     ) -> Result<Vec<String>> {
-        let case = self.case(current, job)?;
+        let case = self.case(current, job).map_err(|error| error.and(UNSEEN))?;
         let has_begun = Cell::new(false);
         let result = match &case.system {
             System::Atlas(at) => {
@@ -226,7 +226,7 @@ impl Target for Mongo {
             Some(stored) => self.read(stored.text, "the AWSCURRENT value", job)?,
             None => pending.clone(),
         };
-        let case = self.case(&current, job)?;
+        let case = self.case(&current, job).map_err(|error| error.and(UNSEEN))?;
         let pending_case = Case::of(&self.settings, pending, job)?;
         if ![&case.current, &case.next].contains(&&pending_case.current) || pending_case.system != case.system {
             return Err(Error::new(

@@ -202,6 +202,12 @@ async fn what_stops_a_try_at_its_beginning_says_that_clients_are_refused() {
     stack.mongo.set_roles("admin", &app.user, &[("root", "admin")]).await.unwrap();
     refused(step(&stack, &app, &token, "setSecret").await, "ROLE_FORBIDDEN", &says);
     stack.mongo.set_roles("admin", &app.user, &[("readWrite", "shop")]).await.unwrap();
+    let unseen = "If an earlier try has set the new password and there is one user only, clients with the current one are refused";
+    stack.tag(&app.secret, "engine", "mongodb").unwrap();
+    for name in ["setSecret", "testSecret", "finishSecret"] {
+        refused(step(&stack, &app, &token, name).await, "TAG_INVALID", &[unseen]);
+    }
+    stack.tag(&app.secret, "engine", "").unwrap();
     finishes(&stack, &app, &token).await;
 
     // Saving a schedule tests the value in use: nobody is refused.
