@@ -2,6 +2,7 @@
 
 use crate::codes::DeclaredCode;
 use std::fmt;
+use strum::EnumMessage;
 
 /// An error a person can act on. `Display` is the message and the remedy; neither ever holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,11 @@ impl Error {
     /// `message` is one sentence that says what happened; `remedy` the command, grant or setting that mends it.
     pub fn new(code: impl DeclaredCode, message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { code: code.name(), message: message.into(), remedy: remedy.into() }
+    }
+
+    /// The same with the code's declared remedy.
+    pub fn of(code: impl DeclaredCode + EnumMessage, message: impl Into<String>) -> Self {
+        Self::new(code, message, code.get_message().unwrap_or_default())
     }
 
     /// The code's name, which is also the `errorType` that Lambda reports.

@@ -166,7 +166,8 @@ fn address(port: u16) -> ServerAddress {
 }
 
 /// The server's error code, wherever in the chain of causes the driver has put it.
-pub(crate) fn code(error: &Error) -> Option<i32> {
+#[must_use]
+pub fn code(error: &Error) -> Option<i32> {
     if let ErrorKind::Command(refused) = error.kind.as_ref() {
         return Some(refused.code);
     }

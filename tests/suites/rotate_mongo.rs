@@ -4,6 +4,7 @@
 mod atlas_api;
 mod clients;
 mod crash;
+mod each_try;
 mod guards;
 mod half_done;
 mod leaks;

@@ -5,12 +5,17 @@ mod fixed;
 mod wait;
 
 use crate::codes::Code;
-use crate::places::Table;
+use crate::guards;
+use crate::places::{Places, Table};
 use crate::user::{Directory, Set, User};
 use crate::work::Work;
+use fixed::Standing;
 use keyturn::credential::Credential;
-use keyturn::{Error, Result};
+use keyturn::{Deadline, Error, Result};
 use std::time::Duration;
+
+/// How long the last look may take, by which an error says which password is in force.
+const LAST_LOOK: Duration = Duration::from_secs(3);
 
 impl<D: Directory> Work<'_, D> {
     /// Makes `pending` valid everywhere, and says what was changed.
@@ -20,11 +25,23 @@ impl<D: Directory> Work<'_, D> {
         pending: &Credential,
         still: impl AsyncFn() -> Result<()>,
     ) -> Result<Vec<String>> {
-        if self.alternates() {
-            self.set_other(current, pending, still).await
-        } else {
-            self.set_same(current, pending, still).await
+        let set = match guards::user(&self.mongo.settings.guards, self.case, &self.user, self.job) {
+            Err(refused) => Err(refused),
+            Ok(()) if self.alternates() => self.set_other(current, pending, still).await,
+            Ok(()) => self.set_same(current, pending, still).await,
+        };
+        match set {
+            Err(error) => Err(error.and(&self.in_force(current, pending).await)),
+            done => done,
         }
+    }
+
+    /// Which password works where, for the end of an error.
+    pub(crate) async fn in_force(&self, current: &Credential, pending: &Credential) -> String {
+        if self.alternates() {
+            return format!("{:?} is in use and untouched.", current.username());
+        }
+        in_force(self.places, current, pending, self.job.deadline).await
     }
 
     async fn set_password(&self, user: &User, to: &Credential, still: &impl AsyncFn() -> Result<()>) -> Result<Set> {
@@ -40,12 +57,24 @@ impl<D: Directory> Work<'_, D> {
     }
 }
 
-/// Atlas is still at it: the next try goes on from here. `meanwhile` says who is refused until then.
-fn under_way(pending: &Credential, table: &Table, meanwhile: &str) -> Error {
+/// Which password of one user works where, for the end of an error.
+pub(crate) async fn in_force(
+    places: &Places<'_>,
+    current: &Credential,
+    pending: &Credential,
+    deadline: Deadline,
+) -> String {
+    let deadline = deadline.at_most(LAST_LOOK);
+    let (of_current, of_pending) = tokio::join!(places.tried(current, deadline), places.tried(pending, deadline));
+    format!("In force: {}.", Standing::of(&of_current, &of_pending))
+}
+
+/// Atlas is still at it: the next try goes on from here.
+fn under_way(pending: &Credential, table: &Table) -> Error {
     Error::new(
         Code::ChangePending,
         format!(
-            "The new password of {:?} is still being applied, and this invocation's time is up: {table}. {meanwhile}",
+            "The new password of {:?} is still being applied, and this invocation's time is up: {table}.",
             pending.username()
         ),
         "Nothing to do now: Secrets Manager tries again, and that try goes on with it. If it keeps happening, give the function a longer timeout (5 minutes).",

@@ -12,7 +12,7 @@ mod tests;
 
 use crate::codes::Code;
 use crate::user::{Created, Directory, Progress, Set, User};
-use access::{Access, Credential, Tokens};
+use access::{Access, Tokens};
 use call::Call;
 use errors::Needs;
 use futures_util::future::join_all;
@@ -21,13 +21,15 @@ use keyturn::codes::DeclaredCode as _;
 use keyturn::http::{Answer, Base, Client, Http, RateLimit, StatusCode};
 use keyturn::{Deadline, Result};
 use secrecy::{ExposeSecret as _, SecretString};
+pub(crate) use shape::Cluster;
+use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The database that users with a password authenticate at.
 const ADMIN: &str = "admin";
 /// How many database users a project takes, unless the limit was raised (Atlas service limits).
-pub(crate) const MOST_USERS: u64 = 100;
+pub(crate) const MOST_USERS: usize = 100;
 /// How long a cluster's status may take to come.
 const STATUS: Duration = Duration::from_secs(5);
 const CLUSTERS_A_PAGE: usize = 100;
@@ -46,7 +48,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(10);
 pub(crate) struct Atlas {
     http: Http,
     tokens: Tokens,
-    most_users: u64,
+    most_users: usize,
 }
 
 impl Atlas {
@@ -61,7 +63,7 @@ impl Atlas {
     }
 
     /// For projects that take this many users.
-    pub(crate) fn taking(mut self, most_users: u64) -> Self {
+    pub(crate) fn taking(mut self, most_users: usize) -> Self {
         self.most_users = most_users;
         self
     }
@@ -70,44 +72,12 @@ impl Atlas {
     /// `{"public_key","private_key"}`. Nothing is called yet.
     ///
     /// # Errors
-    /// `ATLAS_SECRET_INVALID`, which quotes no value; `ATLAS_PROJECT_NOT_FOUND` for what is no project's id.
+    /// `ATLAS_SECRET_INVALID`, which quotes no value.
     pub(crate) fn project(&self, secret: &SecretString, group_id: &str) -> Result<Project<'_>> {
-        let access = Credential::parse(secret).map_err(|why| errors::secret_invalid(&why))?.access(&self.tokens);
-        if group_id.len() != 24 || !group_id.chars().all(|c| c.is_ascii_hexdigit()) {
-            return Err(errors::no_project_id());
-        }
-        let (group, explained) = (group_id.to_owned(), AtomicBool::default());
-        Ok(Project { atlas: self, access, group, watched: Vec::new(), watches_all: true, explained })
+        let access = Access::parse(secret, &self.tokens).map_err(|why| errors::secret_invalid(&why))?;
+        let (group, watched) = (group_id.to_owned(), OnceCell::new());
+        Ok(Project { atlas: self, access, group, watched, explained: AtomicBool::default() })
     }
-}
-
-/// A cluster of a project.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Cluster {
-    pub(crate) name: String,
-    /// A flex cluster, which no peering and no private endpoint leads to, and whose status is not told.
-    pub(crate) is_flex: bool,
-    /// Why nobody can log in there now, nor needs to: it is paused, being made, or being deleted.
-    pub(crate) asleep: Option<&'static str>,
-    pub(crate) connections: Connections,
-}
-
-/// The connection strings of a cluster that name its hosts, as Atlas gives them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Connections {
-    /// Over public addresses. Missing while the cluster is being made.
-    pub(crate) standard: Option<String>,
-    /// Over network peering.
-    pub(crate) private: Option<String>,
-    pub(crate) private_endpoints: Vec<PrivateEndpoint>,
-}
-
-/// A way to a cluster over private endpoints.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PrivateEndpoint {
-    pub(crate) connection: String,
-    /// The endpoints it leads through: at AWS `vpce-...`.
-    pub(crate) endpoint_ids: Vec<String>,
 }
 
 /// A project, as the holder of one credential sees it.
@@ -115,9 +85,9 @@ pub(crate) struct Project<'a> {
     atlas: &'a Atlas,
     access: Access,
     group: String,
-    watched: Vec<Watched>,
-    /// Whether those are all that a change has to come to: Atlas tells no status of flex clusters.
-    watches_all: bool,
+    /// The clusters whose status is asked for, and whether those are all that a change has to come to: Atlas tells no status of flex
+    /// clusters.
+    watched: OnceCell<(Vec<Watched>, bool)>,
     /// Whether it was said why the progress is unknown.
     explained: AtomicBool,
 }
@@ -130,12 +100,10 @@ struct Watched {
 }
 
 impl Project<'_> {
-    /// The same, with these clusters for [`Directory::progress`] to ask about, which may be `all` that there are.
-    pub(crate) fn watching(mut self, clusters: Vec<String>, all: bool) -> Self {
-        self.watches_all = all;
-        self.watched =
-            clusters.into_iter().map(|cluster| Watched { cluster, refused: AtomicBool::default() }).collect();
-        self
+    /// Has [`Directory::progress`] ask about these clusters, which may be `all` that there are.
+    pub(crate) fn watch(&self, clusters: Vec<String>, all: bool) {
+        let watched = |cluster| Watched { cluster, refused: AtomicBool::default() };
+        self.watched.get_or_init(|| (clusters.into_iter().map(watched).collect(), all));
     }
 
     /// Every cluster of the project.
@@ -143,14 +111,18 @@ impl Project<'_> {
     /// # Errors
     /// The `ATLAS_*` codes; so for every call here.
     pub(crate) async fn clusters(&self, deadline: Deadline) -> Result<Vec<Cluster>> {
-        let pages = self.pages("/clusters", CLUSTERS, deadline).await?;
-        Ok(pages.into_iter().map(shape::Cluster::read).collect())
+        self.pages("/clusters", CLUSTERS, deadline).await
     }
 
     /// Every flex cluster of the project, which are in no other list; `None` where Atlas does not list them to this credential.
     pub(crate) async fn flex_clusters(&self, deadline: Deadline) -> Result<Option<Vec<Cluster>>> {
         match self.pages("/flexClusters", FLEX_CLUSTERS, deadline).await {
-            Ok(pages) => Ok(Some(pages.into_iter().map(shape::Cluster::read_flex).collect())),
+            Ok(mut clusters) => {
+                for cluster in &mut clusters {
+                    cluster.is_flex = true;
+                }
+                Ok(Some(clusters))
+            }
             Err(error) if error.is(Code::AtlasPermissionMissing) || error.is(Code::AtlasApiVersionGone) => {
                 let why = error.message();
                 tracing::warn!(
@@ -165,12 +137,12 @@ impl Project<'_> {
     }
 
     /// A list, from all of its pages.
-    async fn pages(&self, list: &str, version: &str, deadline: Deadline) -> Result<Vec<shape::Cluster>> {
+    async fn pages(&self, list: &str, version: &str, deadline: Deadline) -> Result<Vec<Cluster>> {
         let mut clusters = Vec::new();
         for number in 1..=MOST_PAGES {
             let path = format!("{list}?itemsPerPage={CLUSTERS_A_PAGE}&pageNum={number}&includeCount=true");
             let call = Call::get(&self.group, &path, version, Needs::Clusters)?;
-            let page: shape::Page = call.read(&self.send(&call, deadline).await?)?;
+            let page: shape::Page<Cluster> = call.read(&self.send(&call, deadline).await?)?;
             let read = page.results.len();
             clusters.extend(page.results);
             if clusters.len() >= page.total {
@@ -298,11 +270,11 @@ impl Directory for Project<'_> {
         let path = "/databaseUsers?itemsPerPage=1&includeCount=true";
         let call = Call::get(&self.group, path, USERS, Needs::Users)?;
         let answer = self.send(&call, deadline).await?;
-        let counted: shape::Counted = call.read(&answer)?;
-        if counted.total < self.atlas.most_users {
+        let page: shape::Page<serde::de::IgnoredAny> = call.read(&answer)?;
+        if page.total < self.atlas.most_users {
             Ok(())
         } else {
-            Err(errors::full(&call.name, &format!("{} are there", counted.total)))
+            Err(errors::full(&call.name, &format!("{} are there", page.total)))
         }
     }
 
@@ -313,10 +285,11 @@ impl Directory for Project<'_> {
     async fn progress(&self, deadline: Deadline) -> Progress {
         // Advice only: told to slow down, it does without.
         let deadline = deadline.at_most(STATUS);
-        let known = join_all(self.watched.iter().map(|watched| self.status(watched, deadline))).await;
+        let Some((watched, all)) = self.watched.get() else { return Progress::Unknown };
+        let known = join_all(watched.iter().map(|watched| self.status(watched, deadline))).await;
         if known.contains(&Progress::Pending) {
             Progress::Pending
-        } else if known.is_empty() || !self.watches_all || known.contains(&Progress::Unknown) {
+        } else if known.is_empty() || !all || known.contains(&Progress::Unknown) {
             Progress::Unknown
         } else {
             Progress::Applied

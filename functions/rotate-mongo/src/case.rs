@@ -122,13 +122,12 @@ fn turn(strategy: Strategy, credential: &Credential, job: &Job) -> Result<(Strin
         };
     }
     if !credential.holds_username() {
-        return Err(Error::new(
+        return Err(Error::of(
             Code::UsernameNotInSecret,
             format!(
                 "{} is to alternate between two users, but its value names none: clients could not know which.",
                 job.secret_arn
             ),
-            "Add \"username\" to the secret's JSON and let clients read it, or set the tag keyturn:strategy=fixed.",
         ));
     }
     let base = job.tag(Tag::Username).or_else(|| base_of(current)).unwrap_or(current);
@@ -141,14 +140,13 @@ fn turn(strategy: Strategy, credential: &Credential, job: &Job) -> Result<(Strin
 }
 
 fn foreign(job: &Job, current: &str, expected: &str) -> Error {
-    Error::new(
+    Error::of(
         Code::UsernameMismatch,
         format!(
             "The value of {} is for user {current:?}, which is not {expected} of its tag {}.",
             job.secret_arn,
             Tag::Username
         ),
-        "Correct the secret's value, or its tag.",
     )
 }
 
@@ -201,10 +199,9 @@ fn atlas(settings: &Settings, credential: &Credential, job: &Job, database: &str
     if let Some(said) = credential.name("groupId")?
         && said != project
     {
-        return Err(Error::new(
+        return Err(Error::of(
             Code::ProjectMismatch,
             format!("The value of {} has groupId {said:?}, but the secret is for project {project}.", job.secret_arn),
-            format!("Correct the value, or the tag {}.", Tag::AtlasProject),
         ));
     }
     let clusters = job.tag(Tag::AtlasClusters).map(|text| words(text).map(str::to_owned).collect());
@@ -234,10 +231,9 @@ fn project(settings: &Settings, job: &Job) -> Result<String> {
     };
     if !allowed.contains(&project) {
         if !settings.atlas.any_project {
-            return Err(Error::new(
+            return Err(Error::of(
                 Code::ProjectNotAllowed,
                 format!("{} is for Atlas project {project}, which is not among ATLAS_PROJECT_IDS.", job.secret_arn),
-                "Correct the tag, or add the project to the function's ATLAS_PROJECT_IDS (or set ALLOW_ANY_PROJECT=true).",
             ));
         }
         job.overridden(Setting::AllowAnyProject);
@@ -353,5 +349,39 @@ mod tests {
         let application = at(include_str!("../../../infra/examples/secrets/rotate-mongo/own-server.json"));
         let admin = at(include_str!("../../../infra/examples/secrets/rotate-mongo/own-server-admin.json"));
         assert_eq!(application.servers, admin.servers);
+    }
+
+    #[test]
+    fn a_password_that_its_place_never_takes_is_known() {
+        let vars = [("KEYTURN_ENV", "prod"), ("ATLAS_PROJECT_IDS", "0123456789abcdef01234567")];
+        let mut vars = Vars::of(vars);
+        let settings = Settings::read(&mut vars);
+        vars.finish().unwrap();
+        let takes = |engine: &str, host: &str, password: &str| {
+            let job = Job::of("arn:app", [], Deadline::after(Duration::ZERO));
+            let value =
+                serde_json::json!({"engine": engine, "host": host, "username": "reports_prod_rw", "password": "x"});
+            let credential = read(value.to_string().into(), "the value", &job).unwrap();
+            Case::of(&settings, &credential, &job).unwrap().never_taken(&password.into()).is_none()
+        };
+        let [shortest, longest, too_long] = [8, 100, 101].map(|length| "p".repeat(length));
+        for host in [
+            "shop.cluster-c1a2.eu-west-1.docdb.amazonaws.com",
+            "shop.c1a2.docdb.cn-north-1.amazonaws.com.cn",
+            "shop-1234.eu-west-1.docdb-elastic.amazonaws.com",
+        ] {
+            assert!(takes("mongo", host, &shortest) && takes("mongo", host, &longest), "{host}");
+            for refused in
+                ["seven77", &too_long, "slash/slash", "quo\"quote", "at@at@at@", "umlaut\u{e4}\u{e4}", "a blank one"]
+            {
+                assert!(!takes("mongo", host, refused), "{host}: {refused}");
+            }
+        }
+        // A name of one's own may lead to anything.
+        assert!(takes("mongo", "mongo.example.com", "a/b") && takes("mongo", "mongo.example.com", &too_long));
+        assert!(
+            takes("mongodb-atlas", "c0.ab1cd.mongodb.net", "at@/\"at@")
+                && !takes("mongodb-atlas", "c0.ab1cd.mongodb.net", "seven77")
+        );
     }
 }

@@ -8,9 +8,9 @@ use strum::{EnumIter, EnumMessage, IntoStaticStr};
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     // The secret and its tags
-    /// The secret's host, or its tag `keyturn:hosts`, cannot be read.
+    /// The secret's host, or its tag `keyturn:hosts`, cannot be read, or names the servers of two replica sets that are your own.
     #[strum(
-        message = "Name the servers as host:port, host:port or mongodb://host:port,host:port/?replicaSet=name, without a credential."
+        message = "Name the servers of one cluster as host:port, host:port or mongodb://host:port,host:port/?replicaSet=name, without a credential."
     )]
     HostsInvalid,
     /// The secret's user is not the user of its tag `keyturn:username`, nor that user's twin.
@@ -142,7 +142,8 @@ pub enum Code {
         message = "Delete users that nobody needs, raise the project's limit and set ATLAS_USER_LIMIT to it, or use the strategy fixed."
     )]
     AtlasUserQuota,
-    /// Atlas does not answer any more for the revision of this resource that the function speaks.
+    /// Atlas does not answer any more for the revision of this resource that the function speaks, or never had it here (Atlas for
+    /// Government).
     #[strum(message = "Deploy a newer version of this function.")]
     AtlasApiVersionGone,
     /// Atlas gave no answer.

@@ -47,12 +47,6 @@ impl From<Failure> for CommandFailure {
     }
 }
 
-impl From<CommandFailure> for Failure {
-    fn from(failed: CommandFailure) -> Self {
-        failed.failure
-    }
-}
-
 impl From<CommandFailure> for Error {
     fn from(failed: CommandFailure) -> Self {
         failed.failure.error

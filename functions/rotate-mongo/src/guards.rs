@@ -6,7 +6,7 @@ use crate::case::{AtServer, Case};
 use crate::codes::Code;
 use crate::login::Servers;
 use crate::pattern::Captured;
-use crate::settings::{GuardSettings, Setting};
+use crate::settings::{GuardSettings, Setting, Settings};
 use crate::user::{Role, User};
 use keyturn::codes::Code as Core;
 use keyturn::rotation::Job;
@@ -54,22 +54,31 @@ pub(crate) fn user(settings: &GuardSettings, case: &Case, user: &User, job: &Job
     may_be_rotated(settings, case, user, job)
 }
 
-/// The same of the user that is next. With `sync` it may have no roles, as a rotation that was cut off by an earlier version
-/// left it: it is given its base's.
-pub(crate) fn twin(settings: &GuardSettings, case: &Case, twin: &User, sync: bool, job: &Job) -> Result<()> {
+/// The same of the user that is next, and how its rights stand to those of the user in use. With `SYNC_ROLES` it may have no roles,
+/// as a rotation that was cut off by an earlier version left it: it is given its base's.
+///
+/// Errors: those of [`user`], and `ROLES_DIFFER`.
+pub(crate) fn twin(
+    settings: &Settings,
+    case: &Case,
+    twin: &User,
+    in_use: &User,
+    sync: bool,
+    job: &Job,
+) -> Result<Rights> {
     takes_passwords(twin)?;
     if !sync || case.next == case.base {
         has_roles(twin)?;
     }
-    may_be_rotated(settings, case, twin, job)
+    may_be_rotated(&settings.guards, case, twin, job)?;
+    same_rights(twin, in_use, case, sync, job)
 }
 
 fn has_roles(user: &User) -> Result<()> {
     if user.roles.is_empty() {
-        return Err(Error::new(
+        return Err(Error::of(
             Code::UserHasNoRoles,
             format!("{:?} has no roles: it is no application's user, or somebody is taking it out of use.", user.name),
-            "Give it the roles its application needs, or cancel the rotation of this secret.",
         ));
     }
     Ok(())
@@ -94,9 +103,7 @@ pub(crate) enum Rights {
 
 /// The two users of a turn have the same rights: then it gives nobody more than they have. With `sync` the base is the model:
 /// its twin is made like it; and when the base is next itself, it may have more, but must not lack what is in use.
-///
-/// Errors: `ROLES_DIFFER`.
-pub(crate) fn same_rights(next: &User, in_use: &User, case: &Case, sync: bool, job: &Job) -> Result<Rights> {
+fn same_rights(next: &User, in_use: &User, case: &Case, sync: bool, job: &Job) -> Result<Rights> {
     let elsewhere = next.scopes != in_use.scopes || next.restrictions != in_use.restrictions;
     if next.roles == in_use.roles && !elsewhere {
         return Ok(Rights::Fit);
@@ -235,10 +242,9 @@ fn takes_passwords(user: &User) -> Result<()> {
         ));
     }
     if let Some(end) = &user.ends {
-        return Err(Error::new(
+        return Err(Error::of(
             Code::UserEnds,
             format!("{:?} is a temporary user: Atlas deletes it on {end}.", user.name),
-            "Make a user that stays, and store that one in the secret.",
         ));
     }
     Ok(())
@@ -294,10 +300,9 @@ fn databases_of(settings: &GuardSettings, case: &Case, user: &User) -> Result<()
     for (of_user, of_database) in &settings.database_patterns {
         let Some(captured) = of_user.read(&case.base, &Captured::new()) else { continue };
         if let Some(role) = user.roles.iter().find(|role| of_database.read(&role.database, &captured).is_none()) {
-            return Err(Error::new(
+            return Err(Error::of(
                 Code::DatabaseNotOfUser,
                 format!("{:?} has the role {role}, but users named {of_user} belong on {of_database} only.", user.name),
-                "Take the role away, or correct DATABASE_PATTERNS.",
             ));
         }
     }

@@ -57,21 +57,15 @@ pub fn build(start: Start) -> Result<impl AsyncFn(&Value, Deadline) -> Result<Re
 /// Where Atlas is, unless `ATLAS_API_URL` says otherwise.
 const ATLAS: &str = "https://cloud.mongodb.com";
 
+/// Said where an error keeps a step from trying the passwords.
+const UNSEEN: &str = "If an earlier try has set the new password and there is one user only, clients with the current one are refused where it is in force, until this is mended and the next try has finished.";
+
 /// A password, and where it was accepted.
 struct Proven {
     secret: String,
     password: SecretString,
     system: System,
     servers: Vec<Servers>,
-}
-
-/// How far a step has come.
-#[derive(Clone, Copy)]
-enum Stage {
-    Opening,
-    /// The user in use has been read.
-    Opened,
-    AtWork,
 }
 
 /// MongoDB as the system whose passwords are rotated.
@@ -110,53 +104,30 @@ impl Mongo {
         Ok(survey)
     }
 
-    /// From here on errors say themselves which password is in force where.
-    fn begins<D>(&self, work: &Work<'_, D>, stage: &Cell<Stage>) -> Result<()> {
-        stage.set(Stage::Opened);
-        guards::user(&self.settings.guards, work.case, &work.user, work.job)?;
-        stage.set(Stage::AtWork);
-        Ok(())
-    }
-
-    /// Adds to an error of setSecret or testSecret, before `Work` has tried the passwords, where the new one works already: an
-    /// earlier try of `Strategy::Fixed` may have set it, and clients with the current one are refused there.
+    /// Adds to an error of setSecret or testSecret that came before `Work` could try the passwords which one is in force: an earlier
+    /// try of `Strategy::Fixed` may have set the new one.
     async fn with_what_is_in_force<T>(
         &self,
         result: Result<T>,
-        stage: &Cell<Stage>,
+        has_begun: &Cell<bool>,
         case: &Case,
         [current, pending]: [&Credential; 2],
         job: &Job,
     ) -> Result<T> {
         let Err(error) = result else { return result };
-        // Before the guards have accepted the value's servers and admin, nobody logs in there.
-        let may_look = match stage.get() {
-            Stage::Opening => matches!(case.system, System::Atlas(_)) || error.is(Core::AdminPasswordRefused),
-            Stage::Opened => true,
-            Stage::AtWork => false,
-        };
         // Saving a schedule tests the value in use.
         let is_current = pending.password().expose_secret() == current.password().expose_secret();
-        if !may_look || is_current || case.strategy == Strategy::Alternating {
+        if has_begun.get() || is_current || case.strategy == Strategy::Alternating {
             return Err(error);
         }
         let servers = match &case.system {
-            System::Server(at) => &at.servers,
+            System::Server(at) if error.is(Core::AdminPasswordRefused) => &at.servers,
             System::Atlas(AtAtlas { hosts: Some(hosts), .. }) => hosts,
-            System::Atlas(_) => {
-                return Err(error.and(
-                    "If an earlier try has set the new password, clients with the current one are refused where it is in force, until this is mended and the next try has finished.",
-                ));
-            }
+            // Before the guards have accepted the value's servers and admin, nobody logs in there.
+            System::Server(_) | System::Atlas(_) => return Err(error.and(UNSEEN)),
         };
         let places = Places::of(&self.connector, vec![servers.clone()], &case.database, job.deadline).await;
-        let tried = Box::pin(places.tried(pending, job.deadline)).await;
-        if !tried.is_accepted_somewhere() {
-            return Err(error);
-        }
-        Err(error.and(&format!(
-            "The new password is in force already ({tried}), and clients with the current one are refused there, until this is mended and the next try has finished."
-        )))
+        Err(error.and(&Box::pin(apply::in_force(&places, current, pending, job.deadline)).await))
     }
 }
 
@@ -171,6 +142,10 @@ impl Target for Mongo {
         case::strategy_of(&self.settings, job)
     }
 
+    fn unseen(&self) -> Option<&'static str> {
+        (self.settings.strategy == Strategy::Fixed).then_some(UNSEEN)
+    }
+
     async fn survey(&self, current: &Credential, job: &Job) -> Result<Survey> {
         let case = self.case(current, job)?;
         match &case.system {
@@ -178,9 +153,8 @@ impl Target for Mongo {
                 Box::pin(self.at_atlas(&case, at, job, false, async |work| self.surveyed(&work, current).await)).await
             }
             System::Server(at) => {
-                let holders = [current];
-                Box::pin(self.at_server(&case, at, &holders, job, async |work| self.surveyed(&work, current).await))
-                    .await
+                let survey = async |work: Work<'_, Server<'_>>| self.surveyed(&work, current).await;
+                Box::pin(self.at_server(&case, at, [current, current], job, survey)).await
             }
         }
     }
@@ -201,7 +175,7 @@ impl Target for Mongo {
     }
 
     fn mismatch(&self, current: &Credential, pending: &Credential, job: &Job) -> Result<Option<String>> {
-        let from = Case::of(&self.settings, current, job)?;
+        let from = Case::of(&self.settings, current, job).map_err(|error| error.and(UNSEEN))?;
         let to = match Case::of(&self.settings, pending, job) {
             Ok(to) => to,
             Err(error) => return Ok(Some(error.message().trim_end_matches('.').to_owned())),
@@ -222,27 +196,25 @@ impl Target for Mongo {
         job: &Job,
         still: impl AsyncFn() -> Result<()>,
     ) -> Result<Vec<String>> {
-        let case = self.case(current, job)?;
-        let stage = Cell::new(Stage::Opening);
+        let case = self.case(current, job).map_err(|error| error.and(UNSEEN))?;
+        let has_begun = Cell::new(false);
         let result = match &case.system {
             System::Atlas(at) => {
                 let apply = async |work: Work<'_, Project<'_>>| {
-                    self.begins(&work, &stage)?;
+                    has_begun.set(true);
                     work.apply(current, pending, still).await
                 };
                 self.at_atlas(&case, at, job, false, apply).await
             }
             System::Server(at) => {
-                // After a try whose answer was lost, the pending value may be the one that works.
-                let holders = [pending, current];
-                let apply = async |work: Work<'_, Server>| {
-                    self.begins(&work, &stage)?;
+                let apply = async |work: Work<'_, Server<'_>>| {
+                    has_begun.set(true);
                     work.apply(current, pending, still).await
                 };
-                self.at_server(&case, at, &holders, job, apply).await
+                self.at_server(&case, at, [current, pending], job, apply).await
             }
         };
-        self.with_what_is_in_force(result, &stage, &case, [current, pending], job).await
+        self.with_what_is_in_force(result, &has_begun, &case, [current, pending], job).await
     }
 
     async fn still_accepted(&self, current: &Credential, pending: &Credential, job: &Job) -> Result<()> {
@@ -254,7 +226,7 @@ impl Target for Mongo {
             Some(stored) => self.read(stored.text, "the AWSCURRENT value", job)?,
             None => pending.clone(),
         };
-        let case = self.case(&current, job)?;
+        let case = self.case(&current, job).map_err(|error| error.and(UNSEEN))?;
         let pending_case = Case::of(&self.settings, pending, job)?;
         if ![&case.current, &case.next].contains(&&pending_case.current) || pending_case.system != case.system {
             return Err(Error::new(
@@ -267,25 +239,24 @@ impl Target for Mongo {
             ));
         }
         let current = &current;
-        let stage = Cell::new(Stage::Opening);
+        let has_begun = Cell::new(false);
         let result = match &case.system {
             System::Atlas(at) => {
                 let prove = async |work: Work<'_, Project<'_>>| {
-                    self.begins(&work, &stage)?;
+                    has_begun.set(true);
                     work.prove(pending, current).await
                 };
                 Box::pin(self.at_atlas(&case, at, job, true, prove)).await
             }
             System::Server(at) => {
-                let holders = [pending, current];
-                let prove = async |work: Work<'_, Server>| {
-                    self.begins(&work, &stage)?;
+                let prove = async |work: Work<'_, Server<'_>>| {
+                    has_begun.set(true);
                     work.prove(pending, current).await
                 };
-                Box::pin(self.at_server(&case, at, &holders, job, prove)).await
+                Box::pin(self.at_server(&case, at, [current, pending], job, prove)).await
             }
         };
-        let servers = self.with_what_is_in_force(result, &stage, &case, [current, pending], job).await?;
+        let servers = self.with_what_is_in_force(result, &has_begun, &case, [current, pending], job).await?;
         let (secret, password) = (job.secret_arn.clone(), pending.password().clone());
         *self.proven.borrow_mut() = Some(Proven { secret, password, system: case.system, servers });
         Ok(())

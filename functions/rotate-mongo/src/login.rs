@@ -7,10 +7,12 @@ mod sightings;
 
 use crate::errors::{self, CommandFailure};
 use crate::user::Role;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use keyturn::Deadline;
 use keyturn::address::Address;
 use keyturn::codes::Code as Core;
-use keyturn::failure::{self, Attempt, Failure};
+use keyturn::failure::{self, Attempt, Failure, Kind};
 use mongodb::bson::{Document, doc};
 use mongodb::error::ErrorKind;
 use mongodb::event::EventHandler;
@@ -22,9 +24,10 @@ use mongodb::{Client, Database};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use secrecy::{ExposeSecret as _, SecretString};
+use servers::DEFAULT_PORT;
 pub(crate) use servers::Servers;
 use sightings::Sightings;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::IntoFuture as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -66,14 +69,6 @@ struct Who<'a> {
     user: &'a str,
     auth_db: &'a str,
     password: &'a SecretString,
-}
-
-/// What one client came to.
-enum Tried {
-    Accepted(Session),
-    Refused(String),
-    /// The server does not do the mechanism.
-    NotOffered(Failure),
 }
 
 /// Reads `DATABASE_CA_FILE`: a file with at least one certificate in PEM. The driver would skip whatever is no certificate.
@@ -119,33 +114,64 @@ impl Connector {
         }
         let who = Who { user, auth_db, password };
         let deadline = deadline.at_most(LOGIN);
-        let mut refused = None;
-        let mut failure = None;
+        let (mut refused, mut not_offered) = (None, None);
         for mechanism in mechanisms(auth_db) {
             let is_chosen = mechanism.is_none();
-            match self.try_patiently(servers, who, mechanism, deadline).await? {
-                Tried::Accepted(session) => return Ok(Login::Accepted(session)),
-                Tried::Refused(words) if is_chosen => return Ok(Login::Refused(words)),
-                Tried::Refused(words) => refused = refused.or(Some(words)),
-                Tried::NotOffered(why) => failure = failure.or(Some(why)),
+            match self.try_patiently(servers, who, mechanism, deadline).await {
+                Ok(Login::Refused(words)) if !is_chosen => refused = refused.or(Some(words)),
+                Err(failure) if failure.kind == Kind::LoginRefused => not_offered = not_offered.or(Some(failure)),
+                came_to => return came_to,
             }
         }
-        match (refused, failure) {
+        match (refused, not_offered) {
             (None, Some(failure)) => Err(failure),
             (refused, _) => Ok(Login::Refused(refused.unwrap_or_default())),
         }
     }
 
-    /// Whether these are routers of a sharded cluster. Each keeps users in memory and learns of a change in its own time: each
-    /// is a place of its own. What cannot be asked is taken for one place, and its login will say why.
-    pub(crate) async fn are_routers(&self, servers: &Servers, deadline: Deadline) -> bool {
-        let limit = deadline.at_most(CONNECT).remaining();
-        let (_, handler) = Sightings::of(servers);
-        let Ok(client) = Client::with_options(self.options(servers, None, limit, handler)) else { return false };
+    /// Which of these are one place: the members of a replica set, as they name each other. Each other server is asked alone: a
+    /// router of a sharded cluster keeps users in memory and learns of a change in its own time, and of what does not answer
+    /// nobody knows that it is a member.
+    pub(crate) async fn places(&self, servers: Servers, deadline: Deadline) -> Vec<Servers> {
+        if !servers.may_be_several() {
+            return vec![servers];
+        }
+        let deadline = deadline.at_most(CONNECT);
+        let mut asked: FuturesUnordered<_> = servers
+            .hosts()
+            .iter()
+            .map(async |host| (host.clone(), self.members(Servers::alone(host), deadline).await))
+            .collect();
+        let mut sets: BTreeMap<BTreeSet<Address>, BTreeSet<Address>> = BTreeMap::new();
+        let mut alone: BTreeSet<Address> = servers.hosts().iter().cloned().collect();
+        // A member that is down need not be waited for once another one has named it.
+        while !alone.is_empty()
+            && let Some((host, members)) = asked.next().await
+        {
+            let Some(members) = members else { continue };
+            let is_of_it = |other: &Address| *other == host || members.contains(other);
+            let of_it: Vec<Address> = alone.extract_if(.., is_of_it).collect();
+            if !of_it.is_empty() {
+                sets.entry(members).or_default().extend(of_it);
+            }
+        }
+        let alone = servers.hosts().iter().filter(|host| alone.contains(*host)).map(Servers::alone);
+        sets.values().map(|hosts| servers.of(hosts)).chain(alone).collect()
+    }
+
+    /// The members of this server's replica set.
+    async fn members(&self, server: Servers, deadline: Deadline) -> Option<BTreeSet<Address>> {
+        let limit = deadline.remaining();
+        let (_, handler) = Sightings::of(&server);
+        let client = Client::with_options(self.options(&server, None, limit, handler)).ok()?;
         let hello = doc! { "hello": 1 };
-        let answer = Deadline::after(limit).bound(client.database("admin").run_command(hello).into_future()).await;
+        let answer = deadline.bound(client.database("admin").run_command(hello).into_future()).await;
         close(client).await;
-        matches!(answer, Ok(Ok(hello)) if hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid"))
+        let hello = answer.ok()?.ok()?;
+        hello.get_str("setName").ok()?;
+        let listed =
+            ["hosts", "passives", "arbiters"].into_iter().filter_map(|list| hello.get_array(list).ok()).flatten();
+        Some(listed.filter_map(|host| Address::parse(host.as_str()?, DEFAULT_PORT).ok()).collect())
     }
 
     /// Tries again what may pass, as a connection that was broken off in the middle of a login.
@@ -155,7 +181,7 @@ impl Connector {
         who: Who<'_>,
         mechanism: Option<AuthMechanism>,
         deadline: Deadline,
-    ) -> Attempt<Tried> {
+    ) -> Attempt<Login> {
         failure::retry(deadline, CONNECT, Failure::is_transient, async |deadline| {
             self.try_once(servers, who, mechanism.clone(), deadline).await
         })
@@ -168,7 +194,7 @@ impl Connector {
         who: Who<'_>,
         mechanism: Option<AuthMechanism>,
         deadline: Deadline,
-    ) -> Attempt<Tried> {
+    ) -> Attempt<Login> {
         let limit = deadline.remaining();
         if limit.is_zero() {
             return Err(failure::out_of_time(servers));
@@ -185,14 +211,15 @@ impl Connector {
         };
         let user = format!("{}@{}", who.user, who.auth_db);
         match status {
-            Ok(Ok(status)) => Session::of(client, servers, who, &status).map(Tried::Accepted),
+            Ok(Ok(status)) => Session::of(client, servers, who, &status).map(Login::Accepted),
             Err(_) => Err(sightings.verdict().unwrap_or_else(|| errors::silent(servers, "logging in", limit))),
             Ok(Err(error)) => {
                 if let Some(words) = errors::password_refused(&error) {
-                    return Ok(Tried::Refused(words));
+                    return Ok(Login::Refused(words));
                 }
                 if errors::mechanism_missing(&error) {
-                    return Ok(Tried::NotOffered(errors::login(&error, &user, servers)));
+                    // Of the password it says nothing.
+                    return Err(Failure { kind: Kind::LoginRefused, ..errors::login(&error, &user, servers) });
                 }
                 Err(match &*error.kind {
                     ErrorKind::ServerSelection { .. } => errors::no_server(&error, servers, sightings.verdict()),
@@ -216,7 +243,7 @@ impl Connector {
             .credential(credential)
             .tls(Tls::Enabled(TlsOptions::builder().ca_file_path(self.ca_file.clone()).build()))
             .repl_set_name(servers.replica_set().map(str::to_owned))
-            .direct_connection(servers.is_one_router().then_some(true))
+            .direct_connection(servers.is_alone().then_some(true))
             .server_selection_timeout(connect)
             // A little less, so that a monitor's waiting in vain is seen before the search is over.
             .connect_timeout(connect * 9 / 10)
@@ -305,8 +332,8 @@ impl Session {
     }
 
     /// Ends the session at the server and closes its connections, so that none of them outlives the invocation.
-    pub(crate) async fn close(self) {
-        close(self.client).await;
+    pub(crate) async fn close(&self) {
+        close(self.client.clone()).await;
     }
 }
 

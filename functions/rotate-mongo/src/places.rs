@@ -1,6 +1,7 @@
 //! What each place says to a credential: a cluster, a replica set, each router of a sharded cluster. Every step decides by
 //! this table alone, and errors and log lines show it.
 
+use crate::codes::Code;
 use crate::login::{Connector, Login, Servers};
 use crate::user::Role;
 use futures_util::future::join_all;
@@ -43,22 +44,35 @@ pub(crate) struct Row {
 pub(crate) struct Table(pub(crate) Vec<Row>);
 
 impl<'p> Places<'p> {
-    /// The places of these servers: each router of a sharded cluster is one of its own.
+    /// The places of these servers: see [`Connector::places`].
     pub(crate) async fn of(
         connector: &'p Connector,
         servers: Vec<Servers>,
         database: &'p str,
         deadline: Deadline,
     ) -> Self {
-        let places = servers.into_iter().map(async |servers| {
-            if servers.may_be_routers() && connector.are_routers(&servers, deadline).await {
-                servers.each_router().collect()
-            } else {
-                vec![servers]
-            }
-        });
-        let servers = join_all(places).await.into_iter().flatten().collect();
+        let places = join_all(servers.into_iter().map(|servers| connector.places(servers, deadline))).await;
+        let servers = places.into_iter().flatten().collect();
         Self { connector, servers, database, unasked: None }
+    }
+
+    /// Refuses servers of several replica sets: a user that is changed over the wire is changed in one.
+    ///
+    /// Errors: `HOSTS_INVALID`.
+    pub(crate) fn of_one_cluster(self) -> Result<Self> {
+        let sets: Vec<String> =
+            self.servers.iter().filter(|servers| !servers.is_alone()).map(Servers::to_string).collect();
+        if sets.len() < 2 {
+            return Ok(self);
+        }
+        Err(Error::of(
+            Code::HostsInvalid,
+            format!(
+                "The hosts are those of {} replica sets, which keep users of their own: {}.",
+                sets.len(),
+                sets.join(" and ")
+            ),
+        ))
     }
 
     /// Tries the credential at every place, at the same time.

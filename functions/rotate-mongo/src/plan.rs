@@ -9,14 +9,13 @@ use keyturn::rotation::Job;
 
 /// The user that the pending value is for.
 ///
-/// Errors: those of [`guards::user`], [`guards::twin`] and [`guards::same_rights`], and what the survey met.
+/// Errors: those of [`guards::user`] and [`guards::twin`], and what the survey met.
 pub(crate) fn next_user(settings: &Settings, survey: &Survey, job: &Job) -> Result<String> {
     let Survey { case, user, login, next } = survey;
     match next {
         Next::Same => {}
         Next::Other(other) => {
-            guards::twin(&settings.guards, case, other, settings.sync_roles, job)?;
-            guards::same_rights(other, user, case, settings.sync_roles, job)?;
+            guards::twin(settings, case, other, user, settings.sync_roles, job)?;
         }
         Next::ToMake { room } => room.clone()?,
     }

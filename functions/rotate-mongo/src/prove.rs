@@ -1,6 +1,7 @@
 //! testSecret: a new login everywhere with the pending value, and the rights that the user in use has.
 
 use crate::Mongo;
+use crate::apply::in_force;
 use crate::codes::Code;
 use crate::guards::{self, Rights};
 use crate::login::Servers;
@@ -12,11 +13,23 @@ use keyturn::credential::Credential;
 use keyturn::failure::Failure;
 use keyturn::rotation::{Job, Strategy, Target as _};
 use keyturn::{Error, Result};
+use secrecy::ExposeSecret as _;
 use std::collections::BTreeSet;
 
 impl<D: Directory> Work<'_, D> {
     /// Proves `pending`, and gives back where. `current` is the value in use, which may be the same one.
     pub(crate) async fn prove(&self, pending: &Credential, current: &Credential) -> Result<Vec<Servers>> {
+        let proven = self.proven(pending, current).await;
+        // Saving a schedule tests the value in use: nobody is refused.
+        let is_in_use = pending.password().expose_secret() == current.password().expose_secret();
+        match proven {
+            Err(error) if !is_in_use => Err(error.and(&self.in_force(current, pending).await)),
+            proven => proven,
+        }
+    }
+
+    async fn proven(&self, pending: &Credential, current: &Credential) -> Result<Vec<Servers>> {
+        guards::user(&self.mongo.settings.guards, self.case, &self.user, self.job)?;
         let (tried, wanted) =
             tokio::join!(self.places.tried(pending, self.job.deadline), self.rights_in_use(pending, current));
         let wanted = wanted?;
@@ -66,10 +79,10 @@ impl<D: Directory> Work<'_, D> {
                 "Let Secrets Manager run all four steps: aws secretsmanager rotate-secret.",
             ));
         };
-        guards::twin(&self.settings.guards, self.case, &twin, self.settings.sync_roles, self.job)?;
-        match guards::same_rights(&twin, &self.user, self.case, self.settings.sync_roles, self.job)? {
+        let rights = |sync| guards::twin(&self.mongo.settings, self.case, &twin, &self.user, sync, self.job);
+        match rights(self.mongo.settings.sync_roles)? {
             // setSecret has seen to that; who has changed it since, wants a new try.
-            Rights::ToSync => guards::same_rights(&twin, &self.user, self.case, false, self.job).map(|_| ()),
+            Rights::ToSync => rights(false).map(|_| ()),
             Rights::Fit => Ok(()),
         }
     }
@@ -102,13 +115,15 @@ impl Mongo {
         };
         let deadline = if alternates { job.deadline } else { job.deadline.at_most(job.deadline.remaining() / 3) };
         let tried = places.tried(pending, deadline).await;
-        if let Some(why) = tried.refusals() {
-            return Err(pending_refused(&places, pending, current, &why, job).await);
+        let error = match (tried.refusals(), tried.unreachable()) {
+            (Some(why), _) => pending_refused(&places, pending, current, &why, job).await,
+            (None, Some(failure)) if alternates || !tried.is_accepted_somewhere() => failure.error.clone(),
+            _ => return Ok(()),
+        };
+        if alternates {
+            return Err(error);
         }
-        match tried.unreachable() {
-            Some(failure) if alternates || !tried.is_accepted_somewhere() => Err(failure.error.clone()),
-            _ => Ok(()),
-        }
+        Err(error.and(&in_force(&places, current, pending, job.deadline).await))
     }
 }
 
@@ -124,10 +139,10 @@ async fn pending_refused(
         return Error::new(
             Code::RevertedByOtherWriter,
             format!(
-                "The pending password of {:?} is refused ({why}), and the current one works: since setSecret, something has set the old password again.",
+                "The pending password of {:?} is refused ({why}), and the AWSCURRENT one works: since setSecret, something has set that one.",
                 pending.username()
             ),
-            "Find who else writes it (Terraform, an operator, a sync job; at Atlas, the project's activity feed) and stop that. Secrets Manager then tries again.",
+            "Find who else writes it (Terraform, an operator, a sync job; at Atlas, the project's activity feed) and stop that, or leave it if somebody stored a new value meanwhile. Secrets Manager then tries again, from AWSCURRENT.",
         );
     }
     Error::new(
@@ -144,7 +159,7 @@ fn lost(pending: &Credential, current: &Credential, tried: &Table, failure: &Fai
         return error;
     }
     error.and(&format!(
-        "Clients with the current password of {:?} are refused wherever the new one is in force ({tried}): the next try waits for the place, or puts the current one back.",
+        "Clients with the current password of {:?} are refused wherever the new one is in force: the next try waits for the place, or puts the current one back.",
         current.username()
     ))
 }

@@ -4,17 +4,19 @@ mod answers;
 
 use crate::codes::Code;
 use crate::errors::{self, Answer, CommandFailure};
-use crate::login::Session;
+use crate::login::{Connector, Login, Servers, Session};
 use crate::settings::Setting;
 use crate::user::{Created, Directory, Progress, Role, Set, User};
 use answers::{concern_failure, known_user, role_documents};
 use keyturn::codes::Code as Core;
-use keyturn::failure::{self, Failure, RETRY_FOR};
+use keyturn::credential::Credential;
+use keyturn::failure::{self, Attempt, Failure, RETRY_FOR};
 use keyturn::{Deadline, Error, Result};
 use mongodb::bson::{Document, Timestamp, doc};
 use secrecy::{ExposeSecret as _, SecretString};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// How long a change may wait for a majority of the replica set, in milliseconds.
@@ -29,52 +31,96 @@ const WRITE_CONCERN_FAILED: i32 = 64;
 /// What came of a command.
 type Answered = std::result::Result<Document, CommandFailure>;
 
+/// Whose power changes the users.
+pub(crate) enum Power<'p> {
+    /// An admin's, whose credential is in this secret (its ARN or name, for messages).
+    Admin(String),
+    /// The user's own.
+    Own(Holders<'p>),
+}
+
+/// The credentials of a user that changes itself: the first that works is used.
+pub(crate) struct Holders<'p> {
+    pub(crate) connector: &'p Connector,
+    pub(crate) servers: &'p [Servers],
+    pub(crate) credentials: [&'p Credential; 2],
+}
+
+impl Holders<'_> {
+    /// A session, as a user of `database`.
+    ///
+    /// # Errors
+    /// [`Login::Refused`] in its words where every credential is refused, or the first failure to come to a verdict.
+    pub(crate) async fn log_in(&self, database: &str, deadline: Deadline) -> Attempt<Login> {
+        let (mut refused, mut failed) = (String::new(), None);
+        for (holder, servers) in
+            self.credentials.iter().flat_map(|holder| self.servers.iter().map(move |s| (holder, s)))
+        {
+            let login = self.connector.log_in(servers, holder.username(), database, holder.password(), deadline);
+            match login.await {
+                Ok(Login::Accepted(session)) => return Ok(Login::Accepted(session)),
+                Ok(Login::Refused(why)) => refused = format!("{servers}: {why}"),
+                Err(failure) => failed = failed.or(Some(failure)),
+            }
+        }
+        failed.map_or(Ok(Login::Refused(refused)), Err)
+    }
+}
+
 /// One cluster's users, as one session may read and change them.
-#[derive(Debug)]
-pub(crate) struct Server {
-    session: Session,
-    /// Whose credential the session was opened with, for messages; `None`: the user changes itself.
-    admin: Option<String>,
+pub(crate) struct Server<'p> {
+    session: RefCell<Rc<Session>>,
+    power: Power<'p>,
     /// The database that keeps the users.
     database: String,
 }
 
-impl Server {
-    /// Users of `database`, changed by an admin whose credential is in `secret` (its ARN or name, for messages).
-    pub(crate) fn as_admin(session: Session, secret: &str, database: &str) -> Self {
-        Self { session, admin: Some(secret.to_owned()), database: database.to_owned() }
+impl<'p> Server<'p> {
+    pub(crate) fn new(session: Session, power: Power<'p>, database: &str) -> Self {
+        Self { session: RefCell::new(Rc::new(session)), power, database: database.to_owned() }
     }
 
-    /// The session's own user, which changes its own password.
-    pub(crate) fn as_itself(session: Session) -> Self {
-        let database = session.auth_db.clone();
-        Self { session, admin: None, database }
+    fn session(&self) -> Rc<Session> {
+        Rc::clone(&self.session.borrow())
     }
 
     /// Ends the session.
     pub(crate) async fn leave(self) {
-        self.session.close().await;
+        self.session().close().await;
     }
 
-    /// Only what is safe to repeat may be run by this: an admin's command is tried again that a failover or a lost connection
-    /// kept from being answered. The user itself does not try again: its next login would be with a password that may just
-    /// have been replaced.
+    /// Only what is safe to repeat may be run by this: a command is tried again that a failover or a lost connection kept from
+    /// being answered.
     async fn run(&self, command: Document, doing: &str, deadline: Deadline) -> Answered {
-        let passes = |failed: &CommandFailure| {
-            failed.is_transient() && self.admin.is_some() && failed.server_code() != Some(WRITE_CONCERN_FAILED)
-        };
+        let passes =
+            |failed: &CommandFailure| failed.is_transient() && failed.server_code() != Some(WRITE_CONCERN_FAILED);
         // A command may take as long as the invocation: given up sooner, it would take effect all the same.
-        failure::retry(deadline, RETRY_FOR, passes, async |_| self.run_once(command.clone(), doing, deadline).await)
-            .await
+        failure::retry(deadline, RETRY_FOR, passes, async |_| {
+            let answered = self.run_once(command.clone(), doing, deadline).await;
+            if answered.as_ref().is_err_and(|failed| failed.answer.is_none()) && self.logs_in_again(deadline).await {
+                return self.run_once(command.clone(), doing, deadline).await;
+            }
+            answered
+        })
+        .await
+    }
+
+    /// The driver would log a user that changes itself in with the password of before, which may just have been replaced.
+    async fn logs_in_again(&self, deadline: Deadline) -> bool {
+        let Power::Own(holders) = &self.power else { return false };
+        let Ok(Login::Accepted(session)) = holders.log_in(&self.database, deadline).await else { return false };
+        self.session.replace(Rc::new(session)).close().await;
+        true
     }
 
     async fn run_once(&self, command: Document, doing: &str, deadline: Deadline) -> Answered {
-        let answer = self.session.run(&self.database, command, doing, deadline).await?;
+        let session = self.session();
+        let answer = session.run(&self.database, command, doing, deadline).await?;
         match concern_failure(&answer) {
             // Whatever kept it from a majority: it is in effect on this server.
             Some(refused) => {
                 let refused = Answer { code: WRITE_CONCERN_FAILED, ..refused };
-                Err(errors::refused(refused, doing, self.session.servers()))
+                Err(errors::refused(refused, doing, session.servers()))
             }
             None => Ok(answer),
         }
@@ -104,7 +150,8 @@ impl Server {
     }
 
     fn no_majority(&self) -> CommandFailure {
-        let servers = self.session.servers();
+        let session = self.session();
+        let servers = session.servers();
         Failure::transient(
             Core::DatabaseUnavailable,
             format!("{servers} has a primary that no majority of the replica set follows."),
@@ -128,7 +175,8 @@ impl Server {
     /// What the failure means for this user, this session and what it was about to do.
     fn explain(&self, failed: CommandFailure, name: &str, actions: &[&str], roles: &BTreeSet<Role>) -> Error {
         let Some(answer) = &failed.answer else { return failed.into() };
-        let servers = self.session.servers();
+        let session = self.session();
+        let servers = session.servers();
         let words = &answer.words;
         let user = format!("{name}@{}", self.database);
         match answer.code {
@@ -138,10 +186,9 @@ impl Server {
                 format!("There is no user {user} at {servers} any more."),
                 "Make the user again (createUser), or delete the secret if nobody needs it.",
             ),
-            31 => Error::new(
+            31 => Error::of(
                 Code::RoleMissing,
                 format!("{user} at {servers} cannot be given a role that does not exist: {words}."),
-                "Make the role there, or take it from the user it is copied from.",
             ),
             // DocumentDB wants 8 to 100 printable characters without / \" @; its code for that is not documented.
             _ if actions.contains(&"changePassword") && words.to_ascii_lowercase().contains("password") => Error::new(
@@ -154,9 +201,10 @@ impl Server {
     }
 
     fn explain_unauthorized(&self, name: &str, words: &str, actions: &[&str], roles: &BTreeSet<Role>) -> Error {
-        let Session { user: who, auth_db, .. } = &self.session;
-        let (servers, database) = (self.session.servers(), &self.database);
-        let Some(secret) = &self.admin else {
+        let session = self.session();
+        let Session { user: who, auth_db, .. } = &*session;
+        let (servers, database) = (session.servers(), &self.database);
+        let Power::Admin(secret) = &self.power else {
             // Everybody may look at themselves, and needs no right for it.
             let needed = actions.iter().filter(|action| **action != "viewUser" || actions.len() == 1);
             let own: Vec<&str> = needed.map(|action| own_action(action)).collect();
@@ -189,7 +237,7 @@ impl Server {
     }
 }
 
-impl Directory for Server {
+impl Directory for Server<'_> {
     async fn user(&self, name: &str, deadline: Deadline) -> Result<Option<User>> {
         let answer = self
             .users_info(name, deadline)
@@ -205,7 +253,7 @@ impl Directory for Server {
         let first = Cell::new(None);
         let confirmed = async |deadline| {
             let hello =
-                self.session.run("admin", doc! { "hello": 1 }, "asking how far a majority is", deadline).await?;
+                self.session().run("admin", doc! { "hello": 1 }, "asking how far a majority is", deadline).await?;
             let (Some(last), Some(confirmed)) = (written(&hello, "opTime"), written(&hello, "majorityOpTime")) else {
                 return Ok(());
             };
@@ -289,7 +337,7 @@ impl Directory for Server {
     fn whereabouts(&self) -> String {
         format!(
             "at {} as an admin: {}",
-            self.session.servers(),
+            self.session().servers(),
             run_in(&self.database, &doc! { "usersInfo": "<name>" })
         )
     }

@@ -169,7 +169,7 @@ pub(crate) struct AtlasSettings {
     pub(crate) projects: Vec<String>,
     pub(crate) any_project: bool,
     /// How many database users a project takes.
-    pub(crate) most_users: u64,
+    pub(crate) most_users: usize,
     pub(crate) network: Network,
 }
 
@@ -283,7 +283,7 @@ fn projects(text: &str) -> Result<Vec<String>, String> {
     }
 }
 
-fn user_limit(text: &str) -> Result<u64, String> {
+fn user_limit(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(limit) if limit > 0 => Ok(limit),
         _ => Err("not a number of users".to_owned()),

@@ -35,7 +35,7 @@ impl<D: Directory> Work<'_, D> {
     /// the user, the plan says that first.
     pub(crate) async fn survey(&self, current: &Credential) -> Result<Survey> {
         // The password of a user that a guard refuses is shown to no server.
-        guards::user(&self.settings.guards, self.case, &self.user, self.job)?;
+        guards::user(&self.mongo.settings.guards, self.case, &self.user, self.job)?;
         let (login, next) = tokio::join!(self.login(current), self.next());
         Ok(Survey { case: self.case.clone(), user: self.user.clone(), login, next: next? })
     }

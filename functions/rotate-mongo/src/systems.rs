@@ -4,12 +4,11 @@ use crate::atlas::{Cluster, Project};
 use crate::case::{AtAtlas, AtServer, Case, System};
 use crate::codes::Code;
 use crate::guards;
-use crate::login::{ADMIN_DATABASE, Login, Servers, Session};
+use crate::login::{ADMIN_DATABASE, Login, Servers};
 use crate::places::Places;
-use crate::server::Server;
-use crate::settings::Network;
+use crate::server::{Holders, Power, Server};
 use crate::user::{Directory, Scope, User};
-use crate::work::{Work, current_refused};
+use crate::work::Work;
 use crate::{Mongo, Proven};
 use keyturn::codes::{Code as Core, DeclaredCode as _};
 use keyturn::credential::Credential;
@@ -30,40 +29,37 @@ impl Mongo {
     ) -> Result<T> {
         let secret = self.atlas_secret(job).await?;
         let project = self.atlas.project(&secret.text, &at.project)?;
-        let (project, found) = match self.look_around(&project, case, at, job).await {
-            Ok(found) => (project.watching(found.watched.clone(), found.watches_all), Ok(found)),
-            Err(error) => (project, Err(error)),
+        let look_and_work = async {
+            let Found { user, servers, unasked } = self.look_around(&project, case, at, job).await?;
+            let places = Places::of(&self.connector, servers, &case.database, job.deadline).await;
+            let places = Places { unasked, ..places };
+            task(Work { mongo: self, job, case, directory: &project, places: &places, user }).await
         };
-        let result = match found {
-            Ok(Found { user, servers, unasked, .. }) => {
-                let places = Places::of(&self.connector, servers, &case.database, job.deadline).await;
-                let places = Places { unasked, ..places };
-                task(self.work(case, job, &project, &places, user)).await
-            }
-            Err(error) => Err(error),
-        };
+        let result = look_and_work.await;
         if is_last || result.is_err() {
             project.leave().await;
         }
         result
     }
 
-    /// Does `task` with a session on a server: an admin's or, where there is none, that of the first of `holders` who logs in.
+    /// Does `task` with a session on a server: an admin's or, where there is none, the user's own. After a try whose answer was lost,
+    /// the pending value may be the one that works.
     pub(crate) async fn at_server<T>(
         &self,
         case: &Case,
         at: &AtServer,
-        holders: &[&Credential],
+        [current, pending]: [&Credential; 2],
         job: &Job,
-        task: impl AsyncFnOnce(Work<'_, Server>) -> Result<T>,
+        task: impl AsyncFnOnce(Work<'_, Server<'_>>) -> Result<T>,
     ) -> Result<T> {
         let places = Places::of(&self.connector, vec![at.servers.clone()], &case.database, job.deadline).await;
+        let places = places.of_one_cluster()?;
         let server = match self.admin_secret(at, job).await? {
             Some(secret) => self.as_admin(case, at, &secret, job).await?,
-            None => Server::as_itself(self.as_itself(case, &places, holders, job).await?),
+            None => self.as_itself(case, &places, [pending, current], job).await?,
         };
         let result = match existing(&server, case, job).await {
-            Ok(user) => task(self.work(case, job, &server, &places, user)).await,
+            Ok(user) => task(Work { mongo: self, job, case, directory: &server, places: &places, user }).await,
             Err(error) => Err(error),
         };
         server.leave().await;
@@ -94,30 +90,17 @@ impl Mongo {
         Ok(Places::of(&self.connector, servers, &case.database, job.deadline).await)
     }
 
-    fn work<'w, D>(
-        &'w self,
-        case: &'w Case,
-        job: &'w Job,
-        directory: &'w D,
-        places: &'w Places<'w>,
-        user: User,
-    ) -> Work<'w, D> {
-        Work { settings: &self.settings, secrets: &self.secrets, job, case, directory, places, user }
-    }
-
     async fn atlas_secret(&self, job: &Job) -> Result<Stored> {
         let Some(id) = &self.settings.atlas.secret else {
-            return Err(Error::new(
+            return Err(Error::of(
                 Code::AtlasSecretMissing,
                 "The function is not set up for Atlas: ATLAS_SECRET_ID is not set.",
-                "Store a service account's {\"client_id\",\"client_secret\"} in a secret of its own, and set ATLAS_SECRET_ID to its ARN.",
             ));
         };
         self.secrets.read(id, CURRENT, None, job.deadline).await?.ok_or_else(|| {
-            Error::new(
+            Error::of(
                 Code::AtlasSecretMissing,
                 format!("The secret {id} (ATLAS_SECRET_ID) does not exist or has no AWSCURRENT value."),
-                "Correct ATLAS_SECRET_ID, or store the credential there.",
             )
         })
     }
@@ -125,9 +108,9 @@ impl Mongo {
     /// The user in use, and the clusters where it logs in.
     async fn look_around(&self, project: &Project<'_>, case: &Case, at: &AtAtlas, job: &Job) -> Result<Found> {
         if let Some(hosts) = &at.hosts {
-            let watched = at.clusters.clone().unwrap_or_default();
+            project.watch(at.clusters.clone().unwrap_or_default(), true);
             let user = existing(project, case, job).await?;
-            return Ok(Found { user, servers: vec![hosts.clone()], watched, watches_all: true, unasked: None });
+            return Ok(Found { user, servers: vec![hosts.clone()], unasked: None });
         }
         let (user, mut clusters, flex) = tokio::try_join!(
             existing(project, case, job),
@@ -138,23 +121,16 @@ impl Mongo {
         clusters.extend(flex.into_iter().flatten());
         let clusters = in_scope(clusters, &user, at, job)?;
         let servers = clusters.iter().map(|cluster| self.reached(cluster)).collect::<Result<_>>()?;
-        let watches_all = clusters.iter().all(|cluster| !cluster.is_flex);
-        let watched = clusters.into_iter().filter(|cluster| !cluster.is_flex).map(|cluster| cluster.name).collect();
-        Ok(Found { user, servers, watched, watches_all, unasked })
+        let of_many = clusters.len();
+        let watched: Vec<_> =
+            clusters.into_iter().filter(|cluster| !cluster.is_flex).map(|cluster| cluster.name).collect();
+        let all = watched.len() == of_many;
+        project.watch(watched, all);
+        Ok(Found { user, servers, unasked })
     }
 
     /// Where a cluster is, by the network that the operator chose.
     fn reached(&self, cluster: &Cluster) -> Result<Servers> {
-        let connections = &cluster.connections;
-        let text = match &self.settings.atlas.network {
-            _ if cluster.is_flex => connections.standard.as_ref(),
-            Network::Public => connections.standard.as_ref(),
-            Network::Peering => connections.private.as_ref(),
-            Network::Endpoint(id) => {
-                let mut endpoints = connections.private_endpoints.iter();
-                endpoints.find(|endpoint| endpoint.endpoint_ids.contains(id)).map(|endpoint| &endpoint.connection)
-            }
-        };
         let unreachable = |why: &str| {
             Error::new(
                 Code::ClusterHasNoAddress,
@@ -162,7 +138,9 @@ impl Mongo {
                 "Correct ATLAS_NETWORK (public, peering, or the id of a private endpoint of this cluster), or wait until the cluster is up; the tag keyturn:hosts names hosts by hand.",
             )
         };
-        let text = text.ok_or_else(|| unreachable("has no address in the network that ATLAS_NETWORK names"))?;
+        let text = cluster
+            .address(&self.settings.atlas.network)
+            .ok_or_else(|| unreachable("has no address in the network that ATLAS_NETWORK names"))?;
         Servers::parse(text, Some(&cluster.name))
             .map_err(|why| unreachable(&format!("has an address that cannot be used: {why}")))
     }
@@ -185,7 +163,7 @@ impl Mongo {
         Ok(Some(admin::read(&self.secrets, named, Some(allowed), job).await?))
     }
 
-    async fn as_admin(&self, case: &Case, at: &AtServer, secret: &Stored, job: &Job) -> Result<Server> {
+    async fn as_admin(&self, case: &Case, at: &AtServer, secret: &Stored, job: &Job) -> Result<Server<'_>> {
         let what = format!("the admin secret {}", secret.arn);
         let admin = Credential::parse(secret.text.clone(), &what)?;
         guards::not_the_admin(case, admin.username())?;
@@ -194,12 +172,18 @@ impl Mongo {
         let login =
             self.connector.log_in(&at.servers, admin.username(), ADMIN_DATABASE, admin.password(), job.deadline);
         match login.await? {
-            Login::Accepted(session) => Ok(Server::as_admin(session, &secret.arn, &case.database)),
+            Login::Accepted(session) => Ok(Server::new(session, Power::Admin(secret.arn.clone()), &case.database)),
             Login::Refused(why) => Err(admin::password_refused(&secret.arn, &why)),
         }
     }
 
-    async fn as_itself(&self, case: &Case, places: &Places<'_>, holders: &[&Credential], job: &Job) -> Result<Session> {
+    async fn as_itself<'p>(
+        &'p self,
+        case: &Case,
+        places: &'p Places<'_>,
+        credentials: [&'p Credential; 2],
+        job: &Job,
+    ) -> Result<Server<'p>> {
         if case.strategy == Strategy::Alternating {
             return Err(Error::new(
                 Code::AdminNotNamed,
@@ -207,23 +191,11 @@ impl Mongo {
                 "Set ADMIN_SECRET_ARNS in the function's environment, and \"masterarn\" in the secret.",
             ));
         }
-        let (mut refused, mut failed) = (String::new(), None);
-        for holder in holders {
-            let servers = places.servers.iter();
-            for servers in servers {
-                let login =
-                    self.connector.log_in(servers, holder.username(), places.database, holder.password(), job.deadline);
-                match login.await {
-                    Ok(Login::Accepted(session)) => return Ok(session),
-                    Ok(Login::Refused(why)) => refused = format!("{servers}: {why}"),
-                    Err(failure) => failed = failed.or(Some(failure)),
-                }
-            }
+        let holders = Holders { connector: &self.connector, servers: &places.servers, credentials };
+        match holders.log_in(&case.database, job.deadline).await? {
+            Login::Accepted(session) => Ok(Server::new(session, Power::Own(holders), &case.database)),
+            Login::Refused(why) => Err(self.current_refused(places, job, case, credentials[1], &why).await),
         }
-        if let Some(failure) = failed {
-            return Err(failure.error);
-        }
-        Err(current_refused(&self.settings, &self.secrets, places, job, case, &refused).await)
     }
 }
 
@@ -231,8 +203,6 @@ impl Mongo {
 struct Found {
     user: User,
     servers: Vec<Servers>,
-    watched: Vec<String>,
-    watches_all: bool,
     /// What was not asked, and why.
     unasked: Option<&'static str>,
 }
@@ -254,19 +224,19 @@ fn in_scope(mut clusters: Vec<Cluster>, user: &User, at: &AtAtlas, job: &Job) ->
     };
     clusters.retain(scoped);
     let lost = |scope: &&Scope| scope.kind == "CLUSTER" && clusters.iter().all(|cluster| cluster.name != scope.name);
+    let missing = |what: String, remedy: &str| Err(Error::new(Code::ClusterNotFound, what, remedy));
     if let Some(scope) = user.scopes.iter().find(lost) {
-        return Err(Error::new(
-            Code::ClusterNotFound,
+        return missing(
             format!(
                 "{:?} is limited to {:?}, which Atlas does not list among the clusters of project {}.",
                 user.name, scope.name, at.project
             ),
             "Correct the user's scopes, or name the hosts by the tag keyturn:hosts.",
-        ));
+        );
     }
     clusters.retain(|cluster| {
         // Whoever uses it is not at work; it gets the change before it lets anybody in.
-        cluster.asleep.is_none_or(|why| {
+        cluster.asleep().is_none_or(|why| {
             tracing::warn!(
                 code = Code::ClusterLeftOut.name(),
                 cluster = cluster.name,
@@ -279,23 +249,21 @@ fn in_scope(mut clusters: Vec<Cluster>, user: &User, at: &AtAtlas, job: &Job) ->
     let of_user = clusters.iter().map(|cluster| cluster.name.clone()).collect::<Vec<_>>().join(", ");
     if let Some(named) = &at.clusters {
         if let Some(stranger) = named.iter().find(|name| clusters.iter().all(|cluster| cluster.name != **name)) {
-            return Err(Error::new(
-                Code::ClusterNotFound,
+            return missing(
                 format!(
                     "The tag keyturn:atlas-clusters of {} names {stranger:?}, which is not among the clusters of {:?} ({of_user}).",
                     job.secret_arn, user.name
                 ),
                 "Correct the tag, or the user's scopes.",
-            ));
+            );
         }
         clusters.retain(|cluster| named.contains(&cluster.name));
     }
     if clusters.is_empty() {
-        return Err(Error::new(
-            Code::ClusterNotFound,
+        return missing(
             format!("There is no cluster in project {} that {:?} may log in to.", at.project, user.name),
             "Correct the user's scopes or the secret's project.",
-        ));
+        );
     }
     Ok(clusters)
 }

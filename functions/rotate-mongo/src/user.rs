@@ -3,15 +3,24 @@
 use keyturn::{Deadline, Error, Result};
 use mongodb::bson::Document;
 use secrecy::SecretString;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// A role on a database; at Atlas perhaps on one collection of it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A role on a database; at Atlas perhaps on one collection of it. In JSON it is as Atlas has it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub(crate) struct Role {
+    #[serde(rename = "roleName")]
     pub(crate) name: String,
+    #[serde(rename = "databaseName")]
     pub(crate) database: String,
+    // Atlas may send an empty name where none was given.
+    #[serde(rename = "collectionName", default, deserialize_with = "filled", skip_serializing_if = "Option::is_none")]
     pub(crate) collection: Option<String>,
+}
+
+fn filled<'de, D: Deserializer<'de>>(text: D) -> std::result::Result<Option<String>, D::Error> {
+    Ok(Option::deserialize(text)?.filter(|text: &String| !text.is_empty()))
 }
 
 impl Role {
@@ -29,10 +38,11 @@ impl fmt::Display for Role {
 }
 
 /// What a user is limited to at Atlas: a cluster, a data lake, a stream instance.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub(crate) struct Scope {
-    pub(crate) kind: String,
     pub(crate) name: String,
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
 }
 
 /// A database user.

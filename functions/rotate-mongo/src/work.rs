@@ -1,15 +1,14 @@
 //! One step's work on one secret, the same for Atlas and for servers of one's own: what `Directory` and the logins do.
 
+use crate::Mongo;
 use crate::case::{self, Case};
 use crate::codes::Code;
 use crate::places::{Places, Table};
-use crate::settings::Settings;
 use crate::user::{Directory, Role, User};
 use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
 use keyturn::diagnosis::{back_to_previous, previous_that_works};
 use keyturn::rotation::{Job, Strategy};
-use keyturn::secrets::Secrets;
 use keyturn::{Error, Result};
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -17,8 +16,7 @@ use std::collections::BTreeSet;
 
 /// Everything a step works with.
 pub(crate) struct Work<'w, D> {
-    pub(crate) settings: &'w Settings,
-    pub(crate) secrets: &'w Secrets,
+    pub(crate) mongo: &'w Mongo,
     pub(crate) job: &'w Job,
     pub(crate) case: &'w Case,
     pub(crate) directory: &'w D,
@@ -36,29 +34,42 @@ impl<D: Directory> Work<'_, D> {
     /// those of the user's roles that were in effect at the login: what goes by another name there is not asked of a twin.
     pub(crate) async fn current_works(&self, current: &Credential, tried: Table) -> Result<BTreeSet<Role>> {
         let tried = tried.complete()?;
-        match tried.refusals() {
-            None => Ok(self.user.roles.intersection(&tried.roles()).cloned().collect()),
-            Some(why) => Err(self.current_refused(current, &why).await),
+        let Some(why) = tried.refusals() else {
+            return Ok(self.user.roles.intersection(&tried.roles()).cloned().collect());
+        };
+        let error = self.mongo.current_refused(self.places, self.job, self.case, current, &why).await;
+        if self.user.restrictions.is_empty() {
+            return Err(error);
         }
+        Err(error.and(&format!(
+            "{:?} has authenticationRestrictions, and a server says the same of a login from an address that they do not name: they must name the function's.",
+            self.case.current
+        )))
     }
 }
 
-impl<D> Work<'_, D> {
+impl Mongo {
     /// The value in use does not log in: what may be the reason, as far as it can be found out.
-    async fn current_refused(&self, current: &Credential, why: &str) -> Error {
-        let error = current_refused(self.settings, self.secrets, self.places, self.job, self.case, why).await;
-        if let Some(decoded) = decoded(current)
-            && self.places.tried(&decoded, self.job.deadline).await.is_accepted()
-        {
-            return error.and("The password in the value is percent-encoded, as in a connection string: decoded, it logs in. Store it decoded.");
+    pub(crate) async fn current_refused(
+        &self,
+        places: &Places<'_>,
+        job: &Job,
+        case: &Case,
+        current: &Credential,
+        why: &str,
+    ) -> Error {
+        let read = |text| {
+            let previous = case::read(text, "the AWSPREVIOUS value", job).ok()?;
+            Case::of(&self.settings, &previous, job).is_ok_and(|of| of.system == case.system).then_some(previous)
+        };
+        let works = async |credential: &Credential| places.tried(credential, job.deadline).await.is_accepted();
+        let error = refused(job, case, why, previous_that_works(&self.secrets, job, read, works).await.as_ref());
+        match decoded(current) {
+            Some(decoded) if works(&decoded).await => error.and(
+                "The password in the value is percent-encoded, as in a connection string: decoded, it logs in. Store it decoded.",
+            ),
+            _ => error,
         }
-        if self.user.restrictions.is_empty() {
-            return error;
-        }
-        error.and(&format!(
-            "{:?} has authenticationRestrictions, and a server says the same of a login from an address that they do not name: they must name the function's.",
-            self.case.current
-        ))
     }
 }
 
@@ -67,23 +78,6 @@ fn decoded(current: &Credential) -> Option<Credential> {
     let encoded = current.password().expose_secret();
     let decoded = percent_decode_str(encoded).decode_utf8().ok()?;
     (decoded != *encoded).then(|| current.with(current.username(), &SecretString::from(&*decoded)).ok())?
-}
-
-/// The value in use does not log in; says whether AWSPREVIOUS does.
-pub(crate) async fn current_refused(
-    settings: &Settings,
-    secrets: &Secrets,
-    places: &Places<'_>,
-    job: &Job,
-    case: &Case,
-    why: &str,
-) -> Error {
-    let read = |text| {
-        let previous = case::read(text, "the AWSPREVIOUS value", job).ok()?;
-        Case::of(settings, &previous, job).is_ok_and(|of| of.system == case.system).then_some(previous)
-    };
-    let works = async |previous: &Credential| places.tried(previous, job.deadline).await.is_accepted();
-    refused(job, case, why, previous_that_works(secrets, job, read, works).await.as_ref())
 }
 
 /// Nothing was changed, because the value in use does not log in.

@@ -81,12 +81,20 @@ impl<T: Target> Rotation<T> {
     }
 
     async fn step(&self, event: &RotationEvent, deadline: Deadline) -> Result<Report> {
-        match event.step {
-            Step::Create => self.create(event, deadline).await,
+        let result = match event.step {
+            Step::Create => return self.create(event, deadline).await,
             Step::Set => self.set(event, deadline).await,
             Step::Test => self.test(event, deadline).await,
             Step::Finish => self.finish(event, deadline).await,
-        }
+        };
+        // Where Secrets Manager gives no answer, nobody has looked which password is in force.
+        let unseen = [Code::AwsAccessDenied, Code::AwsCallFailed, Code::AwsThrottled, Code::AwsUnreachable];
+        result.map_err(|error| match self.target.unseen() {
+            Some(words) if unseen.iter().any(|code| error.is(*code)) && !error.message().contains(words) => {
+                error.and(words)
+            }
+            _ => error,
+        })
     }
 
     async fn create(&self, event: &RotationEvent, deadline: Deadline) -> Result<Report> {
@@ -125,13 +133,8 @@ impl<T: Target> Rotation<T> {
     }
 
     async fn set(&self, event: &RotationEvent, deadline: Deadline) -> Result<Report> {
-        let (job, stage, current, pending) = match self.read(event, deadline).await? {
-            Reading::Finished => return Ok(report(event, Outcome::AlreadyCurrent)),
-            Reading::Pending { job, stage, current, pending } => (job, stage, current, pending),
-        };
-        let pending = match pending {
-            Some(pending) => pending,
-            None => self.pending_when_visible(event, deadline).await?,
+        let Some((job, stage, current, pending)) = self.both(event, deadline).await? else {
+            return Ok(report(event, Outcome::AlreadyCurrent));
         };
         let pending = self.consistent(event, &job, &current, &pending).await?;
         let still = async || self.unmoved(event, &stage, deadline).await;
@@ -177,13 +180,8 @@ impl<T: Target> Rotation<T> {
     }
 
     async fn finish(&self, event: &RotationEvent, deadline: Deadline) -> Result<Report> {
-        let (job, stage, value, pending) = match self.read(event, deadline).await? {
-            Reading::Finished => return Ok(report(event, Outcome::AlreadyCurrent)),
-            Reading::Pending { job, stage, current, pending } => (job, stage, current, pending),
-        };
-        let pending = match pending {
-            Some(pending) => pending,
-            None => self.pending_when_visible(event, deadline).await?,
+        let Some((job, stage, value, pending)) = self.both(event, deadline).await? else {
+            return Ok(report(event, Outcome::AlreadyCurrent));
         };
         // Whoever edits the value between two steps must not find it undone.
         let pending = self.consistent(event, &job, &value, &pending).await?;
@@ -257,6 +255,21 @@ impl<T: Target> Rotation<T> {
         job.admin = admin.ok().flatten();
         let current = self.target.read(current.text, &format!("the AWSCURRENT value of {}", event.secret), &job)?;
         Ok(Reading::Pending { job: Box::new(job), stage, current: Box::new(current), pending: pending? })
+    }
+
+    /// The current and the pending value; `None` where the rotation is over.
+    async fn both(
+        &self,
+        event: &RotationEvent,
+        deadline: Deadline,
+    ) -> Result<Option<(Box<Job>, Stage, Box<Credential>, Stored)>> {
+        Ok(match self.read(event, deadline).await? {
+            Reading::Finished => None,
+            Reading::Pending { job, stage, current, pending: Some(pending) } => Some((job, stage, current, pending)),
+            Reading::Pending { job, stage, current, pending: None } => {
+                Some((job, stage, current, self.pending_when_visible(event, deadline).await?))
+            }
+        })
     }
 
     async fn pending_when_visible(&self, event: &RotationEvent, deadline: Deadline) -> Result<Stored> {

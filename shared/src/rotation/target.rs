@@ -36,6 +36,12 @@ pub trait Target {
         None
     }
 
+    /// What an error of a later step than createSecret has to say of clients, where Secrets Manager kept it from looking at the
+    /// target: an earlier try may have changed a password that they use.
+    fn unseen(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Reads everything that the plan takes, and proves that `current` logs in. Writes nothing.
     async fn survey(&self, current: &Credential, job: &Job) -> Result<Self::Survey>;
 

@@ -10,6 +10,7 @@ use super::{AUTHENTICATION_FAILED, SELECTION_LIMIT, address, code, log_in, optio
 use crate::certificates::Certificates;
 
 /// Reads and changes users; each login is on a connection of its own, over TLS.
+#[derive(Clone)]
 pub struct Users {
     certificates: Certificates,
     /// One server, asked alone, or the members of a replica set.

@@ -105,3 +105,10 @@ fn the_manuals_of_the_rotations_list_every_declared_tag() {
         check(&path, &with_table(&path, "tags", "tag", &tags));
     }
 }
+
+#[test]
+fn the_states_of_a_fixed_change_are_drawn_alike_in_the_code_and_in_the_manual() {
+    let drawn = source::read("functions/rotate-mongo/src/apply/fixed.rs").unwrap().replace("//! ", "");
+    let drawing = drawn.split("```").find(|part| part.starts_with("mermaid")).unwrap();
+    assert!(source::read("functions/rotate-mongo/README.md").unwrap().contains(drawing), "two drawings");
+}

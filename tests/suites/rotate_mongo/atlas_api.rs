@@ -394,7 +394,7 @@ async fn told_to_wait(stack: &MongoStack) {
 }
 
 async fn told_to_wait_for_too_long(stack: &MongoStack) {
-    let remedy = "Secrets Manager tries the rotation again";
+    let remedy = "it is tried again by itself";
     for (name, times, said) in [("longheader", 1, RateLimit::Header(600)), ("again", 4, RateLimit::Header(0))] {
         let app = stack.atlas_app(name).await.unwrap();
         let get = format!("GET {}", user_path(stack, &app.user));

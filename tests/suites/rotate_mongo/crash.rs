@@ -72,7 +72,7 @@ impl At {
 }
 
 /// An application whose user changes its own password, and has the right to.
-async fn changes_itself(stack: &MongoStack, name: &str) -> MongoApp {
+pub(super) async fn changes_itself(stack: &MongoStack, name: &str) -> MongoApp {
     let app = stack.own_app(name).await.unwrap();
     let actions = ["changeOwnPassword", "viewUser"];
     let privilege = doc! {"resource": {"db": "admin", "collection": ""}, "actions": actions.as_slice()};
@@ -86,7 +86,7 @@ async fn changes_itself(stack: &MongoStack, name: &str) -> MongoApp {
 }
 
 /// Makes a value current, as a person would.
-async fn store(stack: &MongoStack, secret: &str, value: &Value) {
+pub(super) async fn store(stack: &MongoStack, secret: &str, value: &Value) {
     let client = secrets_client(&stack.aws.client_url());
     client.put_secret_value().secret_id(secret).secret_string(value.to_string()).send().await.unwrap();
 }

@@ -5,6 +5,7 @@ use super::scene::{away, back, created, finishes, password, patches, refused, ro
 use crate::polling::eventually;
 use keyturn_tests::mongo::Mongo;
 use keyturn_tests::stacks::mongo::{MongoApp, MongoStack};
+use keyturn_tests::vendors::Reply;
 use keyturn_tests::vendors::atlas::Endpoint;
 use serde_json::json;
 use std::pin::pin;
@@ -108,7 +109,7 @@ async fn a_cluster_is_lost_before_the_test(stack: &MongoStack) {
     let token = created(stack, &app).await;
     step(stack, &app, &token, "setSecret").await.unwrap();
     away(stack, "cluster1");
-    let says = ["are refused wherever the new one is in force (cluster0: accepted; ", "puts the current one back"];
+    let says = ["puts the current one back", "In force: cluster0: the new password, cluster1: unknown."];
     refused(step(stack, &app, &token, "testSecret").await, "DATABASE_UNREACHABLE", &says);
     back(stack, "cluster1");
     finishes(stack, &app, &token).await;
@@ -218,6 +219,29 @@ async fn somebody_elses_change_makes_nobody_wait() {
     assert_eq!(stack.violations(), Vec::<String>::new());
 }
 
+/// A place accepts the current password until it gets to the change before: that proves nothing yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_was_put_back_is_not_said_to_work_before_atlas_is_through() {
+    let stack = MongoStack::builder().variable("SETTLE_SECONDS", "300").start().await.unwrap();
+    stack.lambda.set_timeout(Duration::from_secs(8));
+    stack.atlas.refuse(&stack.principal, Endpoint::ClusterStatus, 403);
+    let app = stack.atlas_app("shop").await.unwrap();
+    let token = created(&stack, &app).await;
+    stack.atlas.hold("cluster0");
+    let result = step(&stack, &app, &token, "setSecret").await;
+    let says = [
+        "was set again, and works at cluster0; Atlas may still be applying",
+        "In force: cluster0: the current password.",
+    ];
+    refused(result, "CHANGE_NOT_PROVEN", &says);
+    stack.atlas.release("cluster0");
+    stack.atlas.applied("cluster0", 2).await.unwrap();
+    stack.atlas.permit(&stack.principal, Endpoint::ClusterStatus);
+    stack.lambda.set_timeout(NORMAL);
+    finishes(&stack, &app, &token).await;
+    assert_eq!(stack.violations(), Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flex_cluster_has_to_accept_the_password_like_any_other() {
     let stack = MongoStack::start().await.unwrap();
@@ -245,14 +269,19 @@ async fn a_flex_cluster_has_to_accept_the_password_like_any_other() {
         finishes(&stack, &app, &token).await;
         rotates(&stack, &app).await;
     }
-    // Where Atlas does not list them to this credential, nobody says that they were asked.
-    stack.atlas.refuse(&stack.principal, Endpoint::FlexClusters, 403);
-    let app = stack.atlas_app("unlisted").await.unwrap();
-    let token = created(&stack, &app).await;
-    let report = step(&stack, &app, &token, "setSecret").await.unwrap();
-    let said = report["changes"].to_string();
-    assert!(said.contains("accepted by cluster0 after") && said.contains("flex clusters were not asked"), "{said}");
-    assert!(stack.lambda.logs().unwrap().contains("\"FLEX_CLUSTERS_UNKNOWN\""));
+    // Where Atlas does not list them to this credential, or has no such list, nobody says that they were asked.
+    let list = format!("GET /api/atlas/v2/groups/{}/flexClusters", stack.project.id());
+    let unknown = json!({"error": 404, "errorCode": "RESOURCE_NOT_FOUND", "detail": "Cannot find resource."});
+    stack.atlas.replace(&list, 2, Reply::json(404, &unknown));
+    for status in [404, 403] {
+        let app = stack.atlas_app(&format!("unlisted{status}")).await.unwrap();
+        let token = created(&stack, &app).await;
+        let report = step(&stack, &app, &token, "setSecret").await.unwrap();
+        let said = report["changes"].to_string();
+        assert!(said.contains("accepted by cluster0 after") && said.contains("flex clusters were not asked"), "{said}");
+        assert!(stack.lambda.logs().unwrap().contains("\"FLEX_CLUSTERS_UNKNOWN\""));
+        stack.atlas.refuse(&stack.principal, Endpoint::FlexClusters, 403);
+    }
     // A scope that names one is then a cluster that is not listed.
     let limited = json!({"scopes": [{"name": "flexible", "type": "CLUSTER"}]});
     let app = stack.atlas_app_with("scoped", &limited).await.unwrap();

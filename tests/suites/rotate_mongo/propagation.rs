@@ -83,9 +83,10 @@ async fn pending_past_the_deadline(stack: &MongoStack, name: &str, slow: &[&str]
     }
     stack.lambda.set_timeout(Duration::from_secs(8));
     let outcome = stack.rotate(&app.secret).await.unwrap();
-    let refused_meanwhile = "Clients with the current one are refused wherever the new one is in force (cluster0: ";
-    let says =
-        ["is still being applied", "that try goes on with it", refused_meanwhile, "cluster1: the current password"];
+    let refused_meanwhile =
+        "Clients with the current one are refused wherever the new one is in force, until the next try";
+    let in_force = ["In force: cluster0: the ", "cluster1: the current password"];
+    let says = [&["is still being applied", "that try goes on with it", refused_meanwhile][..], &in_force].concat();
     refused(Err(outcome.error().unwrap().clone()), "CHANGE_PENDING", &says);
     let took = outcome.attempts[0].steps.last().unwrap().duration;
     println!("{name}: CHANGE_PENDING after {:.1} s of 8", took.as_secs_f64());
@@ -276,7 +277,7 @@ async fn reverted_between_set_and_test(stack: &MongoStack) {
     let token = created(stack, &app).await;
     step(stack, &app, &token, "setSecret").await.unwrap();
     revert(stack, &app, &["cluster0", "cluster1"], &app.password).await;
-    let says = ["the current one works", "since setSecret, something has set the old password again", "activity feed"];
+    let says = ["the AWSCURRENT one works", "since setSecret, something has set that one", "activity feed"];
     refused(step(stack, &app, &token, "testSecret").await, "REVERTED_BY_OTHER_WRITER", &says);
     assert_eq!(patches(stack, &app.user).len(), 1, "a test changes nothing");
     assert!(stack.logs_in(&app.secret, "AWSCURRENT").await.unwrap());
@@ -291,7 +292,7 @@ async fn reverted_between_test_and_finish(stack: &MongoStack) {
         step(stack, &app, &token, name).await.unwrap();
     }
     revert(stack, &app, &["cluster0", "cluster1"], &app.password).await;
-    let says = ["the current one works", "since setSecret, something has set the old password again"];
+    let says = ["the AWSCURRENT one works", "since setSecret, something has set that one"];
     refused(step(stack, &app, &token, "finishSecret").await, "REVERTED_BY_OTHER_WRITER", &says);
     assert!(stack.logs_in(&app.secret, "AWSCURRENT").await.unwrap());
     finishes(stack, &app, &token).await;

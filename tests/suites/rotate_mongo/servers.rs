@@ -13,7 +13,7 @@ use serde_json::json;
 use std::time::Duration;
 
 /// An application on another server, which is at `host`.
-async fn app_at(stack: &MongoStack, users: &Users, host: &str, name: &str) -> MongoApp {
+pub(super) async fn app_at(stack: &MongoStack, users: &Users, host: &str, name: &str) -> MongoApp {
     let app = stack.own_app(name).await.unwrap();
     let roles = [doc! { "role": "readWrite", "db": name }];
     users.as_root("admin", doc! { "createUser": &app.user, "pwd": &app.password, "roles": &roles }).await.unwrap();
@@ -25,7 +25,7 @@ async fn app_at(stack: &MongoStack, users: &Users, host: &str, name: &str) -> Mo
 }
 
 /// Makes the rotation's admin at `host`, where from now on the stack's admin secret says it is.
-async fn admin_at(stack: &MongoStack, users: &Users, host: &str) {
+pub(super) async fn admin_at(stack: &MongoStack, users: &Users, host: &str) {
     make_admin(users, &stack.admin_password).await.unwrap();
     admin_is_at(stack, host).await;
 }
@@ -193,8 +193,7 @@ async fn what_stops_a_try_at_its_beginning_says_that_clients_are_refused() {
     put_current(&stack, &stack.admin_arn, &admin.to_string()).await;
     step(&stack, &app, &token, "setSecret").await.unwrap();
 
-    let place = format!("{}: accepted", stack.mongo.address());
-    let says = ["The new password is in force already", &place, "clients with the current one are refused there"];
+    let says = [&*format!("In force: {}: the new password.", stack.mongo.address())];
     put_current(&stack, &stack.admin_arn, &outdated.to_string()).await;
     for name in ["setSecret", "testSecret"] {
         refused(step(&stack, &app, &token, name).await, "ADMIN_PASSWORD_REFUSED", &says);
@@ -203,6 +202,12 @@ async fn what_stops_a_try_at_its_beginning_says_that_clients_are_refused() {
     stack.mongo.set_roles("admin", &app.user, &[("root", "admin")]).await.unwrap();
     refused(step(&stack, &app, &token, "setSecret").await, "ROLE_FORBIDDEN", &says);
     stack.mongo.set_roles("admin", &app.user, &[("readWrite", "shop")]).await.unwrap();
+    let unseen = "If an earlier try has set the new password and there is one user only, clients with the current one are refused";
+    stack.tag(&app.secret, "engine", "mongodb").unwrap();
+    for name in ["setSecret", "testSecret", "finishSecret"] {
+        refused(step(&stack, &app, &token, name).await, "TAG_INVALID", &[unseen]);
+    }
+    stack.tag(&app.secret, "engine", "").unwrap();
     finishes(&stack, &app, &token).await;
 
     // Saving a schedule tests the value in use: nobody is refused.
@@ -221,11 +226,77 @@ async fn what_stops_a_try_at_its_beginning_says_that_clients_are_refused() {
     step(&stack, &app, &token, "setSecret").await.unwrap();
     stack.atlas.refuse(&stack.principal, Endpoint::Clusters, 403);
     for name in ["setSecret", "testSecret"] {
-        let says = ["If an earlier try has set the new password, clients with the current one are refused"];
+        let says = [
+            "If an earlier try has set the new password and there is one user only, clients with the current one are refused",
+        ];
         refused(step(&stack, &app, &token, name).await, "ATLAS_PERMISSION_MISSING", &says);
     }
     stack.atlas.permit(&stack.principal, Endpoint::Clusters);
     finishes(&stack, &app, &token).await;
+    assert_eq!(stack.violations(), Vec::<String>::new());
+}
+
+/// A person stores a new password, in the database and as AWSCURRENT, between two steps.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_is_stored_after_set_secret_is_not_called_the_old_one() {
+    let stack = MongoStack::start().await.unwrap();
+    let app = stack.own_app("shop").await.unwrap();
+    let token = created(&stack, &app).await;
+    step(&stack, &app, &token, "setSecret").await.unwrap();
+    let mut value = stack.value(&app.secret, "AWSCURRENT").unwrap();
+    value["password"] = json!("Of-a-person-1");
+    stack.mongo.set_password("admin", &app.user, "Of-a-person-1").await.unwrap();
+    put_current(&stack, &app.secret, &value.to_string()).await;
+    let place = format!("In force: {}: the current password.", stack.mongo.address());
+    let says = ["the AWSCURRENT one works: since setSecret, something has set that one", "a new value", &place];
+    refused(step(&stack, &app, &token, "testSecret").await, "REVERTED_BY_OTHER_WRITER", &says);
+    refused(step(&stack, &app, &token, "finishSecret").await, "REVERTED_BY_OTHER_WRITER", &says[..2]);
+    assert_eq!(stack.value(&app.secret, "AWSCURRENT").unwrap(), value, "it stands");
+    finishes(&stack, &app, &token).await;
+    assert_eq!(stack.violations(), Vec::<String>::new());
+}
+
+/// DocumentDB's rule is known by the name of its host, before anybody looks for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pending_password_that_document_db_never_takes_is_refused_by_its_rule() {
+    let stack = MongoStack::start().await.unwrap();
+    let mut value = stack.own_credential("shop", "shop_test_rw", "a-good-password");
+    value["host"] = json!("shop.cluster-c1a2.eu-west-1.docdb.amazonaws.com");
+    let secret = stack.secret("shop", &value).unwrap();
+    value["password"] = json!("with/a/slash");
+    let token = put_pending(&stack, &secret, &value.to_string()).await;
+    let result = stack.step(&secret, &token, "createSecret").await;
+    let says = ["its password can never be set: DocumentDB takes 8 to 100 printable characters without / \" @"];
+    refused(result, "PENDING_MISMATCH", &says);
+}
+
+/// As in a failover: the command is made again, or, where no majority confirms it, undone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_the_server_fails_once_locks_nobody_out() {
+    let stack = MongoStack::start().await.unwrap();
+    stack.aws.secrets.set_attempts(1);
+    let [fixed, turning] = [stack.own_app("fixed").await.unwrap(), stack.own_app("turning").await.unwrap()];
+    stack.tag(&turning.secret, "strategy", "alternating").unwrap();
+    let fail = async |how: Document| {
+        let mut data = doc! { "failCommands": ["createUser", "updateUser"] };
+        data.extend(how);
+        let fail = doc! { "configureFailPoint": "failCommand", "mode": { "times": 1 }, "data": data };
+        stack.mongo.as_root("admin", fail).await.unwrap();
+    };
+    let [not_primary, shutting_down, interrupted] = [10_107, 91, 11_602].map(|code| doc! { "errorCode": code });
+    for how in [not_primary, shutting_down, interrupted, doc! { "closeConnection": true }] {
+        for app in [&fixed, &turning] {
+            fail(how.clone()).await;
+            rotates(&stack, app).await;
+        }
+    }
+    let unconfirmed = doc! { "writeConcernError": { "code": 64, "errmsg": "waiting for replication timed out" } };
+    fail(unconfirmed).await;
+    let token = created(&stack, &fixed).await;
+    let says = ["The current password is back", "the current password."];
+    refused(step(&stack, &fixed, &token, "setSecret").await, "DATABASE_UNAVAILABLE", &says);
+    assert!(stack.logs_in(&fixed.secret, "AWSCURRENT").await.unwrap());
+    finishes(&stack, &fixed, &token).await;
     assert_eq!(stack.violations(), Vec::<String>::new());
 }
 
@@ -278,7 +349,15 @@ async fn a_password_is_percent_encoded(stack: &MongoStack) {
     let mut value = stack.value(&app.secret, "AWSCURRENT").unwrap();
     value["password"] = json!("p%40ss%2Fword%3A1");
     put_current(stack, &app.secret, &value.to_string()).await;
-    create_is_refused(stack, &app, "CURRENT_PASSWORD_REFUSED", &["is percent-encoded", "Store it decoded."]).await;
+    let says = ["is percent-encoded", "Store it decoded."];
+    create_is_refused(stack, &app, "CURRENT_PASSWORD_REFUSED", &says).await;
+    // Also where no admin is named.
+    value.as_object_mut().unwrap().remove("masterarn");
+    let alone = stack.function("alone", &[("ADMIN_SECRET_ARNS", "")]).await.unwrap();
+    let secret = stack.secret("encoded-alone", &value).unwrap();
+    let token = stack.stage(&secret).unwrap();
+    let create = json!({"Step": "createSecret", "SecretId": secret, "ClientRequestToken": token});
+    refused(alone.invoke(create).await.result, "CURRENT_PASSWORD_REFUSED", &says);
     value["password"] = json!("p@ss/word:1");
     put_current(stack, &app.secret, &value.to_string()).await;
     rotates(stack, &app).await;

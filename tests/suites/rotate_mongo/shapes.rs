@@ -1,6 +1,6 @@
 //! Every shape of secret is taken as it is, and comes back byte for byte but for the password, the user, and copies of them.
 
-use super::scene::{put_pending, refused};
+use super::scene::{put_current, put_pending, refused};
 use keyturn_tests::stacks::mongo::MongoStack;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -168,6 +168,29 @@ async fn every_shape_that_names_a_user_comes_back_byte_for_byte_with_the_other_u
             turns(&stack, shape, &secret, &user, &first).await;
         }
     }
+    assert_eq!(stack.violations(), Vec::<String>::new());
+}
+
+/// The model in infra/examples, which has the keys of AWS's managed external rotation: that one and this one take over from each
+/// other, and no key changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_of_managed_external_rotation_moves_over_and_back() {
+    let stack = MongoStack::start().await.unwrap();
+    let model: Value =
+        serde_json::from_str(include_str!("../../../infra/examples/secrets/rotate-mongo/managed-external.json"))
+            .unwrap();
+    let text = model.to_string().replace(model["username"].as_str().unwrap(), "<user>");
+    let text = text.replace(model["password"].as_str().unwrap(), "<password>");
+    let text = text.replace(model["groupId"].as_str().unwrap(), "<project>");
+    let text: &'static str = text.leak();
+    let shape = Shape { name: "managed", at: At::Atlas, tags: ATLAS, keys: AWS, text };
+    let secret = make(&stack, &shape, "moved").await;
+    let user = user_of(&shape, "moved");
+    turns(&stack, &shape, &secret, &user, &user).await;
+    // What the managed rotation does: another password at Atlas, and in the same keys.
+    stack.atlas.revert("cluster0", &user, "Of-the-managed-rotation-1").await.unwrap();
+    put_current(&stack, &secret, &filled(&stack, text, &user, "Of-the-managed-rotation-1", &user)).await;
+    turns(&stack, &shape, &secret, &user, &user).await;
     assert_eq!(stack.violations(), Vec::<String>::new());
 }
 

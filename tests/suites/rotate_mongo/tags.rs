@@ -1,8 +1,9 @@
 //! The tags of a secret: what they say counts, before the secret's value and the function's settings.
 
-use super::scene::{put_pending, refused};
+use super::scene::{finishes, put_pending, refused};
 use keyturn_tests::lambda::Lambda;
 use keyturn_tests::stacks::mongo::{ADMIN, MongoApp, MongoStack};
+use keyturn_tests::tcp::closed_port;
 use mongodb::bson::doc;
 use serde_json::{Value, json};
 
@@ -28,6 +29,7 @@ async fn a_tag_says_whose_password_is_changed_and_where() {
 async fn a_tag_says_on_which_servers_the_user_logs_in() {
     let stack = MongoStack::builder().clusters(2).start().await.unwrap();
     hosts_in_a_tag_stand_apart_by_spaces(&stack).await;
+    hosts_of_two_replica_sets_are_two_places(&stack).await;
     a_tag_narrows_the_clusters(&stack).await;
     users_may_be_kept_in_another_database(&stack).await;
     the_network_is_the_operators_choice(&stack).await;
@@ -192,6 +194,37 @@ async fn hosts_in_a_tag_stand_apart_by_spaces(stack: &MongoStack) {
     let token = stack.stage(&app.secret).unwrap();
     let refusal = stack.step(&app.secret, &token, "createSecret").await.unwrap_err();
     assert_eq!(refusal.error_type, "REPLICA_SET_NAME_WRONG", "{refusal}");
+}
+
+/// A driver that is given the hosts of two replica sets takes one of them and drops the other without a word.
+async fn hosts_of_two_replica_sets_are_two_places(stack: &MongoStack) {
+    let [first, second] = [0, 1].map(|nth| stack.clusters[nth].address());
+    let create = async |app: &MongoApp, hosts: String| {
+        stack.tag(&app.secret, "hosts", &hosts).unwrap();
+        let token = stack.stage(&app.secret).unwrap();
+        stack.step(&app.secret, &token, "createSecret").await
+    };
+    let both = format!("{first} {second}");
+    let at_atlas = app(stack, At::Atlas, "two-sets").await;
+    stack.atlas.revert("cluster1", &at_atlas.user, "Somebody-elses-1").await.unwrap();
+    let refusal = create(&at_atlas, both.clone()).await;
+    refused(refusal, "CURRENT_PASSWORD_REFUSED", &[&format!("{second}: Authentication failed")]);
+    stack.atlas.revert("cluster1", &at_atlas.user, &at_atlas.password).await.unwrap();
+    let token = stack.aws.secrets.version(&at_atlas.secret, "AWSPENDING").unwrap().unwrap();
+    stack.step(&at_atlas.secret, &token, "createSecret").await.unwrap();
+    let report = stack.step(&at_atlas.secret, &token, "setSecret").await.unwrap();
+    let named = [format!("accepted by {first}, {second} after"), format!("accepted by {second}, {first} after")];
+    assert!(named.iter().any(|named| report["changes"].to_string().contains(named)), "{report}");
+    finishes(stack, &at_atlas, &token).await;
+    // Over the wire, one command changes one of them.
+    let own = app(stack, At::Own, "two-own-sets").await;
+    refused(create(&own, both).await, "HOSTS_INVALID", &["2 replica sets", &first, &second, "of one cluster"]);
+    // Nobody knows of what a host is a member that does not answer: the set's name would tell.
+    let nobody = format!("localhost:{}", closed_port().unwrap());
+    let says = [format!("{nobody} cannot be reached")];
+    refused(create(&at_atlas, format!("{first} {nobody}")).await, "DATABASE_UNREACHABLE", &[&says[0]]);
+    stack.tag(&at_atlas.secret, "hosts", &format!("rs0/{first} {nobody}")).unwrap();
+    assert_eq!(rotates(stack, &at_atlas.secret).await, At::Atlas);
 }
 
 /// The user may log in on both clusters; on the second one it has got another password in the meantime.

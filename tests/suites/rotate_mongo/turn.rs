@@ -1,6 +1,6 @@
 //! One key turns, and nobody notices: each strategy, at each target.
 
-use super::scene::{finishes, refused, rotates, step};
+use super::scene::{finishes, put_current, refused, rotates, step};
 use keyturn_tests::stacks::mongo::{MongoApp, MongoStack};
 use serde_json::json;
 
@@ -19,6 +19,27 @@ async fn a_users_password_turns_at_atlas_with_an_api_key() {
     turns_fixed(&stack, &stack.atlas_app("shop").await.unwrap()).await;
     turns_alternating(&stack, &stack.atlas_app("pay").await.unwrap()).await;
     assert_eq!(stack.violations(), Vec::<String>::new());
+}
+
+/// AWS's managed external secrets keep a service account with its id or its organization's, the Atlas Kubernetes Operator a key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_users_password_turns_at_atlas_with_the_credential_that_another_tool_keeps() {
+    let [account, key] = [MongoStack::builder(), MongoStack::builder().api_key()];
+    let [account, key] = [account.start().await.unwrap(), key.start().await.unwrap()];
+    let half = |stack: &MongoStack, name| stack.value(&stack.atlas_arn, "AWSCURRENT").unwrap()[name].clone();
+    let [id, secret] = ["client_id", "client_secret"].map(|name| half(&account, name));
+    let [public, private] = ["public_key", "private_key"].map(|name| half(&key, name));
+    for (stack, credential) in [
+        (&account, json!({"clientId": id, "clientSecret": secret, "serviceAccountId": "64b0a1c2d3e4f5a6b7c8d9e0"})),
+        (&account, json!({"clientId": id, "clientSecret": secret, "orgId": "64b0a1c2d3e4f5a6b7c8d9e0"})),
+        (&key, json!({"orgId": "64b0a1c2d3e4f5a6b7c8d9e0", "publicApiKey": public, "privateApiKey": private})),
+    ] {
+        put_current(stack, &stack.atlas_arn, &credential.to_string()).await;
+        let app =
+            stack.atlas_app(&format!("shop{}", credential.as_object().unwrap().contains_key("orgId"))).await.unwrap();
+        rotates(stack, &app).await;
+        assert_eq!(stack.violations(), Vec::<String>::new());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,7 +113,7 @@ async fn a_password_that_somebody_replaced_after_its_test_does_not_become_curren
     let token = stack.stage(&app.secret).unwrap();
     step(&stack, &app, &token, "createSecret").await.unwrap();
     // Called out of turn, too.
-    let says = ["the current one works"];
+    let says = ["the AWSCURRENT one works"];
     refused(step(&stack, &app, &token, "finishSecret").await, "REVERTED_BY_OTHER_WRITER", &says);
     for name in ["setSecret", "testSecret"] {
         step(&stack, &app, &token, name).await.unwrap();

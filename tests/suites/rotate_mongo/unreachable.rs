@@ -60,7 +60,7 @@ async fn a_server_that_cannot_be_reached_is_named_in_under_15_seconds_and_no_pas
     let stack = MongoStack::start().await.unwrap();
     let (deaf, mute) = (Blackhole::no_accept().await.unwrap(), Blackhole::silent().unwrap());
     let own_certificate = tempfile::NamedTempFile::new().unwrap();
-    let (garbage, hangs_up) = (talks_garbage().await, hangs_up().await);
+    let (garbage, hangs_up, unlisted) = (talks_garbage().await, ends_with(&[]).await, ends_with(&INTERNAL_ERROR).await);
     let misnamed = has_another_name(own_certificate.path()).await;
     let stranger = Certificates::new().unwrap();
     let distrusting = trusting(&stack, "distrusting", stranger.ca_file()).await;
@@ -83,6 +83,13 @@ async fn a_server_that_cannot_be_reached_is_named_in_under_15_seconds_and_no_pas
         Place::new("nameless", usual, unknown, "DATABASE_HOST_UNKNOWN", &["has no address (DNS lookup)"]),
         Place::new("garbage", usual, at(garbage), "TLS_NOT_OFFERED", &["does not answer in TLS", TLS_ON]),
         Place::new("hangup", usual, at(hangs_up), "TLS_NOT_OFFERED", &["closed the connection", TLS_ON]),
+        Place::new(
+            "unlisted",
+            usual,
+            at(unlisted),
+            "ADDRESS_NOT_ALLOWED",
+            &["IP access list", "not the service account's"],
+        ),
         Place::new("untrusted", &distrusting, server.clone(), "TLS_UNTRUSTED", &["set DATABASE_CA_FILE"]),
         Place::new(
             "misnamed",
@@ -211,13 +218,17 @@ async fn talks_garbage() -> u16 {
     port
 }
 
-/// A server without TLS: what begins a handshake is no message of its protocol, and ends the connection.
-async fn hangs_up() -> u16 {
+/// The TLS alert `internal_error`, with which Atlas ends the handshakes of addresses that are not on the project's list.
+const INTERNAL_ERROR: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 80];
+
+/// A server that says this to what begins a handshake, and ends the connection; one without TLS says nothing.
+async fn ends_with(last: &'static [u8]) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(last).await;
         }
     });
     port

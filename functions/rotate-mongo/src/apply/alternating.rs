@@ -32,9 +32,8 @@ impl<D: Directory> Work<'_, D> {
             None => self.make(pending, &still, &mut changes).await?,
         };
         if let Some(twin) = twin {
-            guards::twin(&self.settings.guards, self.case, &twin, self.settings.sync_roles, self.job)?;
-            if guards::same_rights(&twin, &self.user, self.case, self.settings.sync_roles, self.job)? == Rights::ToSync
-            {
+            let settings = &self.mongo.settings;
+            if guards::twin(settings, self.case, &twin, &self.user, settings.sync_roles, self.job)? == Rights::ToSync {
                 still().await?;
                 // Safe to repeat: it says what the rights are to be, not what to add.
                 self.directory.set_rights(&twin, &self.user, deadline).await?;
@@ -57,27 +56,25 @@ impl<D: Directory> Work<'_, D> {
         }
         let is_clear = progress == Progress::Applied || !before.is_accepted_somewhere();
         let before = if is_clear { Before::Clear } else { Before::Unclear };
-        let untouched = format!("{:?} is in use and untouched.", current.username());
         let (table, code) = match self.accepted(pending, &roles, before, Undo::Pointless).await {
             Waited::Accepted(table, after) => {
                 // But not whether it lasts: a server that answers does.
                 if let Some((twin, error)) = unanswered.filter(|_| !self.directory.is_lasting(Progress::Applied))
                     && !matches!(self.set_password(&twin, pending, &still).await?, Set::Confirmed)
                 {
-                    return Err(error.and(&untouched));
+                    return Err(error);
                 }
                 changes.push(self.accepted_after(&table, after));
                 return Ok(changes);
             }
-            Waited::UnderWay(table) => return Err(under_way(pending, &table, &untouched)),
-            Waited::Lost(failure) => return Err(failure.error.and(&untouched)),
-            Waited::Unconfirmed(error) => return Err(error.and(&untouched)),
+            Waited::UnderWay(table) => return Err(under_way(pending, &table)),
+            Waited::Failed(error) => return Err(error),
             Waited::OutOfTime(table) => (table, Code::ChangeNotProven),
             Waited::NotTaken(table) => (table, Code::PasswordNotTaken),
         };
         Err(Error::new(
             code,
-            format!("The new password of {:?} was set, and is refused: {table}. {untouched}", pending.username()),
+            format!("The new password of {:?} was set, and is refused: {table}.", pending.username()),
             format!(
                 "Secrets Manager tries again, and that try sets it again. If it keeps happening, give the function a timeout of 5 minutes, and look at the user {}.",
                 self.directory.whereabouts()

@@ -9,14 +9,20 @@
 //! | the new one at some | Atlas is at it, or a place is away: waits; else sets it again, then waits |
 //! | neither, and the new one nowhere | stops: somebody else has set another one |
 //!
-//! Waiting ends in one of these ways:
-//!
-//! | ended | then |
-//! |---|---|
-//! | accepted everywhere | done |
-//! | refused, though said to be applied | sets it again once; then puts the current one back |
-//! | a place is lost, or the time is up | puts the current one back |
-//! | the time is up while Atlas applies it and every place answers | says who is refused meanwhile; the next try goes on |
+//! ```mermaid
+//! stateDiagram-v2
+//!     [*] --> Current: every place accepts the current password
+//!     Current --> Stopped: a place is away, or no majority follows the primary
+//!     Stopped --> Current: next try
+//!     Current --> Setting: PATCH, or updateUser
+//!     Setting --> Setting: refused, though said to be applied: set again, once
+//!     Setting --> Proven: every place accepts the new one
+//!     Setting --> UnderWay: time is up, Atlas still applies it
+//!     UnderWay --> Setting: next try goes on
+//!     Setting --> Back: a place is lost or refuses for too long, or time is up
+//!     Back --> Current: the current one is set again and proven
+//!     Proven --> [*]: AWSCURRENT moves
+//! ```
 //!
 //! The current password may be put back: the new one is never set before the current one has logged in everywhere.
 
@@ -43,10 +49,10 @@ enum InForce {
 }
 
 /// Which password is in force where.
-struct Standing(Vec<(String, InForce)>);
+pub(super) struct Standing(Vec<(String, InForce)>);
 
 impl Standing {
-    fn of(current: &Table, pending: &Table) -> Self {
+    pub(super) fn of(current: &Table, pending: &Table) -> Self {
         let both = current.0.iter().zip(&pending.0);
         Self(both.map(|(current, pending)| (current.place.clone(), in_force(current, pending))).collect())
     }
@@ -139,7 +145,7 @@ impl<D: Directory> Work<'_, D> {
         {
             let (standing, ..) = self.standing(current, pending).await;
             if standing.is_neither_somewhere() && !standing.is_pending_somewhere() {
-                return Err(third_password(pending, &standing));
+                return Err(third_password(pending));
             }
             // Applied, and yet refused: what was said of it was stale, or the change was lost. The same password again.
             waited = match self.set_and_see(pending, Before::Clear, &mut cause, &still).await {
@@ -160,25 +166,21 @@ impl<D: Directory> Work<'_, D> {
                 ]);
             }
             Waited::UnderWay(table) => {
-                let (standing, ..) = self.standing(current, pending).await;
-                let meanwhile = format!(
-                    "Clients with the current one are refused wherever the new one is in force ({standing}), until the next try has finished."
-                );
-                return Err(under_way(pending, &table, &meanwhile));
+                return Err(under_way(pending, &table).and(
+                    "Clients with the current one are refused wherever the new one is in force, until the next try has finished.",
+                ));
             }
-            Waited::Lost(failure) => failure.error,
-            Waited::Unconfirmed(error) => error,
-            Waited::OutOfTime(table) => Error::new(
+            Waited::Failed(error) => error,
+            Waited::OutOfTime(table) => Error::of(
                 Code::ChangeNotProven,
                 format!("The new password of {user:?} was not accepted everywhere in this invocation's time: {table}."),
-                "Give the function a timeout of 5 minutes. Secrets Manager tries again by itself.",
             ),
             Waited::NotTaken(table) => {
                 let (standing, ..) = self.standing(current, pending).await;
                 let third = if standing.is_neither_somewhere() {
-                    format!(" In force are: {standing}; something else sets this user's password.")
+                    " Where neither password is in force, something else sets this user's password."
                 } else {
-                    String::new()
+                    ""
                 };
                 Error::new(
                     Code::PasswordNotTaken,
@@ -220,7 +222,7 @@ impl<D: Directory> Work<'_, D> {
             Set::Confirmed => *cause = None,
             Set::Unanswered(error) => *cause = Some(error),
             // In force on the primary, and gone again with it: nothing to wait for.
-            Set::WithoutMajority(error) => return Ok(Waited::Unconfirmed(error)),
+            Set::WithoutMajority(error) => return Ok(Waited::Failed(error)),
         }
         Ok(self.seen(to, before).await)
     }
@@ -257,8 +259,13 @@ impl<D: Directory> Work<'_, D> {
                 ));
             }
         };
-        let table = self.restored(current).await;
-        let then = if table.is_accepted() {
+        let (table, stays) = self.restored(current).await;
+        let then = if table.is_accepted() && !stays {
+            format!(
+                "The current password was set again, and works at {}; Atlas may still be applying the change before.{doubt}",
+                table.places()
+            )
+        } else if table.is_accepted() {
             format!("The current password is back, and works at {}.{doubt}", table.places())
         } else if table.refusals().is_none() && table.is_accepted_somewhere() {
             format!(
@@ -274,11 +281,11 @@ impl<D: Directory> Work<'_, D> {
 }
 
 /// It is left as it is: whoever set it may have had to.
-fn third_password(pending: &Credential, standing: &Standing) -> Error {
+fn third_password(pending: &Credential) -> Error {
     Error::new(
         Code::PasswordNotTaken,
         format!(
-            "While the new password of {:?} was waited for, something else set another one, which was left as it is: {standing}.",
+            "While the new password of {:?} was waited for, something else set another one, which was left as it is.",
             pending.username()
         ),
         "Find who else writes it (Terraform, an operator; at Atlas, the project's activity feed). Put the password that counts into the secret, then rotate.",

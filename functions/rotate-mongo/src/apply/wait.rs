@@ -7,7 +7,6 @@ use crate::user::{Directory, Progress, Role};
 use crate::work::Work;
 use keyturn::codes::DeclaredCode as _;
 use keyturn::credential::Credential;
-use keyturn::failure::Failure;
 use keyturn::{Deadline, Error};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -39,10 +38,8 @@ pub(super) enum Waited {
     OutOfTime(Table),
     /// It has been said to be applied for long, and is still refused.
     NotTaken(Table),
-    /// A place has been away for long, or is when the time is up.
-    Lost(Failure),
-    /// No majority has confirmed it.
-    Unconfirmed(Error),
+    /// A place has been away for long, or is when the time is up; or no majority has confirmed the change.
+    Failed(Error),
 }
 
 /// What one look showed.
@@ -57,9 +54,11 @@ enum Look {
 /// Whether a login with the new password proves that the place has applied this change and no other one follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Before {
-    /// It does: no place accepted the password before, or Atlas was applying no other change.
+    /// It does: Atlas was applying no other change; or the password is the second user's, which no try puts back, and no place
+    /// accepted it before.
     Clear,
-    /// It does not: a place accepted the password before, and Atlas was applying a change that may set another one.
+    /// It does not: Atlas was applying a change that may set another password, such as the current one that an earlier try has
+    /// put back.
     Unclear,
 }
 
@@ -84,7 +83,7 @@ impl<D: Directory> Work<'_, D> {
         let started = Instant::now();
         let whole = self.job.deadline.remaining();
         let kept = match undo {
-            Undo::Needed => (whole / 2).min(TIME_TO_UNDO.max(self.settings.settle + RESERVE)).max(RESERVE),
+            Undo::Needed => (whole / 2).min(TIME_TO_UNDO.max(self.mongo.settings.settle + RESERVE)).max(RESERVE),
             Undo::Pointless => RESERVE,
         };
         let end = Deadline::after(whole.saturating_sub(RESERVE));
@@ -120,7 +119,7 @@ impl<D: Directory> Work<'_, D> {
                 }
             };
             same = Some((look, since));
-            let is_settled = |times| since.elapsed() >= self.settings.settle * times;
+            let is_settled = |times| since.elapsed() >= self.mongo.settings.settle * times;
             match look {
                 Look::Accepted if before == Before::Clear || progress == Progress::Applied || is_settled(1) => {
                     return Waited::Accepted(table, started.elapsed());
@@ -146,20 +145,26 @@ impl<D: Directory> Work<'_, D> {
 
     /// Whether there is time to set a password, to see what comes of it, and to undo it.
     pub(super) fn has_time_for_more(&self) -> bool {
-        self.job.deadline.remaining() > 2 * (self.settings.settle + RESERVE)
+        self.job.deadline.remaining() > 2 * (self.mongo.settings.settle + RESERVE)
     }
 
-    /// Waits until every place that can be reached accepts `credential` again, for as long as there is time; the last look.
-    pub(super) async fn restored(&self, credential: &Credential) -> Table {
+    /// Waits until every place that can be reached accepts `credential` again, for as long as there is time. Gives back the last
+    /// look, and whether what it shows stays so: a place may accept it until it gets to the change before.
+    pub(super) async fn restored(&self, credential: &Credential) -> (Table, bool) {
         let end = Deadline::after(self.job.deadline.remaining().saturating_sub(RESERVE / 2));
         let mut pause = FIRST_PAUSE;
+        let mut since = None;
         loop {
             sleep(pause.min(end.remaining())).await;
-            // Short looks: a place that is away must not use the time up that another one takes to come round.
-            let table = self.places.tried(credential, end.at_most(LOOK)).await;
+            // Short looks, the first ones most: a place that is away must not use the time up that another one takes to come round.
+            let table = self.places.tried(credential, end.at_most(LOOK.min(pause * 4))).await;
+            let progress = self.directory.progress(end.at_most(LOOK)).await;
             let is_back = table.refusals().is_none() && table.is_accepted_somewhere();
-            if is_back || end.remaining() < pause {
-                return table;
+            since = is_back.then(|| since.unwrap_or_else(Instant::now));
+            let stays = since
+                .is_some_and(|since| progress == Progress::Applied || since.elapsed() >= self.mongo.settings.settle);
+            if stays || end.remaining() < pause {
+                return (table, stays);
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -169,7 +174,7 @@ impl<D: Directory> Work<'_, D> {
 /// There is no use, or no time, in waiting longer.
 fn ended(look: Look, table: Table) -> Waited {
     match (look, table.unreachable().cloned()) {
-        (_, Some(failure)) => Waited::Lost(failure),
+        (_, Some(failure)) => Waited::Failed(failure.error),
         (Look::Accepted | Look::Refused(Progress::Pending), None) => Waited::UnderWay(table),
         (Look::Refused(_) | Look::Away, None) => Waited::OutOfTime(table),
     }

@@ -28,14 +28,6 @@ const BEFORE_THE_END: TimeDelta = TimeDelta::minutes(1);
 /// Giving a token back must not use up the second that an invocation keeps to report in.
 const LEAVE: Duration = Duration::from_millis(800);
 
-/// A credential as it stands in the secret.
-pub(super) enum Credential {
-    /// A service account.
-    Account { id: String, secret: SecretString },
-    /// An API key: a pair.
-    Key { public: String, private: SecretString },
-}
-
 /// A form in which people keep a credential: the keys of its two halves, and those that may stand beside them.
 struct Shape {
     id: &'static str,
@@ -51,42 +43,6 @@ const SHAPES: [Shape; 4] = [
     Shape { id: "clientId", secret: "clientSecret", beside: &["serviceAccountId", "orgId"], is_account: true },
     Shape { id: "publicApiKey", secret: "privateApiKey", beside: &["orgId"], is_account: false },
 ];
-
-impl Credential {
-    /// Reads the secret.
-    ///
-    /// # Errors
-    /// What is wrong, in words, without any value.
-    pub(super) fn parse(secret: &SecretString) -> std::result::Result<Self, String> {
-        let mut fields = Fields::read(secret)?;
-        for Shape { id, secret, beside, is_account } in &SHAPES {
-            let Some(id) = name(&mut fields, id)? else { continue };
-            let secret = password(&mut fields, secret)?;
-            for key in *beside {
-                // It says nothing that is needed here.
-                let _ = fields.optional(key)?;
-            }
-            fields.finish()?;
-            return Ok(if *is_account {
-                Self::Account { id, secret }
-            } else {
-                Self::Key { public: id, private: secret }
-            });
-        }
-        Err("\"client_id\" or \"public_key\" is missing".to_owned())
-    }
-
-    /// The access that it gives, with the cache of its token.
-    pub(super) fn access(self, tokens: &Tokens) -> Access {
-        match self {
-            Self::Account { id, secret } => {
-                let cache = tokens.of(&id);
-                Access::Account(Account { id, secret, cache })
-            }
-            Self::Key { public, private } => Access::Key(Key { public, private, rested: Mutex::default() }),
-        }
-    }
-}
 
 /// A name that is safe between quotes and before a colon.
 fn name(fields: &mut Fields, key: &str) -> std::result::Result<Option<String>, String> {
@@ -132,6 +88,29 @@ pub(super) enum Access {
 }
 
 impl Access {
+    /// Reads the secret. An account's token is in `tokens`.
+    ///
+    /// # Errors
+    /// What is wrong, in words, without any value.
+    pub(super) fn parse(secret: &SecretString, tokens: &Tokens) -> std::result::Result<Self, String> {
+        let mut fields = Fields::read(secret)?;
+        for Shape { id, secret, beside, is_account } in &SHAPES {
+            let Some(id) = name(&mut fields, id)? else { continue };
+            let secret = password(&mut fields, secret)?;
+            for key in *beside {
+                // It says nothing that is needed here.
+                let _ = fields.optional(key)?;
+            }
+            fields.finish()?;
+            return Ok(if *is_account {
+                Self::Account(Account { cache: tokens.of(&id), id, secret })
+            } else {
+                Self::Key(Key { public: id, private: secret, rested: Mutex::default() })
+            });
+        }
+        Err("\"client_id\" or \"public_key\" is missing".to_owned())
+    }
+
     /// Makes a call.
     ///
     /// # Errors
@@ -291,37 +270,37 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    fn parse(secret: &Value) -> std::result::Result<Credential, String> {
-        Credential::parse(&secret.to_string().into())
+    fn parse(secret: &Value) -> std::result::Result<Access, String> {
+        Access::parse(&secret.to_string().into(), &Tokens::default())
     }
 
     #[test]
     fn takes_the_examples_of_both_kinds() {
         let account = include_str!("../../../../infra/examples/secrets/rotate-mongo/atlas-service-account.json");
-        assert!(matches!(Credential::parse(&account.into()), Ok(Credential::Account { .. })));
+        assert!(matches!(Access::parse(&account.into(), &Tokens::default()), Ok(Access::Account(_))));
         let key = include_str!("../../../../infra/examples/secrets/rotate-mongo/atlas-api-key.json");
-        assert!(matches!(Credential::parse(&key.into()), Ok(Credential::Key { .. })));
+        assert!(matches!(Access::parse(&key.into(), &Tokens::default()), Ok(Access::Key(_))));
     }
 
     #[test]
     fn takes_both_kinds_of_credentials() {
         let account = parse(&json!({"client_id": "mdb_sa_id_1", "client_secret": " mdb_sa_sk_2\n"}));
-        let Ok(Credential::Account { id, secret }) = account else { panic!("no account") };
+        let Ok(Access::Account(Account { id, secret, .. })) = account else { panic!("no account") };
         assert_eq!((id.as_str(), secret.expose_secret()), ("mdb_sa_id_1", "mdb_sa_sk_2"));
         assert_eq!(basic(&id, &secret), "Basic bWRiX3NhX2lkXzE6bWRiX3NhX3NrXzI=");
         let key = parse(&json!({"public_key": "abcdefgh", "private_key": "1-2-3"}));
-        let Ok(Credential::Key { public, private }) = key else { panic!("no key") };
+        let Ok(Access::Key(Key { public, private, .. })) = key else { panic!("no key") };
         assert_eq!((public.as_str(), private.expose_secret()), ("abcdefgh", "1-2-3"));
     }
 
     #[test]
     fn takes_the_shapes_of_managed_external_secrets_and_of_the_kubernetes_operator() {
         let managed = json!({"clientId": "mdb_sa_id_1", "clientSecret": "mdb_sa_sk_2", "serviceAccountId": "0123"});
-        assert!(matches!(parse(&managed), Ok(Credential::Account { id, .. }) if id == "mdb_sa_id_1"));
+        assert!(matches!(parse(&managed), Ok(Access::Account(account)) if account.id == "mdb_sa_id_1"));
         let managed = json!({"clientId": "mdb_sa_id_1", "clientSecret": "mdb_sa_sk_2", "orgId": "0123"});
-        assert!(matches!(parse(&managed), Ok(Credential::Account { .. })));
+        assert!(matches!(parse(&managed), Ok(Access::Account(_))));
         let operator = json!({"orgId": "0123", "publicApiKey": "abcdefgh", "privateApiKey": "1-2-3"});
-        assert!(matches!(parse(&operator), Ok(Credential::Key { public, .. }) if public == "abcdefgh"));
+        assert!(matches!(parse(&operator), Ok(Access::Key(key)) if key.public == "abcdefgh"));
         assert!(parse(&json!({"clientId": "a", "privateApiKey": "b"})).is_err());
     }
 
@@ -357,7 +336,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(text in "\\PC{0,60}", key in "client_id|public_key|private_key", value in "\\PC{0,30}") {
-            let _ = Credential::parse(&text.as_str().into()).is_ok();
+            let _ = Access::parse(&text.as_str().into(), &Tokens::default()).is_ok();
             let _ = parse(&json!({ key: value, "client_secret": value })).is_ok();
         }
     }

@@ -5,12 +5,10 @@ use keyturn::Error;
 use keyturn::failure::words;
 use keyturn::http::{Answer, Failure, StatusCode, is_code};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
 use serde_json::Value;
 use std::net::IpAddr;
 
 const PROXY: &str = "Check that ATLAS_API_URL, if it is set, is Atlas's own address (https://cloud.mongodb.com), and that no proxy answers in its place.";
-const WAIT: &str = "Nothing to do now: Secrets Manager tries the rotation again.";
 const STORE: &str = "Store {\"client_id\":\"mdb_sa_id_...\",\"client_secret\":\"mdb_sa_sk_...\"} or {\"public_key\":\"...\",\"private_key\":\"...\"}: aws secretsmanager put-secret-value --secret-id <ATLAS_SECRET_ID> --secret-string file://atlas.json";
 /// A text that shares this many characters in a row with a password is not shown: Atlas takes none that is shorter.
 const TELLING: usize = 8;
@@ -32,11 +30,6 @@ pub(super) fn secret_invalid(why: &str) -> Error {
     Error::new(Code::AtlasSecretInvalid, format!("Atlas's secret cannot be used: {why}."), STORE)
 }
 
-/// What was given as a project's id is none.
-pub(super) fn no_project_id() -> Error {
-    project_missing("The project id is not one of Atlas's: 24 hexadecimal digits.".to_owned())
-}
-
 fn project_missing(what: String) -> Error {
     let remedy = "Give the project's id, not its name: it stands in the address of its pages (cloud.mongodb.com/v2/<id>) and in `atlas projects list`; and check that the credential belongs to its organization.";
     Error::new(Code::AtlasProjectNotFound, what, remedy)
@@ -54,19 +47,11 @@ pub(super) fn unmade(why: &str) -> Error {
 /// A call that brought no usable answer; `call` is its method and path.
 pub(super) fn unanswered(call: &str, failure: &Failure) -> Error {
     match failure {
-        Failure::NotSent(_) | Failure::NoAnswer(_) | Failure::OutOfTime => Error::new(
-            Code::AtlasUnreachable,
-            format!("{call} at Atlas: {failure}."),
-            format!(
-                "{WAIT} If it keeps happening, look at https://status.mongodb.com and at whether the function has a way to the Internet (in a VPC, a NAT gateway)."
-            ),
-        ),
+        Failure::NotSent(_) | Failure::NoAnswer(_) | Failure::OutOfTime => {
+            Error::of(Code::AtlasUnreachable, format!("{call} at Atlas: {failure}."))
+        }
         Failure::Redirected | Failure::Strange(_) => strange(call, &failure.to_string()),
-        Failure::RateLimited => Error::new(
-            Code::AtlasThrottled,
-            format!("{call} at Atlas: {failure}."),
-            format!("{WAIT} If it keeps happening, find out what else calls the API for this project so often."),
-        ),
+        Failure::RateLimited => Error::of(Code::AtlasThrottled, format!("{call} at Atlas: {failure}.")),
     }
 }
 
@@ -104,19 +89,23 @@ pub(super) fn no_token(call: &str, answer: &Answer) -> Error {
 pub(super) fn status(call: &str, needs: Needs, answer: &Answer, hidden: Option<&SecretString>) -> Error {
     let said = Said::of(answer);
     let what = format!("{call} at Atlas failed: {}.", told(answer, hidden));
+    // Flex clusters, in Atlas for Government.
+    let has_no_such_list = needs == Needs::Clusters && said.code() == "RESOURCE_NOT_FOUND";
     match (answer.status, said.code()) {
         // Atlas says 401 where other APIs say 403.
         (StatusCode::UNAUTHORIZED, ROLE_MISSING) => permission_missing(what, needs),
         (StatusCode::UNAUTHORIZED, _) => refused(call, answer),
-        _ if !said.is_json => strange(call, &format!("the answer is not the vendor's ({}, no JSON)", answer.status)),
+        _ if !said.0.is_object() => {
+            strange(call, &format!("the answer is not the vendor's ({}, no JSON)", answer.status))
+        }
         (StatusCode::FORBIDDEN, code) if code.contains("ACCESS_LIST") => address_refused(call, &said),
         (_, "GROUP_USERS_LIMIT_EXCEEDED") => full(call, "GROUP_USERS_LIMIT_EXCEEDED"),
         (StatusCode::FORBIDDEN, _) => permission_missing(what, needs),
         (StatusCode::NOT_FOUND, "GROUP_NOT_FOUND") => project_missing(what),
-        (StatusCode::GONE | StatusCode::NOT_ACCEPTABLE, _) => Error::new(
+        _ if has_no_such_list || matches!(answer.status, StatusCode::GONE | StatusCode::NOT_ACCEPTABLE) => Error::new(
             Code::AtlasApiVersionGone,
             what,
-            "Deploy a newer version of this function: Atlas has ended the revision of this resource that it speaks (https://www.mongodb.com/docs/atlas/admin-api-changelog).",
+            "Deploy a newer version of this function: Atlas has ended the revision of this resource that it speaks, or has no such resource here (https://www.mongodb.com/docs/atlas/admin-api-changelog).",
         ),
         _ => Error::new(
             Code::AtlasCallFailed,
@@ -146,7 +135,8 @@ fn permission_missing(what: String, needs: Needs) -> Error {
 }
 
 fn address_refused(call: &str, said: &Said) -> Error {
-    let address = said.parameters.iter().find_map(|value| value.as_str()?.parse::<IpAddr>().ok());
+    let address =
+        said.0["parameters"].as_array().into_iter().flatten().find_map(|value| value.as_str()?.parse::<IpAddr>().ok());
     let address = address.map_or_else(|| "the function's address".to_owned(), |address| address.to_string());
     Error::new(
         Code::AtlasIpNotAllowed,
@@ -164,7 +154,7 @@ pub(super) fn code(answer: &Answer) -> String {
 fn told(answer: &Answer, hidden: Option<&SecretString>) -> String {
     let said = Said::of(answer);
     let code = [said.code(), said.oauth()].into_iter().find(|code| !code.is_empty());
-    let detail = said.detail.as_deref().filter(|detail| !hidden.is_some_and(|hidden| gives_away(detail, hidden)));
+    let detail = said.text("detail").filter(|detail| !hidden.is_some_and(|hidden| gives_away(detail, hidden)));
     let detail = detail.map(words).filter(|detail| !detail.is_empty());
     let head = [Some(answer.status.as_str()), code].into_iter().flatten().collect::<Vec<_>>().join(", ");
     [Some(head), detail].into_iter().flatten().collect::<Vec<_>>().join(": ")
@@ -177,50 +167,26 @@ fn gives_away(text: &str, password: &SecretString) -> bool {
     characters.windows(length).any(|piece| text.contains(&piece.iter().collect::<String>()))
 }
 
-/// The API's error, or the token endpoint's.
-#[derive(Default)]
-struct Said {
-    is_json: bool,
-    code: Option<String>,
-    detail: Option<String>,
-    error: Option<String>,
-    parameters: Vec<Value>,
-}
-
-/// Every member may be missing, or be something else than it should.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Body {
-    #[serde(default)]
-    error_code: Value,
-    #[serde(default)]
-    detail: Value,
-    #[serde(default)]
-    error: Value,
-    #[serde(default)]
-    parameters: Value,
-}
+/// The API's error, or the token endpoint's: every member may be missing, or be something else than it should. `Null` where it is
+/// no JSON.
+struct Said(Value);
 
 impl Said {
     fn of(answer: &Answer) -> Self {
-        let Ok(body) = answer.json::<Body>() else { return Self::default() };
-        let text = |value: &Value| value.as_str().map(str::to_owned);
-        Self {
-            is_json: true,
-            code: text(&body.error_code).filter(|code| is_code(code)),
-            detail: text(&body.detail),
-            error: text(&body.error).filter(|error| is_code(error)),
-            parameters: body.parameters.as_array().cloned().unwrap_or_default(),
-        }
+        Self(answer.json().unwrap_or_default())
     }
 
     fn code(&self) -> &str {
-        self.code.as_deref().unwrap_or_default()
+        self.text("errorCode").filter(|code| is_code(code)).unwrap_or_default()
     }
 
     /// The token endpoint's `error`; the API's is a number.
     fn oauth(&self) -> &str {
-        self.error.as_deref().unwrap_or_default()
+        self.text("error").filter(|error| is_code(error)).unwrap_or_default()
+    }
+
+    fn text(&self, member: &str) -> Option<&str> {
+        self.0[member].as_str()
     }
 }
 

@@ -1,9 +1,10 @@
 //! What Atlas sends and takes, as far as it is used here. Unknown members are ignored, missing ones are not made up.
 
-use super::{Connections, PrivateEndpoint};
-use crate::user;
+use crate::settings::Network;
+use crate::user::{self, Role, Scope};
 use keyturn::failure::words;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// A database user as Atlas describes it.
 #[derive(Deserialize)]
@@ -11,9 +12,9 @@ use serde::{Deserialize, Serialize};
 pub(super) struct User {
     username: String,
     database_name: String,
-    roles: Vec<Role>,
+    roles: BTreeSet<Role>,
     /// Absent and empty mean the same: everything.
-    scopes: Option<Vec<Scope>>,
+    scopes: Option<BTreeSet<Scope>>,
     #[serde(rename = "awsIAMType")]
     aws_iam_type: Option<String>,
     x509_type: Option<String>,
@@ -28,8 +29,8 @@ impl User {
         user::User {
             name: self.username,
             database: self.database_name,
-            roles: self.roles.into_iter().map(Role::read).collect(),
-            scopes: self.scopes.unwrap_or_default().into_iter().map(Scope::read).collect(),
+            roles: self.roles,
+            scopes: self.scopes.unwrap_or_default(),
             mechanisms: None,
             restrictions: Vec::new(),
             passwordless,
@@ -52,39 +53,6 @@ impl User {
     }
 }
 
-/// A role, both ways.
-#[derive(Deserialize, Serialize)]
-struct Role {
-    #[serde(rename = "roleName")]
-    name: String,
-    #[serde(rename = "databaseName")]
-    database: String,
-    #[serde(rename = "collectionName", skip_serializing_if = "Option::is_none")]
-    collection: Option<String>,
-}
-
-impl Role {
-    fn read(self) -> user::Role {
-        // Atlas may send an empty name where none was given.
-        let collection = self.collection.filter(|name| !name.is_empty());
-        user::Role { name: self.name, database: self.database, collection }
-    }
-}
-
-/// A scope, both ways.
-#[derive(Deserialize, Serialize)]
-struct Scope {
-    name: String,
-    #[serde(rename = "type")]
-    kind: String,
-}
-
-impl Scope {
-    fn read(self) -> user::Scope {
-        user::Scope { kind: self.kind, name: self.name }
-    }
-}
-
 /// A new password, and nothing else.
 #[derive(Serialize)]
 pub(super) struct Password<'a> {
@@ -93,20 +61,14 @@ pub(super) struct Password<'a> {
 
 /// What decides what a user may do. No scopes are sent as an empty list, which is what takes scopes away.
 #[derive(Serialize)]
-pub(super) struct Rights {
-    roles: Vec<Role>,
-    scopes: Vec<Scope>,
+pub(super) struct Rights<'a> {
+    roles: &'a BTreeSet<Role>,
+    scopes: &'a BTreeSet<Scope>,
 }
 
-impl Rights {
-    pub(super) fn of(user: &user::User) -> Self {
-        let role = |role: &user::Role| Role {
-            name: role.name.clone(),
-            database: role.database.clone(),
-            collection: role.collection.clone(),
-        };
-        let scope = |scope: &user::Scope| Scope { name: scope.name.clone(), kind: scope.kind.clone() };
-        Self { roles: user.roles.iter().map(role).collect(), scopes: user.scopes.iter().map(scope).collect() }
+impl<'a> Rights<'a> {
+    pub(super) fn of(user: &'a user::User) -> Self {
+        Self { roles: &user.roles, scopes: &user.scopes }
     }
 }
 
@@ -119,35 +81,32 @@ pub(super) struct NewUser<'a> {
     pub(super) username: &'a str,
     pub(super) password: &'a str,
     #[serde(flatten)]
-    pub(super) rights: Rights,
+    pub(super) rights: Rights<'a>,
 }
 
-/// How many there are of what a list holds.
+/// A page of a list.
 #[derive(Deserialize)]
-pub(super) struct Counted {
-    #[serde(rename = "totalCount")]
-    pub(super) total: u64,
-}
-
-/// A page of clusters.
-#[derive(Deserialize)]
-pub(super) struct Page {
-    pub(super) results: Vec<Cluster>,
+pub(super) struct Page<T> {
+    pub(super) results: Vec<T>,
     #[serde(rename = "totalCount")]
     pub(super) total: usize,
 }
 
 /// A cluster.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Cluster {
-    name: String,
+pub(crate) struct Cluster {
+    pub(crate) name: String,
+    /// A flex cluster, whose status is not told. It has one address, that of the shared server's own proxies: no peering and no
+    /// private endpoint leads there.
+    #[serde(skip)]
+    pub(crate) is_flex: bool,
     paused: Option<bool>,
     state_name: Option<String>,
     connection_strings: Option<ConnectionStrings>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ConnectionStrings {
     standard: Option<String>,
@@ -155,46 +114,43 @@ struct ConnectionStrings {
     private_endpoint: Option<Vec<Way>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Way {
     connection_string: Option<String>,
     endpoints: Option<Vec<Endpoint>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Endpoint {
     endpoint_id: Option<String>,
 }
 
 impl Cluster {
-    pub(super) fn read(self) -> super::Cluster {
-        let strings = self.connection_strings.unwrap_or_default();
-        let private_endpoints =
-            strings.private_endpoint.unwrap_or_default().into_iter().filter_map(Way::read).collect();
-        let connections = Connections { standard: strings.standard, private: strings.private, private_endpoints };
-        let asleep = match self.state_name.as_deref() {
+    /// Why nobody can log in there now, nor needs to.
+    pub(crate) fn asleep(&self) -> Option<&'static str> {
+        match self.state_name.as_deref() {
             _ if self.paused == Some(true) => Some("is paused"),
             Some("CREATING") => Some("is being made"),
             Some("DELETING" | "DELETED") => Some("is being deleted"),
             _ => None,
-        };
-        super::Cluster { name: self.name, is_flex: false, asleep, connections }
+        }
     }
-}
 
-impl Cluster {
-    /// A flex cluster has one address, that of the shared server's own proxies, and no `paused`.
-    pub(super) fn read_flex(self) -> super::Cluster {
-        super::Cluster { is_flex: true, ..self.read() }
-    }
-}
-
-impl Way {
-    fn read(self) -> Option<PrivateEndpoint> {
-        let endpoint_ids = self.endpoints.unwrap_or_default().into_iter().filter_map(|one| one.endpoint_id).collect();
-        self.connection_string.map(|connection| PrivateEndpoint { connection, endpoint_ids })
+    /// The connection string that names its hosts, as they are reached by this network. Missing while the cluster is being made.
+    pub(crate) fn address(&self, network: &Network) -> Option<&str> {
+        let strings = self.connection_strings.as_ref()?;
+        match network {
+            Network::Peering if !self.is_flex => strings.private.as_deref(),
+            Network::Endpoint(id) if !self.is_flex => {
+                let leads = |way: &&Way| {
+                    way.endpoints.iter().flatten().any(|endpoint| endpoint.endpoint_id.as_ref() == Some(id))
+                };
+                strings.private_endpoint.iter().flatten().find(leads)?.connection_string.as_deref()
+            }
+            _ => strings.standard.as_deref(),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The client against a server that answers as each test says, one thread a connection.
 
 use super::*;
+use crate::settings::Network;
 use crate::user::{Role, Scope};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -387,7 +388,7 @@ async fn all_pages_of_clusters_are_read() {
 }
 
 #[tokio::test]
-async fn a_clusters_connections_are_handed_out_as_they_are() {
+async fn a_cluster_is_reached_by_the_network_that_was_chosen() {
     let server = with_tokens(|_| {
         let strings = json!({
             "standard": "mongodb://a:27017/?ssl=true", "standardSrv": "mongodb+srv://x", "private": "mongodb://b:1",
@@ -401,15 +402,12 @@ async fn a_clusters_connections_are_handed_out_as_they_are() {
     });
     let atlas = server.atlas();
     let clusters = atlas.project(&ACCOUNT.into(), GROUP).unwrap().clusters(soon()).await.unwrap();
-    let expected = Connections {
-        standard: Some("mongodb://a:27017/?ssl=true".to_owned()),
-        private: Some("mongodb://b:1".to_owned()),
-        private_endpoints: vec![PrivateEndpoint {
-            connection: "mongodb://c:1".to_owned(),
-            endpoint_ids: vec!["vpce-1".to_owned()],
-        }],
-    };
-    assert_eq!(clusters, [Cluster { name: "one".to_owned(), is_flex: false, asleep: None, connections: expected }]);
+    let by = |network| clusters[0].address(&network);
+    assert_eq!(by(Network::Public), Some("mongodb://a:27017/?ssl=true"));
+    assert_eq!(by(Network::Peering), Some("mongodb://b:1"));
+    assert_eq!(by(Network::Endpoint("vpce-1".to_owned())), Some("mongodb://c:1"));
+    assert_eq!(by(Network::Endpoint("vpce-2".to_owned())), None);
+    assert_eq!(clusters[0].asleep(), None);
 }
 
 #[tokio::test]
@@ -436,7 +434,8 @@ async fn progress(replies: &[fn() -> Reply]) -> (Progress, Server) {
     });
     let atlas = server.atlas();
     let names = (0..replies.len()).map(|n| format!("c {n}")).collect();
-    let project = atlas.project(&ACCOUNT.into(), GROUP).unwrap().watching(names, true);
+    let project = atlas.project(&ACCOUNT.into(), GROUP).unwrap();
+    project.watch(names, true);
     let known = project.progress(soon()).await;
     assert_eq!(known, project.progress(soon()).await, "asked again");
     (known, server)
@@ -495,7 +494,8 @@ async fn a_token_that_ended_is_replaced_once_for_all_calls_at_the_same_time() {
     let server = revoking();
     let atlas = server.atlas();
     let names = (0..4).map(|n| format!("c{n}")).collect();
-    let project = atlas.project(&ACCOUNT.into(), GROUP).unwrap().watching(names, true);
+    let project = atlas.project(&ACCOUNT.into(), GROUP).unwrap();
+    project.watch(names, true);
     assert_eq!(project.progress(soon()).await, Progress::Applied);
     assert_eq!(count(&server, "POST /api/oauth/token"), 2);
     assert_eq!(server.calls().len(), 2 + 4 + 4);
@@ -639,7 +639,8 @@ async fn calls_at_the_same_time_count_on_nonces_of_their_own() {
     });
     let atlas = server.atlas();
     let names = (0..3).map(|n| format!("c{n}")).collect();
-    let project = atlas.project(&KEY.into(), GROUP).unwrap().watching(names, true);
+    let project = atlas.project(&KEY.into(), GROUP).unwrap();
+    project.watch(names, true);
     for _ in 0..2 {
         assert_eq!(project.progress(soon()).await, Progress::Applied);
     }
@@ -655,10 +656,6 @@ fn what_no_path_can_name_is_refused_before_a_call() {
     }
     assert_eq!(call::segment("a/../b%2e?#").unwrap(), "a%2F..%2Fb%252e%3F%23");
     let server = Server::start(|_, _| Reply(200, "", String::new()));
-    for group in ["", "..", "my project", "64b1c0ffee64b1c0ffee64b", "64b1c0ffee64b1c0ffee64bg"] {
-        let error = server.atlas().project(&KEY.into(), group).err().unwrap();
-        assert_eq!(error.code(), "ATLAS_PROJECT_NOT_FOUND");
-    }
     let error = server.atlas().project(&"{}".into(), GROUP).err().unwrap();
     assert_eq!(error.code(), "ATLAS_SECRET_INVALID");
 }

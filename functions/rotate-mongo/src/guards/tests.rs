@@ -1,6 +1,5 @@
 use super::*;
 use crate::case::{AtServer, System};
-use crate::settings::Settings;
 use keyturn::Vars;
 use keyturn::rotation::Strategy;
 

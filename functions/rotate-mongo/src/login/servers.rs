@@ -16,8 +16,8 @@ pub(crate) struct Servers {
     /// Never empty, each once.
     hosts: Vec<Address>,
     replica_set: Option<String>,
-    /// It is one router of a sharded cluster, and is asked alone.
-    is_one_router: bool,
+    /// It is one server, whatever it says about others.
+    is_alone: bool,
     /// What messages call them: the cluster's name, else the hosts.
     name: String,
 }
@@ -39,17 +39,12 @@ impl Servers {
     /// `HOSTS_INVALID`; `ATLAS_NEEDS_ITS_API` for servers of Atlas, which undoes what `updateUser` does there.
     pub(crate) fn own(text: &str, port: Option<u16>, whence: &str) -> Result<Self> {
         let servers = Self::read(text, port.unwrap_or(DEFAULT_PORT), None).map_err(|why| {
-            Error::new(
-                Code::HostsInvalid,
-                format!("{whence} names no servers that can be used: {why}."),
-                "Name them as host:port, host:port or mongodb://host:port,host:port/?replicaSet=name, without a credential.",
-            )
+            Error::of(Code::HostsInvalid, format!("{whence} names no servers that can be used: {why}."))
         })?;
         if servers.hosts.iter().any(|Address { host, .. }| host == "mongodb.net" || host.ends_with(".mongodb.net")) {
-            return Err(Error::new(
+            return Err(Error::of(
                 Code::AtlasNeedsItsApi,
                 format!("{servers} belongs to Atlas, where a password set over the wire is taken back."),
-                "Rotate this user through Atlas's Admin API: engine \"mongodb-atlas\", with ATLAS_SECRET_ID.",
             ));
         }
         Ok(servers)
@@ -64,24 +59,34 @@ impl Servers {
         self.replica_set.as_deref()
     }
 
-    /// Whether these can be the routers of a sharded cluster, of which each has to be asked.
-    pub(crate) fn may_be_routers(&self) -> bool {
+    /// Whether these can be several places: routers of a sharded cluster, or members of two replica sets.
+    pub(crate) fn may_be_several(&self) -> bool {
         self.hosts.len() > 1 && self.replica_set.is_none()
     }
 
-    /// Whether these are Amazon DocumentDB's, by the names that AWS gives its clusters and instances.
+    /// Whether these are Amazon DocumentDB's, by the names that AWS gives its clusters and instances: in China, the region stands
+    /// behind `docdb`.
     pub(crate) fn are_document_db(&self) -> bool {
-        self.hosts.iter().any(|Address { host, .. }| host.contains(".docdb.amazonaws.com") || host.contains(".docdb-"))
+        let mut hosts = self.hosts.iter().map(|address| &address.host);
+        hosts.any(|host| host.contains(".amazonaws.com") && (host.contains(".docdb.") || host.contains(".docdb-")))
     }
 
-    /// Each router alone.
-    pub(crate) fn each_router(&self) -> impl Iterator<Item = Self> {
-        let one = |host: &Address| (vec![host.clone()], host.to_string());
-        self.hosts.iter().map(one).map(|(hosts, name)| Self { hosts, replica_set: None, is_one_router: true, name })
+    /// One server, to be asked alone.
+    pub(super) fn alone(host: &Address) -> Self {
+        Self { hosts: vec![host.clone()], replica_set: None, is_alone: true, name: host.to_string() }
     }
 
-    pub(crate) fn is_one_router(&self) -> bool {
-        self.is_one_router
+    /// Those of these that are among `hosts`.
+    pub(super) fn of(&self, hosts: &BTreeSet<Address>) -> Self {
+        if self.hosts.len() == hosts.len() {
+            return self.clone();
+        }
+        let hosts: Vec<Address> = self.hosts.iter().filter(|host| hosts.contains(host)).cloned().collect();
+        Self { name: listed(&hosts), hosts, replica_set: None, is_alone: false }
+    }
+
+    pub(crate) fn is_alone(&self) -> bool {
+        self.is_alone
     }
 
     fn read(text: &str, port: u16, name: Option<&str>) -> std::result::Result<Self, String> {
@@ -98,10 +103,13 @@ impl Servers {
             }
         }
         let replica_set = replica_set.filter(|set| !set.is_empty());
-        let listed = hosts.iter().map(Address::to_string).collect::<Vec<_>>().join(",");
-        let name = name.map_or(listed, str::to_owned);
-        Ok(Self { hosts, replica_set, is_one_router: false, name })
+        let name = name.map_or_else(|| listed(&hosts), str::to_owned);
+        Ok(Self { hosts, replica_set, is_alone: false, name })
     }
+}
+
+fn listed(hosts: &[Address]) -> String {
+    hosts.iter().map(Address::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// The list of hosts, and the replica set's name.
@@ -232,8 +240,10 @@ mod tests {
         assert_eq!(Servers::parse("h1:1,h2", Some("Cluster0")).unwrap().to_string(), "Cluster0");
         let servers = Servers::parse("rs0/h1:1,[::1]", None).unwrap();
         assert_eq!(servers.to_string(), "h1:1,[::1]:27017");
-        let each: Vec<_> = servers.each_router().map(|one| (one.to_string(), one.replica_set().is_some())).collect();
-        assert_eq!(each, [("h1:1".to_owned(), false), ("[::1]:27017".to_owned(), false)]);
+        let each: Vec<_> = servers.hosts().iter().map(|host| Servers::alone(host).to_string()).collect();
+        assert_eq!(each, ["h1:1", "[::1]:27017"]);
+        let named = |hosts: &[(&str, u16)]| servers.of(&named(hosts).into_iter().collect()).to_string();
+        assert_eq!(named(&[("::1", 27017)]), "[::1]:27017");
     }
 
     #[test]

@@ -273,7 +273,7 @@ async fn servers(scene: &Scene) -> Vec<Case> {
     let says = [&format!("is for localhost:{port},localhost:1"), "name the same hosts and ports"];
     cases.push(Case::of(app, "ADMIN_OF_ANOTHER_SERVER", &says.map(|part| part as &str)).at_once());
 
-    let says = ["belongs to Atlas", "engine \"mongodb-atlas\", with ATLAS_SECRET_ID"];
+    let says = ["belongs to Atlas", "keyturn:engine=mongodb-atlas, and ATLAS_SECRET_ID"];
     let edit = |value: &mut Value| value["host"] = json!("cluster0-shard-00-00.ab1cd.mongodb.net");
     let app = scene.user_with(At::Own, "misplaced_test_rw", PLAIN, json!({}), edit).await;
     cases.push(Case::of(app, "ATLAS_NEEDS_ITS_API", &says).at_once());
