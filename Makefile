@@ -74,7 +74,7 @@ advisories: ## Check the dependencies for known vulnerabilities (fetches RustSec
 	$(DENY) check advisories
 
 docs: ## Write anew what is generated from the code: infra/runbooks/errors.md, the tables of settings in the manuals
-	UPDATE_DOCS=1 cargo test $(FEATURES) --workspace --test suites documents::generated
+	UPDATE_DOCS=1 cargo test $(FEATURES) --workspace --test suites documents::generated -- --test-threads 1
 
 bench: servers-for-demo release stack ## Measure cold start, memory, size, and what each step and each tick costs (AWS_MS=10 DATABASE_MS=1: at that distance; ONLY=rotate-postgres)
 	@$(LOCAL) bench --functions $(FUNCTIONS) --postgres $(POSTGRES) --aws-ms $(or $(AWS_MS),0) --database-ms $(or $(DATABASE_MS),0) $(if $(ONLY),--only $(ONLY))

@@ -21,7 +21,7 @@ impl Error {
         Self { code: code.name(), message: message.into(), remedy: remedy.into() }
     }
 
-    /// The same with the code's declared remedy.
+    /// An error whose remedy is the declared one of its code.
     pub fn of(code: impl DeclaredCode + EnumMessage, message: impl Into<String>) -> Self {
         Self::new(code, message, code.get_message().unwrap_or_default())
     }

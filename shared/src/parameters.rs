@@ -4,6 +4,7 @@ use crate::aws_call::{Call, within};
 use crate::{Deadline, Result};
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::{ParameterTier, ParameterType};
+use chrono::{DateTime, Utc};
 
 /// A parameter as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct Parameter {
     pub value: String,
     /// Counts its writes, whoever made them.
     pub version: i64,
+    /// When it was written last.
+    pub modified: Option<DateTime<Utc>>,
     pub kind: Kind,
 }
 
@@ -108,5 +111,6 @@ impl Parameters {
 fn read(parameter: aws_sdk_ssm::types::Parameter) -> Option<Parameter> {
     let encrypted = parameter.r#type == Some(ParameterType::SecureString);
     let kind = if encrypted { Kind::Encrypted } else { Kind::Text };
-    Some(Parameter { name: parameter.name?, value: parameter.value?, version: parameter.version, kind })
+    let modified = parameter.last_modified_date.and_then(|at| DateTime::from_timestamp(at.secs(), 0));
+    Some(Parameter { name: parameter.name?, value: parameter.value?, version: parameter.version, modified, kind })
 }

@@ -6,6 +6,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -70,6 +71,13 @@ impl ParameterStore {
         store(&mut parameters, name, value.to_owned(), Kind::SecureString);
         if let Some(parameter) = parameters.get_mut(name) {
             parameter.sealed = true;
+        }
+    }
+
+    /// Sets when a parameter was written last.
+    pub fn set_modified(&self, name: &str, at: DateTime<Utc>) {
+        if let Some(parameter) = self.parameters().get_mut(name) {
+            parameter.changed = (at - DateTime::UNIX_EPOCH).to_std().unwrap_or_default().as_secs_f64();
         }
     }
 

@@ -5,10 +5,11 @@
 
 use crate::codes::Code;
 use crate::ids::OktaId;
-use crate::knowledge::{Members, Reading, Standing};
-use crate::ledger::{Change, Channel, Ledger, Remembered, Untold};
+use crate::knowledge::{Reading, Standing};
+use crate::ledger::{Change, Channel, Remembered, Untold};
+use crate::lock;
 use crate::observe::{Observer, View};
-use crate::okta::{self, Added, Membership, Removed, Status};
+use crate::okta::{self, Membership, Outcome, Status};
 use crate::planner::{Grant, Notice, Plan, Revoke, Settled};
 use crate::telemetry::alerts::{self, Channels};
 use crate::telemetry::audit::{self, Tally};
@@ -19,8 +20,8 @@ use keyturn::alert::Alert;
 use keyturn::clock::Clock;
 use keyturn::parameters::Parameters;
 use keyturn::{Deadline, Error};
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// No change begins later than this before the deadline.
@@ -85,9 +86,9 @@ impl Work {
         self.unfinished().is_empty()
     }
 
-    /// Whether the group shows every planned change, but for those that a mistake in the document stops.
-    pub(crate) fn is_finished_but_for_the_document(&self) -> bool {
-        self.unfinished().into_iter().all(|(_, okta)| self.error_of(okta).is_some_and(Code::is_of_a_document))
+    /// Whether the group shows every planned change, but for those that wait for a person to mend something.
+    pub(crate) fn is_finished_but_for_a_person(&self) -> bool {
+        self.unfinished().into_iter().all(|(_, okta)| self.error_of(okta).is_some_and(Code::needs_a_person))
     }
 
     /// The planned changes that the group does not show.
@@ -118,23 +119,27 @@ impl Work {
         }
     }
 
+    /// Why a change is not finished.
+    pub(crate) fn why_unfinished(&self, okta: &OktaId) -> String {
+        self.error_of(okta).map_or_else(|| "the group does not show it yet".to_owned(), said)
+    }
+
     fn error_of(&self, okta: &OktaId) -> Option<&Error> {
         self.failed.iter().find(|(failed, _)| failed == okta).map(|(_, error)| error)
     }
 
-    fn ledger(&mut self) -> Option<&mut Ledger> {
-        match &mut self.next {
-            Remembered::Known(ledger) => Some(ledger),
-            Remembered::Never | Remembered::Unreadable => None,
-        }
-    }
-
     /// The changes that are done and still to be told.
     fn news(&self) -> Vec<(OktaId, Untold)> {
-        match &self.next {
-            Remembered::Known(ledger) => ledger.news(&self.accepted),
-            Remembered::Never | Remembered::Unreadable => Vec::new(),
+        if let Some(ledger) = self.next.known() {
+            return ledger.news(&self.accepted);
         }
+        // No ledger keeps these for the next tick: they are told now or never.
+        let done = self.plan.revokes.iter().filter(|revoke| self.accepted.contains(&revoke.okta));
+        done.map(|Revoke { okta, reason, due, .. }| {
+            let change = Change::Revoked { reason: *reason, due: *due };
+            (okta.clone(), Untold { change, channels: Channel::all() })
+        })
+        .collect()
     }
 
     /// Notes whom the group shows to have come or left, each once, and logs it.
@@ -143,14 +148,17 @@ impl Work {
         for revoke in self.plan.revokes.clone() {
             let seen = self.accepted.contains(&revoke.okta) && !members.contains_key(&revoke.okta);
             if seen && self.revoked.insert(revoke.okta.clone()) {
-                self.ledger().into_iter().for_each(|ledger| ledger.has_left(&revoke.okta, now));
+                self.next.known_mut().into_iter().for_each(|ledger| ledger.has_left(&revoke.okta, now));
                 audit::settled(&self.view.binding, &Settled::Revoked(revoke), now);
             }
         }
         for okta in self.plan.grants.iter().map(|grant| grant.okta.clone()).collect::<Vec<_>>() {
             let Some(member) = members.get(&okta).filter(|_| self.accepted.contains(&okta)) else { continue };
             if self.granted.insert(okta.clone()) {
-                self.ledger().into_iter().for_each(|ledger| ledger.has_come(&okta, &member.login, &member.email));
+                self.next
+                    .known_mut()
+                    .into_iter()
+                    .for_each(|ledger| ledger.has_come(&okta, &member.login, &member.email));
                 audit::settled(&self.view.binding, &Settled::Granted(okta), now);
             }
         }
@@ -202,7 +210,8 @@ impl Applier {
         let working = async {
             // The ledgers that were not stored in time: a grant needs its intent stored, and can wait for it.
             all(works, |work| self.store_intent(work, begin)).await;
-            let failed: usize = all(works, |work| self.grant(work, begin)).await.into_iter().sum();
+            let silent = Mutex::default();
+            let failed: usize = all(works, |work| self.grant(work, &silent, begin)).await.into_iter().sum();
             all(works, |work| self.verify(work, begin)).await;
             failed
         };
@@ -210,7 +219,7 @@ impl Applier {
         let mut untaken = failed;
         for (News { work, okta, change, .. }, left) in told {
             untaken += left.len();
-            works[work].ledger().into_iter().for_each(|ledger| ledger.was_told(&okta, &change, &left));
+            works[work].next.known_mut().into_iter().for_each(|ledger| ledger.was_told(&okta, &change, &left));
         }
         // The next tick finds out by itself what is not stored by then.
         let writing = deadline.at_most(STORE);
@@ -255,7 +264,7 @@ impl Applier {
     async fn store(&self, work: &mut Work, deadline: Deadline) -> bool {
         let refresh = work.view.binding.max_stale / 4;
         match (&work.view.ledger, &work.next) {
-            (_, Remembered::Never | Remembered::Unreadable) => true,
+            (_, Remembered::Never(_) | Remembered::Unreadable { .. }) => true,
             (Remembered::Known(old), Remembered::Known(next)) if !old.is_outdated_by(next, refresh) => true,
             _ => self.put(work, deadline).await,
         }
@@ -263,9 +272,9 @@ impl Applier {
 
     /// Stores the ledger of before this work.
     pub(crate) async fn store_again(&self, work: &mut Work, deadline: Deadline) {
-        if let (Some(next), Remembered::Known(old)) = (serial(&work.next), &work.view.ledger) {
+        if let (Some(next), Some(old)) = (work.next.known(), work.view.ledger.known()) {
             let mut old = old.clone();
-            old.serial = next;
+            old.serial = next.serial;
             work.next = Remembered::Known(old);
             self.put(work, deadline).await;
         }
@@ -275,9 +284,9 @@ impl Applier {
         let binding = work.view.binding.id.clone();
         let name = format!("{}/{binding}.{}", self.ledger_path, work.view.binding.group);
         let version = work.version + 1;
-        let Some(ledger) = work.ledger() else { return false };
+        let Some(ledger) = work.next.known_mut() else { return false };
         (ledger.serial, ledger.version) = (ledger.serial + 1, version);
-        let Ok(text) = serde_json::to_string(ledger) else { return false };
+        let Ok(text) = ledger.text() else { return false };
         match self.parameters.put(&name, &text, deadline.at_most(STORE)).await {
             Ok(version) => {
                 work.version = version;
@@ -305,31 +314,28 @@ impl Applier {
         self.observer.people.forget(&revoke.okta);
         let group = &work.view.binding.group;
         match self.membership.remove(group, &revoke.okta, deadline).await? {
-            Removed::Done => Ok(()),
+            Outcome::Done => Ok(()),
             // No document that is followed names the group: it may have been deleted.
-            Removed::NotFound if work.view.standing != Standing::Followed => Ok(()),
+            Outcome::NotFound if work.view.standing != Standing::Followed => Ok(()),
             // No member any more, no user any more, or no group any more: only the last is wrong.
-            Removed::NotFound if self.observer.okta.group(group, deadline).await?.is_some() => Ok(()),
-            Removed::NotFound => {
+            Outcome::NotFound if self.observer.okta.group(group, deadline).await?.is_some() => Ok(()),
+            Outcome::NotFound => {
                 self.observer.groups.forget().await;
-                Err(Error::new(
-                    Code::GroupNotFound,
-                    format!("Okta has no group {group} any more."),
-                    "Correct okta_group in the binding's document.",
-                ))
+                Err(Error::of(Code::GroupNotFound, format!("Okta has no group {group} any more.")))
             }
         }
     }
 
-    /// Adds people, each after the user was read once more, and after the alert. Gives back how many alerts were not taken.
-    async fn grant(&self, work: &mut Work, deadline: Deadline) -> usize {
+    /// Adds people, each after the user was read once more, and after the alert. A channel that was `silent` for one is not
+    /// waited for again. Gives back how many alerts were not taken.
+    async fn grant(&self, work: &mut Work, silent: &Mutex<BTreeSet<Channel>>, deadline: Deadline) -> usize {
         let mut untaken = 0;
         for grant in work.plan.grants.clone() {
             // Without the intent in the ledger, no later tick would know when the grant ends.
             let outcome = if work.stored {
-                self.put_in(work, &grant, deadline, &mut untaken).await
+                self.put_in(work, &grant, silent, deadline, &mut untaken).await
             } else {
-                Err(Error::new(Code::LedgerNotStored, "The ledger was not stored.", "The next tick tries again."))
+                Err(Error::of(Code::LedgerNotStored, "The ledger was not stored."))
             };
             match outcome {
                 Ok(()) => {
@@ -345,6 +351,7 @@ impl Applier {
         &self,
         work: &mut Work,
         grant: &Grant,
+        silent: &Mutex<BTreeSet<Channel>>,
         deadline: Deadline,
         untaken: &mut usize,
     ) -> Result<(), Error> {
@@ -355,44 +362,54 @@ impl Applier {
         )?;
         if !user.is_some_and(|user| user.status == Status::Active && fits.is_of(&user)) {
             self.observer.people.forget(&grant.okta);
-            return Err(Error::new(
+            return Err(Error::of(
                 Code::UserNotActive,
                 format!(
                     "The Okta user {} does not exist, is not ACTIVE, or has another email address by now.",
                     grant.okta
                 ),
-                "Activate the user at Okta, or correct \"identities\" in the binding's document.",
             ));
         }
-        *untaken += self.announce(work, grant, deadline.at_most(ALERT)).await;
+        *untaken += self.announce(work, grant, silent, deadline.at_most(ALERT)).await;
         let binding = &work.view.binding;
         match self.membership.add(&binding.group, &grant.okta, deadline).await? {
-            Added::Done => Ok(()),
-            Added::Gone => {
+            Outcome::Done => Ok(()),
+            Outcome::NotFound => {
                 self.observer.groups.forget().await;
                 self.observer.people.forget(&grant.okta);
-                Err(Error::new(
+                Err(Error::of(
                     Code::GroupNotFound,
                     format!("Okta has no group {} any more, or no user {}.", binding.group, grant.okta),
-                    "Correct okta_group in the binding's document; invoke {\"action\":\"doctor\"} to see which.",
                 ))
             }
         }
     }
 
     /// Sends the alert of a grant to the channels that have not taken it. Gives back how many did not take it now.
-    async fn announce(&self, work: &mut Work, grant: &Grant, deadline: Deadline) -> usize {
+    async fn announce(
+        &self,
+        work: &mut Work,
+        grant: &Grant,
+        silent: &Mutex<BTreeSet<Channel>>,
+        deadline: Deadline,
+    ) -> usize {
         work.announced.insert(grant.okta.clone());
         let change = Change::Granted { why: grant.why.clone(), until: grant.until };
         let alert = alerts::of_change(&work.view.binding, &grant.okta, &change, self.clock.now());
-        let Some(ledger) = work.ledger() else { return 0 };
+        let Some(ledger) = work.next.known_mut() else { return 0 };
         let untold = ledger.people.get(&grant.okta).into_iter().flat_map(|person| &person.untold);
         let Some(channels) =
             untold.filter(|untold| untold.change == change).map(|untold| untold.channels.clone()).next()
         else {
             return 0;
         };
-        let untaken = self.channels.send(&alert, &channels, deadline).await;
+        let silent = || lock(silent);
+        let skipped = &channels & &silent();
+        let mut untaken = self.channels.send(&alert, &(&channels - &skipped), deadline).await;
+        if deadline.remaining().is_zero() {
+            silent().extend(&untaken);
+        }
+        untaken.extend(skipped);
         ledger.was_told(&grant.okta, &change, &untaken);
         untaken.len()
     }
@@ -428,17 +445,14 @@ impl Applier {
 
     /// Stores what the group shows and what was told, and logs what is left.
     async fn store_outcome(&self, work: &mut Work, deadline: Deadline) {
-        let is_new = match (&work.next, &work.plan.intent) {
-            (Remembered::Known(next), Remembered::Known(intent)) => next.people != intent.people,
-            _ => false,
-        };
+        let people = |ledger: &Remembered| ledger.known().map(|ledger| ledger.people.clone());
+        let is_new = people(&work.next) != people(&work.plan.intent);
         // Twice: what is told, and not stored, is told again.
         if (is_new || !work.unlogged.is_empty()) && (self.put(work, deadline).await || self.put(work, deadline).await) {
             work.log_settled(self.clock.now());
         }
         for (what, user) in work.unfinished() {
-            let why = work.error_of(user).map_or_else(|| "the group does not show it yet".to_owned(), said);
-            audit::unfinished(&work.view.binding, what, user, &why);
+            audit::unfinished(&work.view.binding, what, user, &work.why_unfinished(user));
         }
         let now = self.clock.now();
         audit::binding_done(&work.view.binding.id, &tally(work, now));
@@ -449,13 +463,6 @@ fn said(error: &Error) -> String {
     format!("{} ({})", error.message(), error.code())
 }
 
-fn serial(ledger: &Remembered) -> Option<u64> {
-    match ledger {
-        Remembered::Known(ledger) => Some(ledger.serial),
-        Remembered::Never | Remembered::Unreadable => None,
-    }
-}
-
 fn intend(works: &[Work]) {
     for Work { view, plan, .. } in works {
         plan.revokes.iter().for_each(|revoke| audit::revoke_intended(&view.binding, revoke));
@@ -464,11 +471,8 @@ fn intend(works: &[Work]) {
 }
 
 fn tally(work: &Work, now: DateTime<Utc>) -> Tally {
-    let members = match &work.view.members {
-        Members::Complete(members) => Some(members.len()),
-        Members::Unknown { .. } => None,
-    };
-    let wrong = work.view.unknown().filter(|(_, why)| Code::is_of_a_document(why)).count();
+    let members = work.view.members.listed().map(BTreeMap::len);
+    let wrong = work.view.unknown().filter(|(_, why)| Code::needs_a_person(why)).count();
     let settled = if work.unlogged.is_empty() { work.plan.settled.as_slice() } else { &[] };
     let revoked = settled.iter().filter(|settled| matches!(settled, Settled::Revoked(_))).count();
     Tally {
@@ -492,7 +496,7 @@ async fn all<'a, T, F: Future<Output = T>>(works: &'a mut [Work], each: impl Fn(
 
 /// How long ago the source was last read; of a document that names none, nothing is said: its age would only grow.
 fn source_age(view: &View, now: DateTime<Utc>) -> Option<TimeDelta> {
-    let is_read = |reading: &Reading| !matches!(reading, Reading::Unknown { why } if Code::is_of_a_document(why));
+    let is_read = |reading: &Reading| !matches!(reading, Reading::Unknown { why } if Code::needs_a_person(why));
     if view.standing != Standing::Followed || !is_read(&view.reading) {
         return None;
     }

@@ -2,9 +2,9 @@
 
 use keyturn::Error;
 use keyturn::codes::DeclaredCode;
-use strum::{EnumIter, EnumMessage, IntoStaticStr};
+use strum::{EnumIter, EnumMessage, EnumString, IntoStaticStr};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumMessage, IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumMessage, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     // Asked for by hand
@@ -51,12 +51,12 @@ pub enum Code {
     CredentialMissing,
     /// PagerDuty's secret is not of the form it should have; the message names the key, never a value.
     #[strum(
-        message = "Store {\"token\":\"...\"} (\"region\":\"eu\" where the account is in the EU) or {\"client_id\":\"...\",\"client_secret\":\"...\",\"subdomain\":\"...\",\"region\":\"us\"}."
+        message = "Store {\"token\":\"...\"} (\"region\":\"eu\" where the account is in the EU) or {\"client_id\":\"...\",\"client_secret\":\"...\",\"subdomain\":\"...\",\"region\":\"us\"}: aws secretsmanager put-secret-value --secret-id <PAGERDUTY_SECRET_ID> --secret-string file://pagerduty.json"
     )]
     PagerdutySecretInvalid,
     /// Okta's secret is not of the form it should have; the message names the key, never a value.
     #[strum(
-        message = "Store {\"org_url\":\"https://<organization>.okta.com\",\"client_id\":\"0oa...\",\"private_key\":<JWK or PEM>} or {\"org_url\":\"...\",\"token\":\"...\"}."
+        message = "Store {\"org_url\":\"https://<organization>.okta.com\",\"client_id\":\"0oa...\",\"private_key\":<JWK or PEM>} or {\"org_url\":\"...\",\"token\":\"...\"}: aws secretsmanager put-secret-value --secret-id <OKTA_SECRET_ID> --secret-string file://okta.json"
     )]
     OktaSecretInvalid,
     /// Okta has no group of the id in the document, or shows none to this role.
@@ -100,7 +100,9 @@ pub enum Code {
     )]
     PagerdutyAnswerStrange,
     /// PagerDuty refused the credential: it is wrong, was revoked, or is for the other service region.
-    #[strum(message = "Correct the token, the client id and secret, or the region (us or eu) in PagerDuty's secret.")]
+    #[strum(
+        message = "Correct \"token\", or \"client_id\", \"client_secret\" and \"subdomain\", or \"region\" (us or eu), in PagerDuty's secret."
+    )]
     PagerdutyCredentialRefused,
     /// PagerDuty's app was not granted every scope; the message names those that are missing.
     #[strum(
@@ -139,7 +141,7 @@ pub enum Code {
     OktaThrottled,
     /// Okta answered with an error; its code and its error id are in the message.
     #[strum(
-        message = "Look the code up at https://developer.okta.com/docs/reference/error-codes/; Okta's support finds the call by its error id."
+        message = "Look the code up at https://developer.okta.com/docs/reference/error-codes/; Okta's support finds the call by its error id. After a 5xx the next tick tries again."
     )]
     OktaCallFailed,
     /// The answer is not what Okta documents.
@@ -157,7 +159,7 @@ pub enum Code {
     OktaConflict,
     /// Okta refused the credential.
     #[strum(
-        message = "Store a valid one. An API token ends with its owner's account and after 30 days without use; a service app needs its public key and its client id as they are in Okta."
+        message = "Store a valid one: aws secretsmanager put-secret-value --secret-id <OKTA_SECRET_ID> --secret-string file://okta.json. An API token ends with its owner's account and after 30 days without use; a service app needs its public key and its client id as they are in Okta."
     )]
     OktaCredentialRefused,
     /// Okta's service app was not granted every scope; the message names those that are missing.
@@ -201,12 +203,15 @@ pub enum Code {
     /// A person is in the group without being on call, and stays.
     #[strum(message = "Take the person out, or set out_of_band or adoption to \"revoke\" in the binding's document.")]
     OutsiderReported,
+    /// A later version of Keyturn put a person into a state that this one does not know. The person is neither granted nor removed by a tick.
+    #[strum(message = "Deploy the later version again, or revoke or grant the person by hand.")]
+    StateUnknown,
     /// There is no ledger yet (the first run), or it was lost; "adoption" decides about the people in the group.
     #[strum(
         message = "Nothing at the first run; for a change by hand, let one tick pass. Later: see who may write below LEDGER_PATH."
     )]
     LedgerLost,
-    /// A ledger cannot be read, or somebody else wrote it. The last version that the function wrote counts; if none can be read, nobody is granted or revoked in its binding.
+    /// A ledger cannot be read, or somebody else wrote it. The last version that the function wrote counts. If none can be read, a tick grants nobody in its binding; it revokes nobody for 24 hours, and then whoever is not on call.
     #[strum(
         message = "See who else writes below LEDGER_PATH. Only if no version can be read: take whoever was revoked by hand off the schedule first, who would come in again, then aws ssm delete-parameter --name <the ledger>; \"adoption\" judges who is in the group."
     )]
@@ -251,72 +256,79 @@ pub enum Code {
 impl DeclaredCode for Code {}
 
 impl Code {
-    /// What says of a group that it is not the one that was meant, and not only that Okta could not be asked.
-    const ABOUT_THE_GROUP: [Self; 5] = [
-        Self::GroupNotFound,
-        Self::GroupNameDiffers,
-        Self::GroupTypeRefused,
-        Self::GroupFilledByRule,
-        Self::GroupNotRead,
-    ];
-
-    /// What the author of a document has to mend, and no vendor's answer that failed: it does not pass by itself.
-    const OF_A_DOCUMENT: [Self; 7] = [
-        Self::PagerdutyNotFound,
-        Self::PagerdutyPolicyEmpty,
-        Self::RotationUnknown,
-        Self::GroupNotFound,
-        Self::GroupNameDiffers,
-        Self::GroupTypeRefused,
-        Self::GroupFilledByRule,
-    ];
-
-    /// The codes of a call to Okta that failed for another reason than the credential.
-    const ABOUT_ONE_CALL: [Self; 6] = [
-        Self::OktaUnreachable,
-        Self::OktaThrottled,
-        Self::OktaCallFailed,
-        Self::OktaAnswerStrange,
-        Self::OktaPagingStrange,
-        Self::OktaForbidden,
-    ];
-
-    /// The vendor takes the credential for nothing.
-    const ABOUT_THE_CREDENTIAL: [Self; 2] = [Self::PagerdutyCredentialRefused, Self::OktaCredentialRefused];
-
-    /// Another credential might have fared better: one of the right host, or with more rights.
-    const ABOUT_A_CREDENTIAL: [Self; 6] = [
-        Self::PagerdutyUnreachable,
-        Self::PagerdutyScopeMissing,
-        Self::PagerdutyForbidden,
-        Self::OktaUnreachable,
-        Self::OktaScopeMissing,
-        Self::OktaForbidden,
-    ];
-
-    pub(crate) fn may_be_the_credentials(error: &Error) -> bool {
-        Self::is_refused_credential(error) || Self::ABOUT_A_CREDENTIAL.into_iter().any(|code| error.is(code))
+    fn of(error: &Error) -> Option<Self> {
+        error.code().parse().ok()
     }
 
+    /// Whether the vendor takes the credential for nothing.
     pub(crate) fn is_refused_credential(error: &Error) -> bool {
-        Self::ABOUT_THE_CREDENTIAL.into_iter().any(|code| error.is(code))
+        matches!(Self::of(error), Some(Self::PagerdutyCredentialRefused | Self::OktaCredentialRefused))
     }
 
-    /// A right is missing, which does not come by itself.
+    /// Whether another credential might have fared better: one of the right host, or with more rights.
+    pub(crate) fn may_be_the_credentials(error: &Error) -> bool {
+        let scope_or_host = matches!(
+            Self::of(error),
+            Some(
+                Self::PagerdutyUnreachable
+                    | Self::PagerdutyScopeMissing
+                    | Self::OktaUnreachable
+                    | Self::OktaScopeMissing
+            )
+        );
+        scope_or_host || Self::is_refused_credential(error) || Self::is_forbidden(error)
+    }
+
+    /// Whether a right is missing, which does not come by itself.
     pub(crate) fn is_forbidden(error: &Error) -> bool {
-        error.is(Self::PagerdutyForbidden) || error.is(Self::OktaForbidden)
+        matches!(Self::of(error), Some(Self::PagerdutyForbidden | Self::OktaForbidden))
     }
 
+    /// Whether a call to Okta failed for another reason than the credential.
     pub(crate) fn is_about_one_call(error: &Error) -> bool {
-        Self::ABOUT_ONE_CALL.into_iter().any(|code| error.is(code))
+        matches!(
+            Self::of(error),
+            Some(
+                Self::OktaUnreachable
+                    | Self::OktaThrottled
+                    | Self::OktaCallFailed
+                    | Self::OktaAnswerStrange
+                    | Self::OktaPagingStrange
+                    | Self::OktaForbidden
+            )
+        )
     }
 
-    pub(crate) fn is_of_a_document(error: &Error) -> bool {
-        Self::OF_A_DOCUMENT.into_iter().any(|code| error.is(code))
-    }
-
+    /// Whether a group is not the one that was meant, and not only that Okta could not be asked.
     pub(crate) fn is_about_the_group(error: &Error) -> bool {
-        Self::ABOUT_THE_GROUP.into_iter().any(|code| error.is(code))
+        matches!(
+            Self::of(error),
+            Some(
+                Self::GroupNotFound
+                    | Self::GroupNameDiffers
+                    | Self::GroupTypeRefused
+                    | Self::GroupFilledByRule
+                    | Self::GroupNotRead
+            )
+        )
+    }
+
+    /// Whether it does not pass by itself: the author of a document has something to mend, a right is missing, one user may
+    /// not come in, a list is too long.
+    pub(crate) fn needs_a_person(error: &Error) -> bool {
+        let other = matches!(
+            Self::of(error),
+            Some(
+                Self::PagerdutyNotFound
+                    | Self::PagerdutyPolicyEmpty
+                    | Self::RotationUnknown
+                    | Self::UserNotActive
+                    | Self::OktaPagingStrange
+                    | Self::EligibilityNotRead
+            )
+        );
+        let of_a_group = Self::is_about_the_group(error) && !error.is(Self::GroupNotRead);
+        other || of_a_group || Self::is_forbidden(error)
     }
 }
 

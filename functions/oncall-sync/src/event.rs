@@ -2,102 +2,85 @@
 
 use crate::ids::BindingId;
 use chrono::TimeDelta;
+use keyturn::Error;
 use keyturn::codes::Code as Core;
-use keyturn::{Error, Result};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use strum::IntoStaticStr;
 
 /// The action of a tick.
 pub(crate) const SYNC: &str = "sync";
 /// The longest grant by hand.
 const MOST_MINUTES: i64 = 8 * 60;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, IntoStaticStr, PartialEq, Eq)]
+#[serde(tag = "action", rename_all = "lowercase", deny_unknown_fields)]
+#[strum(serialize_all = "lowercase")]
 pub(crate) enum Event {
     /// A tick: bring every group in line with who is on call.
-    Sync,
+    Sync {},
     /// Print what a tick would do; change nothing.
-    Plan,
+    Plan {},
     /// Say what the days to come bring; change nothing.
-    Forecast,
+    Forecast {},
     /// Add a person to a group until a set time.
     Grant {
         binding: BindingId,
         /// An Okta login or id.
-        user: String,
+        user: Line,
+        #[serde(rename = "minutes", deserialize_with = "minutes")]
         lasts: TimeDelta,
-        reason: String,
+        reason: Line,
     },
     /// Remove a person from a group, and keep the person out until the shift ends.
     Revoke {
         binding: BindingId,
         /// An Okta login or id.
-        user: String,
-        reason: String,
+        user: Line,
+        reason: Line,
     },
     /// Prove that everything the function needs is there.
-    Doctor,
+    Doctor {},
 }
 
-#[derive(Deserialize)]
-#[serde(tag = "action", rename_all = "lowercase", deny_unknown_fields)]
-enum Action {
-    Sync {},
-    Plan {},
-    Forecast {},
-    Grant { binding: BindingId, user: String, minutes: i64, reason: String },
-    Revoke { binding: BindingId, user: String, reason: String },
-    Doctor {},
+/// One line of 1 to 200 characters, without control characters: it goes into logs, alerts and the ledger.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "String")]
+pub(crate) struct Line(pub(crate) String);
+
+impl TryFrom<String> for Line {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let length = text.trim().chars().count();
+        let is_line = (1..=200).contains(&length) && !text.chars().any(char::is_control);
+        is_line.then(|| Self(text.trim().to_owned())).ok_or("user and reason are one line of 1 to 200 characters")
+    }
+}
+
+fn minutes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TimeDelta, D::Error> {
+    let minutes = i64::deserialize(deserializer)?;
+    let lasts = (1..=MOST_MINUTES).contains(&minutes).then(|| TimeDelta::minutes(minutes));
+    lasts.ok_or_else(|| D::Error::custom(format!("minutes is 1 to {MOST_MINUTES}")))
 }
 
 impl Event {
     /// As the event's `"action"` has it; the schedule's own event asks for `sync`.
     pub(crate) fn action(&self) -> &'static str {
-        match self {
-            Self::Sync => SYNC,
-            Self::Plan => "plan",
-            Self::Forecast => "forecast",
-            Self::Grant { .. } => "grant",
-            Self::Revoke { .. } => "revoke",
-            Self::Doctor => "doctor",
-        }
+        self.into()
     }
 
     /// Reads an event: EventBridge's own envelope, what EventBridge Scheduler was told to send (`{}` if nothing), or an action.
     ///
     /// # Errors
     /// `EVENT_INVALID`.
-    pub(crate) fn parse(event: &Value) -> Result<Self> {
+    pub(crate) fn parse(event: &Value) -> keyturn::Result<Self> {
         let scheduled = event["source"] == "aws.events" && event["detail-type"] == "Scheduled Event";
         if scheduled || event.as_object().is_some_and(serde_json::Map::is_empty) {
-            return Ok(Self::Sync);
+            return Ok(Self::Sync {});
         }
-        match Action::deserialize(event).map_err(|error| invalid(&error.to_string()))? {
-            Action::Sync {} => Ok(Self::Sync),
-            Action::Plan {} => Ok(Self::Plan),
-            Action::Forecast {} => Ok(Self::Forecast),
-            Action::Doctor {} => Ok(Self::Doctor),
-            Action::Grant { binding, user, minutes, reason } => {
-                if !(1..=MOST_MINUTES).contains(&minutes) {
-                    return Err(invalid(&format!("minutes is 1 to {MOST_MINUTES}")));
-                }
-                let lasts = TimeDelta::minutes(minutes);
-                Ok(Self::Grant { binding, user: line("user", &user)?, lasts, reason: line("reason", &reason)? })
-            }
-            Action::Revoke { binding, user, reason } => {
-                Ok(Self::Revoke { binding, user: line("user", &user)?, reason: line("reason", &reason)? })
-            }
-        }
-    }
-}
-
-/// Some text, short and without control characters: it goes into logs, alerts and the ledger.
-fn line(name: &str, text: &str) -> Result<String> {
-    let length = text.trim().chars().count();
-    if (1..=200).contains(&length) && !text.chars().any(char::is_control) {
-        Ok(text.trim().to_owned())
-    } else {
-        Err(invalid(&format!("{name} is one line of 1 to 200 characters")))
+        Self::deserialize(event).map_err(|error| invalid(&error.to_string()))
     }
 }
 
@@ -123,7 +106,7 @@ mod tests {
             json!({"action": "sync"}),
             json!({"version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "time": "2020-01-01T00:00:00Z", "detail": {}}),
         ] {
-            assert_eq!(Event::parse(&event).unwrap(), Event::Sync, "{event}");
+            assert_eq!(Event::parse(&event).unwrap(), Event::Sync {}, "{event}");
         }
     }
 

@@ -86,6 +86,16 @@ pub(crate) enum Members {
     Unknown { why: Error },
 }
 
+impl Members {
+    /// Everybody in the group, if all of them were read.
+    pub(crate) fn listed(&self) -> Option<&BTreeMap<OktaId, Member>> {
+        match self {
+            Self::Complete(members) => Some(members),
+            Self::Unknown { .. } => None,
+        }
+    }
+}
+
 /// Somebody in the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Member {

@@ -35,7 +35,7 @@ use serde_json::Value;
 use settings::Settings;
 pub use source::pagerduty;
 use std::cell::Cell;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use telemetry::alerts::Channels;
 use telemetry::audit;
 use telemetry::conditions::Conditions;
@@ -103,13 +103,17 @@ impl OncallSync {
     }
 }
 
+/// What a panic left behind is as good as before: nothing here is changed in several steps.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use aws_sdk_secretsmanager::config::BehaviorVersion;
     use keyturn::metrics;
     use serde_json::json;
-    use std::sync::Mutex;
     use std::time::Duration;
 
     /// The function, at a clock that panics as soon as it is looked at.

@@ -23,7 +23,7 @@ pub enum Report {
     },
     /// `plan`.
     Planned {
-        /// The lines of `planner::Shown`.
+        /// The lines of `planner::lines`.
         plan: Vec<String>,
     },
     /// `forecast`.

@@ -1,12 +1,13 @@
 //! Asks a vendor about many ids, oldest first: a slow vendor leaves no time for all of them in one tick.
 
+use crate::lock;
 use crate::vendor::AT_ONCE;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, StreamExt as _};
 use keyturn::Deadline;
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// When each id was asked for last.
 #[derive(Debug, Default)]
@@ -39,11 +40,11 @@ impl Turns {
     }
 
     fn last_asked(&self, id: &impl Display) -> Option<DateTime<Utc>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id.to_string()).copied()
+        lock(&self.0).get(&id.to_string()).copied()
     }
 
     fn note_asked(&self, id: &impl Display, at: DateTime<Utc>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_string(), at);
+        lock(&self.0).insert(id.to_string(), at);
     }
 }
 

@@ -68,18 +68,33 @@ fn every_declared_code_is_given_somewhere() {
     }
 }
 
-/// The page with the lines between its two markers replaced by a table.
-fn with_table(path: &str, marker: &str, head: &str, entries: &[settings::Entry]) -> String {
+/// The page with the lines between its two markers replaced.
+fn with_lines(path: &str, marker: &str, lines: &str) -> String {
     let page = source::read(path).unwrap();
     let (begin, end) = (format!("<!-- {marker} -->\n"), format!("<!-- end of {marker} -->"));
     let (before, rest) = page.split_once(&begin).unwrap_or_else(|| panic!("{path} has no line {begin}"));
     let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("{path} has no line {end}"));
+    format!("{before}{begin}{lines}{end}{after}")
+}
+
+/// The page with the lines between its two markers replaced by a table.
+fn with_table(path: &str, marker: &str, head: &str, entries: &[settings::Entry]) -> String {
     let row = |entry: &settings::Entry| {
         assert!(!entry.meaning.is_empty(), "{} has no meaning", entry.name);
         format!("| `{}` | {} | {} |\n", entry.name, cell(entry.default), cell(&entry.meaning))
     };
     let rows: String = entries.iter().map(row).collect();
-    format!("{before}{begin}| {head} | default | meaning |\n|---|---|---|\n{rows}{end}{after}")
+    with_lines(path, marker, &format!("| {head} | default | meaning |\n|---|---|---|\n{rows}"))
+}
+
+#[test]
+fn the_manual_of_oncall_sync_has_the_planners_table() {
+    let planner = source::read("functions/oncall-sync/src/planner/mod.rs").unwrap();
+    let rows: Vec<&str> = planner.lines().filter_map(|line| line.strip_prefix("//! ")).collect();
+    let rows: Vec<&str> = rows.into_iter().filter(|row| row.starts_with('|')).collect();
+    assert!(rows.len() > 10, "{rows:?}");
+    let path = "functions/oncall-sync/README.md";
+    check(path, &with_lines(path, "transitions", &(rows.join("\n") + "\n")));
 }
 
 #[test]

@@ -332,3 +332,65 @@ async fn a_bad_document_does_not_hide_that_the_function_runs() {
     assert_eq!(metric(&logs, "RunsOk"), vec![1; wrong.len() + 2], "{logs}");
     assert_eq!(world.violations(), Vec::<String>::new());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_person_group_or_schedule_that_needs_a_person_does_not_hide_that_the_function_runs() {
+    let world = Oncall::builder().on_the_machines_clock().start().await.unwrap();
+    let [ann, bob] = ["ann", "bob"].map(|name| world.engineer(name).unwrap());
+    let (shop, bank) = (world.bind("shop", &json!({})), world.bind_alone("bank", &json!({})));
+    let (now, hour) = (world.clock.now(), TimeDelta::hours(1));
+    world.pagerduty.shift(&shop.schedule, &ann.pagerduty, now - hour, now + hour);
+    world.pagerduty.shift(&bank.schedule, &bob.pagerduty, now - hour, now + hour);
+    let pinned = |who: &Engineer| json!({"identities": {who.pagerduty.clone(): who.okta}});
+    world.okta.set_status(&bob.okta, "SUSPENDED");
+    world.write_binding(&bank, &pinned(&bob));
+    let lambda = world.lambda(None).await.unwrap();
+    let mut ticks = 0;
+    let mut tick = async |what: &str, told: &str| {
+        lambda.invoke(json!({})).await.result.unwrap();
+        ticks += 1;
+        let logs = lambda.logs().unwrap();
+        assert_eq!(metric(&logs, "RunsOk"), vec![1; ticks], "{what}: {logs}");
+        let unresolved =
+            logs.lines().rfind(|line| line.contains("\"bank\"") && line.contains("\"Unresolved\"")).unwrap();
+        assert!(!unresolved.contains("\"Unresolved\":0"), "{what}: {unresolved}");
+        let alerts = world.alerts();
+        assert!(alerts.iter().any(|title| title.contains("bank") && title.contains(told)), "{what}: {alerts:?}");
+    };
+    tick("a user who is pinned, and suspended", "ON_CALL_NOT_GRANTED").await;
+    world.okta.set_status(&bob.okta, "ACTIVE");
+    let path = format!("/api/v1/groups/{}/users", bank.group);
+    world.okta.replace(&format!("PUT {path}/{}", bob.okta), 1, Reply::html(403));
+    tick("a user whom the role may not add", "ON_CALL_NOT_GRANTED").await;
+    world.okta.replace(&format!("GET {path}"), 1, Reply::html(403));
+    tick("a group that the role may not list", "bank is not looked after (OKTA_FORBIDDEN)").await;
+    world.pagerduty.replace(&format!("GET /v3/schedules/{}", bank.schedule), 1, Reply::html(403));
+    world.pagerduty.replace(&format!("GET /schedules/{}", bank.schedule), 1, Reply::html(403));
+    tick("a schedule that the key may not read", "bank is not looked after (PAGERDUTY_FORBIDDEN)").await;
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_hangs_holds_up_the_grants_of_many_bindings_once() {
+    let world = Oncall::builder().on_the_machines_clock().start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let bound: Vec<Bound> = (0..48).map(|n| world.bind(&format!("b{n}"), &json!({}))).collect();
+    let lambda = world.lambda(None).await.unwrap();
+    lambda.invoke(json!({})).await.result.unwrap();
+    let (now, hour) = (world.clock.now(), TimeDelta::hours(1));
+    for bound in &bound {
+        world.pagerduty.shift(&bound.schedule, &ann.pagerduty, now - hour, now + hour);
+    }
+    let posts = world.faults.recorded().iter().filter(|call| call.contains("POST /api/v1/events")).count();
+    for n in posts + 1..posts + 500 {
+        let call = format!(" Datadog POST /api/v1/events #{n}");
+        world.faults.inject(Point { call, moment: Moment::Before, fault: Fault::Slow(Duration::from_mins(1)) });
+    }
+    // Ten seconds of it are left for what has begun: there is time for two such alerts in a row.
+    lambda.set_timeout(Duration::from_secs(19));
+    let report = lambda.invoke(json!({})).await.result.unwrap();
+    let granted = report["granted"].as_array().unwrap().len();
+    assert_eq!(granted, bound.len(), "{report}");
+    assert!(bound.iter().all(|bound| world.members(bound, &[&ann]) == ["ann"]));
+    assert_eq!(world.violations(), Vec::<String>::new());
+}

@@ -164,6 +164,7 @@ async fn before_the_first_tick_nobody_is_granted_and_a_revoke_is_done_but_not_he
     let revoke = json!({"action": "revoke", "binding": "shop", "user": eve.okta, "reason": "left"});
     assert_eq!(world.event(&revoke).await.unwrap_err().code(), "REVOKE_NOT_HELD");
     assert_eq!(world.members(&shop, &[&ann, &eve]), Vec::<String>::new());
+    assert_eq!(world.alerts(), ["Break-glass revoked: shop (manual)"], "no ledger tells it later");
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 
@@ -271,6 +272,8 @@ async fn a_grant_that_okta_does_not_take_has_to_be_asked_for_again() {
     let call = format!("PUT /api/v1/groups/{}/users/{}", scene.shop.group, scene.cal.okta);
     scene.world.okta.replace(&call, 1, Reply::html(500));
     assert_eq!(scene.grant(&scene.cal.okta, 10).await.unwrap_err().code(), "CHANGE_UNFINISHED");
+    let told = scene.world.alerts().split_off(2);
+    assert_eq!(told, ["Break-glass granted: shop", "Break-glass: shop needs a look (CHANGE_UNFINISHED)"]);
     assert_eq!(scene.members_at("09:01").await, ["ann"]);
     scene.grant(&scene.cal.okta, 10).await.unwrap();
     assert_eq!(scene.members_at("09:02").await, ["ann", "cal"]);

@@ -262,12 +262,12 @@ async fn every_group_has_its_turn_at_a_slow_okta_in_one_of_the_next_ticks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_bindings_take_four_requests_to_pagerduty() {
-    two_hundred(|world, id| world.bind(id, &json!({})), 4, 4).await;
+async fn two_hundred_bindings_take_eight_requests_to_pagerduty() {
+    two_hundred(|world, id| world.bind(id, &json!({})), 8, 8).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_bindings_without_policies_stay_far_below_every_limit() {
     // Which API has each schedule, and the address of each person, is found out anew when cold.
-    two_hundred(|world, id| world.bind_alone(id, &json!({})), 200 + 4, 2 * 200 + 4 + 20).await;
+    two_hundred(|world, id| world.bind_alone(id, &json!({})), 200 + 8, 2 * 200 + 8 + 20).await;
 }

@@ -94,7 +94,7 @@ async fn each_broken_thing_is_found_and_its_remedy_named() {
         (
             |scene| scene.world.pagerduty.revoke_token(),
             &[USERS, SOURCE],
-            &["PAGERDUTY_CREDENTIAL_REFUSED", "correct \"token\""],
+            &["PAGERDUTY_CREDENTIAL_REFUSED", "Correct \"token\""],
         ),
         (
             |scene| scene.world.pagerduty.wrong_region(),

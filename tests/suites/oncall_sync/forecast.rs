@@ -83,6 +83,24 @@ async fn a_source_that_cannot_be_read_is_no_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fifty_schedules_of_three_shifts_a_day_are_read_page_by_page_and_none_of_them_alone() {
+    let world = Oncall::start().await.unwrap();
+    let people = ["ann", "bob", "cid"].map(|name| world.engineer(name).unwrap());
+    let bound: Vec<Bound> = (0..50).map(|n| world.bind(&format!("b{n}"), &json!({}))).collect();
+    for bound in &bound {
+        for (n, who) in (0..22).zip(people.iter().cycle()) {
+            in_hours(&world, bound, who, 8 * n - 1, 8 * n + 7);
+        }
+    }
+    world.at("09:00");
+    let (report, text) = forecast(&world).await;
+    assert_eq!((&report["unknown"], &report["warnings"]), (&json!(0), &json!(0)), "{text}");
+    let asked: Vec<String> = world.pagerduty.seen().iter().map(|call| call.path.clone()).collect();
+    assert!(asked.len() == 12 && asked.iter().all(|path| path == "/oncalls"), "{asked:?}");
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_could_not_be_looked_up_is_told_as_unknown_and_warned_of_to_nobody() {
     let world = Oncall::start().await.unwrap();
     let [ann, bob] = ["ann", "bob"].map(|name| world.engineer(name).unwrap());

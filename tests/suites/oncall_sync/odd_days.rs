@@ -68,6 +68,30 @@ async fn whoever_is_revoked_just_after_a_binding_was_renamed_stays_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_revoked_stays_out_of_the_group_that_the_document_names_next() {
+    let world = Oncall::start().await.unwrap();
+    let [ann, bob] = ["ann", "bob"].map(|name| world.engineer(name).unwrap());
+    let shop = world.bind("shop", &json!({}));
+    world.on_call(&shop, &ann, "08:00", "12:00");
+    world.on_call(&shop, &bob, "12:00", "17:00");
+    world.on_call(&shop, &ann, "17:00", "20:00");
+    world.tick().await.unwrap();
+    let revoke = json!({"action": "revoke", "binding": "shop", "user": ann.okta, "reason": "left laptop"});
+    world.event(&revoke).await.unwrap();
+    let mut moved = shop.clone();
+    moved.group = world.okta.group("break-glass-shop");
+    world.write_binding(&moved, &json!({}));
+    for (time, inside) in [("09:01", vec![]), ("11:59", vec![]), ("12:00", vec!["bob"]), ("17:00", vec!["ann"])] {
+        world.at(time);
+        world.tick().await.unwrap();
+        assert_eq!(world.members(&moved, &[&ann, &bob]), inside, "{time}");
+    }
+    let revoked = world.alerts().into_iter().filter(|title| title.contains("(manual)")).count();
+    assert_eq!(revoked, 1, "{:?}", world.alerts());
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_makes_themselves_eligible_through_a_binding_of_their_own() {
     let world = Oncall::start().await.unwrap();
     let [ann, eve] = ["ann", "eve"].map(|name| world.engineer(name).unwrap());

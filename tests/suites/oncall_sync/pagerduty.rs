@@ -399,7 +399,7 @@ async fn one_schedule_that_pagerduty_refuses_hides_none_of_those_asked_for_with_
     for status in [400, 403, 404] {
         let (world, ann, bound) = sixty().await;
         let last = bound.last().unwrap();
-        world.pagerduty.replace("GET /oncalls", 2, refusal(status, &json!(["no"])));
+        world.pagerduty.replace("GET /oncalls", 3, refusal(status, &json!(["no"])));
         world.pagerduty.replace(&format!("GET /v3/schedules/{}", last.schedule), 1, refusal(403, &json!(["no"])));
         let report = world.tick().await.unwrap();
         assert_eq!(report["unknown"], 1, "{status}: {report}");

@@ -1,5 +1,6 @@
 //! Shifts begin, end, and are taken over; sources fall silent; ledgers get lost.
 
+use chrono::TimeDelta;
 use keyturn_tests::aws::parameters_client;
 use keyturn_tests::stacks::oncall::{Bound, CONFIG_PATH, Engineer, Oncall};
 use keyturn_tests::vendors::Reply;
@@ -282,7 +283,7 @@ async fn a_ledger_of_the_first_format_is_followed_and_written_anew_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ledger_of_which_no_version_can_be_read_changes_nobody_until_it_is_deleted() {
+async fn a_ledger_of_which_no_version_can_be_read_changes_nobody_for_a_day_and_grants_nobody_until_it_is_deleted() {
     let world = Oncall::start().await.unwrap();
     let [ann, eve] = ["ann", "eve"].map(|name| world.engineer(name).unwrap());
     let shop = world.bind("shop", &json!({}));
@@ -297,9 +298,16 @@ async fn a_ledger_of_which_no_version_can_be_read_changes_nobody_until_it_is_del
     }
     let told = world.alerts().into_iter().filter(|title| title.contains("LEDGER_UNREADABLE")).count();
     assert_eq!(told, 1, "{:?}", world.alerts());
+    let now = world.clock.now();
+    for (age, inside) in [(24 * 60 - 1, vec!["eve"]), (24 * 60, vec![])] {
+        world.aws.parameters.set_modified(&shop.ledger_name(), now - TimeDelta::minutes(age));
+        let report = world.tick().await.unwrap();
+        assert_eq!(world.members(&shop, &[&ann, &eve]), inside, "{age}: {report}");
+    }
+    assert_eq!(world.alerts().pop().unwrap(), "Break-glass revoked: shop (out_of_band)");
     delete_parameter(&world, &shop.ledger_name()).await;
     world.tick().await.unwrap();
-    assert_eq!(world.members(&shop, &[&ann, &eve]), ["ann", "eve"]);
+    assert_eq!(world.members(&shop, &[&ann, &eve]), ["ann"]);
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 

@@ -7,6 +7,7 @@ use crate::ids::{GroupId, OktaId};
 use crate::ledger::Channel;
 use crate::observe::unseen;
 use crate::report::{Check, Report};
+use crate::source::pagerduty::PagerDuty;
 use crate::telemetry::alerts;
 use crate::vendor::Proof;
 use keyturn::alert::Datadog;
@@ -27,7 +28,7 @@ impl OncallSync {
             .map(|(name, error)| Check { check: format!("document {name}"), ok: false, detail: error.to_string() })
             .collect();
         checks.push(check(
-            &format!("{}: users.read, region", self.observer.source.name()),
+            &format!("{}: users.read, region", PagerDuty::NAME),
             self.observer.source.check_users(deadline).await,
             "readable",
         ));
@@ -43,7 +44,7 @@ impl OncallSync {
 
     async fn source(&self, binding: &Binding, deadline: Deadline) -> Check {
         let read = self.observer.check_source(binding, self.clock.now(), deadline).await;
-        check(&format!("{}: source at {}", binding.id, self.observer.source.name()), read, "readable")
+        check(&format!("{}: source at {}", binding.id, PagerDuty::NAME), read, "readable")
     }
 
     async fn rules(&self, deadline: Deadline) -> Check {

@@ -67,7 +67,7 @@ impl OncallSync {
         let is_ahead = |warning: &&Warning| warning.from > now || warning.code() == Code::GapAhead;
         let soon = ahead.warnings.iter().filter(|warning| warning.from < now + TOLD_BEFORE).filter(is_ahead);
         soon.map(|warning| {
-            audit::warned(id, warning);
+            audit::noticed(id, warning.code(), warning);
             (self.key(id, warning, now), alerts::of_warning(&view.binding, warning, now))
         })
         .collect()

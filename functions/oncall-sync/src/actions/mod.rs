@@ -14,16 +14,16 @@ use keyturn::{Deadline, Result};
 impl OncallSync {
     pub(crate) async fn answer(&self, event: &Event, deadline: Deadline) -> Result<Report> {
         match event {
-            Event::Sync => Box::pin(self.sync(deadline)).await,
-            Event::Plan => Box::pin(self.plan(deadline)).await,
-            Event::Forecast => Box::pin(self.forecast(deadline)).await,
+            Event::Sync {} => Box::pin(self.sync(deadline)).await,
+            Event::Plan {} => Box::pin(self.plan(deadline)).await,
+            Event::Forecast {} => Box::pin(self.forecast(deadline)).await,
             Event::Grant { binding, user, lasts, reason } => {
-                Box::pin(self.grant_by_hand(binding, user, *lasts, reason, deadline)).await
+                Box::pin(self.grant_by_hand(binding, &user.0, *lasts, &reason.0, deadline)).await
             }
             Event::Revoke { binding, user, reason } => {
-                Box::pin(self.revoke_by_hand(binding, user, reason, deadline)).await
+                Box::pin(self.revoke_by_hand(binding, &user.0, &reason.0, deadline)).await
             }
-            Event::Doctor => Box::pin(self.examine(deadline)).await,
+            Event::Doctor {} => Box::pin(self.examine(deadline)).await,
         }
     }
 }

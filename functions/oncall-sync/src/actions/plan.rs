@@ -1,8 +1,8 @@
 //! The plan: the lines that say what a tick would do now.
 
 use crate::OncallSync;
-use crate::observe::{Observed, View};
-use crate::planner::Shown;
+use crate::observe::Observed;
+use crate::planner;
 use crate::report::Report;
 use keyturn::{Deadline, Result};
 
@@ -19,9 +19,7 @@ impl OncallSync {
         });
         let mut lines = Vec::new();
         for view in &views {
-            let plan = view.plan(now);
-            let View { binding, reading, members, .. } = view;
-            lines.extend(Shown { binding, reading, members, plan: &plan, now }.lines());
+            lines.extend(planner::lines(&view.facts(now), &view.plan(now)));
         }
         lines.extend(bad.values().map(|error| format!("refused: {error}")));
         Ok(Report::Planned { plan: lines })

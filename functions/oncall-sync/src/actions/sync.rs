@@ -6,6 +6,7 @@ use crate::codes::Code;
 use crate::knowledge::Standing;
 use crate::observe::{Observed, View};
 use crate::report::{Change, Report};
+use crate::source::pagerduty::PagerDuty;
 use crate::telemetry::{alerts, audit};
 use chrono::{DateTime, Utc};
 use keyturn::alert::Alert;
@@ -28,10 +29,9 @@ impl OncallSync {
         let mut works: Vec<Work> = views.into_iter().map(|view| Work::of(view, now)).collect();
         let mut untaken = self.applier.apply(&mut works, deadline).await;
         let mut conditions = conditions(&works, &bad, now);
-        for (vendor, problem) in [
-            (self.observer.source.name(), self.observer.source.problem().await),
-            ("Okta", self.observer.okta.problem().await),
-        ] {
+        for (vendor, problem) in
+            [(PagerDuty::NAME, self.observer.source.problem().await), ("Okta", self.observer.okta.problem().await)]
+        {
             let Some(problem) = problem.filter(|problem| !passes_by_itself(problem)) else { continue };
             audit::credential_not_used(vendor, &problem);
             conditions.insert(format!("/{vendor}:{}", problem.code()), alerts::of_credential(vendor, &problem, now));
@@ -46,7 +46,7 @@ impl OncallSync {
         // Where nothing at all could be read, it is not the documents that are wrong.
         let blind = works.iter().any(|work| work.view.standing == Standing::Followed)
             && works.iter().all(|work| work.view.unknown().next().is_some());
-        let fine = !blind && works.iter().all(|work| is_fine(&work.view) && work.is_finished_but_for_the_document());
+        let fine = !blind && works.iter().all(|work| is_fine(&work.view) && work.is_finished_but_for_a_person());
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         audit::tick_done(fine, bad.len(), untaken, duration_ms);
         Ok(Report::Synced {
@@ -80,7 +80,7 @@ fn revoked(work: &Work) -> impl Iterator<Item = Change> {
 fn conditions(works: &[Work], bad: &BTreeMap<String, Error>, now: DateTime<Utc>) -> BTreeMap<String, Alert> {
     let mut conditions = BTreeMap::new();
     for (parameter, error) in bad {
-        audit::binding_refused(error);
+        audit::error(error);
         conditions.insert(format!("{parameter}:{error}"), alerts::of_error(parameter, error, now));
     }
     for work in works {
@@ -89,14 +89,14 @@ fn conditions(works: &[Work], bad: &BTreeMap<String, Error>, now: DateTime<Utc>)
         for (what, why) in view.unknown() {
             audit::unknown(id, what, why);
             // A vendor that does not answer shows in the metrics, and passes. A document that names what is not there does not.
-            if Code::is_of_a_document(why) && view.standing == Standing::Followed {
+            if Code::needs_a_person(why) && view.standing == Standing::Followed {
                 conditions.insert(format!("{id}:{what}:{why}"), alerts::of_error(id.as_str(), why, now));
             }
         }
         let mut notices = plan.notices.clone();
         notices.extend(work.refused());
         for notice in &notices {
-            audit::noticed(id, notice);
+            audit::noticed(id, notice.code(), notice);
             // The key names what the notice is about, not its words, which may change with every try.
             let key = format!("{id}:{}:{}", notice.code().name(), notice.subject());
             conditions.insert(key, alerts::of_notice(&view.binding, notice, now));
@@ -118,5 +118,5 @@ fn is_in_the_dark(view: &View) -> bool {
 
 /// Whether everything was read that can be: where there is no good document nothing should be read.
 fn is_fine(view: &View) -> bool {
-    view.standing != Standing::Followed || view.unknown().all(|(_, why)| Code::is_of_a_document(why))
+    view.standing != Standing::Followed || view.unknown().all(|(_, why)| Code::needs_a_person(why))
 }

@@ -4,23 +4,22 @@
 //! `planner` has the table of the states' transitions.
 
 mod first_format;
+mod later;
 #[cfg(test)]
 mod tests;
 
 use crate::ids::{GroupId, OktaId, PersonId};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use strum::{Display, IntoStaticStr};
 
 /// The format that is written.
 const FORMAT: u32 = 2;
+const WRONG_FORM: &str = "it has not the form of a ledger";
 /// So many changes of one person are kept for a channel that takes nothing.
 const MOST_UNTOLD: usize = 4;
-
-/// Keys that a later version of Keyturn wrote: they are written back as they are.
-type Rest = Map<String, Value>;
 
 /// Everything remembered of one binding's group.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -44,8 +43,8 @@ pub(crate) struct Ledger {
     pub(crate) gap: Option<Gap>,
     #[serde(default)]
     pub(crate) people: BTreeMap<OktaId, Person>,
-    #[serde(flatten)]
-    rest: Rest,
+    #[serde(skip)]
+    unknown: Vec<later::Unknown>,
 }
 
 /// Readings that found nobody on call.
@@ -69,8 +68,6 @@ pub(crate) struct Person {
     /// Changes whose alert is still to be taken by a channel.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) untold: Vec<Untold>,
-    #[serde(flatten)]
-    rest: Rest,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -88,6 +85,9 @@ pub(crate) enum State {
     Held(Hold),
     /// Is out; the record is kept until every channel has taken the alert.
     Left { at: DateTime<Utc> },
+    /// A state of a later version of Keyturn.
+    #[serde(untagged)]
+    Other(Value),
 }
 
 /// The claims that somebody has, each with its end.
@@ -146,8 +146,9 @@ pub(crate) struct Hold {
 }
 
 /// Why somebody leaves.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Display, IntoStaticStr, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum Reason {
     /// The shift is over.
     ShiftEnded,
@@ -167,29 +168,16 @@ pub(crate) enum Reason {
     Gap,
     /// Revoked by hand, or the end of a grant by hand.
     Manual,
+    /// A reason of a later version of Keyturn.
+    #[serde(other)]
+    Other,
 }
 
 impl Reason {
     /// As logs, alerts, plans and ledgers say it.
     #[must_use]
     pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::ShiftEnded => "shift_ended",
-            Self::LeftSchedule => "left_schedule",
-            Self::Overridden => "overridden",
-            Self::NotActive => "not_active",
-            Self::Ineligible => "ineligible",
-            Self::OutOfBand => "out_of_band",
-            Self::Stale => "stale",
-            Self::Gap => "gap",
-            Self::Manual => "manual",
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+        self.into()
     }
 }
 
@@ -199,6 +187,9 @@ impl fmt::Display for Reason {
 pub(crate) enum Channel {
     Datadog,
     Slack,
+    /// A channel of a later version of Keyturn.
+    #[serde(other)]
+    Other,
 }
 
 impl Channel {
@@ -229,16 +220,38 @@ pub(crate) enum Change {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         due: Option<DateTime<Utc>>,
     },
+    /// A change of a later version of Keyturn.
+    #[serde(untagged)]
+    Other(Value),
 }
 
 /// A ledger, if there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Remembered {
     Known(Ledger),
-    /// There is none: the first run, or somebody deleted it.
-    Never,
+    /// There is none: the first run, or somebody deleted it. This one begins: nobody is in it but who is held.
+    Never(Ledger),
     /// There is one, and neither it nor an earlier version can be read.
-    Unreadable,
+    Unreadable {
+        /// When somebody wrote it last.
+        since: Option<DateTime<Utc>>,
+    },
+}
+
+impl Remembered {
+    pub(crate) fn known(&self) -> Option<&Ledger> {
+        match self {
+            Self::Known(ledger) => Some(ledger),
+            Self::Never(_) | Self::Unreadable { .. } => None,
+        }
+    }
+
+    pub(crate) fn known_mut(&mut self) -> Option<&mut Ledger> {
+        match self {
+            Self::Known(ledger) => Some(ledger),
+            Self::Never(_) | Self::Unreadable { .. } => None,
+        }
+    }
 }
 
 impl Ledger {
@@ -253,7 +266,7 @@ impl Ledger {
             confirmed_at: None,
             gap: None,
             people: BTreeMap::new(),
-            rest: Rest::new(),
+            unknown: Vec::new(),
         }
     }
 
@@ -263,9 +276,23 @@ impl Ledger {
     /// What is wrong with it, in words that quote nothing of it.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let value: Value = serde_json::from_str(text).map_err(|_| "it is no JSON")?;
-        let read =
-            if value.get("format").is_some() { serde_json::from_value(value) } else { first_format::read(value) };
-        read.map_err(|_| "it has not the form of a ledger")
+        if value.get("format").is_none() {
+            return first_format::read(value).map_err(|_| WRONG_FORM);
+        }
+        let mut ledger = Self::deserialize(&value).map_err(|_| WRONG_FORM)?;
+        // Only a later format has other states and changes.
+        if ledger.format <= FORMAT && ledger.people.values().any(Person::is_of_a_later_version) {
+            return Err(WRONG_FORM);
+        }
+        ledger.unknown = later::unknown(&value, &serde_json::to_value(&ledger).map_err(|_| WRONG_FORM)?);
+        Ok(ledger)
+    }
+
+    /// The text to store.
+    pub(crate) fn text(&self) -> serde_json::Result<String> {
+        let mut value = serde_json::to_value(self)?;
+        later::add(&self.unknown, &mut value);
+        Ok(value.to_string())
     }
 
     /// Whether this text is the last that the function wrote. The first format does not say.
@@ -308,10 +335,13 @@ impl Ledger {
 
     /// The changes that are done and still to be told; `accepted` are the people whom Okta has just said to have removed.
     pub(crate) fn news(&self, accepted: &BTreeSet<OktaId>) -> Vec<(OktaId, Untold)> {
+        // A grant that another change follows was made, or is over.
+        let is_last =
+            |person: &Person, change: &Change| person.untold.last().is_some_and(|last| last.change == *change);
         let is_done = |okta: &OktaId, person: &Person, change: &Change| match (change, &person.state) {
             (Change::Revoked { .. }, State::Leaving(_)) => accepted.contains(okta),
             (Change::Revoked { .. }, State::Held(hold)) => hold.out || accepted.contains(okta),
-            (Change::Granted { .. }, State::Granted(granted)) => granted.shown,
+            (Change::Granted { .. }, State::Granted(granted)) => granted.shown || !is_last(person, change),
             _ => true,
         };
         let of_person = |(okta, person): (&OktaId, &Person)| {
@@ -356,32 +386,40 @@ impl Ledger {
     #[must_use]
     pub(crate) fn is_outdated_by(&self, next: &Self, refresh: TimeDelta) -> bool {
         let old = match (self.confirmed_at, next.confirmed_at) {
-            (Some(stored), Some(read)) => read - stored >= refresh,
+            // The other way round, too: the clock may have been set back.
+            (Some(stored), Some(read)) => (read - stored).abs() >= refresh,
             (stored, read) => stored != read,
         };
         // Somebody who is named again after a while has an old end stored, however young the last confirmation is.
-        let later = |(okta, person): (&OktaId, &Person)| {
+        let other_end = |(okta, person): (&OktaId, &Person)| {
             let stored = self.people.get(okta).and_then(Person::on_call);
             let next = person.on_call();
-            stored.zip(next).is_some_and(|(stored, next)| next.until - stored.until >= refresh)
+            stored.zip(next).is_some_and(|(stored, next)| (next.until - stored.until).abs() >= refresh)
         };
         // The first format is written anew: it does not say whether somebody put it back.
         self.version == 0
             || self.lasting() != next.lasting()
             || (old && next.people.values().any(Person::lives_on_a_reading))
-            || next.people.iter().any(later)
+            || next.people.iter().any(other_end)
     }
 }
 
 impl Person {
     pub(crate) fn new(state: State) -> Self {
-        Self { login: String::new(), email: String::new(), state, untold: Vec::new(), rest: Rest::new() }
+        Self { login: String::new(), email: String::new(), state, untold: Vec::new() }
+    }
+
+    fn is_of_a_later_version(&self) -> bool {
+        let other = |untold: &Untold| matches!(untold.change, Change::Other(_));
+        matches!(self.state, State::Other(_)) || self.untold.iter().any(other)
     }
 
     /// Whether there is anything left to do about the person where the group cannot be listed.
     pub(crate) fn is_unfinished(&self) -> bool {
         match &self.state {
-            State::Granted(_) | State::Adopted { .. } | State::Leaving(_) | State::Left { .. } => true,
+            State::Granted(_) | State::Adopted { .. } | State::Leaving(_) | State::Left { .. } | State::Other(_) => {
+                true
+            }
             State::Held(hold) => !hold.out,
             State::Tolerated => false,
         }

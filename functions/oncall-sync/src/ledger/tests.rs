@@ -56,20 +56,53 @@ fn the_first_format_is_read_as_one_state_a_person() {
 
 #[test]
 fn what_a_later_version_wrote_is_read_and_written_back() {
+    let claim = json!({"person": "P1", "until": noon(), "team": "dba"});
     let text = json!({
-        "format": 3, "group": "00g1", "serial": 7, "region": "eu",
-        "people": {"ann": {"login": "ann", "state": "tolerated", "device": {"id": 1}}},
+        "format": 3, "group": "00g1", "serial": 7, "version": 4, "region": "eu",
+        "gap": {"readings": 1, "last": noon(), "since": noon()},
+        "people": {
+            "ann": {"login": "ann", "state": "tolerated", "device": {"id": 1}},
+            "bob": {"state": {"granted": {"since": noon(), "shown": true, "on_call": claim, "by": "rule"}}},
+            "cid": {"state": {"borrowed": {"until": noon()}}},
+            "dan": {"state": "sleeping"},
+            "eve": {"state": "tolerated", "untold": [{"change": {"renamed": {"to": "eva"}}, "channels": ["slack"]}]},
+        },
     });
+    let mut ledger = Ledger::parse(&text.to_string()).unwrap();
+    let written = |ledger: &Ledger| serde_json::from_str::<Value>(&ledger.text().unwrap()).unwrap();
+    assert_eq!(written(&ledger), text);
+    // What goes with a state, or with a person, goes with it.
+    ledger.people.remove(&okta("ann"));
+    ledger.put(&okta("bob"), State::Tolerated);
+    let mut rest = text.clone();
+    rest["people"].as_object_mut().unwrap().remove("ann");
+    rest["people"]["bob"] = json!({"state": "tolerated"});
+    assert_eq!(written(&ledger), rest);
+}
+
+#[test]
+fn a_reason_or_a_channel_of_a_later_version_makes_no_ledger_unreadable() {
+    let leaving = json!({"leaving": {"reason": "bored", "since": noon()}});
+    let untold = json!([{"change": {"revoked": {"reason": "bored"}}, "channels": ["pager", "slack"]}]);
+    let text =
+        json!({"format": 3, "group": "00g1", "serial": 7, "people": {"ann": {"state": leaving, "untold": untold}}});
     let ledger = Ledger::parse(&text.to_string()).unwrap();
-    let back: Value = serde_json::to_value(&ledger).unwrap();
-    assert_eq!((&back["region"], &back["people"]["ann"]["device"]), (&json!("eu"), &json!({"id": 1})));
+    let leaving = Leaving { reason: Reason::Other, since: noon(), due: None };
+    assert_eq!(ledger.state(&okta("ann")), Some(&State::Leaving(leaving)));
+    assert!(ledger.people[&okta("ann")].untold[0].channels.contains(&Channel::Slack));
 }
 
 #[test]
 fn what_is_no_ledger_is_refused() {
-    for text in
-        ["", "[]", "{}", r#"{"format": 2}"#, r#"{"format": 2, "group": "../x", "serial": 1}"#, r#"{"rows": []}"#]
-    {
+    for text in [
+        "",
+        "[]",
+        "{}",
+        r#"{"format": 2}"#,
+        r#"{"format": 2, "group": "../x", "serial": 1}"#,
+        r#"{"rows": []}"#,
+        r#"{"format": 2, "group": "00g1", "serial": 1, "people": {"ann": {"state": "sleeping"}}}"#,
+    ] {
         assert!(Ledger::parse(text).is_err(), "{text}");
     }
 }
@@ -114,4 +147,18 @@ fn a_channel_that_takes_nothing_does_not_fill_the_parameter() {
         person.tell(Change::Granted { why: "on call".to_owned(), until: Some(noon() + TimeDelta::minutes(minute)) });
     }
     assert_eq!(person.untold.len(), MOST_UNTOLD);
+}
+
+#[test]
+fn a_grant_that_another_change_follows_is_told_although_the_last_one_is_not_done() {
+    let mut ledger = Ledger::new("00g1".try_into().unwrap());
+    let until = noon() + TimeDelta::hours(1);
+    let by_hand = Some(HandClaim { until, reason: "INC-42".to_owned() });
+    let granted = State::Granted(Granted { since: noon(), on_call: None, by_hand, shown: false });
+    let change = |why: &str| Change::Granted { why: why.to_owned(), until: None };
+    let person = ledger.put(&okta("ann"), granted);
+    person.tell(change("on call"));
+    person.tell(change("by hand"));
+    let news: Vec<Change> = ledger.news(&BTreeSet::new()).into_iter().map(|(_, untold)| untold.change).collect();
+    assert_eq!(news, [change("on call")]);
 }

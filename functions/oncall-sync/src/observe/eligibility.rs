@@ -4,15 +4,15 @@
 use super::{AT_ONCE, View, each};
 use crate::codes::Code;
 use crate::ids::{GroupId, OktaId};
-use crate::knowledge::{Eligible, Identity, Members, Reading};
-use crate::ledger::Remembered;
+use crate::knowledge::{Eligible, Identity, Reading};
+use crate::lock;
 use crate::okta::Okta;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::{self, StreamExt as _};
 use keyturn::clock::Clock;
 use keyturn::{Deadline, Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 /// How long a yes counts for somebody who is in the group already. Everybody else is asked for each time.
 const KEPT_FOR: TimeDelta = TimeDelta::minutes(5);
@@ -113,14 +113,14 @@ impl Eligibility {
 
     /// Those who wait for a grant come first, then those who were asked for longest ago. Gives back whose turn it is not.
     fn in_turn(&self, open: &mut Vec<(OktaId, Question)>) -> Vec<(OktaId, Question)> {
-        let asked = self.asked();
+        let asked = lock(&self.asked);
         open.sort_by_key(|(person, question)| (!question.newcomer, asked.get(person).map(|asked| asked.at)));
         open.split_off(open.len().min(MOST))
     }
 
     fn remember(&self, person: &OktaId, groups: &Result<BTreeSet<GroupId>>) {
         let now = self.clock.now();
-        let mut asked = self.asked();
+        let mut asked = lock(&self.asked);
         asked.retain(|_, asked| now - asked.at < KEPT_FOR * 2);
         if let Ok(groups) = groups {
             asked.insert(person.clone(), Asked { at: now, groups: groups.clone() });
@@ -129,26 +129,19 @@ impl Eligibility {
 
     /// The groups of a yes from before that answers the whole question.
     fn kept(&self, person: &OktaId, question: &Question) -> Option<BTreeSet<GroupId>> {
-        let asked = self.asked();
+        let asked = lock(&self.asked);
         let kept = asked.get(person).filter(|asked| self.clock.now() - asked.at < KEPT_FOR)?;
         (!question.newcomer && kept.groups.is_superset(&question.groups)).then(|| kept.groups.clone())
-    }
-
-    fn asked(&self) -> MutexGuard<'_, BTreeMap<OktaId, Asked>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The people who matter to a binding, and whether each of them would come in.
 fn people(view: &View) -> BTreeMap<OktaId, bool> {
     let mut people = BTreeMap::new();
-    if let Remembered::Known(ledger) = &view.ledger {
-        people.extend(ledger.people.keys().map(|okta| (okta.clone(), false)));
-    }
-    let members = match &view.members {
-        Members::Complete(members) => Some(members),
-        Members::Unknown { .. } => None,
-    };
+    people.extend(
+        view.ledger.known().into_iter().flat_map(|ledger| ledger.people.keys().cloned()).map(|okta| (okta, false)),
+    );
+    let members = view.members.listed();
     people.extend(members.into_iter().flatten().map(|(okta, _)| (okta.clone(), false)));
     if let Reading::Known { shifts, .. } = &view.reading {
         for shift in shifts {
@@ -200,10 +193,9 @@ pub(super) fn nobody_asked() -> Eligible {
 }
 
 fn not_read() -> Error {
-    Error::new(
+    Error::of(
         Code::EligibilityNotRead,
         format!("More than {MOST} people had to be asked for, and not everybody's turn came."),
-        "Nothing: the next tick asks for the others. If it goes on, see who fills the binding's group.",
     )
 }
 
@@ -228,7 +220,7 @@ mod tests {
     fn whoever_waits_for_a_grant_is_asked_for_first_and_then_whoever_was_asked_for_longest_ago() {
         let eligibility = Eligibility::new(Clock::system());
         let ago = |minutes| Asked { at: DateTime::UNIX_EPOCH - TimeDelta::minutes(minutes), groups: BTreeSet::new() };
-        eligibility.asked().extend([(id("00u1"), ago(1)), (id("00u2"), ago(3)), (id("00u3"), ago(2))]);
+        lock(&eligibility.asked).extend([(id("00u1"), ago(1)), (id("00u2"), ago(3)), (id("00u3"), ago(2))]);
         let mut open: Vec<(OktaId, Question)> =
             ["00u1", "00u2", "00u3", "00u4"].map(|person| (id(person), Question::default())).into();
         open.extend((0..MOST).map(|n| (id(&format!("00uMore{n}")), Question::default())));

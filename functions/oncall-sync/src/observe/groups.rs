@@ -1,16 +1,18 @@
 //! Checks that a binding's group is the one that its document means, and one that no rule fills.
 
-use super::each;
 use crate::binding::Binding;
 use crate::codes::Code;
 use crate::ids::{BindingId, GroupId};
+use crate::lock;
 use crate::okta::{Okta, Rules};
 use crate::telemetry::audit;
+use crate::vendor::AT_ONCE;
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::stream::{self, StreamExt as _};
 use keyturn::clock::Clock;
 use keyturn::{Deadline, Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 /// Groups are renamed, and rules made, seldom.
 const GOOD_FOR: TimeDelta = TimeDelta::hours(1);
@@ -48,11 +50,8 @@ impl Groups {
         okta: &Okta,
         deadline: Deadline,
     ) -> BTreeMap<BindingId, Error> {
-        let by_id: BTreeMap<&BindingId, &Binding> = bindings.iter().map(|binding| (&binding.id, binding)).collect();
-        let checks = each(by_id.keys().copied().cloned(), async |id| match by_id.get(id) {
-            Some(binding) => self.check(binding, okta, deadline).await,
-            None => Ok(()),
-        });
+        let check = async |binding: &Binding| (binding.id.clone(), self.check(binding, okta, deadline).await);
+        let checks = stream::iter(bindings).map(check).buffer_unordered(AT_ONCE).collect::<Vec<_>>();
         let (checks, filled) = tokio::join!(checks, self.filled(bindings, okta, deadline));
         let mut refused: BTreeMap<BindingId, Error> =
             checks.into_iter().filter_map(|(id, check)| Some((id, check.err()?))).collect();
@@ -64,7 +63,7 @@ impl Groups {
 
     /// Forgets what was found, so that the next check asks Okta. The verdict on the rules stands until they are read.
     pub(crate) async fn forget(&self) {
-        self.good().clear();
+        lock(&self.good).clear();
         self.verdict.lock().await.again_at = None;
     }
 
@@ -72,37 +71,28 @@ impl Groups {
     async fn check(&self, binding: &Binding, okta: &Okta, deadline: Deadline) -> Result<()> {
         let key = (binding.group.clone(), binding.group_name.clone());
         let now = self.clock.now();
-        if self.good().get(&key).is_some_and(|until| now < *until) {
+        if lock(&self.good).get(&key).is_some_and(|until| now < *until) {
             return Ok(());
         }
         let id = &binding.group;
-        let group = okta.group(id, deadline).await?.ok_or_else(|| {
-            Error::new(
-                Code::GroupNotFound,
-                format!("Okta has no group {id}."),
-                "Correct okta_group in the binding's document.",
-            )
-        })?;
+        let group = okta
+            .group(id, deadline)
+            .await?
+            .ok_or_else(|| Error::of(Code::GroupNotFound, format!("Okta has no group {id}.")))?;
         if group.name != binding.group_name {
-            return Err(Error::new(
+            return Err(Error::of(
                 Code::GroupNameDiffers,
                 format!("The group {id} is called {:?}, not {:?}.", group.name, binding.group_name),
-                "Correct okta_group or group_name in the binding's document, whichever is wrong.",
             ));
         }
         if group.kind != "OKTA_GROUP" {
-            return Err(Error::new(
+            return Err(Error::of(
                 Code::GroupTypeRefused,
                 format!("The group {id} is of type {}: its members come from elsewhere.", group.kind),
-                "Make a group at Okta itself for this binding.",
             ));
         }
-        self.good().insert(key, now + GOOD_FOR);
+        lock(&self.good).insert(key, now + GOOD_FOR);
         Ok(())
-    }
-
-    fn good(&self) -> MutexGuard<'_, BTreeMap<(GroupId, String), DateTime<Utc>>> {
-        self.good.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The groups that a rule fills, as far as anybody knows; the rules of the whole org are read once for all bindings.
@@ -141,18 +131,13 @@ impl Verdict {
 }
 
 fn odd(rules: usize) -> Error {
-    Error::new(
-        Code::GroupRulesUnreadable,
-        format!("Group rules of a form that Okta does not document: {rules}."),
-        "See to it by hand that none of them fills a binding's group.",
-    )
+    Error::of(Code::GroupRulesUnreadable, format!("Group rules of a form that Okta does not document: {rules}."))
 }
 
 fn filled_by_rule(group: &GroupId) -> Error {
-    Error::new(
+    Error::of(
         Code::GroupFilledByRule,
         format!("An active group rule fills the group {group}: whoever is taken out of it would be put back."),
-        "Deactivate the rule, or make a group for this binding alone.",
     )
 }
 

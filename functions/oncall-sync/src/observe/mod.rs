@@ -7,12 +7,13 @@
 
 mod eligibility;
 mod groups;
-mod ledgers;
+pub(crate) mod ledgers;
 mod people;
 mod shifts;
 
 pub(crate) use eligibility::unseen;
 
+use crate::lock;
 use eligibility::Eligibility;
 use groups::Groups;
 use people::{People, Person};
@@ -21,22 +22,23 @@ use crate::binding::{Binding, Bindings, Counted, Source};
 use crate::codes::Code;
 use crate::ids::{BindingId, GroupId, OktaId, PersonId};
 use crate::knowledge::{Eligible, Identity, Member, Members, Reading, Shift, Standing};
-use crate::ledger::Remembered;
+use crate::ledger::{Ledger, Remembered};
 use crate::okta::Okta;
 use crate::planner::{self, Facts, Plan};
 use crate::settings::Settings;
+use crate::source::pagerduty::PagerDuty;
 use crate::source::shift::{self, Email, Who};
-use crate::source::{Asked, OnCall, OnCallSource, Window};
+use crate::source::{Asked, OnCall, Window};
 use crate::turns::Turns;
 use crate::vendor::{AT_ONCE, Clients};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::{self, StreamExt as _};
 use keyturn::parameters::{Kind, Parameter, Parameters};
 use keyturn::{Deadline, Error, Result};
-use ledgers::Ledgers;
+use ledgers::{Entry, Ledgers};
 use std::collections::{BTreeMap, BTreeSet};
 use std::slice;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Everything read about one binding.
 #[derive(Debug)]
@@ -54,9 +56,13 @@ pub(crate) struct View {
 }
 
 impl View {
-    pub(crate) fn plan(&self, now: DateTime<Utc>) -> Plan {
+    pub(crate) fn facts(&self, now: DateTime<Utc>) -> Facts<'_> {
         let Self { standing, binding, reading, members, eligible, ledger, .. } = self;
-        planner::plan(Facts { binding, standing: *standing, reading, members, eligible, ledger, now })
+        Facts { binding, standing: *standing, reading, members, eligible, ledger, now }
+    }
+
+    pub(crate) fn plan(&self, now: DateTime<Utc>) -> Plan {
+        planner::plan(self.facts(now))
     }
 
     /// What could not be read, with the reason.
@@ -104,7 +110,7 @@ pub(crate) struct Observer {
     pub(crate) config_path: String,
     ledger_path: String,
     parameters: Parameters,
-    pub(crate) source: OnCallSource,
+    pub(crate) source: PagerDuty,
     pub(crate) okta: Arc<Okta>,
     pub(crate) people: People,
     pub(crate) groups: Groups,
@@ -121,7 +127,7 @@ impl Observer {
             config_path: settings.config_path.clone(),
             ledger_path: settings.ledger_path.clone(),
             parameters,
-            source: OnCallSource::new(settings, clients),
+            source: PagerDuty::new(settings, clients),
             okta,
             people: People::new(clients.clock.clone()),
             groups: Groups::new(clients.clock.clone()),
@@ -168,7 +174,7 @@ impl Observer {
         now: DateTime<Utc>,
         deadline: Deadline,
     ) -> Result<Observed> {
-        let (bindings, mut ledgers) = self.configuration(deadline).await?;
+        let (bindings, ledgers) = self.configuration(deadline).await?;
         let mut good = bindings.good.clone();
         good.retain(|binding| only.is_none_or(|only| binding.id == *only));
         // One schedule that hangs must leave time to look up the people of the others.
@@ -184,38 +190,29 @@ impl Observer {
         let identities = self.identities(&good, &on_call, deadline.at_most(deadline.remaining() * 3 / 5)).await;
         let mut views = Vec::new();
         for (binding, on_call) in good.into_iter().zip(on_call) {
-            let version = ledgers.version(&binding.id, &binding.group);
-            let ledger = ledgers.take(&binding.id, &binding.group);
+            let (ledger, version) = ledgers.find(&binding.id, &binding.group);
             let members = match refused.get(&binding.id) {
                 Some(why) => Members::Unknown { why: why.clone() },
                 None => known_members(&groups, &binding.group),
             };
-            let reading = match on_call {
-                Ok(people) => {
-                    Reading::Known { shifts: identified(&binding, people, &identities, &members), read_at: now }
-                }
-                Err(why) => Reading::Unknown { why },
-            };
+            let reading = read(&binding, on_call, &identities, &members, now);
             let eligible = eligibility::nobody_asked();
             if let Reading::Known { read_at, .. } = reading {
-                self.readings().insert(binding.id.clone(), read_at);
+                lock(&self.readings).insert(binding.id.clone(), read_at);
             }
-            let last_reading = self.readings().get(&binding.id).copied();
+            let last_reading = lock(&self.readings).get(&binding.id).copied();
             let standing = Standing::Followed;
             views.push(View { standing, binding, reading, members, eligible, ledger, version, last_reading });
         }
         self.eligibility.ask_for(&mut views, &self.okta, deadline).await;
-        bindings.good.iter().for_each(|binding| drop(ledgers.take(&binding.id, &binding.group)));
-        let leftover = ledgers.leftover(only).into_iter().filter(|(id, ..)| only.is_none_or(|only| id == only));
-        views.extend(leftover.map(|(id, group, ledger, version)| {
-            let last_reading = self.readings().get(&id).copied();
-            View { last_reading, ..left_over(&bindings, id, group, ledger, version) }
+        let followed = bindings.good.iter().map(|binding| &binding.group).collect();
+        let leftover = ledgers.leftover(&followed, only).into_iter();
+        let leftover = leftover.filter(|(_, entry)| only.is_none_or(|only| entry.binding == *only));
+        views.extend(leftover.map(|(group, entry)| {
+            let last_reading = lock(&self.readings).get(&entry.binding).copied();
+            View { last_reading, ..left_over(&bindings, group, entry) }
         }));
         Ok(Observed { views, bad: bindings.bad })
-    }
-
-    fn readings(&self) -> MutexGuard<'_, BTreeMap<BindingId, DateTime<Utc>>> {
-        self.readings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads all shifts from `now` to `now + horizon`, and nothing of the groups: in what is seen, they are empty.
@@ -233,14 +230,9 @@ impl Observer {
         let mut views = Vec::new();
         for (binding, shifts) in good.into_iter().zip(shifts) {
             let members = Members::Complete(BTreeMap::new());
-            let reading = match shifts {
-                Ok(shifts) => {
-                    Reading::Known { shifts: identified(&binding, shifts, &identities, &members), read_at: now }
-                }
-                Err(why) => Reading::Unknown { why },
-            };
+            let reading = read(&binding, shifts, &identities, &members, now);
             let (standing, eligible) = (Standing::Followed, eligibility::nobody_asked());
-            let ledger = Remembered::Never;
+            let ledger = Remembered::Never(Ledger::new(binding.group.clone()));
             views.push(View { standing, binding, reading, members, eligible, ledger, version: 0, last_reading: None });
         }
         self.eligibility.ask_for(&mut views, &self.okta, deadline).await;
@@ -329,12 +321,13 @@ impl Observer {
 }
 
 /// The shifts of one binding, each with the Okta user.
-fn identified(
+fn read(
     binding: &Binding,
-    on_call: Vec<shift::Shift>,
+    on_call: Result<Vec<shift::Shift>>,
     identities: &BTreeMap<PersonId, Person>,
     members: &Members,
-) -> Vec<Shift> {
+    read_at: DateTime<Utc>,
+) -> Reading {
     let shift = |shift: shift::Shift| {
         let Who::Person { id, .. } = shift.who else { return None };
         let okta = match binding.identities.get(&id) {
@@ -346,7 +339,10 @@ fn identified(
         };
         Some(Shift { person: id, okta, start: shift.start, end: shift.end })
     };
-    on_call.into_iter().filter_map(shift).collect()
+    match on_call {
+        Ok(on_call) => Reading::Known { shifts: on_call.into_iter().filter_map(shift).collect(), read_at },
+        Err(why) => Reading::Unknown { why },
+    }
 }
 
 /// Does `call` once for each id, a few at a time.
@@ -367,9 +363,7 @@ fn known_members(groups: &Readings<GroupId, GroupMembers>, id: &GroupId) -> Memb
     match groups.get(id) {
         Some(Ok(members)) => Members::Complete(members.clone()),
         Some(Err(why)) => Members::Unknown { why: why.clone() },
-        None => Members::Unknown {
-            why: Error::new(Code::GroupNotRead, "The group was not read.", "Report it as a defect of Keyturn."),
-        },
+        None => Members::Unknown { why: Error::of(Code::GroupNotRead, "The group was not read.") },
     }
 }
 
@@ -385,7 +379,7 @@ fn not_text(name: &str) -> Error {
 }
 
 /// What is known of a ledger that no good document names.
-fn left_over(bindings: &Bindings, id: BindingId, group: GroupId, ledger: Remembered, version: i64) -> View {
+fn left_over(bindings: &Bindings, group: GroupId, Entry { binding: id, version, ledger }: Entry) -> View {
     let (standing, why) = match bindings.error_of(&id) {
         Some(error) => (Standing::Refused, error.clone()),
         None => (Standing::Abandoned, gone(&id, &group)),
@@ -403,9 +397,5 @@ fn left_over(bindings: &Bindings, id: BindingId, group: GroupId, ledger: Remembe
 }
 
 fn gone(id: &BindingId, group: &GroupId) -> Error {
-    Error::new(
-        Code::BindingGone,
-        format!("No document speaks of binding {id} with group {group} any more."),
-        "Nothing to do: whoever is still in the group leaves when their shift ends, or max_stale after it was last confirmed.",
-    )
+    Error::of(Code::BindingGone, format!("No document speaks of binding {id} with group {group} any more."))
 }

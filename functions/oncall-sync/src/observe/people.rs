@@ -5,15 +5,16 @@ use crate::binding::Binding;
 use crate::codes::Code;
 use crate::ids::{OktaId, PersonId};
 use crate::knowledge::{Identity, Members};
+use crate::lock;
 use crate::okta::{Found, Okta, Status, User};
 use crate::planner::Grant;
-use crate::source::OnCallSource;
+use crate::source::pagerduty::PagerDuty;
 use crate::source::shift::Email;
 use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::clock::Clock;
 use keyturn::{Deadline, Error, Result};
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// Addresses seldom move from one person to another; a grant compares them again just before.
 const KNOWN_FOR: TimeDelta = TimeDelta::hours(1);
@@ -98,7 +99,7 @@ impl People {
         &self,
         person: &PersonId,
         email: &Email,
-        vendors: (&OnCallSource, &Okta),
+        vendors: (&PagerDuty, &Okta),
         deadline: Deadline,
     ) -> Person {
         if let Some(known) = self.remembered(person, email) {
@@ -110,7 +111,7 @@ impl People {
                 found
             }
             // The user found before stays: that removes nobody, and a grant compares the address again.
-            Err(error) => match self.found().get(person) {
+            Err(error) => match lock(&self.found).get(person) {
                 Some(known) => Person::Known(known.okta.clone()),
                 None if Code::is_forbidden(&error) => {
                     Person::Unresolved(format!("{} ({})", error.message(), error.code()))
@@ -125,15 +126,15 @@ impl People {
         match found {
             Person::Known(okta) => {
                 let known = Remembered { email, said_at: now, okta: okta.clone(), until: now + KNOWN_FOR };
-                self.found().insert(person.clone(), known);
+                lock(&self.found).insert(person.clone(), known);
             }
-            Person::Interrupted(_) | Person::Unresolved(_) | Person::Unknown(_) => _ = self.found().remove(person),
+            Person::Interrupted(_) | Person::Unresolved(_) | Person::Unknown(_) => _ = lock(&self.found).remove(person),
         }
     }
 
     /// Forgets an Okta user, so that the next tick looks the person up again.
     pub(crate) fn forget(&self, okta: &OktaId) {
-        self.found().retain(|_, known| known.okta != *okta);
+        lock(&self.found).retain(|_, known| known.okta != *okta);
     }
 
     /// The address that led to the Okta user of a grant; asked for again if it was read long ago.
@@ -144,27 +145,23 @@ impl People {
         &self,
         grant: &Grant,
         binding: &Binding,
-        source: &OnCallSource,
+        source: &PagerDuty,
         deadline: Deadline,
     ) -> Result<Address> {
         let Some(id) = &grant.person else { return Ok(Address::Pinned) };
         if binding.identities.get(id) == Some(&grant.okta) {
             return Ok(Address::Pinned);
         }
-        let known = self.found().get(id).filter(|known| self.clock.now() - known.said_at <= FRESH).cloned();
+        let known = lock(&self.found).get(id).filter(|known| self.clock.now() - known.said_at <= FRESH).cloned();
         match known {
             Some(known) => Ok(Address::Said(known.email)),
             None => Ok(Address::Said(source.email(id, deadline).await?)),
         }
     }
 
-    fn found(&self) -> std::sync::MutexGuard<'_, HashMap<PersonId, Remembered>> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn remembered(&self, person: &PersonId, email: &Email) -> Option<OktaId> {
         let now = self.clock.now();
-        let mut found = self.found();
+        let mut found = lock(&self.found);
         let known = found.get_mut(person).filter(|known| now < known.until)?;
         let said = match email {
             Email::NotSaid => return Some(known.okta.clone()),
@@ -184,7 +181,7 @@ impl People {
         &self,
         person: &PersonId,
         email: &Email,
-        (source, okta): (&OnCallSource, &Okta),
+        (source, okta): (&PagerDuty, &Okta),
         deadline: Deadline,
     ) -> Result<(Option<String>, Person)> {
         let email = match email {
@@ -193,7 +190,7 @@ impl People {
             Email::NotSaid => source.email(person, deadline).await?,
         };
         let Some(email) = email else {
-            return Ok((None, Person::Unresolved(format!("no email address at {}", source.name()))));
+            return Ok((None, Person::Unresolved(format!("no email address at {}", PagerDuty::NAME))));
         };
         let unresolved = |why: &str| Person::Unresolved(why.to_owned());
         let person = match okta.find(&email, deadline).await? {

@@ -38,7 +38,7 @@ pub(super) fn name(shift: &Shift) -> Option<(PersonId, String)> {
 }
 
 fn of<K: Ord, T: Clone>(readings: &Readings<K, T>, id: &K) -> Result<T> {
-    let unread = || Error::new(Code::SourceNotRead, "The source was not read.", "Report it as a defect of Keyturn.");
+    let unread = || Error::of(Code::SourceNotRead, "The source was not read.");
     readings.get(id).cloned().unwrap_or_else(|| Err(unread()))
 }
 
@@ -113,11 +113,7 @@ fn strange(id: &ScheduleId) -> Error {
 }
 
 fn unknown(what: String) -> Error {
-    Error::new(
-        Code::RotationUnknown,
-        what,
-        "Compare \"rotations\" in the document with the ids that GET /v3/schedules/{id} shows. Do not only delete the key: without it every rotation counts, and shadows are granted. A schedule made of layers has no rotations: give it a binding of its own.",
-    )
+    Error::of(Code::RotationUnknown, what)
 }
 
 #[cfg(test)]

@@ -143,11 +143,7 @@ fn is_okta(host: &str) -> bool {
 }
 
 fn invalid(why: &str) -> Error {
-    Error::new(
-        Code::OktaSecretInvalid,
-        format!("The Okta secret is not usable: {why}."),
-        "Store {\"org_url\":\"https://<organization>.okta.com\",\"client_id\":\"0oa...\",\"private_key\":<JWK or PEM>} or {\"org_url\":\"...\",\"token\":\"...\"}: aws secretsmanager put-secret-value --secret-id <OKTA_SECRET_ID> --secret-string file://okta.json",
-    )
+    Error::of(Code::OktaSecretInvalid, format!("The Okta secret is not usable: {why}."))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use super::errors;
 use super::jws::{self, Key};
 use crate::codes::Code;
+use crate::lock;
 use chrono::{DateTime, TimeDelta};
 use keyturn::clock::Clock;
 use keyturn::http::header::{ACCEPT, AUTHORIZATION, DATE, HeaderMap, HeaderName, HeaderValue};
@@ -13,7 +14,7 @@ use keyturn::{Deadline, Error, Result};
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 /// What the calls of this crate need.
 const SCOPES: [&str; 3] = ["okta.groups.read", "okta.groups.manage", "okta.users.read"];
@@ -109,14 +110,14 @@ impl App {
     ) -> Result<Answer> {
         let mut tries = 1;
         loop {
-            let before = self.heard().clone();
+            let before = lock(&self.heard).clone();
             let request = request(&before).map_err(|why| unsigned(&why))?;
             let headers = |request: &Request, url: &str| self.headers(server, request, url, &before);
             let answer =
                 http.send(&request, &headers, deadline).await.map_err(|failure| errors::unanswered(call, &failure))?;
             self.listen(server, &answer);
             let refused = matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
-            if !refused || tries == TRIES || before == *self.heard() {
+            if !refused || tries == TRIES || before == *lock(&self.heard) {
                 return Ok(answer);
             }
             tries += 1;
@@ -178,7 +179,7 @@ impl App {
 
     /// Takes note of a new nonce, and of how Okta's clock stands against ours.
     fn listen(&self, server: Server<'_>, answer: &Answer) {
-        let mut heard = self.heard();
+        let mut heard = lock(&self.heard);
         let nonce = answer.header(&NONCE);
         if !nonce.is_empty() {
             match server {
@@ -192,10 +193,6 @@ impl App {
                 heard.ahead = ahead;
             }
         }
-    }
-
-    fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Seconds since 1970 by Okta's clock.
@@ -235,11 +232,7 @@ fn unique_id() -> Result<String> {
 }
 
 fn unsigned(why: &str) -> Error {
-    Error::new(
-        Code::OktaSigningFailed,
-        format!("A call to Okta could not be signed: {why}."),
-        "Report it as a defect of Keyturn.",
-    )
+    Error::of(Code::OktaSigningFailed, format!("A call to Okta could not be signed: {why}."))
 }
 
 #[cfg(test)]

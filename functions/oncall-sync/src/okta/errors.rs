@@ -29,37 +29,22 @@ impl Permission {
 
 /// A call that brought no usable answer; `call` is its method and path, without names of people.
 pub(super) fn unanswered(call: &str, failure: &Failure) -> Error {
-    match failure {
-        Failure::NotSent(_) | Failure::NoAnswer(_) | Failure::OutOfTime => Error::new(
-            Code::OktaUnreachable,
-            format!("{call} at Okta: {failure}."),
-            "Nothing to do now: the next tick tries again. If it keeps happening, look at https://status.okta.com and at whether the function has a way to the Internet (in a VPC, a NAT gateway).",
-        ),
-        Failure::Redirected | Failure::Strange(_) => strange(call, &failure.to_string()),
-        Failure::RateLimited => Error::new(
-            Code::OktaThrottled,
-            format!("{call} at Okta: {failure}."),
-            "Nothing to do now: the next tick tries again. If it keeps happening, see in Okta (Reports > Rate Limits) what else uses the limit up, or give this credential a higher share.",
-        ),
-    }
+    let code = match failure {
+        Failure::NotSent(_) | Failure::NoAnswer(_) | Failure::OutOfTime => Code::OktaUnreachable,
+        Failure::Redirected | Failure::Strange(_) => Code::OktaAnswerStrange,
+        Failure::RateLimited => Code::OktaThrottled,
+    };
+    Error::of(code, format!("{call} at Okta: {failure}."))
 }
 
 /// An answer that is not what Okta sends; `why` quotes nothing of it.
 pub(super) fn strange(call: &str, why: &str) -> Error {
-    Error::new(
-        Code::OktaAnswerStrange,
-        format!("{call} at Okta: {why}."),
-        "Check that org_url in the Okta secret (or OKTA_ORG_URL) is the organization's own address, and that no proxy answers in its place.",
-    )
+    Error::of(Code::OktaAnswerStrange, format!("{call} at Okta: {why}."))
 }
 
 /// A list whose pages cannot be followed to the end.
 pub(super) fn endless(call: &str, why: &str) -> Error {
-    Error::new(
-        Code::OktaPagingStrange,
-        format!("{call} at Okta: {why}; a list that may be incomplete is not used."),
-        "Check that org_url in the Okta secret (or OKTA_ORG_URL) is the very address that Okta names itself by, custom domain or not, and that the group has fewer than 10,000 members.",
-    )
+    Error::of(Code::OktaPagingStrange, format!("{call} at Okta: {why}; a list that may be incomplete is not used."))
 }
 
 /// Whether the answer says that the credential itself is no good. A 401 about a feature that the org or the role lacks says
@@ -71,11 +56,7 @@ pub(super) fn is_refusal(answer: &Answer) -> bool {
 
 /// The credential was refused.
 pub(super) fn refused(call: &str, answer: &Answer) -> Error {
-    Error::new(
-        Code::OktaCredentialRefused,
-        format!("{call} at Okta: the credential was refused ({}).", told(answer)),
-        "Store a valid one: aws secretsmanager put-secret-value --secret-id <OKTA_SECRET_ID> --secret-string file://okta.json. An API token ends with its owner's account and after 30 days without use; a service app needs its public key and its client id as they are in Okta.",
-    )
+    Error::of(Code::OktaCredentialRefused, format!("{call} at Okta: the credential was refused ({}).", told(answer)))
 }
 
 /// The service app was not given all it asked for.
@@ -100,7 +81,7 @@ pub(super) fn status(call: &str, permission: Permission, answer: &Answer) -> Err
             );
             Error::new(Code::OktaForbidden, what, remedy)
         }
-        StatusCode::CONFLICT => Error::new(Code::OktaConflict, what, "Nothing to do: the next tick tries again."),
+        StatusCode::CONFLICT => Error::of(Code::OktaConflict, what),
         _ => failed(what),
     }
 }
@@ -111,8 +92,7 @@ pub(super) fn no_token(call: &str, answer: &Answer) -> Error {
 }
 
 fn failed(what: String) -> Error {
-    let remedy = "Look the error code up at https://developer.okta.com/docs/reference/error-codes/; Okta's support finds the call by its error id. If it is Okta's fault (5xx), the next tick tries again.";
-    Error::new(Code::OktaCallFailed, what, remedy)
+    Error::of(Code::OktaCallFailed, what)
 }
 
 /// What an error answer says of itself: status, code and id, never its prose, which may name people.

@@ -9,17 +9,10 @@ use std::sync::Arc;
 /// The right to change who is in a group.
 pub(crate) struct Membership(pub(crate) Arc<Okta>);
 
+/// What came of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Added {
-    /// The user is a member, perhaps since before.
-    Done,
-    /// The group or the user does not exist any more.
-    Gone,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Removed {
-    /// The user is no member, perhaps since before.
+pub(crate) enum Outcome {
+    /// It is so, perhaps since before.
     Done,
     /// The group or the user does not exist any more: [`Okta::group`] tells which.
     NotFound,
@@ -30,21 +23,18 @@ impl Membership {
     ///
     /// # Errors
     /// `OKTA_CONFLICT` where Okta is still busy with that person.
-    pub(crate) async fn add(&self, group: &GroupId, user: &OktaId, deadline: Deadline) -> Result<Added> {
-        let answer = self.change("PUT", Request::put, group, user, deadline).await?;
-        Ok(if answer == StatusCode::NOT_FOUND { Added::Gone } else { Added::Done })
+    pub(crate) async fn add(&self, group: &GroupId, user: &OktaId, deadline: Deadline) -> Result<Outcome> {
+        self.change("PUT", Request::put, group, user, deadline).await
     }
 
     /// Removes a user from the group. Safe to repeat: a user who is no member stays none.
     ///
     /// # Errors
     /// `OKTA_CONFLICT` where Okta is still busy with that person.
-    pub(crate) async fn remove(&self, group: &GroupId, user: &OktaId, deadline: Deadline) -> Result<Removed> {
-        let answer = self.change("DELETE", Request::delete, group, user, deadline).await?;
-        Ok(if answer == StatusCode::NOT_FOUND { Removed::NotFound } else { Removed::Done })
+    pub(crate) async fn remove(&self, group: &GroupId, user: &OktaId, deadline: Deadline) -> Result<Outcome> {
+        self.change("DELETE", Request::delete, group, user, deadline).await
     }
 
-    /// 204 or 404, or an error.
     async fn change(
         &self,
         method: &str,
@@ -52,14 +42,14 @@ impl Membership {
         group: &GroupId,
         user: &OktaId,
         deadline: Deadline,
-    ) -> Result<StatusCode> {
+    ) -> Result<Outcome> {
         let path = format!("/api/v1/groups/{group}/users/{user}");
         let name = format!("{method} {path}");
         let call = Call { request: request(path), name, permission: Permission::ManageMembers };
         let answer = self.0.send(&call, deadline).await?;
         match answer.status {
-            StatusCode::NO_CONTENT => Ok(answer.status),
-            _ => call.not_found(&answer).map(|()| StatusCode::NOT_FOUND),
+            StatusCode::NO_CONTENT => Ok(Outcome::Done),
+            _ => call.not_found(&answer).map(|()| Outcome::NotFound),
         }
     }
 }

@@ -10,7 +10,7 @@ mod people;
 mod stranger;
 
 pub use account::Account;
-pub(crate) use membership::{Added, Membership, Removed};
+pub(crate) use membership::{Membership, Outcome};
 pub(crate) use people::{Found, Status, User};
 
 use crate::ids::{GroupId, OktaId};
@@ -20,6 +20,7 @@ use errors::Permission;
 use keyturn::http::header::LINK;
 use keyturn::http::{Answer, Base, Request, StatusCode};
 use keyturn::{Deadline, Error, Result};
+use people::WireUser;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -53,16 +54,7 @@ pub(crate) struct Rules {
 }
 
 /// Everyone in a group, each once.
-pub(crate) type Members = BTreeMap<OktaId, Member>;
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Member {
-    pub(crate) id: OktaId,
-    /// Users keep their groups whatever it is.
-    pub(crate) status: Status,
-    pub(crate) login: String,
-    pub(crate) email: String,
-}
+pub(crate) type Members = BTreeMap<OktaId, User>;
 
 impl Okta {
     /// The client of the organization that the settings name.
@@ -105,14 +97,8 @@ impl Okta {
     /// `OKTA_PAGING_STRANGE` where the pages lead elsewhere or nowhere.
     pub(crate) async fn members(&self, group: &GroupId, deadline: Deadline) -> Result<Members> {
         let path = format!("/api/v1/groups/{group}/users?limit=200");
-        let people: Vec<WireMember> = self.read_all(Call::get(path, Permission::ReadGroups), deadline).await?;
-        let member = |m: WireMember| Member {
-            id: m.id,
-            status: Status::of(&m.status),
-            login: m.profile.login,
-            email: m.profile.email.unwrap_or_default(),
-        };
-        Ok(people.into_iter().map(member).map(|member| (member.id.clone(), member)).collect())
+        let people: Vec<WireUser> = self.read_all(Call::get(path, Permission::ReadGroups), deadline).await?;
+        Ok(people.into_iter().map(User::from).map(|user| (user.id.clone(), user)).collect())
     }
 
     /// What the org's group rules do. One of an unknown form does not hide the others.
@@ -243,19 +229,6 @@ struct GroupProfile {
     name: String,
 }
 
-#[derive(Deserialize)]
-struct WireMember {
-    id: OktaId,
-    status: String,
-    profile: MemberProfile,
-}
-
-#[derive(Deserialize)]
-struct MemberProfile {
-    login: String,
-    email: Option<String>,
-}
-
 /// The groups that a rule fills, none if it is not active. `None`: the rule has a form that Okta does not document.
 fn filled_by(rule: &Value) -> Option<Vec<GroupId>> {
     if rule.get("status")?.as_str()? != ACTIVE {
@@ -275,7 +248,7 @@ mod tests {
         let group = json!({"id": "00g1", "type": "OKTA_GROUP", "profile": {"name": "Everyone", "description": null}});
         assert_eq!(from_value::<WireGroup>(group).unwrap().profile.name, "Everyone");
         let member = json!({"id": "00u1", "status": "SUSPENDED", "profile": {"login": "a@b.c", "firstName": "A"}});
-        assert_eq!(from_value::<WireMember>(member).unwrap().status, "SUSPENDED");
+        assert_eq!(from_value::<WireUser>(member).unwrap().status, "SUSPENDED");
     }
 
     #[test]
@@ -308,7 +281,7 @@ mod tests {
         for member in
             [json!({"id": "00u1", "profile": {"login": "a"}}), json!({"id": "00u1", "status": "ACTIVE", "profile": {}})]
         {
-            assert!(from_value::<WireMember>(member.clone()).is_err(), "{member}");
+            assert!(from_value::<WireUser>(member.clone()).is_err(), "{member}");
         }
     }
 

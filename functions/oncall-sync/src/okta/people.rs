@@ -79,7 +79,7 @@ impl Okta {
     /// As for [`Okta::user`], and `OKTA_PAGING_STRANGE`; also where there is no such user, or none that it may see.
     pub(crate) async fn groups_of(&self, id: &OktaId, deadline: Deadline) -> Result<BTreeSet<GroupId>> {
         let call = Call::get(format!("/api/v1/users/{id}/groups?limit=200"), Permission::ReadUsers);
-        let groups: Vec<OneGroup> = self.read_all(call, deadline).await?;
+        let groups: Vec<WithId<GroupId>> = self.read_all(call, deadline).await?;
         Ok(groups.into_iter().map(|group| group.id).collect())
     }
 
@@ -159,27 +159,27 @@ fn is_email(text: &str) -> bool {
 }
 
 #[derive(Deserialize)]
-struct OneGroup {
-    id: GroupId,
+pub(super) struct WithId<T> {
+    pub(super) id: T,
 }
 
 #[derive(Deserialize)]
-struct WireUser {
+pub(super) struct WireUser {
     id: OktaId,
-    status: String,
+    pub(super) status: String,
     profile: Profile,
 }
 
 #[derive(Deserialize)]
 struct Profile {
     login: String,
-    email: String,
+    email: Option<String>,
 }
 
 impl From<WireUser> for User {
     fn from(user: WireUser) -> Self {
         let status = Status::of(&user.status);
-        Self { id: user.id, login: user.profile.login, email: user.profile.email, status }
+        Self { id: user.id, login: user.profile.login, email: user.profile.email.unwrap_or_default(), status }
     }
 }
 

@@ -1,17 +1,12 @@
 //! People on whom the doctor tries what the credential may do: nothing changes for them.
 
 use super::errors::Permission;
+use super::people::WithId;
 use super::{Call, Okta};
 use crate::ids::{GroupId, OktaId};
 use keyturn::http::StatusCode;
 use keyturn::{Deadline, Result};
-use serde::Deserialize;
 use std::collections::BTreeSet;
-
-#[derive(Deserialize)]
-struct Anybody {
-    id: OktaId,
-}
 
 impl Okta {
     /// One of the org's users who is not among `members`, if the first page of users has one: to remove that one from the
@@ -42,7 +37,7 @@ impl Okta {
         if answer.status != StatusCode::OK {
             return Err(call.unexpected(&answer));
         }
-        let people: Vec<Anybody> = call.read(&answer)?;
+        let people: Vec<WithId<OktaId>> = call.read(&answer)?;
         Ok(people.into_iter().map(|person| person.id).collect())
     }
 }

@@ -7,6 +7,10 @@
 //!
 //! | state | what is known now | next state | done to the group |
 //! |---|---|---|---|
+//! | any | no version of the ledger can be read, for less than 24 h | any | |
+//! | any | no version of the ledger can be read, for 24 h; inside; by a reading that says who everybody is, not on call, not eligible, or not let in by Okta | any | removed |
+//! | any | no version of the ledger can be read | any | |
+//! | of a later version of Keyturn | | the same | |
 //! | `held` | the source names them in the same shift, or cannot be read, or the shift's end is to come | `held` | removed if inside |
 //! | `held` | the shift is over, and the removal was never seen | `leaving` (manual) | removed |
 //! | `held` | the shift is over, or another one has begun | as if there were no record | |
@@ -30,25 +34,28 @@
 //! Where the group cannot be listed nobody is added, and a claim ends by its time alone.
 
 mod ahead;
+pub(crate) mod by_hand;
 mod duty;
 mod show;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use ahead::{Ahead, Warning, ahead};
-pub(crate) use show::{Shown, instant};
+pub(crate) use show::{instant, lines};
 
 use crate::binding::{Binding, Outsiders};
 use crate::codes::Code;
 use crate::ids::{OktaId, PersonId};
-use crate::knowledge::{Eligible, Member, Members, Reading, Standing};
+use crate::knowledge::{Eligible, Identity, Member, Members, Reading, Standing};
 use crate::ledger::{Change, Gap, Granted, Hold, Leaving, Ledger, Person, Reason, Remembered, ShiftClaim, State};
 use chrono::{DateTime, TimeDelta, Utc};
 use duty::{Duty, OnCall};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Nobody stays longer than this after the last reading because the document is bad.
 const LONGEST_WITHOUT_DOCUMENT: TimeDelta = TimeDelta::hours(24);
+/// Nobody stays longer than this only because no version of the ledger can be read.
+const LONGEST_WITHOUT_LEDGER: TimeDelta = TimeDelta::hours(24);
 /// How long a channel that takes nothing is tried for somebody who has left.
 const TOLD_FOR: TimeDelta = TimeDelta::hours(24);
 
@@ -115,10 +122,14 @@ pub(crate) enum Notice {
     },
     /// Somebody is on call and gets nothing.
     NotGranted { person: PersonId, why: String },
+    /// A grant by hand was announced, and the group does not show it.
+    NotGrantedByHand { okta: OktaId, why: String },
     /// Somebody is to leave and could not be removed.
     NotRevoked { okta: OktaId, why: String },
     /// Somebody is in the group who was not put there by this function, and stays.
     Outsider { okta: OktaId },
+    /// A later version of Keyturn put somebody into a state that this one does not know.
+    StateUnknown { okta: OktaId },
     /// There was no ledger.
     LedgerLost,
     /// There is a ledger that cannot be read, or is not the last one; perhaps an earlier version of it counts.
@@ -131,8 +142,10 @@ impl Notice {
         match self {
             Self::Brake { .. } => Code::BrakePulled,
             Self::NotGranted { .. } => Code::OnCallNotGranted,
+            Self::NotGrantedByHand { .. } => Code::ChangeUnfinished,
             Self::NotRevoked { .. } => Code::NotRevoked,
             Self::Outsider { .. } => Code::OutsiderReported,
+            Self::StateUnknown { .. } => Code::StateUnknown,
             Self::LedgerLost => Code::LedgerLost,
             Self::LedgerUnreadable { .. } => Code::LedgerUnreadable,
         }
@@ -143,7 +156,10 @@ impl Notice {
     pub(crate) fn subject(&self) -> &str {
         match self {
             Self::NotGranted { person, .. } => person.as_str(),
-            Self::Outsider { okta } | Self::NotRevoked { okta, .. } => okta.as_str(),
+            Self::Outsider { okta }
+            | Self::NotGrantedByHand { okta, .. }
+            | Self::NotRevoked { okta, .. }
+            | Self::StateUnknown { okta } => okta.as_str(),
             Self::Brake { .. } | Self::LedgerLost | Self::LedgerUnreadable { .. } => "",
         }
     }
@@ -178,20 +194,38 @@ pub(crate) struct Facts<'a> {
 /// Plans for one binding.
 #[must_use]
 pub(crate) fn plan(facts: Facts<'_>) -> Plan {
-    let first = Ledger::new(facts.binding.group.clone());
     let old = match (facts.ledger, facts.members) {
         (Remembered::Known(ledger), _) => ledger,
-        (Remembered::Never, Members::Complete(_)) => &first,
+        (Remembered::Never(first), Members::Complete(_)) => first,
         // To store an empty ledger now would make outsiders of everyone at the next tick.
-        (Remembered::Never, Members::Unknown { .. }) => return noted(facts.ledger, Notice::LedgerLost),
-        // Whoever was revoked by hand, or granted, is in it: nobody comes, nobody leaves, nobody is adopted.
-        (Remembered::Unreadable, _) => {
-            return noted(facts.ledger, Notice::LedgerUnreadable { restored: false });
-        }
+        (Remembered::Never(_), Members::Unknown { .. }) => return noted(facts.ledger, Notice::LedgerLost),
+        (Remembered::Unreadable { since }, _) => return without_ledger(facts, *since),
     };
+    decide(facts, old)
+}
+
+fn decide(facts: Facts<'_>, old: &Ledger) -> Plan {
     let duty = Duty::of(facts.binding, facts.reading, facts.now);
     let gap = gap(facts.binding, &duty, old);
     Case { facts, duty: &duty, old, gap }.plan()
+}
+
+/// Whoever was revoked by hand, or granted, is in the ledger: nobody comes, and nobody is adopted. After a day no grant by
+/// hand goes on, and whoever should not be there by a reading leaves.
+fn without_ledger(facts: Facts<'_>, since: Option<DateTime<Utc>>) -> Plan {
+    let noted = noted(facts.ledger, Notice::LedgerUnreadable { restored: false });
+    let is_long_ago = since.is_some_and(|since| facts.now - since >= LONGEST_WITHOUT_LEDGER);
+    // Somebody in the group may be the one of whom a vendor did not say who they are.
+    let somebody_unknown = match facts.reading {
+        Reading::Known { shifts, .. } => shifts.iter().any(|shift| matches!(shift.okta, Identity::Unknown(_))),
+        Reading::Unknown { .. } => true,
+    };
+    if !is_long_ago || somebody_unknown {
+        return noted;
+    }
+    let binding = Binding { out_of_band: Outsiders::Revoke, ..facts.binding.clone() };
+    let revokes = decide(Facts { binding: &binding, ..facts }, &Ledger::new(binding.group.clone())).revokes;
+    Plan { revokes, ..noted }
 }
 
 fn noted(ledger: &Remembered, notice: Notice) -> Plan {
@@ -213,7 +247,7 @@ fn gap(binding: &Binding, duty: &Duty, old: &Ledger) -> Option<Gap> {
 }
 
 /// What an earlier tick did to somebody, where the group shows it now.
-pub(crate) fn settled(ledger: &Ledger, okta: &OktaId, presence: Presence<'_>) -> Option<Settled> {
+fn settled(ledger: &Ledger, okta: &OktaId, presence: Presence<'_>) -> Option<Settled> {
     let revoked = |reason, due, since| Settled::Revoked(Revoke { okta: okta.clone(), reason, due, since });
     match (ledger.state(okta)?, presence) {
         (State::Granted(granted), Presence::Inside(_)) if !granted.shown => Some(Settled::Granted(okta.clone())),
@@ -233,7 +267,7 @@ struct Case<'a> {
 
 /// Where somebody is.
 #[derive(Clone, Copy)]
-pub(crate) enum Presence<'a> {
+enum Presence<'a> {
     Inside(&'a Member),
     Outside,
     /// The group cannot be listed.
@@ -241,11 +275,8 @@ pub(crate) enum Presence<'a> {
 }
 
 impl<'a> Presence<'a> {
-    pub(crate) fn of(okta: &OktaId, members: &'a Members) -> Self {
-        match members {
-            Members::Complete(members) => members.get(okta).map_or(Self::Outside, Self::Inside),
-            Members::Unknown { .. } => Self::Unknown,
-        }
+    fn of(okta: &OktaId, members: &'a Members) -> Self {
+        members.listed().map_or(Self::Unknown, |members| members.get(okta).map_or(Self::Outside, Self::Inside))
     }
 }
 
@@ -255,6 +286,8 @@ enum Next {
     Stays(Option<State>),
     /// In the group, not put there by this function, and nothing is done about it.
     Outsider(Option<State>),
+    /// Nothing is done, as nobody knows what the state means.
+    Unknown,
     /// Is added to the group and gets the first state, or, where a brake forbids it, the second.
     Comes(Granted, Option<State>),
     /// Is removed from the group.
@@ -268,7 +301,7 @@ impl Case<'_> {
         let mut next = self.old.clone();
         next.confirmed_at = self.duty.read_at.or(next.confirmed_at);
         next.gap.clone_from(&self.gap);
-        let mut plan = Plan::quiet(Remembered::Never);
+        let mut plan = Plan::quiet(self.facts.ledger.clone());
         let mut comes = Vec::new();
         next.people.retain(|okta, _| !self.facts.binding.keep.contains(okta));
         for okta in self.people() {
@@ -280,6 +313,7 @@ impl Case<'_> {
                     plan.notices.insert(Notice::Outsider { okta: okta.clone() });
                     self.remember(okta, state, &mut next);
                 }
+                Next::Unknown => _ = plan.notices.insert(Notice::StateUnknown { okta: okta.clone() }),
                 Next::Comes(granted, otherwise) => comes.push((okta, granted, otherwise)),
                 Next::Leaves(leaving) => plan.revokes.push(self.leaves(okta, leaving, &mut next)),
                 Next::Held(hold) => plan.revokes.extend(self.hold(okta, hold, &mut next)),
@@ -301,7 +335,7 @@ impl Case<'_> {
         }
         plan.notices.extend(brake);
         self.note_people_without(&mut plan.notices);
-        if *self.facts.ledger == Remembered::Never {
+        if matches!(self.facts.ledger, Remembered::Never(_)) {
             plan.notices.insert(Notice::LedgerLost);
         }
         if std::mem::take(&mut next.restored) {
@@ -314,9 +348,7 @@ impl Case<'_> {
     /// Everybody of whom something is known.
     fn people(&self) -> BTreeSet<&OktaId> {
         let mut people: BTreeSet<&OktaId> = self.old.people.keys().chain(self.duty.people.keys()).collect();
-        if let Members::Complete(members) = self.facts.members {
-            people.extend(members.keys());
-        }
+        people.extend(self.facts.members.listed().into_iter().flat_map(BTreeMap::keys));
         people.retain(|okta| !self.facts.binding.keep.contains(*okta));
         people
     }
@@ -324,6 +356,9 @@ impl Case<'_> {
     fn next(&self, okta: &OktaId, presence: Presence<'_>) -> Next {
         let on_call = self.duty.people.get(okta);
         let mut state = self.old.state(okta);
+        if let Some(State::Other(_)) = state {
+            return Next::Unknown;
+        }
         if let Some(State::Held(hold)) = state {
             if let Some(hold) = self.goes_on(hold, on_call, presence) {
                 return Next::Held(hold);
@@ -346,7 +381,7 @@ impl Case<'_> {
                 Presence::Outside => Next::Stays(None),
                 Presence::Unknown => Next::Stays(Some(State::Tolerated)),
             },
-            (None, Some(State::Left { .. } | State::Held(_)) | None) => match presence {
+            (None, Some(State::Left { .. } | State::Held(_) | State::Other(_)) | None) => match presence {
                 Presence::Inside(_) => self.next_of_stranger(),
                 Presence::Outside | Presence::Unknown => Next::Stays(None),
             },
@@ -527,7 +562,7 @@ impl Case<'_> {
 
     /// In the group, and nothing is remembered of them.
     fn next_of_stranger(&self) -> Next {
-        let first_run = *self.facts.ledger == Remembered::Never;
+        let first_run = matches!(self.facts.ledger, Remembered::Never(_));
         if first_run && !self.duty.is_known() {
             let until = self.facts.now + self.facts.binding.max_stale;
             return Next::Stays(Some(State::Adopted { until }));
@@ -624,13 +659,12 @@ impl Case<'_> {
         });
         let on_call = wanted.count() + self.duty.unresolved.len();
         let too_many = on_call > *max_members || grants > *max_new_per_run;
-        let listed = matches!(self.facts.members, Members::Complete(_));
-        (too_many && listed).then_some(Notice::Brake { on_call, grants })
+        (too_many && self.facts.members.listed().is_some()).then_some(Notice::Brake { on_call, grants })
     }
 
     /// People on call who get nothing, each with the reason.
     fn note_people_without(&self, notices: &mut BTreeSet<Notice>) {
-        let Members::Complete(members) = self.facts.members else { return };
+        let Some(members) = self.facts.members.listed() else { return };
         let keep = &self.facts.binding.keep;
         let claims = || self.old.people.values().filter_map(Person::on_call);
         let stays = |id: &PersonId| claims().any(|claim| claim.person == *id && self.end_of(claim) > self.facts.now);

@@ -1,87 +1,53 @@
 //! A plan as a person reads it: stable, one line a fact.
 
-use super::{Notice, Plan};
-use crate::binding::Binding;
+use super::{Facts, Notice, Plan};
 use crate::ids::OktaId;
 use crate::knowledge::{Members, Reading};
 use chrono::{DateTime, SecondsFormat, Utc};
+use std::collections::BTreeSet;
 use std::fmt;
 
-/// A plan, with what it was made from.
-#[derive(Debug)]
-pub(crate) struct Shown<'a> {
-    /// Whose.
-    pub(crate) binding: &'a Binding,
-    /// What the source said.
-    pub(crate) reading: &'a Reading,
-    /// Who is in the group.
-    pub(crate) members: &'a Members,
-    /// What shall be done.
-    pub(crate) plan: &'a Plan,
-    /// When.
-    pub(crate) now: DateTime<Utc>,
-}
-
-impl Shown<'_> {
-    /// The lines, in an order that does not depend on chance.
-    #[must_use]
-    pub(crate) fn lines(&self) -> Vec<String> {
-        let Self { binding, plan, .. } = self;
-        let mut lines = vec![format!("{}: group {} ({})", binding.id, binding.group_name, binding.group)];
-        lines.push(self.source());
-        lines.push(self.members());
-        for revoke in &plan.revokes {
-            let due = revoke.due.map(|due| format!(" since {}", instant(due))).unwrap_or_default();
-            lines.push(format!("  revoke {}: {}{due}", self.person(&revoke.okta), revoke.reason));
-        }
-        for grant in &plan.grants {
-            let until =
-                grant.until.map_or_else(|| "without an end".to_owned(), |end| format!("until {}", instant(end)));
-            let name = grant.person.as_ref().map(|id| format!(" as {id}")).unwrap_or_default();
-            lines.push(format!("  grant {}: on call{name} {until}", self.person(&grant.okta)));
-        }
-        lines.extend(plan.notices.iter().map(|notice| format!("  note: {notice}")));
-        if plan.is_quiet() {
-            lines.push("  nothing to change".to_owned());
-        }
-        lines
-    }
-
-    fn source(&self) -> String {
-        match self.reading {
-            Reading::Unknown { why } => format!("  source: unknown: {} ({})", why.message(), why.code()),
-            Reading::Known { shifts, .. } => {
-                let mut people: Vec<&str> =
-                    shifts.iter().filter(|shift| shift.covers(self.now)).map(|shift| shift.person.as_str()).collect();
-                people.sort_unstable();
-                people.dedup();
-                match people.as_slice() {
-                    [] => "  source: known, nobody is on call".to_owned(),
-                    people => format!("  source: known, on call: {}", people.join(", ")),
-                }
+/// A plan as lines, with what it was made from, in an order that does not depend on chance.
+#[must_use]
+pub(crate) fn lines(facts: &Facts<'_>, plan: &Plan) -> Vec<String> {
+    let Facts { binding, reading, members, now, .. } = facts;
+    let person = |okta: &OktaId| match members.listed().and_then(|members| members.get(okta)) {
+        Some(member) => format!("{} ({okta})", member.login),
+        None => okta.to_string(),
+    };
+    let mut lines = vec![format!("{}: group {} ({})", binding.id, binding.group_name, binding.group)];
+    lines.push(match reading {
+        Reading::Unknown { why } => format!("  source: unknown: {} ({})", why.message(), why.code()),
+        Reading::Known { shifts, .. } => {
+            let on_call = shifts.iter().filter(|shift| shift.covers(*now)).map(|shift| shift.person.as_str());
+            let on_call: Vec<&str> = on_call.collect::<BTreeSet<_>>().into_iter().collect();
+            match on_call.as_slice() {
+                [] => "  source: known, nobody is on call".to_owned(),
+                people => format!("  source: known, on call: {}", people.join(", ")),
             }
         }
-    }
-
-    fn members(&self) -> String {
-        match self.members {
-            Members::Unknown { why } => format!("  members: unknown: {} ({})", why.message(), why.code()),
-            Members::Complete(members) if members.is_empty() => "  members: nobody".to_owned(),
-            Members::Complete(members) => {
-                let people: Vec<String> = members.keys().map(|okta| self.person(okta)).collect();
-                format!("  members: {}", people.join(", "))
-            }
+    });
+    lines.push(match members {
+        Members::Unknown { why } => format!("  members: unknown: {} ({})", why.message(), why.code()),
+        Members::Complete(members) if members.is_empty() => "  members: nobody".to_owned(),
+        Members::Complete(members) => {
+            format!("  members: {}", members.keys().map(person).collect::<Vec<_>>().join(", "))
         }
+    });
+    for revoke in &plan.revokes {
+        let due = revoke.due.map(|due| format!(" since {}", instant(due))).unwrap_or_default();
+        lines.push(format!("  revoke {}: {}{due}", person(&revoke.okta), revoke.reason));
     }
-
-    fn person(&self, okta: &OktaId) -> String {
-        match self.members {
-            Members::Complete(members) => {
-                members.get(okta).map_or_else(|| okta.to_string(), |member| format!("{} ({okta})", member.login))
-            }
-            Members::Unknown { .. } => okta.to_string(),
-        }
+    for grant in &plan.grants {
+        let until = grant.until.map_or_else(|| "without an end".to_owned(), |end| format!("until {}", instant(end)));
+        let name = grant.person.as_ref().map(|id| format!(" as {id}")).unwrap_or_default();
+        lines.push(format!("  grant {}: on call{name} {until}", person(&grant.okta)));
     }
+    lines.extend(plan.notices.iter().map(|notice| format!("  note: {notice}")));
+    if plan.is_quiet() {
+        lines.push("  nothing to change".to_owned());
+    }
+    lines
 }
 
 impl fmt::Display for Notice {
@@ -93,7 +59,16 @@ impl fmt::Display for Notice {
             ),
             Self::NotGranted { person, why } => write!(f, "{person} is on call and gets nothing: {why}"),
             Self::Outsider { okta } => write!(f, "{okta} is in the group without being on call, and stays"),
+            Self::NotGrantedByHand { okta, why } => {
+                write!(f, "the grant by hand of {okta} was announced, and is not seen to be done: {why}")
+            }
             Self::NotRevoked { okta, why } => write!(f, "{okta} is to leave the group and could not be removed: {why}"),
+            Self::StateUnknown { okta } => {
+                write!(
+                    f,
+                    "a later version of Keyturn put {okta} into a state that this one does not know; nothing is done"
+                )
+            }
             Self::LedgerLost => {
                 f.write_str("there is no ledger yet, or it was lost; who is in the group is judged by \"adoption\"")
             }

@@ -59,7 +59,7 @@ impl Who {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Email {
     Known(String),
-    /// The answer does not say: [`crate::source::OnCallSource::email`] asks for it.
+    /// The answer does not say: [`crate::source::pagerduty::PagerDuty::email`] asks for it.
     NotSaid,
     /// The person has none.
     Without,

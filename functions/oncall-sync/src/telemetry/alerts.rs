@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use futures_util::stream::{self, StreamExt as _};
 use keyturn::alert::{Alert, Datadog, Severity, Slack};
 use keyturn::codes::DeclaredCode as _;
-use keyturn::{Deadline, Result};
+use keyturn::{Deadline, Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Where alerts go. Without any, the log and the metrics say it alone.
@@ -111,125 +111,108 @@ async fn post<T>(
 
 /// The alert of a change. A grant is told before it is made, a revoke when it is done.
 pub(crate) fn of_change(binding: &Binding, okta: &OktaId, change: &Change, now: DateTime<Utc>) -> Alert {
+    let Binding { id, group, group_name, .. } = binding;
+    let about = |shift| format!("{id}:{okta}:{}", shift_of(shift));
     match change {
-        Change::Granted { why, until } => of_grant(binding, okta, why, *until, now),
-        Change::Revoked { reason, due } => of_revoke(binding, okta, *reason, *due, now),
+        Change::Granted { why, until } => {
+            let end = until.map_or_else(|| "no end".to_owned(), instant);
+            let text = format!(
+                "Okta user {okta} gets into group {group_name} ({group}), which carries break-glass rights. Why: {why}. Until: {end}."
+            );
+            let tags = of_group(binding, [("change", "grant".to_owned())]);
+            alert(format!("Break-glass granted: {id}"), text, Severity::Error, about(*until), tags, now)
+        }
+        Change::Revoked { reason, due } => {
+            // An error asks a person to look; a shift that ends is the normal course of things.
+            let severity = match reason {
+                Reason::Stale | Reason::OutOfBand | Reason::Ineligible => Severity::Error,
+                Reason::NotActive | Reason::Gap | Reason::Other => Severity::Warning,
+                Reason::ShiftEnded | Reason::LeftSchedule | Reason::Overridden | Reason::Manual => Severity::Info,
+            };
+            let text = format!("Okta user {okta} was removed from group {group_name} ({group}). Why: {reason}.");
+            let tags = of_group(binding, [("change", "revoke".to_owned()), ("reason", reason.to_string())]);
+            alert(format!("Break-glass revoked: {id} ({reason})"), text, severity, about(*due), tags, now)
+        }
+        Change::Other(_) => {
+            let text =
+                format!("A later version of Keyturn made a change of Okta user {okta} that this one does not know.");
+            let tags = of_group(binding, []);
+            alert(format!("Break-glass changed: {id}"), text, Severity::Error, about(None), tags, now)
+        }
     }
-}
-
-fn of_grant(binding: &Binding, okta: &OktaId, why: &str, until: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Alert {
-    let end = until.map_or_else(|| "no end".to_owned(), instant);
-    let text = format!(
-        "Okta user {okta} gets into group {} ({}), which carries break-glass rights. Why: {why}. Until: {end}.",
-        binding.group_name, binding.group,
-    );
-    alert(binding, format!("Break-glass granted: {}", binding.id), text, Severity::Error, now)
-        .about(okta.as_str(), until)
-        .tagged("change", "grant")
-        .finish()
-}
-
-fn of_revoke(
-    binding: &Binding,
-    okta: &OktaId,
-    reason: Reason,
-    due: Option<DateTime<Utc>>,
-    now: DateTime<Utc>,
-) -> Alert {
-    // An error asks a person to look; a shift that ends is the normal course of things.
-    let severity = match reason {
-        Reason::Stale | Reason::OutOfBand | Reason::Ineligible => Severity::Error,
-        Reason::NotActive | Reason::Gap => Severity::Warning,
-        Reason::ShiftEnded | Reason::LeftSchedule | Reason::Overridden | Reason::Manual => Severity::Info,
-    };
-    let text =
-        format!("Okta user {okta} was removed from group {} ({}). Why: {reason}.", binding.group_name, binding.group);
-    alert(binding, format!("Break-glass revoked: {} ({reason})", binding.id), text, severity, now)
-        .about(okta.as_str(), due)
-        .tagged("change", "revoke")
-        .tagged("reason", reason.as_str())
-        .finish()
 }
 
 pub(crate) fn of_notice(binding: &Binding, notice: &Notice, now: DateTime<Utc>) -> Alert {
     let severity = if *notice == Notice::LedgerLost { Severity::Warning } else { Severity::Error };
     let about = match notice.subject() {
-        "" => notice.code().name().to_owned(),
-        subject => format!("{}:{subject}", notice.code().name()),
+        "" => "open".to_owned(),
+        subject => format!("{subject}:open"),
     };
-    needs_a_look(binding, notice.code(), &notice.to_string(), severity, now).about(&about, None).finish()
+    needs_a_look(binding, notice.code(), &notice.to_string(), severity, &about, now)
 }
 
 pub(crate) fn of_warning(binding: &Binding, warning: &Warning, now: DateTime<Utc>) -> Alert {
-    let about = format!("{}:{}", warning.code().name(), warning.subject());
-    needs_a_look(binding, warning.code(), &warning.to_string(), Severity::Warning, now)
-        .about(&about, Some(warning.from))
-        .finish()
+    let about = format!("{}:{}", warning.subject(), shift_of(Some(warning.from)));
+    needs_a_look(binding, warning.code(), &warning.to_string(), Severity::Warning, &about, now)
 }
 
-fn needs_a_look(binding: &Binding, code: Code, what: &str, severity: Severity, now: DateTime<Utc>) -> Draft {
-    let text = format!("Binding {}, group {} ({}): {what}.", binding.id, binding.group_name, binding.group);
-    let title = format!("Break-glass: {} needs a look ({})", binding.id, code.name());
-    alert(binding, title, text, severity, now).tagged("code", code.name())
+fn needs_a_look(
+    binding: &Binding,
+    code: Code,
+    what: &str,
+    severity: Severity,
+    about: &str,
+    now: DateTime<Utc>,
+) -> Alert {
+    let Binding { id, group, group_name, .. } = binding;
+    let (text, code) = (format!("Binding {id}, group {group_name} ({group}): {what}."), code.name());
+    let title = format!("Break-glass: {id} needs a look ({code})");
+    let tags = of_group(binding, [("code", code.to_owned())]);
+    alert(title, text, severity, format!("{id}:{code}:{about}"), tags, now)
 }
 
-pub(crate) fn of_error(binding: &str, error: &keyturn::Error, now: DateTime<Utc>) -> Alert {
-    Alert {
-        title: format!("Break-glass: {binding} is not looked after ({})", error.code()),
-        text: error.to_string(),
-        severity: Severity::Error,
-        key: format!("{binding}:{}", error.code()),
-        tags: vec![("service", NAME.to_owned()), ("binding", binding.to_owned()), ("code", error.code().to_owned())],
-        at: now,
-    }
+pub(crate) fn of_error(binding: &str, error: &Error, now: DateTime<Utc>) -> Alert {
+    let title = format!("Break-glass: {binding} is not looked after ({})", error.code());
+    let tags = [("binding", binding.to_owned()), ("code", error.code().to_owned())];
+    alert(title, error.to_string(), Severity::Error, format!("{binding}:{}", error.code()), tags, now)
 }
 
-pub(crate) fn of_credential(vendor: &str, problem: &keyturn::Error, now: DateTime<Utc>) -> Alert {
-    Alert {
-        title: format!("Break-glass: {vendor}'s secret holds no credential that works ({})", problem.code()),
-        text: format!(
-            "The one from before is still in use, and is lost as soon as the function starts anew. {problem} Then invoke {{\"action\":\"doctor\"}}."
-        ),
-        severity: Severity::Error,
-        key: format!("{vendor}:{}", problem.code()),
-        tags: vec![("service", NAME.to_owned()), ("code", problem.code().to_owned())],
-        at: now,
-    }
+pub(crate) fn of_credential(vendor: &str, problem: &Error, now: DateTime<Utc>) -> Alert {
+    let title = format!("Break-glass: {vendor}'s secret holds no credential that works ({})", problem.code());
+    let text = format!(
+        "The one from before is still in use, and is lost as soon as the function starts anew. {problem} Then invoke {{\"action\":\"doctor\"}}."
+    );
+    let tags = [("code", problem.code().to_owned())];
+    alert(title, text, Severity::Error, format!("{vendor}:{}", problem.code()), tags, now)
 }
 
 pub(crate) fn of_doctor(now: DateTime<Utc>) -> Alert {
-    Alert {
-        title: "Break-glass: a test of this channel".to_owned(),
-        text: "Somebody asked oncall-sync's doctor whether alerts arrive. They do.".to_owned(),
-        severity: Severity::Info,
-        key: "doctor".to_owned(),
-        tags: vec![("service", NAME.to_owned()), ("change", "doctor".to_owned())],
-        at: now,
-    }
+    let text = "Somebody asked oncall-sync's doctor whether alerts arrive. They do.".to_owned();
+    let tags = [("change", "doctor".to_owned())];
+    alert("Break-glass: a test of this channel".to_owned(), text, Severity::Info, "doctor".to_owned(), tags, now)
 }
 
-struct Draft(Alert);
-
-fn alert(binding: &Binding, title: String, text: String, severity: Severity, at: DateTime<Utc>) -> Draft {
-    let tags =
-        vec![("service", NAME.to_owned()), ("binding", binding.id.to_string()), ("group", binding.group.to_string())];
-    Draft(Alert { title, text, severity, key: binding.id.to_string(), tags, at })
+/// Datadog groups events by the key: `binding:user:shift` of a change.
+fn shift_of(end: Option<DateTime<Utc>>) -> String {
+    end.map_or_else(|| "open".to_owned(), |end| end.timestamp().to_string())
 }
 
-impl Draft {
-    /// Completes the key, `binding:user:shift`, by which Datadog groups events.
-    fn about(mut self, what: &str, shift: Option<DateTime<Utc>>) -> Self {
-        let shift = shift.map_or_else(|| "open".to_owned(), |end| end.timestamp().to_string());
-        self.0.key = format!("{}:{what}:{shift}", self.0.key);
-        self
-    }
+type Tags = Vec<(&'static str, String)>;
 
-    fn tagged(mut self, name: &'static str, value: &str) -> Self {
-        self.0.tags.push((name, value.to_owned()));
-        self
-    }
+fn of_group<const N: usize>(binding: &Binding, more: [(&'static str, String); N]) -> Tags {
+    let mut tags = vec![("binding", binding.id.to_string()), ("group", binding.group.to_string())];
+    tags.extend(more);
+    tags
+}
 
-    fn finish(self) -> Alert {
-        self.0
-    }
+fn alert(
+    title: String,
+    text: String,
+    severity: Severity,
+    key: String,
+    tags: impl IntoIterator<Item = (&'static str, String)>,
+    at: DateTime<Utc>,
+) -> Alert {
+    let tags = [("service", NAME.to_owned())].into_iter().chain(tags).collect();
+    Alert { title, text, severity, key, tags, at }
 }

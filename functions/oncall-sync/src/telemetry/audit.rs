@@ -5,11 +5,12 @@ use crate::binding::Binding;
 use crate::codes::Code;
 use crate::event::SYNC;
 use crate::ids::{BindingId, OktaId};
-use crate::planner::{Grant, Notice, Revoke, Settled, Warning};
+use crate::planner::{Grant, Revoke, Settled};
 use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::Error;
 use keyturn::codes::DeclaredCode as _;
 use keyturn::metrics::{self, Metric};
+use std::fmt;
 
 /// An event failed as a whole; a tick that did is counted.
 pub(crate) fn failed(action: &str, error: &Error) {
@@ -37,8 +38,7 @@ pub(crate) fn ledger_unreadable(name: &str, why: &str) {
     );
 }
 
-/// The earlier versions of a ledger cannot be read.
-pub(crate) fn history_unreadable(error: &Error) {
+pub(crate) fn error(error: &Error) {
     tracing::error!(code = error.code(), remedy = error.remedy(), "{}", error.message());
 }
 
@@ -61,10 +61,6 @@ pub(crate) fn rules_unreadable(error: &Error) {
         "The org's group rules cannot be read, so a new one that fills a binding's group would not be noticed. {}",
         error.message()
     );
-}
-
-pub(crate) fn binding_refused(error: &Error) {
-    tracing::error!(code = error.code(), remedy = error.remedy(), "{}", error.message());
 }
 
 /// A document that is refused is something that a person has to mend.
@@ -97,14 +93,9 @@ pub(crate) fn unknown(binding: &BindingId, what: &str, error: &Error) {
     );
 }
 
-/// A person should know this.
-pub(crate) fn noticed(binding: &BindingId, notice: &Notice) {
-    tracing::warn!(code = notice.code().name(), binding = binding.as_str(), "Binding {binding}: {notice}.");
-}
-
-/// A person should mend this before it comes true.
-pub(crate) fn warned(binding: &BindingId, warning: &Warning) {
-    tracing::warn!(code = warning.code().name(), binding = binding.as_str(), "Binding {binding}: {warning}.");
+/// A person should know this, or mend it before it comes true.
+pub(crate) fn noticed(binding: &BindingId, code: Code, what: &impl fmt::Display) {
+    tracing::warn!(code = code.name(), binding = binding.as_str(), "Binding {binding}: {what}.");
 }
 
 pub(crate) fn revoke_asked(binding: &BindingId, user: &OktaId, reason: &str) {
@@ -150,37 +141,25 @@ pub(crate) fn grant_intended(binding: &Binding, grant: &Grant) {
 
 /// The group was read and shows a change of this tick, or of an earlier one.
 pub(crate) fn settled(binding: &Binding, settled: &Settled, now: DateTime<Utc>) {
+    let Binding { id, group, .. } = binding;
     match settled {
-        Settled::Granted(okta) => granted(binding, okta),
-        Settled::Revoked(change) => revoked(binding, change, change.overstay(now)),
+        Settled::Granted(okta) => tracing::info!(
+            code = Code::Granted.name(),
+            binding = id.as_str(),
+            group = group.as_str(),
+            user = okta.as_str(),
+            "Okta user {okta} was added to group {group} (binding {id})."
+        ),
+        Settled::Revoked(revoke @ Revoke { okta, reason, .. }) => tracing::info!(
+            code = Code::Revoked.name(),
+            binding = id.as_str(),
+            group = group.as_str(),
+            user = okta.as_str(),
+            reason = reason.as_str(),
+            overstay_s = revoke.overstay(now).num_seconds(),
+            "Okta user {okta} was removed from group {group} (binding {id}): {reason}."
+        ),
     }
-}
-
-fn revoked(binding: &Binding, revoke: &Revoke, overstay: TimeDelta) {
-    let Binding { id, group, .. } = binding;
-    let overstay_s = overstay.num_seconds();
-    tracing::info!(
-        code = Code::Revoked.name(),
-        binding = id.as_str(),
-        group = group.as_str(),
-        user = revoke.okta.as_str(),
-        reason = revoke.reason.as_str(),
-        overstay_s,
-        "Okta user {} was removed from group {group} (binding {id}): {}.",
-        revoke.okta,
-        revoke.reason
-    );
-}
-
-fn granted(binding: &Binding, okta: &OktaId) {
-    let Binding { id, group, .. } = binding;
-    tracing::info!(
-        code = Code::Granted.name(),
-        binding = id.as_str(),
-        group = group.as_str(),
-        user = okta.as_str(),
-        "Okta user {okta} was added to group {group} (binding {id})."
-    );
 }
 
 /// A change was not made, or the group does not show it yet.

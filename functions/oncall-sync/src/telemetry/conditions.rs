@@ -1,8 +1,9 @@
 //! Conditions that a person was told of already. Losing them costs repeated alerts, never a wrong decision.
 
 use crate::ledger::Channel;
+use crate::lock;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 /// Conditions that hold, each with the channels that have not taken its alert.
 #[derive(Debug, Default)]
@@ -35,10 +36,6 @@ impl Conditions {
             *left = untaken;
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ fn ledger() -> impl Strategy<Value = Remembered> {
         ledger.confirmed_at = confirmed.filter(|minutes| *minutes <= 0).map(at);
         Remembered::Known(ledger)
     });
-    prop_oneof![8 => known, 1 => Just(Remembered::Never)]
+    prop_oneof![8 => known, 1 => Just(World::new().no_ledger().ledger)]
 }
 
 fn binding() -> impl Strategy<Value = Binding> {
@@ -130,12 +130,7 @@ fn world() -> impl Strategy<Value = World> {
             list_readable,
             eligible,
             ledger,
-            standing: Standing::Followed,
-            now: at(0),
-            stored: 0,
-            channels_work: true,
-            told: Vec::new(),
-            logged: Vec::new(),
+            ..World::new()
         }
     })
 }
@@ -198,10 +193,7 @@ impl World {
     }
 
     pub(super) fn state(&self, okta: &OktaId) -> Option<&State> {
-        match &self.ledger {
-            Remembered::Known(ledger) => ledger.state(okta),
-            Remembered::Never | Remembered::Unreadable => None,
-        }
+        self.ledger.known()?.state(okta)
     }
 
     /// What speaks for somebody, by the ledger.
@@ -214,6 +206,10 @@ impl World {
             Some(State::Adopted { until }) => vec![Claim::Adopted(*until)],
             _ => Vec::new(),
         }
+    }
+
+    pub(super) fn is_first_run(&self) -> bool {
+        matches!(self.ledger, Remembered::Never(_))
     }
 
     pub(super) fn is_leaving(&self, okta: &OktaId) -> bool {
@@ -265,7 +261,7 @@ impl World {
 
     fn stays_as_outsider(&self, okta: &OktaId) -> bool {
         let at_the_beginning = match self.state(okta) {
-            _ if self.ledger == Remembered::Never => true,
+            _ if self.is_first_run() => true,
             Some(State::Adopted { .. } | State::Tolerated) => true,
             _ => false,
         };

@@ -1,6 +1,8 @@
-//! Long random stories: shifts change hands, vendors and the ledger fail, the function dies half way, people act by
-//! hand. After every tick a small model of its own says who may be in the group.
+//! Long random stories: shifts change hands, vendors fail, ledgers are lost, broken or put back, the binding is renamed, the
+//! clock is set, the function dies half way, people act by hand. After every tick a small model of its own says who may be in
+//! the group.
 
+use super::laws::Claim;
 use super::*;
 use crate::knowledge::{Identity, Shift};
 use proptest::collection::vec;
@@ -19,9 +21,19 @@ enum Event {
     Active(&'static str),
     /// A person at Okta puts somebody into the group.
     Outsider(&'static str),
-    GrantByHand(&'static str, i64),
-    RevokeByHand(&'static str, Option<i64>),
+    GrantByHand(&'static str, i64, Run),
+    RevokeByHand(&'static str, Run),
     LedgerLost,
+    /// Somebody has written a text that is no ledger, so many minutes ago.
+    LedgerBroken(i64),
+    /// Somebody puts back the ledger of so many versions ago.
+    LedgerPutBack(usize),
+    /// Parameter Store shows earlier versions, or not.
+    History(bool),
+    /// The binding's document has this name now.
+    Renamed(&'static str),
+    /// The clock is set on or back by so many minutes.
+    Clock(i64),
     /// The document is bad, or good again.
     Document(bool),
     /// Alerts are taken, or not.
@@ -42,15 +54,29 @@ fn step() -> impl Strategy<Value = Step> {
         1 => who().prop_map(Event::Suspended),
         1 => who().prop_map(Event::Active),
         1 => who().prop_map(Event::Outsider),
-        1 => (who(), select(vec![5, 100])).prop_map(|(who, lasts)| Event::GrantByHand(who, lasts)),
-        1 => (who(), end()).prop_map(|(who, until)| Event::RevokeByHand(who, until)),
+        1 => (who(), select(vec![5, 100]), asked()).prop_map(|(who, lasts, run)| Event::GrantByHand(who, lasts, run)),
+        1 => (who(), asked()).prop_map(|(who, run)| Event::RevokeByHand(who, run)),
         1 => Just(Event::LedgerLost),
+        1 => select(vec![0, 24 * 60]).prop_map(Event::LedgerBroken),
+        1 => (1..4_usize).prop_map(Event::LedgerPutBack),
+        2 => any::<bool>().prop_map(Event::History),
+        1 => select(vec!["shop", "store"]).prop_map(Event::Renamed),
+        1 => select(vec![-90, -20, 20, 90]).prop_map(Event::Clock),
         1 => any::<bool>().prop_map(Event::Document),
         1 => any::<bool>().prop_map(Event::Channels),
     ];
     let broken = (prop::bool::weighted(0.6), any::<u32>(), any::<bool>());
     let broken = broken.prop_map(|(intent, done, outcome)| Run { intent, done, outcome });
     (event, select(vec![1, 1, 1, 5, 29, 31, 61]), prop_oneof![4 => Just(Run::ALL), 1 => broken])
+}
+
+/// How far an event by hand is carried out. Without the ledger stored it is refused.
+fn asked() -> impl Strategy<Value = Run> {
+    (any::<bool>(), any::<bool>()).prop_map(|(done, outcome)| Run {
+        intent: true,
+        done: if done { u32::MAX } else { 0 },
+        outcome,
+    })
 }
 
 struct Story {
@@ -62,6 +88,8 @@ struct Story {
     by_hand: BTreeMap<OktaId, DateTime<Utc>>,
     /// The same as `until` while the document is bad: to the end of the shift, and a day at most.
     without_document: BTreeMap<OktaId, DateTime<Utc>>,
+    /// Once the clock was set back, what is stored holds longer, by less than this.
+    stored_longer: TimeDelta,
     /// When the last reading named them, and nothing went wrong in that tick.
     confirmed: BTreeMap<OktaId, DateTime<Utc>>,
     /// Who was revoked by hand, and the end of the shift in which that was.
@@ -70,6 +98,8 @@ struct Story {
     list: bool,
     /// Removals that were made, each of which has to be logged once and told.
     removed: BTreeMap<OktaId, usize>,
+    /// People who were added, of which somebody has to be told.
+    added: BTreeSet<OktaId>,
     /// Removals of people who were not seen inside: asked for by hand, or of somebody whose grant nobody saw succeed. They
     /// may be logged as well.
     unseen: BTreeMap<OktaId, usize>,
@@ -95,23 +125,15 @@ impl Story {
             held,
             document,
             list,
+            stored_longer: TimeDelta::zero(),
+            added: BTreeSet::new(),
             removed,
             unseen,
         }
     }
 
     fn happens(&mut self, event: Event) {
-        if let Event::GrantByHand(who, _) | Event::RevokeByHand(who, _) = &event
-            && let Remembered::Known(ledger) = &self.world.ledger
-        {
-            // Before another state takes its place; what nobody can see is not logged.
-            let (okta, members) = (id(who), self.world.members());
-            match settled(ledger, &okta, Presence::of(&okta, &members)) {
-                Some(Settled::Revoked(revoke)) => self.world.logged.push(revoke.okta),
-                _ if !self.world.list_readable => self.forget_what_was_made(),
-                _ => {}
-            }
-        }
+        self.observe();
         let world = self.world.clone();
         let in_minutes = |minutes: i64| self.minute + minutes;
         self.world = match event {
@@ -147,54 +169,115 @@ impl Story {
                 }
                 world.member(who)
             }
-            Event::GrantByHand(who, lasts) if world.ledger != Remembered::Never => {
-                self.by_hand.insert(id(who), at(in_minutes(lasts)));
-                self.held.remove(&id::<OktaId>(who));
-                world.granted_by_hand(who, in_minutes(lasts)).member(who)
+            Event::GrantByHand(who, lasts, run) => {
+                let may_come =
+                    self.document && world.ledger.known().is_some() && !world.suspended.contains(&id::<OktaId>(who));
+                if may_come {
+                    self.by_hand.insert(id(who), at(in_minutes(lasts)));
+                    self.held.remove(&id::<OktaId>(who));
+                    let plan = world.grant_by_hand(who, in_minutes(lasts));
+                    self.carry_out(&plan, run);
+                }
+                return;
             }
-            Event::RevokeByHand(who, lasts) if world.ledger != Remembered::Never => {
-                self.confirmed.remove(&id::<OktaId>(who));
-                *self.unseen.entry(id(who)).or_default() += 1;
-                self.held.insert(id(who), lasts.map(|lasts| at(in_minutes(lasts))));
-                world.revoked_by_hand(who, lasts.map(in_minutes))
+            Event::RevokeByHand(who, run) => {
+                if world.ledger.known().is_some() {
+                    self.confirmed.remove(&id::<OktaId>(who));
+                    self.held.insert(id(who), self.end_of_shift(&id(who)));
+                    self.carry_out(&world.revoke_by_hand(who), run);
+                }
+                return;
             }
-            Event::Nothing | Event::GrantByHand(..) | Event::RevokeByHand(..) => world,
+            Event::Nothing => world,
+            Event::LedgerBroken(age) => world.written(at(in_minutes(-age)), |_| "{".to_owned()),
+            Event::LedgerPutBack(ago) => {
+                world.written(at(self.minute), |versions| versions[versions.len().saturating_sub(1 + ago)].1.clone())
+            }
+            Event::History(works) => World { history: works, ..world },
+            Event::Renamed(name) => world.with(|binding| binding.id = id(name)),
+            Event::Clock(minutes) => {
+                if minutes < 0 {
+                    self.stored_longer = world.binding.max_stale / 4;
+                }
+                self.minute += minutes;
+                world
+            }
             Event::LedgerLost => {
                 self.confirmed.clear();
                 self.held.clear();
                 self.removed.clear();
-                World { logged: Vec::new(), told: Vec::new(), ..world.no_ledger() }
+                self.added.clear();
+                World { logged: Vec::new(), told: Vec::new(), shelf: BTreeMap::new(), ..world.no_ledger() }
             }
         };
     }
 
-    fn tick(&mut self, run: Run) -> Result<(), TestCaseError> {
+    fn observe(&mut self) {
         self.world.now = at(self.minute);
         // Of a bad document neither source nor group is read.
         self.world.standing = if self.document { Standing::Followed } else { Standing::Refused };
         self.world.read_at = (self.source && self.document).then_some(self.world.now);
         self.world.list_readable = self.list && self.document;
-        self.releases(run.intent);
-        let before = self.world.clone();
-        let plan = before.plan();
-        self.world.carry_out(&plan, run);
-        self.learn(&before, run);
+        self.world.read_ledger();
+    }
 
-        for okta in self.world.group.difference(&before.group) {
-            prop_assert!(before.wanted().contains(okta) && before.list_readable, "{okta} got in without proof");
-            prop_assert!(!self.held.contains_key(okta), "{okta} was revoked by hand, and the shift is not over");
+    /// Until when somebody who is revoked now is held out: the end of what the source says, or of what the ledger has.
+    fn end_of_shift(&self, okta: &OktaId) -> Option<DateTime<Utc>> {
+        let world = &self.world;
+        if world.is_named(okta) {
+            let who = Identity::Known(okta.clone());
+            let shifts = world.shifts.iter().filter(|shift| shift.okta == who && shift.covers(world.now));
+            let ends: Option<Vec<DateTime<Utc>>> = shifts.map(|shift| shift.end).collect();
+            return ends?.into_iter().max();
         }
+        let until = match world.state(okta)? {
+            State::Granted(granted) => granted.on_call.as_ref()?.shift_end?,
+            State::Held(hold) => hold.until?,
+            _ => return None,
+        };
+        Some(until).filter(|until| *until > world.now)
+    }
+
+    fn carry_out(&mut self, plan: &Plan, run: Run) {
+        let before = self.world.clone();
+        self.world.carry_out(plan, run);
+        self.added.extend(self.world.group.difference(&before.group).cloned());
         for okta in before.group.difference(&self.world.group) {
             *self.removed.entry(okta.clone()).or_default() += 1;
         }
         for revoke in plan.revokes.iter().filter(|revoke| !before.group.contains(&revoke.okta)) {
             *self.unseen.entry(revoke.okta.clone()).or_default() += 1;
         }
-        if !run.intent && !run.outcome {
+    }
+
+    fn tick(&mut self, run: Run) -> Result<(), TestCaseError> {
+        self.observe();
+        self.releases(run.intent && self.world.ledger.known().is_some());
+        let before = self.world.clone();
+        let plan = before.plan();
+        self.carry_out(&plan, run);
+        self.learn(&before, run);
+
+        for okta in self.world.group.difference(&before.group) {
+            prop_assert!(before.wanted().contains(okta) && before.list_readable, "{okta} got in without proof");
+            prop_assert!(!self.held.contains_key(okta), "{okta} was revoked by hand, and the shift is not over");
+        }
+        if let Remembered::Unreadable { since: Some(since) } = before.ledger
+            && before.now - since >= TimeDelta::hours(24)
+            && before.is_read()
+            && before.list_readable
+            && run.done == u32::MAX
+        {
+            for okta in &self.world.group {
+                prop_assert!(before.is_named(okta), "{okta} is in the group, and no ledger says why");
+            }
+        }
+        if !run.intent && !run.outcome || matches!(before.ledger, Remembered::Unreadable { .. }) {
             // Neither is there a ledger that knows, nor did the function live to see it.
             self.forget_what_was_made();
         }
-        for revoke in plan.revokes.iter().filter(|revoke| revoke.reason == Reason::Stale) {
+        let is_new = |revoke: &&Revoke| !before.is_leaving(&revoke.okta);
+        for revoke in plan.revokes.iter().filter(|revoke| revoke.reason == Reason::Stale).filter(is_new) {
             let confirmed = self.confirmed.get(&revoke.okta);
             let certain = self.world.binding.max_stale * 3 / 4;
             prop_assert!(confirmed.is_none_or(|at| before.now - *at >= certain), "{} left too early", revoke.okta);
@@ -237,11 +320,20 @@ impl Story {
         // What is seen of it later may be logged still.
         self.unseen.extend(PEOPLE.map(|who| (id(who), usize::MAX / 2)));
         self.removed.clear();
+        self.added.clear();
         self.world.logged.clear();
-        self.world.told.clear();
+        // A grant may have been announced long before it is made.
+        self.world.told.retain(|(_, change)| matches!(change, Change::Granted { .. }));
     }
 
     fn check_everything_is_logged_once_and_told(&self) -> Result<(), TestCaseError> {
+        // The alert of somebody who is to come in again goes with the next grant, or tells that it is over.
+        let is_to_come =
+            |okta: &&OktaId| matches!(self.world.state(okta), Some(State::Granted(granted)) if !granted.shown);
+        for okta in self.added.iter().filter(|okta| !is_to_come(okta)) {
+            let is_told = |(of, change): &(OktaId, Change)| of == okta && matches!(change, Change::Granted { .. });
+            prop_assert!(self.world.told.iter().any(is_told), "nobody was told that {okta} was added");
+        }
         for (okta, times) in &self.removed {
             let logged = self.world.logged.iter().filter(|logged| *logged == okta).count();
             let is_revoke = |change: &Change| matches!(change, Change::Revoked { .. });
@@ -257,7 +349,7 @@ impl Story {
     fn learn(&mut self, before: &World, run: Run) {
         let now = before.now;
         let stale = now + before.binding.max_stale;
-        if before.ledger == Remembered::Never {
+        if before.is_first_run() {
             self.until.clear();
             self.by_hand.clear();
         }
@@ -276,13 +368,20 @@ impl Story {
                 let old = self.without_document.get(&okta).copied().unwrap_or(longest);
                 self.without_document.insert(okta.clone(), if run.intent { longest } else { longest.max(old) });
                 // What was not stored is forgotten, and what was stored before still counts.
-                let old = self.until.get(&okta).filter(|_| !run.intent).copied();
+                let stored = claims.iter().map(Claim::until).filter(|stored| *stored - until < self.stored_longer);
+                let until = stored.max().map_or(until, |stored| stored.max(until));
+                let old = self.until.get(&okta).copied().filter(|_| !run.intent);
                 self.until.insert(okta.clone(), old.map_or(until, |old| old.max(until)));
-            } else if before.ledger == Remembered::Never && !claims.is_empty() {
+            } else if before.is_first_run() && !claims.is_empty() {
                 self.until.insert(okta.clone(), stale);
             }
-            let certain =
-                before.is_named(&okta) && before.list_readable && run.intent && self.world.group.contains(&okta);
+            // What a reading confirms while no ledger can be read is stored nowhere.
+            let is_kept = !matches!(before.ledger, Remembered::Unreadable { .. });
+            let certain = is_kept
+                && before.is_named(&okta)
+                && before.list_readable
+                && run.intent
+                && self.world.group.contains(&okta);
             if certain {
                 self.confirmed.insert(okta, now);
             } else if before.is_read() {
@@ -320,9 +419,10 @@ proptest! {
         }
         // When everything works again, one tick brings everything in line.
         (story.source, story.document, story.list, story.world.channels_work) = (true, true, true, true);
+        story.world.history = true;
         story.minute += 1;
-        let world = story.world.clone().good_document().at(story.minute);
-        let expected = world.group_to_be();
+        story.observe();
+        let expected = story.world.group_to_be();
         story.tick(Run::ALL)?;
         prop_assert_eq!(&story.world.group, &expected);
         // What that tick did is seen by the next.

@@ -1,6 +1,7 @@
 //! The source, the group's list or the ledger cannot be read.
 
 use super::*;
+use keyturn::Error;
 
 #[test]
 fn leaves_when_the_shift_ends_while_pagerduty_is_down() {
@@ -131,7 +132,7 @@ fn a_lost_ledger_without_a_list_of_members_stores_nothing_and_takes_nobody_out()
     for world in [World::new().on_call("ann", 60), World::new().outage()] {
         let mut world = world.member("bob").no_ledger().members_unknown();
         let plan = world.plan();
-        assert_eq!(plan.intent, Remembered::Never);
+        assert_eq!(plan.intent.known(), None);
         assert_eq!(world.ticks(0, 200), "");
         assert_eq!(world.stored, 0);
     }
@@ -205,5 +206,47 @@ fn a_ledger_that_cannot_be_read_is_no_first_run() {
     let mut world = World::new().on_call("ann", 60).member("eve").unreadable_ledger();
     assert_eq!(world.plan().notices, BTreeSet::from([Notice::LedgerUnreadable { restored: false }]));
     assert_eq!(world.ticks(0, 200), "");
-    assert_eq!((world.stored, &world.ledger), (0, &Remembered::Unreadable));
+    assert_eq!((world.stored, world.ledger.known()), (0, None));
+}
+
+#[test]
+fn after_a_day_without_a_readable_ledger_whoever_should_not_be_there_leaves_and_nobody_comes() {
+    let world = World::new().with(|b| (b.out_of_band, b.adoption) = (Outsiders::Report, Outsiders::Report));
+    let world = world.on_call("ann", None).on_call("bob", None).member("ann").member("eve").member("dan");
+    let mut world = world.with(|b| b.keep = BTreeSet::from([id("dan")])).unreadable_ledger();
+    assert_eq!(world.ticks(1_438, 1_500), "1440 -eve:out_of_band");
+    assert_eq!(world.plan().notices, BTreeSet::from([Notice::LedgerUnreadable { restored: false }]));
+    assert_eq!(world.clone().suspended("ann").tick(), "-ann:not_active");
+    assert_eq!(world.clone().eligible(&["bob"]).tick(), "-ann:ineligible");
+    assert_eq!(world.member("eve").outage().tick(), "");
+}
+
+#[test]
+fn even_after_a_day_without_a_readable_ledger_nobody_leaves_whom_a_vendor_could_not_name() {
+    let mut world = World::new().on_call("ann", None).member("ann").member("eve").unreadable_ledger();
+    world.shifts[0].okta = Identity::Unknown(Error::new(Code::OktaCallFailed, "500.", "Wait."));
+    assert_eq!(world.ticks(1_438, 1_500), "");
+    let mut world = world.nobody_on_call().unresolved("ann");
+    assert_eq!(world.tick(), "-ann:out_of_band -eve:out_of_band");
+}
+
+#[test]
+fn whoever_is_in_a_state_of_a_later_version_stays_as_they_are_and_that_is_told() {
+    let state = || State::Other(serde_json::json!({"borrowed": {}}));
+    let world = World::new().on_call("ann", 60).member("bob");
+    let mut world = world.write(|ledger| ["ann", "bob"].iter().for_each(|who| _ = ledger.put(&id(who), state())));
+    let told = ["ann", "bob"].map(|who| Notice::StateUnknown { okta: id(who) });
+    assert_eq!(world.plan().notices, BTreeSet::from(told));
+    assert_eq!(world.ticks(0, 200), "");
+    assert_eq!(world.ledger().state(&id("bob")), Some(&state()));
+    assert_eq!(world.revoked_by_hand("bob", None).tick(), "-bob:manual");
+}
+
+#[test]
+fn nobody_stays_longer_after_a_reading_because_the_clock_was_set_back() {
+    let mut world = World::new().on_call("ann", None);
+    world.ticks(0, 100);
+    world.ticks(10, 12);
+    // Up to a quarter of max_stale longer: a reading is not stored before that.
+    assert_eq!(world.outage().ticks(13, 300), "130 -ann:stale");
 }

@@ -4,7 +4,10 @@ use super::*;
 use crate::binding::{Counted, Source};
 use crate::ids::{BindingId, GroupId};
 use crate::knowledge::{Identity, Shift};
-use crate::ledger::{HandClaim, Hold, Untold};
+use crate::ledger::{Hold, Untold};
+use crate::observe::ledgers::{Entry, Ledgers, latest};
+use crate::okta::{Status, User};
+use crate::planner;
 use keyturn::Error;
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
@@ -38,8 +41,12 @@ pub(super) struct World {
     pub(super) list_readable: bool,
     pub(super) eligible: Eligible,
     pub(super) ledger: Remembered,
+    /// What stands in Parameter Store: every version of the ledger under each of the binding's names, and when it was written.
+    pub(super) shelf: BTreeMap<BindingId, Vec<(DateTime<Utc>, String)>>,
     pub(super) standing: Standing,
     pub(super) now: DateTime<Utc>,
+    /// Whether Parameter Store shows earlier versions.
+    pub(super) history: bool,
     /// How often the ledger was stored.
     pub(super) stored: usize,
     pub(super) channels_work: bool,
@@ -73,7 +80,7 @@ impl World {
         binding.max_members = 2;
         binding.max_new_per_run = 2;
         binding.out_of_band = Outsiders::Revoke;
-        Self {
+        let mut world = Self {
             binding,
             shifts: Vec::new(),
             read_at: Some(at(0)),
@@ -81,14 +88,18 @@ impl World {
             suspended: BTreeSet::new(),
             list_readable: true,
             eligible: Eligible::Everyone,
-            ledger: written(Remembered::Known(Ledger::new(group))),
+            ledger: Remembered::Known(Ledger::new(group)),
+            shelf: BTreeMap::new(),
+            history: true,
             standing: Standing::Followed,
             now: at(0),
             stored: 0,
             channels_work: true,
             told: Vec::new(),
             logged: Vec::new(),
-        }
+        };
+        world.store(world.ledger.clone());
+        Self { stored: 0, ..world }
     }
 
     pub(super) fn with(mut self, change: impl FnOnce(&mut Binding)) -> Self {
@@ -171,12 +182,12 @@ impl World {
     }
 
     pub(super) fn no_ledger(mut self) -> Self {
-        self.ledger = Remembered::Never;
+        self.ledger = Remembered::Never(Ledger::new(self.binding.group.clone()));
         self
     }
 
     pub(super) fn unreadable_ledger(mut self) -> Self {
-        self.ledger = Remembered::Unreadable;
+        self.ledger = Remembered::Unreadable { since: Some(self.now) };
         self
     }
 
@@ -193,33 +204,32 @@ impl World {
 
     /// The ledger, which has to be there.
     pub(super) fn ledger(&self) -> &Ledger {
-        match &self.ledger {
-            Remembered::Known(ledger) => ledger,
-            Remembered::Never | Remembered::Unreadable => panic!("no ledger"),
-        }
+        self.ledger.known().expect("a ledger")
     }
 
     pub(super) fn write(mut self, change: impl FnOnce(&mut Ledger)) -> Self {
-        match &mut self.ledger {
-            Remembered::Known(ledger) => change(ledger),
-            Remembered::Never | Remembered::Unreadable => panic!("no ledger"),
-        }
+        change(self.ledger.known_mut().expect("a ledger"));
         self
     }
 
     /// What a grant by hand stores.
-    pub(super) fn granted_by_hand(self, who: &str, until: i64) -> Self {
-        let (okta, now): (OktaId, _) = (id(who), self.now);
-        let claim = HandClaim { until: at(until), reason: "INC-42".to_owned() };
-        self.write(|ledger| {
-            let (since, on_call) = match ledger.state(&okta) {
-                Some(State::Granted(granted)) => (granted.since, granted.on_call.clone()),
-                _ => (now, None),
-            };
-            let granted = Granted { since, on_call, by_hand: Some(claim), shown: false };
-            let change = Change::Granted { why: "by hand".to_owned(), until: Some(at(until)) };
-            ledger.put(&okta, State::Granted(granted)).tell(change);
-        })
+    pub(super) fn granted_by_hand(mut self, who: &str, until: i64) -> Self {
+        self.ledger = self.grant_by_hand(who, until).intent;
+        self
+    }
+
+    pub(super) fn grant_by_hand(&self, who: &str, until: i64) -> Plan {
+        planner::by_hand::grant(
+            self.facts(&self.reading(), &self.members()),
+            self.ledger(),
+            &user(who),
+            at(until),
+            "INC-42",
+        )
+    }
+
+    pub(super) fn revoke_by_hand(&self, who: &str) -> Plan {
+        planner::by_hand::revoke(self.facts(&self.reading(), &self.members()), &user(who), "INC-43").0
     }
 
     /// What a revoke by hand stores before it acts.
@@ -257,21 +267,48 @@ impl World {
         Members::Complete(self.group.iter().map(|okta| (okta.clone(), member(okta))).collect())
     }
 
+    fn facts<'a>(&'a self, reading: &'a Reading, members: &'a Members) -> Facts<'a> {
+        let Self { binding, standing, eligible, ledger, now, .. } = self;
+        Facts { binding, standing: *standing, reading, members, eligible, ledger, now: *now }
+    }
+
     pub(super) fn plan(&self) -> Plan {
-        plan(Facts {
-            binding: &self.binding,
-            standing: self.standing,
-            reading: &self.reading(),
-            members: &self.members(),
-            eligible: &self.eligible,
-            ledger: &self.ledger,
-            now: self.now,
-        })
+        plan(self.facts(&self.reading(), &self.members()))
+    }
+
+    /// Somebody writes into the ledger's parameter, if there is one.
+    pub(super) fn written(
+        mut self,
+        when: DateTime<Utc>,
+        text: impl FnOnce(&[(DateTime<Utc>, String)]) -> String,
+    ) -> Self {
+        if let Some(versions) = self.shelf.get_mut(&self.binding.id) {
+            let text = text(versions);
+            versions.push((when, text));
+        }
+        self
+    }
+
+    /// Takes the ledger from the shelf, as a tick reads it.
+    pub(super) fn read_ledger(&mut self) {
+        let group = &self.binding.group;
+        let entry = |(binding, versions): (&BindingId, &Vec<(DateTime<Utc>, String)>)| {
+            let (since, text) = versions.last()?;
+            let version = i64::try_from(versions.len()).unwrap();
+            let earlier = || versions.iter().rev().map(|(_, text)| text.clone()).collect::<Vec<_>>();
+            let found = match Ledger::parse(text).ok() {
+                Some(ledger) if ledger.is_of_version(version) => Some(ledger),
+                current => self.history.then(|| latest(current, &earlier(), group)).flatten(),
+            };
+            let ledger = found.map_or(Remembered::Unreadable { since: Some(*since) }, Remembered::Known);
+            Some((group.clone(), Entry { binding: binding.clone(), version, ledger }))
+        };
+        let ledgers = Ledgers::of(self.shelf.iter().filter_map(entry).collect());
+        self.ledger = ledgers.find(&self.binding.id, group).0;
     }
 
     pub(super) fn shown(&self) -> Vec<String> {
-        let (binding, reading, members, plan) = (&self.binding, &self.reading(), &self.members(), &self.plan());
-        Shown { binding, reading, members, plan, now: self.now }.lines()
+        lines(&self.facts(&self.reading(), &self.members()), &self.plan())
     }
 
     /// Whether somebody is in the group.
@@ -302,7 +339,7 @@ impl World {
     /// Acts as the function does: intent, revokes, grants only with the intent stored, outcome.
     pub(super) fn carry_out(&mut self, plan: &Plan, run: Run) {
         let new = match (&self.ledger, &plan.intent) {
-            (_, Remembered::Never | Remembered::Unreadable) => false,
+            (_, Remembered::Never(_) | Remembered::Unreadable { .. }) => false,
             (Remembered::Known(old), Remembered::Known(next)) => old.is_outdated_by(next, self.binding.max_stale / 4),
             (_, Remembered::Known(_)) => true,
         };
@@ -326,7 +363,16 @@ impl World {
                 }
             }
         }
-        let Remembered::Known(mut outcome) = plan.intent.clone() else { return };
+        if plan.intent.known().is_none() {
+            // No ledger keeps what is not told at once.
+            let change = |revoke: &Revoke| Change::Revoked { reason: revoke.reason, due: revoke.due };
+            let done = plan.revokes.iter().filter(|revoke| self.channels_work && revoked.contains(&revoke.okta));
+            self.told.extend(done.map(|revoke| (revoke.okta.clone(), change(revoke))));
+            self.logged.extend(revoked.into_iter().filter(|_| run.outcome));
+            return;
+        }
+        let intent = if new && run.intent { &self.ledger } else { &plan.intent };
+        let Some(mut outcome) = intent.known().cloned() else { return };
         self.tell(&mut outcome, &revoked);
         for okta in plan.grants.iter().map(|grant| &grant.okta).filter(|_| run.intent || !new) {
             // Before the grant.
@@ -342,8 +388,7 @@ impl World {
             let address = format!("{okta}@example.com");
             outcome.has_come(okta, &address, &address);
         }
-        let outcome = Remembered::Known(outcome);
-        let is_stored = run.outcome && outcome != plan.intent;
+        let is_stored = run.outcome && plan.intent.known().is_some_and(|intent| intent.people != outcome.people);
         if is_stored || run.intent || !new {
             self.logged.extend(plan.settled.iter().filter_map(|settled| match settled {
                 Settled::Revoked(revoke) => Some(revoke.okta.clone()),
@@ -351,7 +396,7 @@ impl World {
             }));
         }
         if is_stored {
-            self.store(outcome);
+            self.store(Remembered::Known(outcome));
         }
     }
 
@@ -376,18 +421,21 @@ impl World {
         }
     }
 
-    fn store(&mut self, ledger: Remembered) {
-        self.ledger = written(ledger);
+    /// Writes the ledger as the function does.
+    fn store(&mut self, mut ledger: Remembered) {
+        let versions = self.shelf.entry(self.binding.id.clone()).or_default();
+        let ledger_to_write = ledger.known_mut().unwrap();
+        ledger_to_write.serial += 1;
+        ledger_to_write.version = i64::try_from(versions.len()).unwrap() + 1;
+        versions.push((self.now, ledger_to_write.text().unwrap()));
+        self.ledger = ledger;
         self.stored += 1;
     }
 }
 
-/// As the function writes it.
-fn written(mut ledger: Remembered) -> Remembered {
-    if let Remembered::Known(ledger) = &mut ledger {
-        ledger.version += 1;
-    }
-    ledger
+fn user(who: &str) -> User {
+    let address = format!("{who}@example.com");
+    User { id: id(who), login: address.clone(), email: address, status: Status::Active }
 }
 
 /// A plan in short.
@@ -399,8 +447,6 @@ pub(super) fn changes(plan: &Plan) -> String {
 
 /// How many alerts about somebody are still to be sent.
 pub(super) fn untold(plan: &Plan, who: &str) -> usize {
-    match &plan.intent {
-        Remembered::Known(ledger) => ledger.people.get(&id::<OktaId>(who)).map_or(0, |person| person.untold.len()),
-        Remembered::Never | Remembered::Unreadable => 0,
-    }
+    let person = plan.intent.known().and_then(|ledger| ledger.people.get(&id::<OktaId>(who)));
+    person.map_or(0, |person| person.untold.len())
 }

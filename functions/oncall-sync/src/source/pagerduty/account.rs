@@ -40,11 +40,7 @@ impl Account {
     /// `PAGERDUTY_SECRET_INVALID`, naming the key that is wrong and never its value.
     pub fn parse(secret: &SecretString, places: &Places, client: &Client, clock: &Clock) -> Result<Self> {
         Self::read(secret, places, client, clock).map_err(|problem| {
-            Error::new(
-                Code::PagerdutySecretInvalid,
-                format!("PagerDuty's secret cannot be used: {problem}."),
-                "Store {\"token\":\"...\"} (\"region\":\"eu\" where the account is in the EU) or {\"client_id\":\"...\",\"client_secret\":\"...\",\"subdomain\":\"...\",\"region\":\"us\"}: aws secretsmanager put-secret-value --secret-id <id> --secret-string file://pagerduty.json",
-            )
+            Error::of(Code::PagerdutySecretInvalid, format!("PagerDuty's secret cannot be used: {problem}."))
         })
     }
 

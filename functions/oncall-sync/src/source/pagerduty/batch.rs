@@ -40,7 +40,11 @@ enum Pages {
 }
 
 impl PagerDuty {
-    /// Reads all shifts in the window of the schedules and policies in `asked`. Without an access token nothing is asked.
+    /// Reads all shifts in the window, overrides included, of the schedules and policies in `asked`. Without an access token
+    /// nothing is asked.
+    ///
+    /// Whatever is not exactly what the vendor documents is an error, so that it can never be taken for "nobody is on
+    /// call". So is a policy that names nobody at any level.
     pub(crate) async fn on_call(&self, asked: &Asked, window: Window, deadline: Deadline) -> OnCall {
         if asked.is_empty() {
             return OnCall::default();

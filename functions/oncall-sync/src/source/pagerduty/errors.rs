@@ -48,67 +48,41 @@ impl Call {
         let status = answer.status;
         let said = error_code(answer).map(|code| format!(", error {code}")).unwrap_or_default();
         let what = format!("PagerDuty answered GET {} with {status}{said}.", self.path);
-        match status {
-            StatusCode::UNAUTHORIZED => Error::new(
-                Code::PagerdutyCredentialRefused,
-                what,
-                "The token is wrong or was revoked, or the account is one of the other service region: correct \"token\" or \"region\" (us or eu) in the secret.",
-            ),
-            StatusCode::FORBIDDEN => Error::new(
-                Code::PagerdutyForbidden,
-                what,
-                "Give the credential the right to read: a read-only REST API key, or an app with the scopes schedules.read oncalls.read users.read.",
-            ),
-            StatusCode::NOT_FOUND => Error::new(
-                Code::PagerdutyNotFound,
-                what,
-                "Correct the id in the binding: it is wrong, of another account, or was deleted.",
-            ),
-            _ => Error::new(
-                Code::PagerdutyCallFailed,
-                what,
-                "The next run tries again; if it goes on, see https://status.pagerduty.com.",
-            ),
-        }
+        let code = match status {
+            StatusCode::UNAUTHORIZED => Code::PagerdutyCredentialRefused,
+            StatusCode::FORBIDDEN => Code::PagerdutyForbidden,
+            StatusCode::NOT_FOUND => Code::PagerdutyNotFound,
+            _ => Code::PagerdutyCallFailed,
+        };
+        Error::of(code, what)
     }
 }
 
 /// No usable answer came to `call`.
 pub(super) fn failed(call: &str, failure: &Failure) -> Error {
-    let (code, remedy) = match failure {
-        Failure::NotSent(_) | Failure::NoAnswer(_) | Failure::OutOfTime => (
-            Code::PagerdutyUnreachable,
-            "Nothing to do now: the next run tries again. In a VPC, the function needs a NAT gateway and a security group that allows HTTPS out.",
-        ),
-        Failure::Strange(_) | Failure::Redirected => (
-            Code::PagerdutyAnswerStrange,
-            "If it goes on, look for a proxy that answers in PagerDuty's place, and at PAGERDUTY_API_URL where it is set; otherwise report it as a defect of Keyturn.",
-        ),
-        Failure::RateLimited => (
-            Code::PagerdutyThrottled,
-            "Nothing to do now: the next run tries again. If it goes on, another user of the account's API takes its 960 requests a minute.",
-        ),
+    let code = match failure {
+        Failure::NotSent(_) | Failure::NoAnswer(_) | Failure::OutOfTime => Code::PagerdutyUnreachable,
+        Failure::Strange(_) | Failure::Redirected => Code::PagerdutyAnswerStrange,
+        Failure::RateLimited => Code::PagerdutyThrottled,
     };
-    Error::new(code, format!("{call} at PagerDuty failed: {failure}."), remedy)
+    Error::of(code, format!("{call} at PagerDuty failed: {failure}."))
 }
 
 /// Neither API has the schedule.
 pub(super) fn no_schedule(id: &ScheduleId) -> Error {
-    Error::new(
+    Error::of(
         Code::PagerdutyNotFound,
         format!("PagerDuty has no schedule {id}: neither /schedules nor /v3/schedules knows it."),
-        "Correct the id in the binding: it is wrong, of another account, or was deleted.",
     )
 }
 
 /// Nobody is on call for the policy at any level.
 pub(super) fn empty_policy(id: &PolicyId) -> Error {
-    Error::new(
+    Error::of(
         Code::PagerdutyPolicyEmpty,
         format!(
             "PagerDuty names nobody at any level of the escalation policy {id}: it does not exist, is empty, or may not be seen."
         ),
-        "Compare escalation_policy with the address of the policy's page at PagerDuty; put somebody on its first level.",
     )
 }
 

@@ -18,6 +18,7 @@ mod user;
 pub use account::{Account, Places};
 
 use crate::ids::{PersonId, ScheduleId};
+use crate::lock;
 use crate::settings::Settings;
 use crate::source::Window;
 use crate::source::shift::Parts;
@@ -30,7 +31,7 @@ use keyturn::{Deadline, Error, Result};
 use schedule::{Found, Version};
 use serde_json::Value;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 /// How far ahead a schedule is read alone at least, so that an empty answer, which both APIs are asked about, is rare.
 const LEAST: TimeDelta = TimeDelta::hours(24);
@@ -45,6 +46,9 @@ pub(crate) struct PagerDuty {
 }
 
 impl PagerDuty {
+    /// The vendor, for people to read.
+    pub(crate) const NAME: &str = "PagerDuty";
+
     /// The client of the account that the settings name.
     pub(crate) fn new(settings: &Settings, clients: &Clients) -> Self {
         let places = Places { api: settings.pagerduty_api.clone(), identity: settings.pagerduty_identity.clone() };
@@ -145,11 +149,11 @@ impl PagerDuty {
     }
 
     fn version(&self, id: &ScheduleId) -> Option<Version> {
-        self.versions.lock().unwrap_or_else(PoisonError::into_inner).get(id).copied()
+        lock(&self.versions).get(id).copied()
     }
 
     fn remember(&self, id: &ScheduleId, version: Version) {
-        self.versions.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), version);
+        lock(&self.versions).insert(id.clone(), version);
     }
 }
 

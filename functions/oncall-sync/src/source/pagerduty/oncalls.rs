@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 const PER_PAGE: &str = "100";
 /// Pages come one after another: more would take longer than asking for each id alone.
 const MOST_PAGES: usize = 10;
-/// Ids in one request, which keep its URL below 2 KB.
-const MOST_IDS: usize = 50;
-/// Bytes that they may take of the URL.
+/// Ids in one request: a look ahead of so many schedules with three shifts a day has 6 pages.
+const MOST_IDS: usize = 25;
+/// Bytes that they may take of the URL, which stays below 2 KB.
 const ROOM: usize = 1800;
 
 /// What the ids of a request are ids of.

@@ -102,10 +102,6 @@ fn refused(answer: &Answer) -> Error {
     let body: Value = answer.json().unwrap_or_default();
     let code = body["error"].as_str().filter(|code| is_code(code)).unwrap_or("no reason given");
     let what = format!("PagerDuty answered POST {PATH} with {}: {code}.", answer.status);
-    if answer.status.is_client_error() {
-        let remedy = "Correct \"client_id\", \"client_secret\", \"subdomain\" or \"region\" (us or eu) in the secret.";
-        return Error::new(Code::PagerdutyCredentialRefused, what, remedy);
-    }
-    let remedy = "The next run tries again; if it goes on, see https://status.pagerduty.com.";
-    Error::new(Code::PagerdutyCallFailed, what, remedy)
+    let is_refused = answer.status.is_client_error();
+    Error::of(if is_refused { Code::PagerdutyCredentialRefused } else { Code::PagerdutyCallFailed }, what)
 }
