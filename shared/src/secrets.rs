@@ -101,12 +101,22 @@ impl Secrets {
         token: Option<&str>,
         deadline: Deadline,
     ) -> Result<Option<Stored>> {
+        self.get(secret, Some(label), token, deadline).await
+    }
+
+    async fn get(
+        &self,
+        secret: &str,
+        label: Option<&str>,
+        version: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Option<Stored>> {
         let call = self
             .client
             .get_secret_value()
             .secret_id(secret)
-            .version_stage(label)
-            .set_version_id(token.map(str::to_owned))
+            .set_version_stage(label.map(str::to_owned))
+            .set_version_id(version.map(str::to_owned))
             .send();
         let answer = match within(deadline, call).await {
             Ok(answer) => answer,
@@ -121,7 +131,7 @@ impl Secrets {
         let Some(text) = answer.secret_string else {
             return Err(Error::new(
                 Code::SecretIsBinary,
-                format!("The {label} value of {secret} is binary (SecretBinary)."),
+                format!("The {} value of {secret} is binary (SecretBinary).", label.or(version).unwrap_or_default()),
                 format!(
                     "Store it as text: aws secretsmanager put-secret-value --secret-id {secret} --secret-string file://secret.json"
                 ),
@@ -129,6 +139,24 @@ impl Secrets {
         };
         let created = answer.created_date.and_then(|date| date.fmt(DateTimeFormat::DateTime).ok());
         Ok(Some(Stored { arn, text: text.into(), version: answer.version_id, created }))
+    }
+
+    /// Reads the value of a version, whatever labels it has. `None`: there is no such value.
+    ///
+    /// # Errors
+    /// Those of [`Secrets::read`].
+    pub async fn version(&self, secret: &str, version: &str, deadline: Deadline) -> Result<Option<Stored>> {
+        self.get(secret, None, Some(version), deadline).await
+    }
+
+    /// Starts a rotation, as a schedule does.
+    ///
+    /// # Errors
+    /// The `SECRET_NOT_FOUND`, `AWS_*` and `KMS_DENIED` codes.
+    pub async fn rotate(&self, secret: &str, deadline: Deadline) -> Result<()> {
+        let call = self.client.rotate_secret().secret_id(secret).send();
+        let started = within(deadline, call).await.map(drop);
+        started.map_err(|e| e.explain(&Call::secrets_manager("RotateSecret", secret)))
     }
 
     /// Stores the pending value under the rotation's token.

@@ -1,9 +1,11 @@
-//! The actions that an operator invokes directly, beside the steps of a rotation. They read, and write nothing.
+//! The actions that an operator invokes directly, beside the steps of a rotation.
 //!
-//! `check` says what a rotation would do; `explain` says where a rotation stands, and the one command that frees it.
+//! `check` says what a rotation would do; `explain` says where a rotation stands, and the one command that frees it. They read,
+//! and write nothing. `revoke` makes a leaked password useless.
 
 mod check;
 mod explain;
+mod revoke;
 
 use crate::codes::Code;
 use crate::postgres::Postgres;
@@ -22,6 +24,7 @@ pub enum Answer {
     Step(Report),
     Check(check::Check),
     Explanation(explain::Explanation),
+    Revocation(revoke::Revocation),
 }
 
 /// Something that an operator should know, or that stops a rotation.
@@ -39,13 +42,14 @@ impl From<&Error> for Finding {
     }
 }
 
-/// Answers `{"action": "check" | "explain", "secret": "<name or ARN>"}`. IAM decides who may ask.
+/// Answers `{"action": "check" | "explain" | "revoke", "secret": "<name or ARN>"}`. IAM decides who may ask.
 ///
 /// # Errors
 /// `EVENT_INVALID`, and what reading the secret's labels can say. What is wrong with the secret itself is the answer.
 pub(crate) async fn handle(postgres: &Postgres, event: &Value, deadline: Deadline) -> Result<Answer> {
     let answer = Box::pin(defect::caught(answer(postgres, event, deadline))).await;
     match &answer {
+        Ok(Answer::Revocation(_)) => tracing::info!(code = Code::Answered.name(), "Answered."),
         Ok(_) => tracing::info!(code = Code::Answered.name(), "Answered; nothing was changed."),
         Err(error) => tracing::error!(code = error.code(), remedy = error.remedy(), "{}", error.message()),
     }
@@ -62,7 +66,17 @@ async fn answer(postgres: &Postgres, event: &Value, deadline: Deadline) -> Resul
         match action {
             "check" => Box::pin(check::check(postgres, &description, &job)).await.map(Answer::Check),
             "explain" => Box::pin(explain::explain(postgres, &description, &job)).await.map(Answer::Explanation),
-            _ => Err(event_invalid("\"action\" is neither check nor explain")),
+            "revoke" => {
+                let force = match event.get("force") {
+                    None | Some(Value::Null) => false,
+                    Some(force) => {
+                        force.as_bool().ok_or_else(|| event_invalid("\"force\" is neither true nor false"))?
+                    }
+                };
+                let asked = revoke::Asked { version: field(event, "version")?, force };
+                Box::pin(revoke::revoke(postgres, &description, &job, &asked)).await.map(Answer::Revocation)
+            }
+            _ => Err(event_invalid("\"action\" is none of check, explain, revoke")),
         }
     };
     Box::pin(asked.instrument(span)).await

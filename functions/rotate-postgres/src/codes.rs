@@ -166,8 +166,15 @@ pub enum Code {
     TestQueryFailed,
 
     // Actions
-    /// `check` or `explain` was answered; nothing was changed.
+    /// An action was answered; `check` and `explain` change nothing.
     Answered,
+    /// `revoke`: a leaked password is refused by the server now; the line says since when.
+    CredentialRevoked,
+    /// `revoke` was asked for a version that the secret does not have.
+    #[strum(
+        message = "Name one of these: aws secretsmanager list-secret-version-ids --include-deprecated --secret-id <arn>"
+    )]
+    VersionUnknown,
 
     // The server
     /// The server has no connection left.

@@ -315,7 +315,7 @@ fn not_shared(case: &Case, turn: &Turn, current: &Role, pending: Option<&Role>, 
 }
 
 /// The role as which the admin changes others.
-fn acting_admin<'c>(admin: &str, catalog: &'c Catalog) -> Result<&'c Role> {
+pub(crate) fn acting_admin<'c>(admin: &str, catalog: &'c Catalog) -> Result<&'c Role> {
     let acting = catalog.server.admin_acts_as.as_deref().and_then(|acting| catalog.role(acting));
     acting.ok_or_else(|| {
         Error::new(
@@ -407,16 +407,25 @@ fn has_room(current: &Role, turn: &Turn) -> Result<()> {
     ))
 }
 
+/// Sessions of others may be ended by whoever has their rights, or those of `pg_signal_backend`.
+///
+/// Errors: `ADMIN_LACKS_PRIVILEGE`.
+pub(crate) fn may_end_sessions(admin: &Role, user: &Role) -> Result<()> {
+    if admin.superuser || admin.ends_sessions || admin.inherits(&user.name) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Core::AdminLacksPrivilege,
+        format!("Sessions of {:?} are to be ended, and the admin {:?} may not do that.", user.name, admin.name),
+        format!("GRANT pg_signal_backend TO {}", quoted(&admin.name)),
+    ))
+}
+
 /// Open sessions of the user whose password comes next: their clients have not read the secret since the turn before, and will
 /// be refused when they connect again.
 fn stale_sessions(case: &Case, pending: &Role, admin: &Role) -> Result<Option<Error>> {
-    let may_end = admin.superuser || admin.ends_sessions || admin.inherits(&pending.name);
-    if case.stale_sessions == StaleSessions::Terminate && !may_end {
-        return Err(Error::new(
-            Core::AdminLacksPrivilege,
-            format!("STALE_SESSIONS is terminate, and the admin {:?} may not end sessions of others.", admin.name),
-            format!("GRANT pg_signal_backend TO {}", quoted(&admin.name)),
-        ));
+    if case.stale_sessions == StaleSessions::Terminate {
+        may_end_sessions(admin, pending)?;
     }
     if pending.sessions == 0 {
         return Ok(None);

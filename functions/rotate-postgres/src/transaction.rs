@@ -3,7 +3,7 @@
 use crate::case::Case;
 use crate::catalog::{self, Catalog, Query, Role};
 use crate::codes::Code;
-use crate::errors;
+use crate::errors::{self, quoted};
 use crate::guards;
 use crate::layout::{Base, Turn};
 use crate::mark;
@@ -103,17 +103,35 @@ pub(crate) async fn run(
 /// Safe to repeat: nobody has the new password yet but this function.
 async fn ended(session: &Session, wanted: &Wanted<'_>, mut changes: Vec<String>) -> Attempt<Vec<String>> {
     if wanted.case.stale_sessions == StaleSessions::Terminate {
-        // First whose sessions they are: in one WHERE, the planner may well end a session before it looks whose it is.
-        let sql = "WITH theirs AS MATERIALIZED (SELECT pid FROM pg_stat_activity WHERE usename = $1)
-            SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM theirs";
-        let user: [Parameter<'_>; 1] = [(&wanted.turn.pending, Type::TEXT)];
-        let rows = session.reading(session.rows(sql, &user, "ending sessions")).await?;
-        let ended: i64 = rows[0].get(0);
+        let ended = end_sessions(session, &wanted.turn.pending).await?;
         if ended > 0 {
             changes.push(format!("{ended} session(s) of {:?} ended", wanted.turn.pending));
         }
     }
     Ok(changes)
+}
+
+/// Ends every session of a user, and says how many.
+pub(crate) async fn end_sessions(session: &Session, user: &str) -> Attempt<i64> {
+    // First whose sessions they are: in one WHERE, the planner may well end a session before it looks whose it is.
+    let sql = "WITH theirs AS MATERIALIZED (SELECT pid FROM pg_stat_activity WHERE usename = $1)
+        SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM theirs";
+    let user: [Parameter<'_>; 1] = [(&user, Type::TEXT)];
+    let rows = session.reading(session.rows(sql, &user, "ending sessions")).await?;
+    Ok(rows[0].get(0))
+}
+
+/// Takes a user's password away, so that nobody logs in with any, and changes nothing else.
+///
+/// Safe to repeat: the next rotation sets a new one.
+pub(crate) async fn take_password_away(
+    session: &Session,
+    user: &str,
+    still: &impl AsyncFn() -> Result<()>,
+) -> Attempt<()> {
+    session.run(&format!("{BEGIN}; ALTER ROLE {} PASSWORD NULL", quoted(user)), "taking the password away").await?;
+    still().await?;
+    session.commit().await
 }
 
 /// Two rotations of the same two users, whichever way round and whichever secret they are for, do not overlap: writing a

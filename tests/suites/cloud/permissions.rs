@@ -29,6 +29,7 @@ fn every_action_that_is_allowed_is_used_and_every_one_used_is_allowed() {
         let managed = cloud.managed_app().await.unwrap();
         let outcome = cloud.postgres.rotate(&managed.secret).await.unwrap();
         assert!(outcome.succeeded(), "{outcome}");
+        revoked(cloud, &postgres.secret).await;
         let mongo = cloud.atlas_app("measured").await.unwrap();
         assert!(cloud.mongo.rotate(&mongo.secret).await.unwrap().succeeded());
         ticked(cloud).await;
@@ -42,6 +43,20 @@ fn every_action_that_is_allowed_is_used_and_every_one_used_is_allowed() {
             assert_eq!(cloud.used(function), allowed, "{function}");
         }
     });
+}
+
+/// A leaked password is made useless by the deployed function, which rotates by itself.
+async fn revoked(cloud: &Cloud, secret: &str) {
+    let function = Cloud::deployed("rotate-postgres");
+    let mut event = json!({"action": "revoke", "secret": secret});
+    let is_dead = async || {
+        let answer = cloud.api.invoke(&function, &event).await.unwrap();
+        if !answer["next"].is_null() {
+            event = answer["next"].clone();
+        }
+        answer["state"] == "revoked"
+    };
+    eventually("the password is dead", Duration::from_secs(30), is_dead).await;
 }
 
 #[test]

@@ -1,0 +1,122 @@
+//! `revoke`: what a team does when a password has leaked.
+
+use crate::polling::eventually;
+use crate::refusal::Refusal;
+use crate::rotate_postgres::scene::Scene;
+use keyturn_tests::stacks::postgres::ADMIN;
+use serde_json::{Value, json};
+
+async fn asked(scene: &Scene, event: &Value) -> Value {
+    let answer = scene.lambda.invoke(event.clone()).await.result.unwrap();
+    assert!(!answer.to_string().contains(&scene.password), "the answer tells a password");
+    answer
+}
+
+/// The first answer for the credential in use, once the rotation that it starts has ended: the event that goes on.
+async fn rotated(scene: &Scene, secret: &str) -> Value {
+    let answer = asked(scene, &json!({"action": "revoke", "secret": secret})).await;
+    assert_eq!(answer["state"], "rotating", "{answer}");
+    let leaked = answer["version"].as_str().unwrap().to_owned();
+    eventually("the rotation has ended", async || {
+        scene.aws.secrets.version(secret, "AWSCURRENT").unwrap().is_some_and(|version| version != leaked)
+    })
+    .await;
+    answer["next"].clone()
+}
+
+async fn logs_in(scene: &Scene, user: &str, password: &str) -> bool {
+    scene.postgres.client(user, password, "postgres").await.is_ok()
+}
+
+#[tokio::test]
+async fn a_leaked_password_is_dead_once_nobody_uses_it_and_clients_notice_nothing() {
+    for major in [13, 18] {
+        let scene = Scene::start(major).await;
+        scene.login("leaky", "").await;
+        let secret = scene.secret_of("leaky");
+        let client = scene.postgres.client("leaky", &scene.password, "postgres").await.unwrap();
+        let next = rotated(&scene, &secret).await;
+        let waiting = asked(&scene, &next).await;
+        assert_eq!((&waiting["state"], &waiting["user"]), (&json!("waiting"), &json!("leaky")), "{waiting}");
+        assert!(waiting["says"][0].as_str().unwrap().starts_with("1 session(s) of \"leaky\" are open"), "{waiting}");
+        assert!(logs_in(&scene, "leaky", &scene.password).await, "it was to wait");
+        client.batch_execute("SELECT 1").await.unwrap();
+        drop(client);
+        let mut revoked = Value::Null;
+        eventually("the sessions are closed", async || {
+            scene.client_of(&secret).await; // clients go on
+            revoked = asked(&scene, &waiting["next"]).await;
+            revoked["state"] == "revoked"
+        })
+        .await;
+        assert!(!logs_in(&scene, "leaky", &scene.password).await);
+        assert!(revoked["refused_at"].as_str().unwrap().starts_with("20") && revoked["next"].is_null(), "{revoked}");
+        assert!(scene.lambda.logs().unwrap().contains("CREDENTIAL_REVOKED"));
+        scene.client_of(&secret).await;
+        // Asked again it says so, and the next rotation goes on as ever.
+        assert_eq!(asked(&scene, &next).await["state"], "revoked");
+        assert_eq!(scene.rotates(&secret).await, "leaky");
+        assert_eq!(asked(&scene, &next).await["state"], "revoked");
+        scene.ends();
+    }
+}
+
+#[tokio::test]
+async fn with_force_open_sessions_of_the_leaked_user_end_and_no_other_ones() {
+    let scene = Scene::start(16).await;
+    scene.login("stolen", "").await;
+    let secret = scene.secret_of("stolen");
+    let thief = scene.postgres.client("stolen", &scene.password, "postgres").await.unwrap();
+    let mut next = rotated(&scene, &secret).await;
+    let in_use = scene.client_of(&secret).await;
+    next["force"] = json!(true);
+    scene.sql(&format!("GRANT stolen TO \"{ADMIN}\" WITH INHERIT FALSE")).await;
+    let grant = format!("GRANT pg_signal_backend TO \"{ADMIN}\"");
+    Refusal("ADMIN_LACKS_PRIVILEGE", &[&grant]).is(scene.lambda.invoke(next.clone()).await.result, "without the right");
+    assert!(logs_in(&scene, "stolen", &scene.password).await, "nothing was changed");
+    scene.sql(&grant).await;
+    let revoked = asked(&scene, &next).await;
+    assert_eq!(revoked["state"], "revoked", "{revoked}");
+    thief.batch_execute("SELECT 1").await.unwrap_err();
+    assert!(!logs_in(&scene, "stolen", &scene.password).await);
+    in_use.batch_execute("SELECT 1").await.unwrap();
+    scene.client_of(&secret).await;
+    scene.ends();
+}
+
+#[tokio::test]
+async fn a_leaked_user_that_somebody_locked_stays_locked_and_a_rotation_under_way_is_let_be() {
+    let scene = Scene::start(16).await;
+    scene.login("shut", "").await;
+    let secret = scene.secret_of("shut");
+    let next = rotated(&scene, &secret).await;
+    // A rotation that is under way has the user's next password: it is not taken away from it.
+    let token = scene.stage(&secret).unwrap();
+    scene.step(&secret, &token, "createSecret").await.unwrap();
+    Refusal("CURRENT_MOVED", &["has begun meanwhile"]).is(scene.lambda.invoke(next.clone()).await.result, "under way");
+    scene.step(&secret, &token, "setSecret").await.unwrap();
+    assert_eq!(asked(&scene, &next).await["state"], "revoked", "the rotation has replaced it");
+    for step in ["testSecret", "finishSecret"] {
+        scene.step(&secret, &token, step).await.unwrap();
+    }
+    let next = rotated(&scene, &secret).await;
+    scene.sql("ALTER ROLE shut NOLOGIN").await;
+    assert_eq!(asked(&scene, &next).await["state"], "revoked");
+    let locked: bool = scene.ask("SELECT NOT rolcanlogin FROM pg_authid WHERE rolname = 'shut'").await;
+    let without: bool = scene.ask("SELECT rolpassword IS NULL FROM pg_authid WHERE rolname = 'shut'").await;
+    assert!(locked && without);
+    scene.ends();
+}
+
+#[tokio::test]
+async fn what_cannot_be_revoked_is_refused() {
+    let scene = Scene::start(16).await;
+    scene.login("plain", "").await;
+    let secret = scene.aws.secrets.create("plain", &scene.of_user("plain").to_string()).unwrap();
+    let ask = async |event: Value| scene.lambda.invoke(event).await.result;
+    let refusal = Refusal("ROTATION_DISABLED", &["cannot be moved to the other user"]);
+    refusal.is(ask(json!({"action": "revoke", "secret": secret})).await, "no rotation");
+    let unknown = json!({"action": "revoke", "secret": secret, "version": "11111111-2222-4333-8444-555555555555"});
+    Refusal("VERSION_UNKNOWN", &["list-secret-version-ids"]).is(ask(unknown).await, "unknown version");
+    scene.ends();
+}
