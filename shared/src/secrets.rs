@@ -155,7 +155,7 @@ impl Secrets {
     /// The `SECRET_NOT_FOUND`, `AWS_*` and `KMS_DENIED` codes.
     pub async fn rotate(&self, secret: &str, deadline: Deadline) -> Result<()> {
         let call = self.client.rotate_secret().secret_id(secret).send();
-        let started = within(deadline, call).await.map(drop);
+        let started = Box::pin(within(deadline, call)).await.map(drop);
         started.map_err(|e| e.explain(&Call::secrets_manager("RotateSecret", secret)))
     }
 

@@ -139,12 +139,12 @@ pub(crate) async fn take_password_away(
 /// comments as the lock found them.
 async fn begin_and_lock(session: &Session, wanted: &Wanted<'_>, deadline: Deadline) -> Attempt<Catalog> {
     // At first without a moment's wait: nothing can have changed then since the comments were read.
-    if let Some(catalog) = try_lock(session, wanted, AT_ONCE).await? {
+    if let Some(catalog) = Box::pin(try_lock(session, wanted, AT_ONCE)).await? {
         return Ok(catalog);
     }
     let take = || async {
         // Some time has to be left to say that the lock was not to be had.
-        let found = try_lock(session, wanted, IN_QUEUE.min(deadline.remaining() / 2)).await?;
+        let found = Box::pin(try_lock(session, wanted, IN_QUEUE.min(deadline.remaining() / 2))).await?;
         found.ok_or_else(|| locked(wanted.turn, session))
     };
     // A pause takes up to twice as long, and then there are the questions themselves.
