@@ -20,7 +20,7 @@ pub(crate) async fn apply(
     still: &impl AsyncFn() -> Result<()>,
 ) -> Result<Vec<String>> {
     let named = Place::of_rotated(current, "The AWSCURRENT value", job)?;
-    let place = postgres.server(named.clone());
+    let place = postgres.server(named.clone(), job);
     let case = Case::of(current, job)?.under(&postgres.settings);
     let turn = case.layout.turn(current.username(), pending.username())?;
     let (current_login, pending_login) = (Login::new(current, place.clone()), Login::new(pending, place.clone()));
@@ -28,7 +28,7 @@ pub(crate) async fn apply(
         tokio::try_join!(postgres.admin(current, &named, job), postgres.prove_current(&current_login, job), async {
             Ok(postgres.connector.open_once(&pending_login, job.deadline).await)
         })?;
-    if postgres.server(named.clone()) != place {
+    if postgres.server(named.clone(), job) != place {
         // RDS has just said that the admin's server is another one of its endpoints.
         return Box::pin(apply(postgres, current, pending, job, still)).await;
     }
@@ -36,6 +36,8 @@ pub(crate) async fn apply(
     // which admits members only, or by a pooler that does not know it, and whose refusals look like failures. Setting a password
     // that the server has accepted before is harmless. Where the server is away, the admin's login says so.
     let password = tried.is_err().then(|| pending.password());
+    // Else it would count among the pending user's sessions.
+    drop(tried);
     let wanted = Wanted {
         case: &case,
         job,
@@ -51,7 +53,11 @@ pub(crate) async fn apply(
     mirror::check(&turn, &named, job)?;
     let mirror = Box::pin(mirror::read(postgres, &turn.pending, job)).await?;
     let mut changes = as_admin(&wanted, job.deadline, still).await?;
-    if let Some(mirror) = mirror {
+    if mirror.is_some()
+        && let Some(mirror) = Box::pin(mirror::read(postgres, &turn.pending, job)).await?
+    {
+        // Another rotation's password may be the newer one by now.
+        still().await?;
         changes.extend(Box::pin(mirror.follow(pending, postgres, job)).await?);
     }
     Ok(changes)

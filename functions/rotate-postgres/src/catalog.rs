@@ -60,6 +60,8 @@ pub(crate) struct Role {
     /// In UTC and ISO 8601's order, whatever the session's settings; `None`: for ever.
     pub(crate) valid_until: Option<String>,
     pub(crate) expired: bool,
+    /// In how many days VALID UNTIL passes.
+    pub(crate) days_left: Option<i32>,
     /// What `COMMENT ON ROLE` says.
     pub(crate) comment: Option<String>,
     /// It owns something that can be given to somebody else, in whichever database.
@@ -286,6 +288,8 @@ const SERVER: &str = "SELECT current_setting('server_version_num')::int4 AS vers
     to_char(now() AT TIME ZONE 'UTC' + make_interval(days => $3), 'YYYY-MM-DD HH24:MI:SS') || '+00' AS new_valid_until,
     (SELECT {acts} FROM pg_roles r WHERE r.rolname = $1) AS admin_acts_as";
 
+/// Of sessions of others the server tells a user's name and the client's own; their kind only to those with rights over the user.
+///
 /// $1: the roles asked for, $2: the secret's database, $3: the admin, $4: its database.
 ///
 /// `reach` says how far a login comes: 2 it can act as the role, or can give itself the role; 1 it has the role's rights;
@@ -310,7 +314,7 @@ const ROLES: &str = "WITH RECURSIVE
             WHERE step.goes),
     reached AS (SELECT login, role, pg_get_userbyid(role)::text AS name, max(how) AS how FROM reach GROUP BY 1, 2),
     sessions AS MATERIALIZED (SELECT usesysid AS login, application_name AS client FROM pg_stat_get_activity(NULL)
-        WHERE backend_type = 'client backend' AND application_name <> 'keyturn rotate-postgres'),
+        WHERE coalesce(backend_type, 'client backend') = 'client backend' AND application_name <> 'keyturn rotate-postgres'),
     vouched (login, role) AS (
         SELECT oid, oid FROM asked
         UNION SELECT v.login, e.roleid FROM vouched v JOIN edges e ON e.member = v.role AND e.by_an_admin)
@@ -319,6 +323,7 @@ SELECT r.rolname::text AS name, r.rolsuper AS superuser, r.rolcreaterole AS crea
     CASE WHEN r.rolvaliduntil = '-infinity' THEN '-infinity' WHEN r.rolvaliduntil < 'infinity' THEN
         rtrim(rtrim(to_char(r.rolvaliduntil AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), '0'), '.') || '+00' END AS valid_until,
     coalesce(r.rolvaliduntil < now(), false) AS expired,
+    CASE WHEN isfinite(r.rolvaliduntil) THEN least(extract(epoch FROM r.rolvaliduntil - now()) / 86400, 1000000)::int4 END AS days_left,
     shobj_description(r.oid, 'pg_authid') AS comment,
     EXISTS (SELECT FROM pg_shdepend d
         WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = r.oid AND d.deptype = 'o'

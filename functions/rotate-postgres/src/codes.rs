@@ -60,6 +60,11 @@ pub enum Code {
     /// be refused. A warning, or an error with `STALE_SESSIONS=fail`.
     #[strum(message = "Let these clients read the secret again; the message has the query that lists them.")]
     StaleSessions,
+    /// A user has a VALID UNTIL before its password is replaced, two periods from now, and no rotation moves it on. A warning.
+    #[strum(
+        message = "Move the date on for both users: ALTER ROLE user VALID UNTIL 'infinity'; the message has the statements."
+    )]
+    PasswordExpiresSoon,
     /// `PASSWORD_VALID_DAYS` is not more than two periods of the secret's schedule: a password would die before it is replaced.
     #[strum(message = "Set PASSWORD_VALID_DAYS to more than two periods, or rotate more often.")]
     PasswordValidTooShort,

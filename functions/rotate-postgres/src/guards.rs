@@ -84,7 +84,7 @@ pub(crate) fn judge(case: &Case, turn: &Turn, admin: &str, catalog: &Catalog) ->
         Err(error) => return Verdict { refusals: vec![error], ..verdict },
     };
     let pending = catalog.role(&turn.pending);
-    let keeps_its_own = pending.zip(base).is_some_and(|(twin, base)| statements::keeps_its_own(twin, base));
+    let keeps_its_own = pending.zip(base).is_some_and(|(twin, base)| statements::keeps_its_own(turn, twin, base));
     let needs_setting = match turn.base {
         Base::Owner(_) => case.acts_as_base,
         Base::Current => case.acts_as_base && !keeps_its_own,
@@ -118,6 +118,7 @@ pub(crate) fn judge(case: &Case, turn: &Turn, admin: &str, catalog: &Catalog) ->
     if let Some(pending) = pending {
         verdict.warn_or_refuse(stale_sessions(case, pending, acting));
     }
+    verdict.warnings.extend(dies_soon(case, turn, current, pending));
     verdict.refuse(replicates_too(current, pending, turn, acting, catalog));
     verdict.warn_or_refuse(admin_suffices(turn, acting, catalog));
     verdict.warn_or_refuse(settings_can_be_copied(case, turn, acting, catalog));
@@ -281,7 +282,7 @@ fn attributes_differ(current: &Role, other: &str, lacking: &[&str], pending: Opt
 fn not_shared(case: &Case, turn: &Turn, current: &Role, pending: Option<&Role>, base: Option<&Role>) -> Vec<Error> {
     // From whom, to whom, and whether its grants by name have an effect, or would have none any more.
     let (from, to, by_itself) = match (&turn.base, base, pending) {
-        (Base::Current, Some(base), Some(twin)) if case.acts_as_base && statements::keeps_its_own(twin, base) => {
+        (Base::Current, Some(base), Some(twin)) if case.acts_as_base && statements::keeps_its_own(turn, twin, base) => {
             (twin, base, true)
         }
         (Base::Pending, Some(base), _) => (current, base, !current.acts_as_another()),
@@ -405,6 +406,29 @@ fn has_room(current: &Role, turn: &Turn) -> Result<()> {
         ),
         format!("ALTER ROLE {} CONNECTION LIMIT -1", quoted(&current.name)),
     ))
+}
+
+/// A date that somebody has set, or that `PASSWORD_VALID_DAYS` has left when it was unset: no rotation moves it on.
+fn dies_soon(case: &Case, turn: &Turn, current: &Role, pending: Option<&Role>) -> Option<Error> {
+    let whose = match turn.base {
+        Base::Owner(_) | Base::Current => current,
+        Base::Pending | Base::None => pending?,
+    };
+    let (days, period) = (whose.days_left?, case.period_days?);
+    if case.valid_days.is_some() || i64::from(days) > 2 * period {
+        return None;
+    }
+    let says = format!(
+        "{:?} will have VALID UNTIL {}, in {days} days, and is rotated every {period}: its password dies before it is replaced.",
+        turn.pending,
+        whose.valid_until.as_deref().unwrap_or_default()
+    );
+    let remedy = format!(
+        "Move the date on for both users: ALTER ROLE {current} VALID UNTIL 'infinity'; ALTER ROLE {pending} VALID UNTIL 'infinity'",
+        current = quoted(&turn.current),
+        pending = quoted(&turn.pending)
+    );
+    Some(Error::new(Code::PasswordExpiresSoon, says, remedy))
 }
 
 /// Sessions of others may be ended by whoever has their rights, or those of `pg_signal_backend`.

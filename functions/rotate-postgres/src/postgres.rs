@@ -27,8 +27,9 @@ pub(crate) struct Postgres {
     pub(crate) connector: Connector,
     pub(crate) secrets: Secrets,
     rds: Rds,
-    /// Other endpoints of admins' servers, as RDS has said.
-    endpoints: RefCell<BTreeMap<Address, Address>>,
+    /// By secret and by its host's address: the admin's server, where RDS has said that this is another endpoint of it. Each
+    /// secret has its own, so that nobody's value decides where another one is changed.
+    endpoints: RefCell<BTreeMap<(String, Address), Address>>,
 }
 
 /// The admin's credential, which is for the same server as the secret.
@@ -87,7 +88,11 @@ impl Admin {
         };
         let read = postgres.secrets.read(&self.secret_arn, CURRENT, None, deadline).await;
         let stored = read.ok().flatten().and_then(|stored| Credential::parse(stored.text, "the admin secret").ok());
-        let is_new = |stored: &Credential| stored.password().expose_secret() != self.login.password.expose_secret();
+        // Of another user the guards know nothing.
+        let is_new = |stored: &Credential| {
+            stored.username() == self.login.user
+                && stored.password().expose_secret() != self.login.password.expose_secret()
+        };
         let again = match stored.filter(is_new) {
             Some(stored) => {
                 self.open_as(&postgres.connector, &Login::new(&stored, self.login.place.clone()), deadline).await
@@ -126,20 +131,24 @@ impl Postgres {
 
     /// Where the server is that a secret means: by another name (a replica's, a proxy's, a CNAME) testSecret and finishSecret
     /// log in.
-    pub(crate) fn server(&self, place: Place) -> Place {
-        let named = match place.tls_name {
-            Some(name) => Address::new(&name, place.address.port),
-            None => place.address,
+    pub(crate) fn server(&self, place: Place, job: &Job) -> Place {
+        let address = self.by_operator(&place);
+        let known = self.endpoints.borrow().get(&(job.secret_arn.clone(), address.clone())).cloned();
+        Place { address: known.unwrap_or(address), database: place.database, tls_name: None }
+    }
+
+    /// The server of an address, as tags and settings have it.
+    fn by_operator(&self, place: &Place) -> Address {
+        let named = match &place.tls_name {
+            Some(name) => Address::new(name, place.address.port),
+            None => place.address.clone(),
         };
-        let address = self.settings.server_of(&named).clone();
-        let address = self.endpoints.borrow().get(&address).cloned().unwrap_or(address);
-        Place { address, database: place.database, tls_name: None }
+        self.settings.server_of(&named).clone()
     }
 
     /// Reads the admin secret that `current` names, and refuses one that may not be used for it. Once RDS has said that the place
     /// which the secret has `named` is another endpoint of the admin's server, [`Postgres::server`] knows it.
     pub(crate) async fn admin(&self, current: &Credential, named: &Place, job: &Job) -> Result<Admin> {
-        let place = &self.server(named.clone());
         let Some(master_arn) = current.master_arn() else {
             return Err(Error::new(
                 Core::SecretKeyMissing,
@@ -150,7 +159,7 @@ impl Postgres {
         let allowed = self.settings.admin_secret_arns.as_deref();
         let stored = admin::read(&self.secrets, master_arn, allowed, job).await?;
         let what = format!("the admin secret {master_arn}");
-        let (admin, auth) = credential_of_admin(stored.text, &what, job)?;
+        let (admin, auth) = credential_of_admin(stored.text, &what, allowed.is_some(), job)?;
         let (mut at, resource) = match (Place::of(&admin, &what), admin.host()) {
             (Err(without_host), None) => {
                 let resource = self.managed(&stored.arn, job).await?.ok_or(without_host)?;
@@ -164,11 +173,12 @@ impl Postgres {
                 (at, resource)
             }
         };
+        let current = self.by_operator(named);
         if at.address == named.address {
-            at = self.server(Place { tls_name: named.tls_name.clone(), ..at });
+            at.address = current.clone();
         }
-        self.same_server(&place.address, &at.address, resource.as_ref(), job).await?;
-        let else_in = admin.dbname().is_none().then(|| place.database.clone());
+        self.same_server(current, &at.address, resource.as_ref(), job).await?;
+        let else_in = admin.dbname().is_none().then(|| named.database.clone());
         Ok(Admin { login: Login::new(&admin, at), auth, secret_arn: stored.arn, else_in })
     }
 
@@ -181,16 +191,24 @@ impl Postgres {
     /// server's.
     async fn same_server(
         &self,
-        current: &Address,
+        current: Address,
         admin: &Address,
         resource: Option<&Resource>,
         job: &Job,
     ) -> Result<()> {
-        let Err(differ) = guards::same_server(current, admin) else { return Ok(()) };
+        let verdict = guards::same_server(&current, admin);
+        let key = (job.secret_arn.clone(), current);
+        let Err(differ) = verdict else {
+            self.endpoints.borrow_mut().remove(&key);
+            return Ok(());
+        };
+        if self.endpoints.borrow().get(&key) == Some(admin) {
+            return Ok(());
+        }
         let Some(resource) = resource else { return Err(differ) };
-        match self.rds.leads_to(resource, admin, current, job.deadline).await {
+        match self.rds.leads_to(resource, admin, &key.1, job.deadline).await {
             Ok(true) => {
-                self.endpoints.borrow_mut().insert(current.clone(), admin.clone());
+                self.endpoints.borrow_mut().insert(key, admin.clone());
                 Ok(())
             }
             Ok(false) => Err(differ),
@@ -211,23 +229,25 @@ impl Postgres {
         }
     }
 
-    /// With `PASSWORD_VALID_DAYS` a password dies by itself once rotation has stopped for long. The server does not say so.
+    /// A password may die by itself: by `PASSWORD_VALID_DAYS`, once rotation has stopped for long, or by a date of somebody's.
+    /// The server does not say so.
     fn if_it_has_died(&self, user: &str) -> String {
-        self.settings.valid_days.map_or_else(String::new, |days| {
-            let until = (clock::now() + Duration::from_secs(u64::from(days) * 86_400)).format("%Y-%m-%d");
-            format!(
-                "If its VALID UNTIL has passed (SELECT rolvaliduntil FROM pg_roles WHERE rolname = {}), for both users: ALTER ROLE {} VALID UNTIL '{until}'. Else: ",
-                literal(user),
-                quoted(user)
-            )
-        })
+        let until = self.settings.valid_days.map_or_else(
+            || "infinity".to_owned(),
+            |days| (clock::now() + Duration::from_secs(u64::from(days) * 86_400)).format("%Y-%m-%d").to_string(),
+        );
+        format!(
+            "If its VALID UNTIL has passed (SELECT rolvaliduntil FROM pg_roles WHERE rolname = {}), for both users: ALTER ROLE {} VALID UNTIL '{until}'. Else: ",
+            literal(user),
+            quoted(user)
+        )
     }
 
     /// Tries AWSPREVIOUS, only to tell the operator more.
     async fn explain_refused_current(&self, refused: &Error, login: &Login, job: &Job) -> Error {
         let read = |text| {
             let previous = Credential::parse(text, "the AWSPREVIOUS value").ok()?;
-            let place = self.server(Place::of_rotated(&previous, "the AWSPREVIOUS value", job).ok()?);
+            let place = self.server(Place::of_rotated(&previous, "the AWSPREVIOUS value", job).ok()?, job);
             (place.address == login.place.address).then_some(previous)
         };
         let works = async |previous: &Credential| {
@@ -253,12 +273,13 @@ impl Postgres {
     }
 }
 
-/// Reads an admin secret. One that logs in by IAM holds no password.
+/// Reads an admin secret. One that logs in by IAM holds no password; it is believed only where the operator lists it, since
+/// anybody could make one that uses the function's own rights.
 ///
 /// Errors: those of [`Credential::parse`], and `TAG_INVALID`.
-fn credential_of_admin(text: SecretString, what: &str, job: &Job) -> Result<(Credential, AdminAuth)> {
+fn credential_of_admin(text: SecretString, what: &str, listed: bool, job: &Job) -> Result<(Credential, AdminAuth)> {
     let named = Credential::parse_as(Shape::WITHOUT_PASSWORD, text.clone(), what)?;
-    let own = named.name("adminauth")?;
+    let own = if listed { named.name("adminauth")? } else { None };
     match job.tag(Tag::AdminAuth).or(own.as_deref()) {
         Some("iam") => Ok((named, AdminAuth::Iam)),
         None | Some("password") => Ok((Credential::parse(text, what)?, AdminAuth::Password)),

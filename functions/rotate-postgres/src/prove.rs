@@ -29,7 +29,7 @@ pub(crate) async fn prove(postgres: &Postgres, pending: &Credential, job: &Job) 
 pub(crate) async fn logged_in(postgres: &Postgres, pending: &Credential, job: &Job) -> Result<Session> {
     let login = Login::new(pending, Place::of_rotated(pending, "The AWSPENDING value", job)?);
     // A replica's name, as the operator or RDS has said; or an endpoint of RDS, which may be a reader's.
-    let is_alias = postgres.server(login.place.clone()) != login.place;
+    let is_alias = postgres.server(login.place.clone(), job) != login.place;
     let lagging = is_alias || login.place.address.host.ends_with(rds::DOMAIN);
     let passing = |failure: &Failure| {
         let is_full = failure.error.is(Code::ConnectionLimitReached);

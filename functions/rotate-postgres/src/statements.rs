@@ -68,10 +68,9 @@ pub(crate) fn gives_replication(admin: &Role, turn: &Turn, catalog: &Catalog) ->
 }
 
 /// A clone that owns objects, or has grants that its base has not, goes on acting as itself: as its base it would lose them.
-pub(crate) fn keeps_its_own(twin: &Role, base: &Role) -> bool {
-    (twin.owns_objects || twin.has_grants_beyond.contains(&base.name))
-        && !twin.acts_as_another()
-        && twin.assumes().is_none()
+pub(crate) fn keeps_its_own(turn: &Turn, twin: &Role, base: &Role) -> bool {
+    let has_grants = turn.base == Base::Current && twin.has_grants_beyond.contains(&base.name);
+    (twin.owns_objects || has_grants) && !twin.acts_as_another() && twin.assumes().is_none()
 }
 
 /// Both users say in their comment whose they are.
@@ -219,7 +218,7 @@ fn role_to_assume(statements: &mut Vec<Statement>, twin: Option<&Role>, turn: &T
     let now = twin.and_then(Role::assumes);
     let wanted = base.meant_to_act_as();
     if case.acts_as_base {
-        if now != Some(wanted) && !twin.is_some_and(|twin| keeps_its_own(twin, base)) {
+        if now != Some(wanted) && !twin.is_some_and(|twin| keeps_its_own(turn, twin, base)) {
             statements.push(Statement::new(
                 format!("ALTER ROLE {login} SET role = {}", literal(wanted)),
                 format!("acts as {wanted:?}"),

@@ -25,13 +25,13 @@ pub(crate) struct Survey {
 /// Reads the admin secret and logs in as the user in use at the same time, then reads the catalog in that session.
 pub(crate) async fn survey(postgres: &Postgres, current: &Credential, job: &Job) -> Result<Survey> {
     let named = Place::of_rotated(current, "The AWSCURRENT value", job)?;
-    let place = postgres.server(named.clone());
+    let place = postgres.server(named.clone(), job);
     let case = Case::of(current, job)?.under(&postgres.settings);
     let user = current.username();
     case.layout.check_name(user)?;
     let login = Login::new(current, place.clone());
     let (admin, proven) = tokio::try_join!(postgres.admin(current, &named, job), postgres.prove_current(&login, job))?;
-    if postgres.server(named.clone()) != place {
+    if postgres.server(named.clone(), job) != place {
         // RDS has just said that the admin's server is another one of its endpoints.
         return Box::pin(survey(postgres, current, job)).await;
     }

@@ -82,7 +82,7 @@ pub(crate) async fn run(
         // The comments have been written as they were: with that, what an earlier try has left half committed (its wait for a
         // standby was cancelled) is as safe as the server makes any COMMIT, before clients get the password.
         session.commit().await?;
-        return ended(session, wanted, Vec::new()).await;
+        return ended(session, wanted, Vec::new(), still).await;
     }
     let change = async {
         let changes = execute(session, &statements).await?;
@@ -95,14 +95,20 @@ pub(crate) async fn run(
     let (changes, after) = (changes?, after?);
     prove(wanted, &after)?;
     session.commit().await?;
-    ended(session, wanted, changes).await
+    ended(session, wanted, changes, still).await
 }
 
 /// Ends the sessions that the pending user's clients of two turns before have still open, where that is asked for.
 ///
-/// Safe to repeat: nobody has the new password yet but this function.
-async fn ended(session: &Session, wanted: &Wanted<'_>, mut changes: Vec<String>) -> Attempt<Vec<String>> {
+/// Safe to repeat: as long as the labels have not moved, nobody has the new password but this function.
+async fn ended(
+    session: &Session,
+    wanted: &Wanted<'_>,
+    mut changes: Vec<String>,
+    still: &impl AsyncFn() -> Result<()>,
+) -> Attempt<Vec<String>> {
     if wanted.case.stale_sessions == StaleSessions::Terminate {
+        still().await?;
         let ended = end_sessions(session, &wanted.turn.pending).await?;
         if ended > 0 {
             changes.push(format!("{ended} session(s) of {:?} ended", wanted.turn.pending));

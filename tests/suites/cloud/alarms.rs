@@ -160,7 +160,8 @@ fn the_dashboard_shows_metrics_of_the_deployed_functions() {
                     continue;
                 }
                 assert_eq!((text(namespace), text(dimension)), ("Keyturn", "Function"));
-                let of_rotation = ["Step", "Rotation"].iter().any(|prefix| text(name).starts_with(prefix));
+                let of_rotation =
+                    ["Step", "Rotation", "StaleSessions"].iter().any(|prefix| text(name).starts_with(prefix));
                 let functions = if of_rotation { &["rotate-postgres", "rotate-mongo"][..] } else { &["oncall-sync"] };
                 assert!(functions.iter().any(|function| *value == Cloud::deployed(function)), "{metric}");
             }

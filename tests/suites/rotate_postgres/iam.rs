@@ -37,6 +37,12 @@ async fn an_admin_logs_in_by_a_token_where_no_password_of_it_is_stored() {
     let (scene, admin) = scene("by-token", &[("adminauth", "iam")]).await;
     let value = under(&scene, "tokens", &admin).await;
     let secret = scene.secret("tokens", &value).unwrap();
+    // Where any secret may be an admin's, nobody's word is taken for using the function's own rights.
+    let token = scene.stage(&secret).unwrap();
+    let refused = scene.step(&secret, &token, "createSecret").await;
+    Refusal("SECRET_KEY_MISSING", &["\"password\""]).is(refused, "not listed");
+    let listed = scene.function("listed", &[("ADMIN_SECRET_ARNS", &admin)]).await;
+    scene.aws.secrets.set_rotation(&secret, &listed.invoke_url()).unwrap();
     for user in ["tokens_clone", "tokens", "tokens_clone"] {
         assert_eq!(scene.rotates(&secret).await, user);
     }
@@ -52,7 +58,7 @@ async fn an_admin_logs_in_by_a_token_where_no_password_of_it_is_stored() {
     let token = scene.stage(&secret).unwrap();
     let refused = scene.step(&secret, &token, "createSecret").await;
     Refusal("TAG_INVALID", &["neither iam nor password"]).is(refused, "kerberos");
-    let logs = scene.lambda.logs().unwrap();
+    let logs = scene.lambda.logs().unwrap() + &listed.logs().unwrap();
     assert!(!logs.contains("X-Amz-Signature"), "a token is in the log");
     scene.ends();
 }
@@ -75,7 +81,8 @@ async fn a_token_that_rds_does_not_take_is_told_with_what_it_needs() {
     let (scene, admin) = scene("unknown", &[("adminauth", "iam")]).await;
     let value = under(&scene, "denied", &admin).await;
     // As with a role that lacks rds-db:connect: what it signs with counts for nothing there.
-    let function = scene.function("stranger", &[("AWS_SECRET_ACCESS_KEY", "another")]).await;
+    let function =
+        scene.function("stranger", &[("AWS_SECRET_ACCESS_KEY", "another"), ("ADMIN_SECRET_ARNS", &admin)]).await;
     let secret = scene.secret("denied", &value).unwrap();
     let token = scene.stage(&secret).unwrap();
     let step = |step: &str| json!({"Step": step, "SecretId": secret, "ClientRequestToken": token});

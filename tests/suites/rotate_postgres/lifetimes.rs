@@ -42,6 +42,31 @@ async fn clients_that_did_not_follow_are_told_of_before_their_password_goes() {
     for step in ["setSecret", "testSecret", "finishSecret"] {
         scene.step(&secret, &token, step).await.unwrap();
     }
+    // The other way round the user in use has no rights over the next one, of whose sessions it sees little.
+    let previous = scene.value(&secret, "AWSPREVIOUS").unwrap();
+    let _web = scene.postgres.client("old_clone", previous["password"].as_str().unwrap(), "postgres").await.unwrap();
+    let token = scene.stage(&secret).unwrap();
+    let report = scene.step(&secret, &token, "createSecret").await.unwrap();
+    let warning = report["warnings"][0].as_str().unwrap();
+    assert!(warning.starts_with("STALE_SESSIONS: 1 session(s) of \"old_clone\" are open"), "{report}");
+    scene.ends();
+}
+
+#[tokio::test]
+async fn clients_of_an_owners_other_user_are_told_of_as_well() {
+    let scene = Scene::start(16).await;
+    scene.sql("CREATE ROLE house NOLOGIN").await;
+    scene.admit(ADMIN, "house").await;
+    for user in ["house_a", "house_b"] {
+        scene.login(user, "IN ROLE house").await;
+        scene.sql(&format!("ALTER ROLE {user} SET role = 'house'")).await;
+    }
+    let secret = scene.owner_secret("house", "house_a", ["house_a", "house_b"], "house");
+    let _batch = client_of(&scene, "house_b", "batch").await;
+    let function = scene.function("of-an-owner", &[("STALE_SESSIONS", "fail")]).await;
+    let token = scene.stage(&secret).unwrap();
+    let refusal = Refusal("STALE_SESSIONS", &["1 session(s) of \"house_b\" are open (batch)"]);
+    refusal.is(step(&function, &secret, &token, "createSecret").await, "createSecret");
     scene.ends();
 }
 

@@ -4,6 +4,7 @@ use crate::ids::{BindingId, GroupId};
 use crate::ledger::{Hold, Ledger, Person, Remembered, State};
 use crate::telemetry::audit;
 use crate::vendor::AT_ONCE;
+use chrono::{DateTime, Utc};
 use futures_util::future;
 use futures_util::stream::{self, StreamExt as _};
 use keyturn::Deadline;
@@ -22,6 +23,8 @@ pub(crate) struct Entry {
     pub(crate) binding: BindingId,
     /// The parameter's version.
     pub(crate) version: i64,
+    /// When somebody wrote it last.
+    pub(crate) modified: Option<DateTime<Utc>>,
     pub(crate) ledger: Remembered,
 }
 
@@ -56,24 +59,34 @@ impl Ledgers {
         let entries = self.0.get(group).map(Vec::as_slice).unwrap_or_default();
         let own = entries.iter().find(|entry| entry.binding == *binding);
         let version = own.map_or(0, |own| own.version);
-        // It may be the latest of them.
-        let unreadable = entries.iter().find(|entry| matches!(entry.ledger, Remembered::Unreadable { .. }));
-        let found = unreadable.or(entries.last());
-        let ledger = found.map_or_else(|| Remembered::Never(self.first(binding, group)), |entry| entry.ledger.clone());
+        // It may be the latest of them; but not one under another name that nobody has written since a known one was.
+        let known = entries.iter().rfind(|entry| entry.ledger.known().is_some());
+        let is_older =
+            |entry: &Entry| known.is_some_and(|known| entry.modified.is_some() && entry.modified < known.modified);
+        let counts = |entry: &&Entry| entry.binding == *binding || !is_older(entry);
+        let unreadable =
+            entries.iter().filter(|entry| matches!(entry.ledger, Remembered::Unreadable { .. })).find(counts);
+        let ledger = match unreadable.or(known).map(|entry| &entry.ledger) {
+            Some(Remembered::Known(ledger)) => Remembered::Known(self.held_before(binding, ledger.clone())),
+            Some(other) => other.clone(),
+            None => Remembered::Never(self.held_before(binding, Ledger::new(group.clone()))),
+        };
         (ledger, version)
     }
 
-    /// The ledger that begins for a group: whoever is held out of the group that the binding had before is held out of it.
-    fn first(&self, binding: &BindingId, group: &GroupId) -> Ledger {
-        let mut first = Ledger::new(group.clone());
+    /// The ledger, in which whoever is held out of the group that the binding had until now is held out as well. It may have had
+    /// this group before: then the ledger is older than the other one's.
+    fn held_before(&self, binding: &BindingId, mut ledger: Ledger) -> Ledger {
         let others = self.0.values().flatten().filter(|entry| entry.binding == *binding);
-        let before = others.filter_map(|entry| entry.ledger.known()).max_by_key(|ledger| ledger.confirmed_at);
+        let others = others.filter_map(|entry| entry.ledger.known()).filter(|other| other.group != ledger.group);
+        let before = others.max_by_key(|other| other.confirmed_at);
+        let before = before.filter(|other| other.confirmed_at > ledger.confirmed_at || ledger.serial == 0);
         for (okta, person) in before.into_iter().flat_map(|before| &before.people) {
             if let State::Held(hold) = &person.state {
-                first.put(okta, State::Held(Hold { out: true, ..hold.clone() }));
+                ledger.put(okta, State::Held(Hold { out: true, ..hold.clone() }));
             }
         }
-        first
+        ledger
     }
 
     /// One ledger for each group that is not `followed`, as long as people are in it; that of `asked`, whom a person asks
@@ -90,7 +103,7 @@ impl Ledgers {
 }
 
 async fn read(parameter: Parameter, store: &Parameters, deadline: Deadline) -> Option<(GroupId, Entry)> {
-    let Parameter { name, value, version, modified: since, .. } = parameter;
+    let Parameter { name, value, version, modified, .. } = parameter;
     let key = name.rsplit('/').next().and_then(|last| last.split_once('.'));
     let key = key.and_then(|(id, group)| Some((id.try_into().ok()?, group.try_into().ok()?)));
     let Some((binding, group)): Option<(BindingId, GroupId)> = key else {
@@ -102,16 +115,17 @@ async fn read(parameter: Parameter, store: &Parameters, deadline: Deadline) -> O
         Some(ledger) if ledger.is_of_version(version) => Remembered::Known(ledger),
         current => match store.history(&name, deadline.at_most(HISTORY)).await {
             Ok(versions) => {
-                latest(current, &versions, &group).map_or(Remembered::Unreadable { since }, Remembered::Known)
+                latest(current, &versions, &group).map_or(Remembered::Unreadable { since: modified }, Remembered::Known)
             }
             Err(error) => {
-                // What stands there may be a text of long ago: it waits for the next tick.
+                // What stands there may be a text of long ago, and an earlier version may well be one that can be read: the
+                // next tick asks again, and nobody leaves meanwhile.
                 audit::error(&error);
-                Remembered::Unreadable { since }
+                Remembered::Unreadable { since: None }
             }
         },
     };
-    Some((group, Entry { binding, version, ledger }))
+    Some((group, Entry { binding, version, modified, ledger }))
 }
 
 fn parse(text: &str, group: &GroupId) -> Result<Ledger, &'static str> {
@@ -135,10 +149,9 @@ fn restored(mut ledger: Ledger) -> Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::DateTime;
 
     fn entry(binding: &str, ledger: Remembered) -> (GroupId, Entry) {
-        ("00g1".try_into().unwrap(), Entry { binding: binding.try_into().unwrap(), version: 3, ledger })
+        ("00g1".try_into().unwrap(), Entry { binding: binding.try_into().unwrap(), version: 3, modified: None, ledger })
     }
 
     fn written(serial: u64) -> Remembered {
@@ -162,6 +175,44 @@ mod tests {
             assert_eq!(find(ledgers).0, unreadable());
         }
     }
+    #[test]
+    fn a_ledger_that_cannot_be_read_and_is_older_than_a_known_one_under_another_name_does_not_count() {
+        let at = |seconds| Some(DateTime::from_timestamp(seconds, 0).unwrap());
+        let of = |binding: &str, modified, ledger| {
+            let (group, entry) = entry(binding, ledger);
+            (group, Entry { modified, ..entry })
+        };
+        let unreadable = || Remembered::Unreadable { since: at(1) };
+        for (own, foreign, found) in [(at(2), at(1), written(2)), (at(1), at(2), unreadable())] {
+            let ledgers = Ledgers::of(vec![of("shop", own, written(2)), of("store", foreign, unreadable())]);
+            assert_eq!(ledgers.find(&"shop".try_into().unwrap(), &"00g1".try_into().unwrap()).0, found);
+        }
+        // Its own is what was written under this name last.
+        let ledgers = Ledgers::of(vec![of("shop", at(1), unreadable()), of("store", at(2), written(2))]);
+        assert_eq!(ledgers.find(&"shop".try_into().unwrap(), &"00g1".try_into().unwrap()).0, unreadable());
+    }
+
+    #[test]
+    fn whoever_was_held_meanwhile_is_held_out_of_a_group_that_the_binding_has_again() {
+        let ann: crate::ids::OktaId = "00u1".try_into().unwrap();
+        let hold = Hold { since: DateTime::UNIX_EPOCH, until: None, out: false, reason: "left laptop".to_owned() };
+        let confirmed = |group: &str, seconds: i64, state: State| {
+            let mut ledger = Ledger::new(group.try_into().unwrap());
+            (ledger.serial, ledger.confirmed_at) = (1, DateTime::from_timestamp(seconds, 0));
+            ledger.put(&ann, state);
+            let entry = entry("shop", Remembered::Known(ledger)).1;
+            (GroupId::try_from(group).unwrap(), entry)
+        };
+        let state = |before: i64| {
+            let ledgers =
+                vec![confirmed("00g2", 10, State::Tolerated), confirmed("00g1", before, State::Held(hold.clone()))];
+            let found = Ledgers::of(ledgers).find(&"shop".try_into().unwrap(), &"00g2".try_into().unwrap()).0;
+            found.known().unwrap().state(&ann).cloned()
+        };
+        assert_eq!(state(20), Some(State::Held(Hold { out: true, ..hold.clone() })));
+        assert_eq!(state(5), Some(State::Tolerated), "that was before this group's turn");
+    }
+
     #[test]
     fn whoever_is_held_is_held_out_of_the_group_that_the_binding_has_next() {
         let (ann, bob) = ("00u1".try_into().unwrap(), "00u2".try_into().unwrap());

@@ -379,7 +379,7 @@ fn not_text(name: &str) -> Error {
 }
 
 /// What is known of a ledger that no good document names.
-fn left_over(bindings: &Bindings, group: GroupId, Entry { binding: id, version, ledger }: Entry) -> View {
+fn left_over(bindings: &Bindings, group: GroupId, Entry { binding: id, version, ledger, .. }: Entry) -> View {
     let (standing, why) = match bindings.error_of(&id) {
         Some(error) => (Standing::Refused, error.clone()),
         None => (Standing::Abandoned, gone(&id, &group)),

@@ -215,12 +215,14 @@ fn decide(facts: Facts<'_>, old: &Ledger) -> Plan {
 fn without_ledger(facts: Facts<'_>, since: Option<DateTime<Utc>>) -> Plan {
     let noted = noted(facts.ledger, Notice::LedgerUnreadable { restored: false });
     let is_long_ago = since.is_some_and(|since| facts.now - since >= LONGEST_WITHOUT_LEDGER);
-    // Somebody in the group may be the one of whom a vendor did not say who they are.
-    let somebody_unknown = match facts.reading {
-        Reading::Known { shifts, .. } => shifts.iter().any(|shift| matches!(shift.okta, Identity::Unknown(_))),
-        Reading::Unknown { .. } => true,
+    // Somebody in the group may be the one of whom nobody can say who they are. And what one reading says of nobody is no end:
+    // how many of them there were in a row stands in the ledger.
+    let duty = Duty::of(facts.binding, facts.reading, facts.now);
+    let is_clear = match facts.reading {
+        Reading::Known { shifts, .. } => shifts.iter().all(|shift| matches!(shift.okta, Identity::Known(_))),
+        Reading::Unknown { .. } => false,
     };
-    if !is_long_ago || somebody_unknown {
+    if !is_long_ago || !is_clear || duty.is_gap() {
         return noted;
     }
     let binding = Binding { out_of_band: Outsiders::Revoke, ..facts.binding.clone() };

@@ -120,7 +120,7 @@ async fn look(postgres: &Postgres, job: &Job, examined: &mut Examined) -> Result
     let Verdict { refusals, warnings } = verdict;
     (examined.refusals, examined.warnings) = (refusals, warnings);
     let place = Place::of_rotated(&current, "The AWSCURRENT value", job)?;
-    let server = postgres.server(place.clone());
+    let server = postgres.server(place.clone(), job);
     if place != server {
         // testSecret logs in by the other name.
         let login = Login::new(&current, place);

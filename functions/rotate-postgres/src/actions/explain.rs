@@ -63,7 +63,7 @@ pub(super) async fn explain(postgres: &Postgres, description: &Description, job:
     let (current, pending, previous) =
         Box::pin(async { tokio::join!(read(CURRENT), read(PENDING), read(PREVIOUS)) }).await;
     let current = Value::of(current?);
-    let server = current.place(job).map(|place| postgres.server(place));
+    let server = current.place(job).map(|place| postgres.server(place, job));
     let mut versions = Vec::new();
     let pending = Value::of(pending?);
     let previous = Value::of(previous?);
@@ -165,7 +165,7 @@ impl Value {
             Ok(credential) => credential,
             Err(error) => return Attempted::NotTried(error.message().to_owned()),
         };
-        let place = self.place(job).map(|place| postgres.server(place));
+        let place = self.place(job).map(|place| postgres.server(place, job));
         let Some(place) = place.filter(|place| server.is_some_and(|server| server.address == place.address)) else {
             return Attempted::NotTried("It is for another server than the current value.".to_owned());
         };

@@ -97,7 +97,7 @@ pub(super) async fn revoke(
     let user = leaked.username();
     let survey = Box::pin(survey::survey(postgres, &current, job)).await?;
     let named = Place::of_rotated(&current, "The AWSCURRENT value", job)?;
-    let login = Login::new(&leaked, postgres.server(named));
+    let login = Login::new(&leaked, postgres.server(named, job));
     let revoked = |says: String| {
         let at = clock::now().to_rfc3339();
         tracing::warn!(code = Code::CredentialRevoked.name(), user, version, refused_at = at, "{says}");

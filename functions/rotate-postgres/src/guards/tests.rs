@@ -372,6 +372,33 @@ fn a_password_has_to_live_for_more_than_two_periods() {
 }
 
 #[test]
+fn a_date_that_no_rotation_moves_on_is_told_in_time() {
+    let told = |valid_days, current_left: Option<i32>, pending_left: Option<i32>, base: Base| -> Vec<&'static str> {
+        let dated = |name: &str, member_of: &[&str], days_left| Role { days_left, ..role(name, member_of) };
+        let (app, clone) = match base {
+            Base::Current => (current_left, pending_left),
+            _ => (pending_left, current_left),
+        };
+        let all = catalog(180_000, [admin(), dated("app", &[], app), dated("app_clone", &["app"], clone)]);
+        let case = Case { period_days: Some(30), valid_days, ..case() };
+        let users = if base == Base::Current { ["app", "app_clone"] } else { ["app_clone", "app"] };
+        let verdict = super::roles(&case, &turn(users[0], users[1], base), "admin", &all);
+        verdict.unwrap().iter().map(Error::code).collect()
+    };
+    // A clone gets the date of the user in use; a base keeps its own.
+    assert_eq!(told(None, Some(60), None, Base::Current), ["PASSWORD_EXPIRES_SOON"]);
+    assert_eq!(told(None, None, Some(60), Base::Pending), ["PASSWORD_EXPIRES_SOON"]);
+    for (valid_days, current, pending, base) in [
+        (None, Some(61), None, Base::Current),
+        (None, None, Some(1), Base::Current),
+        (None, Some(1), None, Base::Pending),
+        (Some(90), Some(1), Some(1), Base::Current),
+    ] {
+        assert_eq!(told(valid_days, current, pending, base), [""; 0]);
+    }
+}
+
+#[test]
 fn everything_that_stops_a_rotation_is_found_at_once() {
     let weak = Role { creates_roles: false, ..Role::admin(&[]) };
     let twin = Role { powers: vec!["SUPERUSER".into()], may_log_in: false, ..role("app_clone", &["app"]) };

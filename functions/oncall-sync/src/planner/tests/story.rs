@@ -266,6 +266,8 @@ impl Story {
             && before.now - since >= TimeDelta::hours(24)
             && before.is_read()
             && before.list_readable
+            && before.shifts.iter().any(|shift| shift.covers(before.now))
+            && before.shifts.iter().all(|shift| matches!(shift.okta, Identity::Known(_)))
             && run.done == u32::MAX
         {
             for okta in &self.world.group {

@@ -226,7 +226,12 @@ fn even_after_a_day_without_a_readable_ledger_nobody_leaves_whom_a_vendor_could_
     let mut world = World::new().on_call("ann", None).member("ann").member("eve").unreadable_ledger();
     world.shifts[0].okta = Identity::Unknown(Error::new(Code::OktaCallFailed, "500.", "Wait."));
     assert_eq!(world.ticks(1_438, 1_500), "");
-    let mut world = world.nobody_on_call().unresolved("ann");
+    let mut world = world.nobody_on_call().on_call("bob", None).unresolved("ann");
+    assert_eq!(world.tick(), "", "ann may be anybody");
+    // One reading of nobody is no end either: the readings in a row are counted in the ledger.
+    let mut world = world.nobody_on_call();
+    assert_eq!(world.tick(), "");
+    let mut world = world.on_call("bob", None);
     assert_eq!(world.tick(), "-ann:out_of_band -eve:out_of_band");
 }
 

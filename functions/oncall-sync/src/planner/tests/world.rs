@@ -301,7 +301,7 @@ impl World {
                 current => self.history.then(|| latest(current, &earlier(), group)).flatten(),
             };
             let ledger = found.map_or(Remembered::Unreadable { since: Some(*since) }, Remembered::Known);
-            Some((group.clone(), Entry { binding: binding.clone(), version, ledger }))
+            Some((group.clone(), Entry { binding: binding.clone(), version, modified: Some(*since), ledger }))
         };
         let ledgers = Ledgers::of(self.shelf.iter().filter_map(entry).collect());
         self.ledger = ledgers.find(&self.binding.id, group).0;
