@@ -13,6 +13,7 @@ mod leaks;
 mod lifetimes;
 mod mirrors;
 mod rds;
+mod repair;
 mod revoke;
 mod rotation;
 mod scene;

@@ -103,7 +103,7 @@ impl OncallSync {
     }
 }
 
-/// What a panic left behind is as good as before: nothing here is changed in several steps.
+/// A poisoned mutex is used on: no value behind one is changed in several steps.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -28,8 +28,6 @@ use std::time::Duration;
 
 /// The database that users with a password authenticate at.
 const ADMIN: &str = "admin";
-/// How many database users a project takes, unless the limit was raised (Atlas service limits).
-pub(crate) const MOST_USERS: usize = 100;
 /// How long a cluster's status may take to come.
 const STATUS: Duration = Duration::from_secs(5);
 const CLUSTERS_A_PAGE: usize = 100;
@@ -52,20 +50,10 @@ pub(crate) struct Atlas {
 }
 
 impl Atlas {
-    /// At this address; `client` may be shared.
-    pub(crate) fn new(base: Base, client: &Client) -> Self {
+    /// At this address, for projects that take `most_users` users; `client` may be shared.
+    pub(crate) fn new(base: Base, client: &Client, most_users: usize) -> Self {
         let limit = RateLimit::Doubling { first: FIRST_PAUSE };
-        Self {
-            http: Http::new(base, client, limit, Clock::system()),
-            tokens: Tokens::default(),
-            most_users: MOST_USERS,
-        }
-    }
-
-    /// For projects that take this many users.
-    pub(crate) fn taking(mut self, most_users: usize) -> Self {
-        self.most_users = most_users;
-        self
+        Self { http: Http::new(base, client, limit, Clock::system()), tokens: Tokens::default(), most_users }
     }
 
     /// One project, with the credential in this secret: `{"client_id","client_secret"}` of a service account, or

@@ -84,7 +84,7 @@ impl Mongo {
             settings.atlas.base.clone().map_or_else(|| Base::parse(ATLAS), Ok).map_err(|why| {
                 Error::new(Core::ConfigurationInvalid, format!("{ATLAS}: {why}."), "Set ATLAS_API_URL.")
             })?;
-        let atlas = Atlas::new(base, &http::client()?).taking(settings.atlas.most_users);
+        let atlas = Atlas::new(base, &http::client()?, settings.atlas.most_users);
         let connector = Connector::new(settings.database_ca.clone());
         Ok(Self { settings, secrets, connector, atlas, proven: RefCell::default() })
     }

@@ -1,6 +1,5 @@
 //! The settings of the environment and the tags of a secret: each declared once, and read into types.
 
-use crate::atlas::MOST_USERS;
 use crate::login::ca_file;
 use crate::pattern::Pattern;
 use keyturn::admin;
@@ -126,6 +125,9 @@ pub enum Tag {
 }
 
 impl DeclaredSetting for Tag {}
+
+/// How many database users a project takes, unless the limit was raised (Atlas service limits).
+pub(crate) const MOST_USERS: usize = 100;
 
 /// The settings of the environment, read once at start.
 #[derive(Clone, Debug)]

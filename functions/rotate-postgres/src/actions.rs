@@ -1,10 +1,11 @@
 //! The actions that an operator invokes directly, beside the steps of a rotation.
 //!
 //! `check` says what a rotation would do; `explain` says where a rotation stands, and the one command that frees it. They read,
-//! and write nothing. `revoke` makes a leaked password useless.
+//! and write nothing. `revoke` makes a leaked password useless; `repair-ownership` gives what the users own to their owner.
 
 mod check;
 mod explain;
+mod repair;
 mod revoke;
 
 use crate::codes::Code;
@@ -25,6 +26,7 @@ pub enum Answer {
     Check(check::Check),
     Explanation(explain::Explanation),
     Revocation(revoke::Revocation),
+    Repair(repair::Repair),
 }
 
 /// Something that an operator should know, or that stops a rotation.
@@ -42,14 +44,14 @@ impl From<&Error> for Finding {
     }
 }
 
-/// Answers `{"action": "check" | "explain" | "revoke", "secret": "<name or ARN>"}`. IAM decides who may ask.
+/// Answers `{"action": "check" | "explain" | "revoke" | "repair-ownership", "secret": "<name or ARN>"}`. IAM decides who may ask.
 ///
 /// # Errors
 /// `EVENT_INVALID`, and what reading the secret's labels can say. What is wrong with the secret itself is the answer.
 pub(crate) async fn handle(postgres: &Postgres, event: &Value, deadline: Deadline) -> Result<Answer> {
     let answer = Box::pin(defect::caught(answer(postgres, event, deadline))).await;
     match &answer {
-        Ok(Answer::Revocation(_)) => tracing::info!(code = Code::Answered.name(), "Answered."),
+        Ok(Answer::Revocation(_) | Answer::Repair(_)) => tracing::info!(code = Code::Answered.name(), "Answered."),
         Ok(_) => tracing::info!(code = Code::Answered.name(), "Answered; nothing was changed."),
         Err(error) => tracing::error!(code = error.code(), remedy = error.remedy(), "{}", error.message()),
     }
@@ -67,19 +69,24 @@ async fn answer(postgres: &Postgres, event: &Value, deadline: Deadline) -> Resul
             "check" => Box::pin(check::check(postgres, &description, &job)).await.map(Answer::Check),
             "explain" => Box::pin(explain::explain(postgres, &description, &job)).await.map(Answer::Explanation),
             "revoke" => {
-                let force = match event.get("force") {
-                    None | Some(Value::Null) => false,
-                    Some(force) => {
-                        force.as_bool().ok_or_else(|| event_invalid("\"force\" is neither true nor false"))?
-                    }
-                };
-                let asked = revoke::Asked { version: field(event, "version")?, force };
+                let asked = revoke::Asked { version: field(event, "version")?, force: flag(event, "force")? };
                 Box::pin(revoke::revoke(postgres, &description, &job, &asked)).await.map(Answer::Revocation)
             }
-            _ => Err(event_invalid("\"action\" is none of check, explain, revoke")),
+            "repair-ownership" => {
+                Box::pin(repair::repair(postgres, &job, flag(event, "apply")?)).await.map(Answer::Repair)
+            }
+            _ => Err(event_invalid("\"action\" is none of check, explain, revoke, repair-ownership")),
         }
     };
     Box::pin(asked.instrument(span)).await
+}
+
+/// A field of an event that is true or false; false where it is absent.
+fn flag(event: &Value, name: &str) -> Result<bool> {
+    match event.get(name) {
+        None | Some(Value::Null) => Ok(false),
+        Some(flag) => flag.as_bool().ok_or_else(|| event_invalid(&format!("{name:?} is neither true nor false"))),
+    }
 }
 
 fn event_invalid(problem: &str) -> Error {

@@ -50,7 +50,6 @@ pub(crate) async fn apply(
         proven: proven.as_ref(),
         current_by_md5: proven.as_ref().is_none_or(|session| session.by_md5),
     };
-    mirror::check(&turn, &named, job)?;
     let mirror = Box::pin(mirror::read(postgres, &turn.pending, job)).await?;
     let mut changes = as_admin(&wanted, job.deadline, still).await?;
     if mirror.is_some()

@@ -175,6 +175,12 @@ pub enum Code {
     Answered,
     /// `revoke`: a leaked password is refused by the server now; the line says since when.
     CredentialRevoked,
+    /// `repair-ownership` was asked for a secret in pair layout, whose users share no role.
+    #[strum(message = "Use owner layout: tag the secret with keyturn:owner as well.")]
+    LayoutWithoutOwner,
+    /// `revoke` was asked for a version that is for another server than the secret is now.
+    #[strum(message = "There, as an admin: ALTER ROLE user PASSWORD NULL, and end its sessions.")]
+    LeakedElsewhere,
     /// `revoke` was asked for a version that the secret does not have.
     #[strum(
         message = "Name one of these: aws secretsmanager list-secret-version-ids --include-deprecated --secret-id <arn>"

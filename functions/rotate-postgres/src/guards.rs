@@ -110,7 +110,7 @@ pub(crate) fn judge(case: &Case, turn: &Turn, admin: &str, catalog: &Catalog) ->
         (Base::Pending, Some(base)) => to_the_base(current, base, catalog),
         _ => pair(current, pending, turn, catalog),
     });
-    verdict.refuse(no_fewer_attributes(case, turn, current, pending));
+    verdict.warn_or_refuse(no_fewer_attributes(case, turn, current, pending));
     verdict.warnings.extend(not_shared(case, turn, current, pending, base));
     for role in [Some(current), pending].into_iter().flatten() {
         verdict.refuse(within_reach(role, acting, catalog));
@@ -250,15 +250,20 @@ fn pair(current: &Role, pending: Option<&Role>, turn: &Turn, catalog: &Catalog) 
 }
 
 /// A login that acts as itself has its own attributes alone, and a new one is made without any.
-fn no_fewer_attributes(case: &Case, turn: &Turn, current: &Role, pending: Option<&Role>) -> Result<()> {
+fn no_fewer_attributes(case: &Case, turn: &Turn, current: &Role, pending: Option<&Role>) -> Result<Option<Error>> {
     let base = match &turn.base {
         Base::Owner(_) | Base::Current if !case.acts_as_base => turn.base().unwrap_or_default(),
-        _ => return Ok(()),
+        _ => return Ok(None),
     };
     let has = |attribute: &String| pending.is_some_and(|pending| pending.attributes.contains(attribute));
     let lacking = current.attributes.iter().filter(|attribute| !has(attribute));
     let lacking: Vec<&str> = lacking.map(String::as_str).collect();
-    if lacking.is_empty() { Ok(()) } else { Err(attributes_differ(current, &turn.pending, &lacking, pending, base)) }
+    if lacking.is_empty() {
+        return Ok(None);
+    }
+    let differ = attributes_differ(current, &turn.pending, &lacking, pending, base);
+    // What AWS's function has left, its clients know.
+    if pending.is_some() { Ok(Some(differ)) } else { Err(differ) }
 }
 
 fn attributes_differ(current: &Role, other: &str, lacking: &[&str], pending: Option<&Role>, base: &str) -> Error {

@@ -1,14 +1,11 @@
 //! Where a database is: the server's address and the database's name.
 
-use crate::settings::Tag;
+use crate::settings::{DEFAULT_PORT, Tag};
 use keyturn::address::Address;
 use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
 use keyturn::rotation::Job;
 use keyturn::{Error, Result};
-
-/// PostgreSQL's registered port, for secrets that name none.
-pub(crate) const DEFAULT_PORT: u16 = 5432;
 
 /// Where AWS's own rotation function connects when a secret names no database.
 const DEFAULT_DATABASE: &str = "postgres";

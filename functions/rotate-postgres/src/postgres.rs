@@ -61,6 +61,14 @@ impl Admin {
 }
 
 impl Admin {
+    /// Logs in once, to another database than its own.
+    pub(crate) async fn open_in(&self, database: &str, postgres: &Postgres, deadline: Deadline) -> Attempt<Session> {
+        let place = Place { database: database.to_owned(), ..self.login.place.clone() };
+        let login = Login { place, ..self.login.clone() };
+        let there = Self { login, auth: self.auth, secret_arn: self.secret_arn.clone(), else_in: None };
+        there.open(postgres, deadline).await
+    }
+
     /// Logs in once.
     pub(crate) async fn open(&self, postgres: &Postgres, deadline: Deadline) -> Attempt<Session> {
         match self.auth {

@@ -2,6 +2,7 @@
 //! asked only where the secrets do not say so themselves, and what it says is kept as long as the environment lives.
 
 use crate::codes::Code;
+use crate::settings::DEFAULT_PORT;
 use aws_sdk_rds::Client;
 use aws_sdk_rds::auth_token::{self, AuthTokenGenerator};
 use aws_sdk_rds::config::Region;
@@ -162,7 +163,7 @@ impl Rds {
         };
         let Some(cluster) = found.first() else { return Ok(None) };
         let (Some(host), Some(engine)) = (cluster.endpoint(), cluster.engine()) else { return Ok(None) };
-        let port = cluster.port().and_then(|port| u16::try_from(port).ok()).unwrap_or(crate::place::DEFAULT_PORT);
+        let port = cluster.port().and_then(|port| u16::try_from(port).ok()).unwrap_or(DEFAULT_PORT);
         let at = |host: &str| Address::new(host, port);
         let named = cluster.reader_endpoint().into_iter().chain(cluster.custom_endpoints().iter().map(String::as_str));
         let members = cluster.db_cluster_members().iter().filter_map(|member| member.db_instance_identifier());

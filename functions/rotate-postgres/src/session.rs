@@ -195,6 +195,12 @@ impl Session {
         Ok(rows[0].get(0))
     }
 
+    /// The backend that serves this session.
+    pub(crate) async fn pid(&self) -> Attempt<i32> {
+        let rows = self.rows("SELECT pg_catalog.pg_backend_pid()", &[], "asking for the backend").await?;
+        Ok(rows[0].get(0))
+    }
+
     /// Does what `read` asks in one round trip, in a transaction that nothing is left of: behind a pooler this very session
     /// is the application's in the next moment. A fixed schema path, so that no object of the database, operators included,
     /// can stand in for a catalog's. No JIT: compiling a query that is asked once takes longer than asking it. `read` must ask

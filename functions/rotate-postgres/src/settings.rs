@@ -1,11 +1,13 @@
 //! What the operator sets per deployment, read once at start.
 
-use crate::place::DEFAULT_PORT;
 use keyturn::address::Address;
 use keyturn::settings::DeclaredSetting;
 use keyturn::{Vars, admin};
 use std::collections::BTreeMap;
 use strum::{EnumIter, EnumMessage, EnumProperty, IntoStaticStr};
+
+/// PostgreSQL's registered port, for secrets and settings that name none.
+pub(crate) const DEFAULT_PORT: u16 = 5432;
 
 /// The settings of this function beside those of the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumMessage, EnumProperty, IntoStaticStr)]

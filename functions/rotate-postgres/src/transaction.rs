@@ -24,7 +24,7 @@ use tokio_postgres::types::Type;
 
 /// A fixed schema path so that no object of the database can stand in for a catalog, no wait without an end, and no setting
 /// of the database's owner that makes the admin a member of the role it creates (16 and later).
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL jit = off; \
+pub(crate) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL jit = off; \
     SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = '10s'; SET LOCAL idle_in_transaction_session_timeout = '30s'; \
     SELECT set_config('createrole_self_grant', '', true) WHERE current_setting('createrole_self_grant', true) IS NOT NULL";
 
@@ -115,6 +115,14 @@ async fn ended(
         }
     }
     Ok(changes)
+}
+
+/// The sessions of a user but for this backend's, whatever their clients call themselves.
+pub(crate) async fn count_sessions(session: &Session, user: &str, except: Option<i32>) -> Attempt<i64> {
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE usename = $1 AND pid IS DISTINCT FROM $2";
+    let by: [Parameter<'_>; 2] = [(&user, Type::TEXT), (&except, Type::INT4)];
+    let rows = session.reading(session.rows(sql, &by, "counting sessions")).await?;
+    Ok(rows[0].get(0))
 }
 
 /// Ends every session of a user, and says how many.

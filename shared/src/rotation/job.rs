@@ -49,8 +49,11 @@ impl Job {
 
     /// Logs something that does not stop the step, but that an operator should know, and keeps it for the report.
     pub fn warn(&self, warning: &Error) {
-        tracing::warn!(code = warning.code(), remedy = warning.remedy(), "{}", warning.message());
-        self.warnings.borrow_mut().push(format!("{}: {}", warning.code(), warning.message()));
+        let told = format!("{}: {}", warning.code(), warning.message());
+        if !self.warnings.borrow().contains(&told) {
+            tracing::warn!(code = warning.code(), remedy = warning.remedy(), "{}", warning.message());
+            self.warnings.borrow_mut().push(told);
+        }
     }
 
     /// What was warned of so far.

@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Statements whose actions the code never calls, and who needs them instead.
-const OF_OTHERS: [(&str, &str); 6] = [
+const OF_OTHERS: [(&str, &str); 7] = [
     ("WriteLog", "Lambda writes what the function prints"),
     ("JoinVpc", "Lambda puts the function into the VPC"),
     ("KeepVpcFromTheCode", "takes the one before from the code"),
     ("UseKeysOfSecrets", "Secrets Manager decrypts in the function's name"),
+    ("StartRotations", "Secrets Manager asks for it when revoke starts a rotation"),
     ("LogInAsAdmins", "RDS asks for it when a token is shown; the code signs tokens, and calls nothing"),
     ("KeepEventsThatCameTooLate", "Lambda keeps events that it could not hand over"),
 ];
@@ -347,6 +348,7 @@ fn is_narrow(cloud: &Cloud, function: &str, action: &str, resource: &str) -> boo
         ("logs", _) => format!("log-group:/aws/lambda/{}:", Cloud::deployed(function)),
         ("sqs", "oncall-sync") => format!("{STACK}-missed-ticks"),
         // Which one an admin's secret belongs to, its tag says.
+        ("lambda", "rotate-postgres") => format!("function:{}", Cloud::deployed(function)),
         ("rds-db", "rotate-postgres") => "dbuser:db-".to_owned(),
         ("rds", "rotate-postgres") => return ["db:*", "cluster:*"].contains(&rest),
         ("kms", _) => "key/6b1f0f3c".to_owned(),

@@ -182,7 +182,7 @@ async fn a_question_that_is_none_is_refused() {
     let scene = Scene::start(16).await;
     for (event, says) in [
         (json!({"action": "check"}), "\"secret\" is missing"),
-        (json!({"action": "rotate", "secret": "x"}), "none of check, explain, revoke"),
+        (json!({"action": "rotate", "secret": "x"}), "none of check, explain, revoke, repair-ownership"),
         (json!({"action": "revoke", "secret": "x", "force": "yes"}), "neither true nor false"),
         (json!({"action": 1, "secret": "x"}), "action is not a string"),
         (json!({"action": "check", "secret": "a\nb"}), "secret holds a control character"),

@@ -67,8 +67,11 @@ async fn with_force_open_sessions_of_the_leaked_user_end_and_no_other_ones() {
     scene.login("stolen", "").await;
     let secret = scene.secret_of("stolen");
     let thief = scene.postgres.client("stolen", &scene.password, "postgres").await.unwrap();
+    // A client calls itself what it likes.
+    thief.batch_execute("SET application_name = 'keyturn rotate-postgres'").await.unwrap();
     let mut next = rotated(&scene, &secret).await;
     let in_use = scene.client_of(&secret).await;
+    assert_eq!(asked(&scene, &next).await["state"], "waiting");
     next["force"] = json!(true);
     scene.sql(&format!("GRANT stolen TO \"{ADMIN}\" WITH INHERIT FALSE")).await;
     let grant = format!("GRANT pg_signal_backend TO \"{ADMIN}\"");
@@ -81,6 +84,38 @@ async fn with_force_open_sessions_of_the_leaked_user_end_and_no_other_ones() {
     assert!(!logs_in(&scene, "stolen", &scene.password).await);
     in_use.batch_execute("SELECT 1").await.unwrap();
     scene.client_of(&secret).await;
+    scene.ends();
+}
+
+#[tokio::test]
+async fn a_session_that_outlives_its_password_is_not_forgotten() {
+    let scene = Scene::start(16).await;
+    scene.login("lasting", "").await;
+    let secret = scene.secret_of("lasting");
+    let thief = scene.postgres.client("lasting", &scene.password, "postgres").await.unwrap();
+    let mut next = rotated(&scene, &secret).await;
+    // As after a try of this action that ended between the password and the sessions.
+    scene.sql("ALTER ROLE lasting PASSWORD NULL").await;
+    let waiting = asked(&scene, &next).await;
+    assert_eq!(waiting["state"], "waiting", "{waiting}");
+    assert!(waiting["says"][0].as_str().unwrap().contains("though its password is refused now"), "{waiting}");
+    next["force"] = json!(true);
+    let revoked = asked(&scene, &next).await;
+    assert!(revoked["says"][0].as_str().unwrap().contains("1 session(s) of it were ended"), "{revoked}");
+    thief.batch_execute("SELECT 1").await.unwrap_err();
+    scene.ends();
+}
+
+#[tokio::test]
+async fn an_expired_password_does_not_come_back_with_a_later_date() {
+    let scene = Scene::start(16).await;
+    scene.login("expired", "").await;
+    let secret = scene.secret_of("expired");
+    let next = rotated(&scene, &secret).await;
+    scene.sql("ALTER ROLE expired VALID UNTIL 'yesterday'").await;
+    assert_eq!(asked(&scene, &next).await["state"], "revoked");
+    scene.sql("ALTER ROLE expired VALID UNTIL 'infinity'").await;
+    assert!(!logs_in(&scene, "expired", &scene.password).await);
     scene.ends();
 }
 
@@ -118,5 +153,12 @@ async fn what_cannot_be_revoked_is_refused() {
     refusal.is(ask(json!({"action": "revoke", "secret": secret})).await, "no rotation");
     let unknown = json!({"action": "revoke", "secret": secret, "version": "11111111-2222-4333-8444-555555555555"});
     Refusal("VERSION_UNKNOWN", &["list-secret-version-ids"]).is(ask(unknown).await, "unknown version");
+    // The owner of the layout's first turn is none of its two users: only an admin may take its password.
+    scene.login("home", "").await;
+    scene.sql("CREATE TABLE hearth (); ALTER TABLE hearth OWNER TO home").await;
+    let secret = scene.owner_secret("home", "home", ["home_a", "home_b"], "home");
+    let next = rotated(&scene, &secret).await;
+    let says = ["ALTER ROLE \"home\" PASSWORD NULL"];
+    Refusal("USER_NOT_IN_PAIR", &says).is(scene.lambda.invoke(next).await.result, "the owner");
     scene.ends();
 }

@@ -71,7 +71,7 @@ fn what_a_later_version_wrote_is_read_and_written_back() {
     let mut ledger = Ledger::parse(&text.to_string()).unwrap();
     let written = |ledger: &Ledger| serde_json::from_str::<Value>(&ledger.text().unwrap()).unwrap();
     assert_eq!(written(&ledger), text);
-    // What goes with a state, or with a person, goes with it.
+    // The unknown keys of ann's record and of bob's state leave with them.
     ledger.people.remove(&okta("ann"));
     ledger.put(&okta("bob"), State::Tolerated);
     let mut rest = text.clone();

@@ -82,7 +82,11 @@ impl Ledgers {
         let before = others.max_by_key(|other| other.confirmed_at);
         let before = before.filter(|other| other.confirmed_at > ledger.confirmed_at || ledger.serial == 0);
         for (okta, person) in before.into_iter().flat_map(|before| &before.people) {
-            if let State::Held(hold) = &person.state {
+            // Whoever granted somebody by hand in this group meant it.
+            let by_hand = matches!(ledger.state(okta), Some(State::Granted(granted)) if granted.by_hand.is_some());
+            if let State::Held(hold) = &person.state
+                && !by_hand
+            {
                 ledger.put(okta, State::Held(Hold { out: true, ..hold.clone() }));
             }
         }
@@ -118,8 +122,8 @@ async fn read(parameter: Parameter, store: &Parameters, deadline: Deadline) -> O
                 latest(current, &versions, &group).map_or(Remembered::Unreadable { since: modified }, Remembered::Known)
             }
             Err(error) => {
-                // What stands there may be a text of long ago, and an earlier version may well be one that can be read: the
-                // next tick asks again, and nobody leaves meanwhile.
+                // The history may hold a version that can be read: the next tick asks Parameter Store again, and without a
+                // date the 24-hour rule removes nobody.
                 audit::error(&error);
                 Remembered::Unreadable { since: None }
             }

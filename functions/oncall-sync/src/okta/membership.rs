@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// The right to change who is in a group.
 pub(crate) struct Membership(pub(crate) Arc<Okta>);
 
-/// What came of a change.
+/// How Okta answered a PUT or DELETE of a membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// It is so, perhaps since before.

@@ -1,4 +1,4 @@
-//! What a person asks for, as a plan.
+//! Plans for grants and revokes by hand.
 
 use super::duty::Duty;
 use super::{Facts, Grant, Plan, Presence, Revoke, settled};

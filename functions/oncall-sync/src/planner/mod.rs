@@ -54,7 +54,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Nobody stays longer than this after the last reading because the document is bad.
 const LONGEST_WITHOUT_DOCUMENT: TimeDelta = TimeDelta::hours(24);
-/// Nobody stays longer than this only because no version of the ledger can be read.
+/// For how long members stay while no version of the ledger can be read.
 const LONGEST_WITHOUT_LEDGER: TimeDelta = TimeDelta::hours(24);
 /// How long a channel that takes nothing is tried for somebody who has left.
 const TOLD_FOR: TimeDelta = TimeDelta::hours(24);

@@ -1,6 +1,7 @@
 //! The client against a server that answers as each test says, one thread a connection.
 
 use super::*;
+use crate::settings::MOST_USERS;
 use crate::settings::Network;
 use crate::user::{Role, Scope};
 use serde_json::{Value, json};
@@ -71,7 +72,7 @@ impl Server {
     }
 
     fn atlas(&self) -> Atlas {
-        Atlas::new(self.base.clone(), &keyturn::http::client().unwrap())
+        Atlas::new(self.base.clone(), &keyturn::http::client().unwrap(), MOST_USERS)
     }
 
     fn seen(&self) -> Vec<Seen> {
@@ -295,7 +296,7 @@ async fn what_is_not_atlas_is_called_so() {
     let nobody = TcpSocket::new_v4().unwrap(); // bound and not listening: the port is ours, and refuses
     nobody.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let base = Base::parse(&format!("http://{}", nobody.local_addr().unwrap())).unwrap();
-    let atlas = Atlas::new(base, &keyturn::http::client().unwrap());
+    let atlas = Atlas::new(base, &keyturn::http::client().unwrap(), MOST_USERS);
     let in_a_moment = Deadline::after(Duration::from_millis(100));
     let error = atlas.project(&KEY.into(), GROUP).unwrap().user("app_rw", in_a_moment).await.unwrap_err();
     assert_eq!(error.code(), "ATLAS_UNREACHABLE");

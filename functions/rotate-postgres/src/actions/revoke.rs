@@ -6,18 +6,19 @@
 //! | the leaked version | what is done | state |
 //! |---|---|---|
 //! | is AWSCURRENT | a rotation is started, unless one is under way | `rotating` |
-//! | is not; its password is refused | nothing: it is dead | `revoked` |
-//! | is not; sessions of its user are open | nothing, but with `force` the next row | `waiting` |
-//! | is not, and no session is open | its user's password is taken away, and with `force` its sessions end | `revoked` |
+//! | is not, and sessions of its user are open | nothing, but with `force` the next row | `waiting` |
+//! | is not, and no session is open | its user's password is taken away, if it logs in; with `force` sessions end | `revoked` |
 
 use super::version_with;
+use crate::case::Case;
 use crate::catalog;
 use crate::codes::Code;
+use crate::errors::{literal, quoted};
 use crate::guards;
-use crate::layout::Turn;
 use crate::place::Place;
 use crate::postgres::Postgres;
 use crate::session::{Login, Session};
+use crate::settings::StaleSessions;
 use crate::survey::{self, Survey};
 use crate::transaction;
 use keyturn::codes::{Code as Core, DeclaredCode as _};
@@ -96,41 +97,104 @@ pub(super) async fn revoke(
     let (current, leaked) = (Credential::parse(stored.text, "the AWSCURRENT value")?, leaked?);
     let user = leaked.username();
     let survey = Box::pin(survey::survey(postgres, &current, job)).await?;
-    let named = Place::of_rotated(&current, "The AWSCURRENT value", job)?;
-    let login = Login::new(&leaked, postgres.server(named, job));
-    let revoked = |says: String| {
-        let at = clock::now().to_rfc3339();
-        tracing::warn!(code = Code::CredentialRevoked.name(), user, version, refused_at = at, "{says}");
-        let answer = go_on(says, State::Revoked);
-        Revocation { user: Some(user.to_owned()), refused_at: Some(at), next: None, ..answer }
-    };
-    if is_refused(postgres, &login, job).await? {
-        return Ok(revoked(format!("The password of {user:?} in this version is refused by the server.")));
-    }
-    if user == current.username() {
+    let server = postgres.server(Place::of_rotated(&current, "The AWSCURRENT value", job)?, job);
+    same_server(&leaked, &server, postgres, job)?;
+    let login = Login::new(&leaked, server);
+    let probe = probe(postgres, &login, job).await?;
+    let is_in_use = user == current.username();
+    if is_in_use && probe != Probe::Refused {
         return Ok(go_on(rotated(postgres, description, job).await?, State::Rotating));
     }
-    let turn = survey.case.layout.turn(current.username(), user)?;
-    let sessions = survey.catalog.role(user).map_or(0, |role| role.sessions);
-    if sessions > 0 && !asked.force {
+    let session = survey.admin.open(postgres, job.deadline).await?.until(job.deadline);
+    let open = async |except: Option<i32>| transaction::count_sessions(&session, user, except).await;
+    let sessions = open(probe.pid()).await?;
+    let waits = |says: &str, sessions: i64| {
         let answer = go_on(
             format!(
-                "{sessions} session(s) of {user:?} are open: clients that have not read the secret yet. Let them read it, and ask again; or ask with \"force\": true, which ends them."
+                "{sessions} session(s) of {user:?} are open{says}. Once their clients have read the secret and closed them, ask again; or ask with \"force\": true, which ends them."
             ),
             State::Waiting,
         );
-        return Ok(Revocation { user: Some(user.to_owned()), ..answer });
+        Revocation { user: Some(user.to_owned()), ..answer }
+    };
+    // A password that has died by its VALID UNTIL would live again with a later date.
+    let is_expired = survey.catalog.role(user).is_some_and(|role| role.expired);
+    if !is_in_use && (probe != Probe::Refused || is_expired) {
+        if sessions > 0 && !asked.force {
+            return Ok(waits("", sessions));
+        }
+        Box::pin(taken_away(postgres, &survey, &session, &current, user, job, asked.force)).await?;
+        if self::probe(postgres, &login, job).await? != Probe::Refused {
+            return Err(Error::new(
+                Core::DatabaseBusy,
+                format!("The password of {user:?} was taken away, but still logs in: somebody has set it again."),
+                "Find out who, and ask again.",
+            ));
+        }
     }
-    let session = survey.admin.open(postgres, job.deadline).await?.until(job.deadline);
-    let ended = Box::pin(taken_away(postgres, &survey, &session, &turn, job, asked.force)).await?;
-    if !is_refused(postgres, &login, job).await? {
-        return Err(Error::new(
-            Core::DatabaseBusy,
-            format!("The password of {user:?} was taken away, but still logs in: somebody else has set it again."),
-            "Find out who, and ask again.",
-        ));
+    // Sessions outlive the password that began them. Those of the user in use are its clients' of today.
+    let mut ended = 0;
+    if !is_in_use {
+        if asked.force {
+            if let Some(role) = survey.catalog.role(user) {
+                guards::may_end_sessions(guards::acting_admin(&survey.admin.login.user, &survey.catalog)?, role)?;
+            }
+            ended = transaction::end_sessions(&session, user).await?;
+        } else {
+            let sessions = open(probe.pid()).await?;
+            if sessions > 0 {
+                return Ok(waits(", though its password is refused now", sessions));
+            }
+        }
     }
-    Ok(revoked(format!("The password of {user:?} in this version is dead; {ended} session(s) of it were ended.")))
+    let says = format!(
+        "The server refuses the password of {user:?} in this version; {ended} session(s) of it were ended. Replicas follow when they have caught up, and were not looked at."
+    );
+    let at = clock::now().to_rfc3339();
+    tracing::warn!(code = Code::CredentialRevoked.name(), user, version, refused_at = at, "{says}");
+    let answer = go_on(says, State::Revoked);
+    Ok(Revocation { user: Some(user.to_owned()), refused_at: Some(at), next: None, ..answer })
+}
+
+/// A value of before the secret moved to another server is another server's matter.
+fn same_server(leaked: &Credential, server: &Place, postgres: &Postgres, job: &Job) -> Result<()> {
+    let its = postgres.server(Place::of_rotated(leaked, "the leaked value", job)?, job);
+    if its.address == server.address {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::LeakedElsewhere,
+        format!("This version is for {}, and the secret is for {} now.", its.address, server.address),
+        format!("There, as an admin: ALTER ROLE {} PASSWORD NULL, and end its sessions.", quoted(leaked.username())),
+    ))
+}
+
+/// What the server says to the leaked password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Probe {
+    Refused,
+    /// It is right, but the user is locked, or has no connection left.
+    Right,
+    /// It logs in; this backend was the probe's.
+    LogsIn(i32),
+}
+
+impl Probe {
+    fn pid(self) -> Option<i32> {
+        if let Self::LogsIn(pid) = self { Some(pid) } else { None }
+    }
+}
+
+/// Errors: the server could not be asked.
+async fn probe(postgres: &Postgres, login: &Login, job: &Job) -> Result<Probe> {
+    match postgres.connector.open(login, job.deadline).await {
+        Ok(session) => Ok(Probe::LogsIn(session.until(job.deadline).pid().await?)),
+        Err(failure) => match failure.kind {
+            Kind::PasswordRefused => Ok(Probe::Refused),
+            Kind::PasswordAccepted => Ok(Probe::Right),
+            _ => Err(failure.error),
+        },
+    }
 }
 
 /// Has clients moved to the other user, and says so.
@@ -166,30 +230,41 @@ async fn leaked(postgres: &Postgres, version: &str, job: &Job) -> Result<Credent
     Credential::parse(stored.text, &format!("the value of version {version}"))
 }
 
-/// Whether the server refuses the password.
-///
-/// Errors: it could not be asked.
-async fn is_refused(postgres: &Postgres, login: &Login, job: &Job) -> Result<bool> {
-    match postgres.connector.open(login, job.deadline).await {
-        Ok(_) => Ok(false),
-        Err(failure) => match failure.kind {
-            Kind::PasswordRefused => Ok(true),
-            Kind::PasswordAccepted => Ok(false),
-            _ => Err(failure.error),
-        },
-    }
-}
+/// What says that the user may not be this secret's, or that the admin may not change it. Anything else that stops a rotation
+/// leaves the leaked password alive, and so is no reason to leave it.
+const REASONS: [&str; 11] = [
+    "PAIR_OF_ANOTHER_SECRET",
+    "TWIN_IS_SOMEBODY_ELSE",
+    "TWIN_TOO_POWERFUL",
+    "CURRENT_NOT_MEMBER",
+    "OWNER_MISSING",
+    "ADMIN_MISSING",
+    "ADMIN_IS_TARGET",
+    "ADMIN_LACKS_CREATEROLE",
+    "ADMIN_LACKS_ADMIN_OPTION",
+    "ADMIN_LACKS_RDS_PASSWORD",
+    "ADMIN_LACKS_PRIVILEGE",
+];
 
-/// Takes the user's password away, and ends its sessions where that is asked for. Gives back how many.
+/// Takes the user's password away.
 async fn taken_away(
     postgres: &Postgres,
     survey: &Survey,
     session: &Session,
-    turn: &Turn,
+    current: &Credential,
+    user: &str,
     job: &Job,
     force: bool,
-) -> Result<i64> {
-    let Survey { case, admin, .. } = survey;
+) -> Result<()> {
+    let Survey { admin, .. } = survey;
+    let case = Case { stale_sessions: StaleSessions::Warn, ..survey.case.clone() };
+    let turn = case.layout.turn(current.username(), user).map_err(|error| {
+        error.with_remedy(format!(
+            "The secret's tags do not name {user:?} as its user any more, so this is an admin's to do: ALTER ROLE {} PASSWORD NULL; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {}",
+            quoted(user),
+            literal(user)
+        ))
+    })?;
     let query = catalog::Query {
         names: [&turn.current, &turn.pending].into_iter().cloned().chain(turn.base().map(str::to_owned)).collect(),
         database: session.place().database.clone(),
@@ -198,23 +273,21 @@ async fn taken_away(
         valid_days: 0,
     };
     let catalog = catalog::survey(session, &query).await?;
-    // A user that is locked stays locked, but may well get another password.
-    let locks = [Code::RoleCannotLogIn, Code::PasswordExpired, Code::StaleSessions];
-    let mut refusals = guards::judge(case, turn, &admin.login.user, &catalog).refusals.into_iter();
-    if let Some(refusal) = refusals.find(|refusal| !locks.iter().any(|lock| refusal.is(*lock))) {
+    let mut refusals = guards::judge(&case, &turn, &admin.login.user, &catalog).refusals.into_iter();
+    if let Some(refusal) = refusals.find(|refusal| REASONS.contains(&refusal.code())) {
         return Err(refusal);
     }
-    if let (Some(user), true) = (catalog.role(&turn.pending), force) {
+    if let (Some(user), true) = (catalog.role(user), force) {
         guards::may_end_sessions(guards::acting_admin(&admin.login.user, &catalog)?, user)?;
     }
     // Only as long as nobody rotates: a rotation's setSecret waits for this transaction, and sets its password after it.
     let still = async || {
         let now = postgres.secrets.describe(&job.secret_arn, job.deadline).await?;
         let stored = postgres.secrets.read(&job.secret_arn, CURRENT, None, job.deadline).await?;
-        let user = stored.and_then(|stored| Credential::parse(stored.text, "the AWSCURRENT value").ok());
+        let in_use = stored.and_then(|stored| Credential::parse(stored.text, "the AWSCURRENT value").ok());
         let pending = version_with(&now, PENDING);
         let is_rotating = pending.is_some() && pending != version_with(&now, CURRENT);
-        if !is_rotating && user.is_some_and(|current| current.username() == turn.current) {
+        if !is_rotating && in_use.is_some_and(|in_use| in_use.username() == current.username()) {
             return Ok(());
         }
         Err(Error::new(
@@ -223,6 +296,5 @@ async fn taken_away(
             "Ask again once it has ended.",
         ))
     };
-    transaction::take_password_away(session, &turn.pending, &still).await?;
-    if force { Ok(transaction::end_sessions(session, &turn.pending).await?) } else { Ok(0) }
+    Ok(transaction::take_password_away(session, user, &still).await?)
 }

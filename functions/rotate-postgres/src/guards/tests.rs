@@ -334,7 +334,8 @@ fn a_user_that_acts_as_itself_needs_the_attributes_of_the_other_itself() {
     let create = "CREATE ROLE \"app_clone\" LOGIN CREATEDB IN ROLE \"app\"";
     refused(verdict(&as_itself, None), "PAIR_RIGHTS_DIFFER", create);
     let alter = "ALTER ROLE \"app_clone\" CREATEDB";
-    refused(verdict(&as_itself, Some(role("app_clone", &["app"]))), "PAIR_RIGHTS_DIFFER", alter);
+    let warned = verdict(&as_itself, Some(role("app_clone", &["app"]))).unwrap();
+    assert!(warned[0].is(Code::PairRightsDiffer) && warned[0].remedy().contains(alter), "{}", warned[0]);
     let alike = Role { member_of: vec!["app".into()], ..powerful("app_clone") };
     let alike = Role { vouched_for: vec!["app".into()], ..alike };
     assert_eq!(verdict(&as_itself, Some(alike)), Ok(vec![]));
