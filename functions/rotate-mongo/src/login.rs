@@ -27,7 +27,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use servers::DEFAULT_PORT;
 pub(crate) use servers::Servers;
 use sightings::Sightings;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::IntoFuture as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -82,6 +82,26 @@ pub(crate) fn ca_file(path: &str) -> Result<PathBuf, String> {
         Some(Err(_)) => Err(format!("{path} is not PEM")),
         Some(Ok(_)) if certificates.any(|certificate| certificate.is_err()) => Err(format!("{path} is not PEM")),
         Some(Ok(_)) => Ok(PathBuf::from(path)),
+    }
+}
+
+/// Those of the hosts asked that are members of one replica set.
+struct ReplicaSet {
+    /// As they name each other.
+    members: BTreeSet<Address>,
+    hosts: BTreeSet<Address>,
+}
+
+impl ReplicaSet {
+    /// While a set is reconfigured its members name different ones for a moment; with one in common they are one set.
+    fn join(self, sets: &mut Vec<Self>) {
+        match sets.iter_mut().find(|set| !set.members.is_disjoint(&self.members)) {
+            Some(set) => {
+                set.members.extend(self.members);
+                set.hosts.extend(self.hosts);
+            }
+            None => sets.push(self),
+        }
     }
 }
 
@@ -142,7 +162,7 @@ impl Connector {
             .iter()
             .map(async |host| (host.clone(), self.members(Servers::alone(host), deadline).await))
             .collect();
-        let mut sets: BTreeMap<BTreeSet<Address>, BTreeSet<Address>> = BTreeMap::new();
+        let mut sets: Vec<ReplicaSet> = Vec::new();
         let mut alone: BTreeSet<Address> = servers.hosts().iter().cloned().collect();
         // A member that is down need not be waited for once another one has named it.
         while !alone.is_empty()
@@ -152,11 +172,11 @@ impl Connector {
             let is_of_it = |other: &Address| *other == host || members.contains(other);
             let of_it: Vec<Address> = alone.extract_if(.., is_of_it).collect();
             if !of_it.is_empty() {
-                sets.entry(members).or_default().extend(of_it);
+                ReplicaSet { members, hosts: of_it.into_iter().collect() }.join(&mut sets);
             }
         }
         let alone = servers.hosts().iter().filter(|host| alone.contains(*host)).map(Servers::alone);
-        sets.values().map(|hosts| servers.of(hosts)).chain(alone).collect()
+        sets.iter().map(|set| servers.of(&set.hosts)).chain(alone).collect()
     }
 
     /// The members of this server's replica set.
@@ -356,6 +376,20 @@ fn identity(status: &Document) -> (Vec<String>, BTreeSet<Role>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn members_that_name_each_other_differently_for_a_moment_are_one_set() {
+        let set = |members: &[&str], host: &str| ReplicaSet {
+            members: members.iter().map(|name| Address::new(name, 1)).collect(),
+            hosts: BTreeSet::from([Address::new(host, 1)]),
+        };
+        let mut sets = Vec::new();
+        for (members, host) in [(&["a", "b"][..], "a"), (&["b", "c"], "b"), (&["x", "y"], "x")] {
+            set(members, host).join(&mut sets);
+        }
+        let hosts: Vec<usize> = sets.iter().map(|set| set.hosts.len()).collect();
+        assert_eq!(hosts, [2, 1]);
+    }
 
     fn role(role: &str, database: &str) -> Role {
         Role { name: role.to_owned(), database: database.to_owned(), collection: None }
