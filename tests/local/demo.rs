@@ -142,7 +142,8 @@ impl Demo {
     /// The admin is locked, so that a rotation gets stuck; the function says why, and the rotation goes on.
     async fn get_stuck(&mut self, app: &App) -> Result<()> {
         self.screen.title("A rotation that gets stuck");
-        self.screen.note("The admin is locked (ALTER ROLE ... NOLOGIN). Clients go on with the current password.");
+        self.screen
+            .note("The admin is locked (ALTER ROLE ... NOLOGIN): setSecret fails. AWSCURRENT logs in all the while.");
         let superuser = self.stack.postgres.admin_client().await?;
         superuser.batch_execute(&format!("ALTER ROLE {ADMIN} NOLOGIN")).await?;
         let stuck = self.stack.rotate(&app.secret).await?;
