@@ -354,7 +354,7 @@ fn base_role<'c>(turn: &Turn, catalog: &'c Catalog) -> Result<Option<&'c Role>> 
     })
 }
 
-fn existing<'c>(name: &str, catalog: &'c Catalog) -> Result<&'c Role> {
+pub(crate) fn existing<'c>(name: &str, catalog: &'c Catalog) -> Result<&'c Role> {
     catalog.role(name).ok_or_else(|| {
         Error::new(Core::UserMissing, format!("There is no user {name:?}."), "Correct the user in the secret's value.")
     })

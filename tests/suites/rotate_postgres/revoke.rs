@@ -143,6 +143,33 @@ async fn a_leaked_user_that_somebody_locked_stays_locked_and_a_rotation_under_wa
     scene.ends();
 }
 
+/// Whoever writes a value may name anybody in an old version of it.
+#[tokio::test]
+async fn sessions_and_passwords_of_strangers_are_let_be_whatever_a_version_says() {
+    let scene = Scene::start(16).await;
+    scene.sql(&format!("GRANT pg_signal_backend TO \"{ADMIN}\"")).await;
+    scene.login("rogue", "").await;
+    let client = keyturn_tests::aws::secrets_client(&scene.aws.client_url());
+    // A clone's name proves nothing: this one is nobody's clone.
+    for (name, code) in [("stranger", "USER_NOT_IN_PAIR"), ("rogue_clone", "TWIN_IS_SOMEBODY_ELSE")] {
+        scene.login(name, "").await;
+        let session = scene.postgres.client(name, &scene.password, "postgres").await.unwrap();
+        for password in ["guessed", &scene.password] {
+            let mut named = scene.of_user(name);
+            named["password"] = json!(password);
+            let secret = scene.secret(&format!("{name}-{}", password.len()), &named).unwrap();
+            let version = scene.aws.secrets.version(&secret, "AWSCURRENT").unwrap().unwrap();
+            let own = scene.of_user("rogue").to_string();
+            client.put_secret_value().secret_id(&secret).secret_string(own).send().await.unwrap();
+            let event = json!({"action": "revoke", "secret": secret, "version": version, "force": true});
+            Refusal(code, &[name]).is(scene.lambda.invoke(event).await.result, name);
+        }
+        session.batch_execute("SELECT 1").await.unwrap();
+        assert!(logs_in(&scene, name, &scene.password).await);
+    }
+    scene.ends();
+}
+
 #[tokio::test]
 async fn what_cannot_be_revoked_is_refused() {
     let scene = Scene::start(16).await;

@@ -82,7 +82,7 @@ impl Ledgers {
         let before = others.max_by_key(|other| other.confirmed_at);
         let before = before.filter(|other| other.confirmed_at > ledger.confirmed_at || ledger.serial == 0);
         for (okta, person) in before.into_iter().flat_map(|before| &before.people) {
-            // Whoever granted somebody by hand in this group meant it.
+            // A grant by hand in this group's ledger is kept: an operator made it after the hold.
             let by_hand = matches!(ledger.state(okta), Some(State::Granted(granted)) if granted.by_hand.is_some());
             if let State::Held(hold) = &person.state
                 && !by_hand

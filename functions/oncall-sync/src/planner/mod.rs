@@ -210,13 +210,13 @@ fn decide(facts: Facts<'_>, old: &Ledger) -> Plan {
     Case { facts, duty: &duty, old, gap }.plan()
 }
 
-/// Whoever was revoked by hand, or granted, is in the ledger: nobody comes, and nobody is adopted. After a day no grant by
-/// hand goes on, and whoever should not be there by a reading leaves.
+/// The ledger has the holds and the grants by hand, so without it the plan grants and adopts nobody. 24 hours after the
+/// parameter was last written, the plan revokes every member whom the reading does not allow.
 fn without_ledger(facts: Facts<'_>, since: Option<DateTime<Utc>>) -> Plan {
     let noted = noted(facts.ledger, Notice::LedgerUnreadable { restored: false });
     let is_long_ago = since.is_some_and(|since| facts.now - since >= LONGEST_WITHOUT_LEDGER);
-    // Somebody in the group may be the one of whom nobody can say who they are. And what one reading says of nobody is no end:
-    // how many of them there were in a row stands in the ledger.
+    // A shift without a known Okta user may be any member's. The ledger counts the readings in a row that name nobody, so
+    // a single one is no gap.
     let duty = Duty::of(facts.binding, facts.reading, facts.now);
     let is_clear = match facts.reading {
         Reading::Known { shifts, .. } => shifts.iter().all(|shift| matches!(shift.okta, Identity::Known(_))),

@@ -11,9 +11,9 @@
 
 use super::version_with;
 use crate::case::Case;
-use crate::catalog;
+use crate::catalog::{self, Role};
 use crate::codes::Code;
-use crate::errors::{literal, quoted};
+use crate::errors::{self, literal, quoted};
 use crate::guards;
 use crate::place::Place;
 use crate::postgres::Postgres;
@@ -105,43 +105,41 @@ pub(super) async fn revoke(
     if is_in_use && probe != Probe::Refused {
         return Ok(go_on(rotated(postgres, description, job).await?, State::Rotating));
     }
-    let session = survey.admin.open(postgres, job.deadline).await?.until(job.deadline);
-    let open = async |except: Option<i32>| transaction::count_sessions(&session, user, except).await;
-    let sessions = open(probe.pid()).await?;
-    let waits = |says: &str, sessions: i64| {
-        let answer = go_on(
-            format!(
-                "{sessions} session(s) of {user:?} are open{says}. Once their clients have read the secret and closed them, ask again; or ask with \"force\": true, which ends them."
-            ),
-            State::Waiting,
-        );
-        Revocation { user: Some(user.to_owned()), ..answer }
-    };
-    // A password that has died by its VALID UNTIL would live again with a later date.
-    let is_expired = survey.catalog.role(user).is_some_and(|role| role.expired);
-    if !is_in_use && (probe != Probe::Refused || is_expired) {
-        if sessions > 0 && !asked.force {
-            return Ok(waits("", sessions));
-        }
-        Box::pin(taken_away(postgres, &survey, &session, &current, user, job, asked.force)).await?;
-        if self::probe(postgres, &login, job).await? != Probe::Refused {
-            return Err(Error::new(
-                Core::DatabaseBusy,
-                format!("The password of {user:?} was taken away, but still logs in: somebody has set it again."),
-                "Find out who, and ask again.",
-            ));
-        }
-    }
     // Sessions outlive the password that began them. Those of the user in use are its clients' of today.
     let mut ended = 0;
     if !is_in_use {
-        if asked.force {
-            if let Some(role) = survey.catalog.role(user) {
-                guards::may_end_sessions(guards::acting_admin(&survey.admin.login.user, &survey.catalog)?, role)?;
+        let session = survey.admin.open(postgres, job.deadline).await?.until(job.deadline);
+        // Before anything is done to the user or its sessions: whoever writes a value may name a stranger in it.
+        let role = Box::pin(vetted(&survey, &session, &current, user, asked.force)).await?;
+        let open = async || transaction::count_sessions(&session, user, probe.pid()).await;
+        let waits = |says: &str, sessions: i64| {
+            let answer = go_on(
+                format!(
+                    "{sessions} session(s) of {user:?} are open{says}. Once their clients have read the secret and closed them, ask again; or ask with \"force\": true, which ends them."
+                ),
+                State::Waiting,
+            );
+            Revocation { user: Some(user.to_owned()), ..answer }
+        };
+        // A password that has died by its VALID UNTIL would live again with a later date.
+        if probe != Probe::Refused || role.expired {
+            let sessions = open().await?;
+            if sessions > 0 && !asked.force {
+                return Ok(waits("", sessions));
             }
+            Box::pin(taken_away(postgres, &session, &current, user, job)).await?;
+            if self::probe(postgres, &login, job).await? != Probe::Refused {
+                return Err(Error::new(
+                    Core::DatabaseBusy,
+                    format!("The password of {user:?} was taken away, but still logs in: somebody has set it again."),
+                    "Find out who, and ask again.",
+                ));
+            }
+        }
+        if asked.force {
             ended = transaction::end_sessions(&session, user).await?;
         } else {
-            let sessions = open(probe.pid()).await?;
+            let sessions = open().await?;
             if sessions > 0 {
                 return Ok(waits(", though its password is refused now", sessions));
             }
@@ -230,37 +228,33 @@ async fn leaked(postgres: &Postgres, version: &str, job: &Job) -> Result<Credent
     Credential::parse(stored.text, &format!("the value of version {version}"))
 }
 
-/// What says that the user may not be this secret's, or that the admin may not change it. Anything else that stops a rotation
-/// leaves the leaked password alive, and so is no reason to leave it.
-const REASONS: [&str; 11] = [
-    "PAIR_OF_ANOTHER_SECRET",
-    "TWIN_IS_SOMEBODY_ELSE",
-    "TWIN_TOO_POWERFUL",
-    "CURRENT_NOT_MEMBER",
-    "OWNER_MISSING",
-    "ADMIN_MISSING",
-    "ADMIN_IS_TARGET",
-    "ADMIN_LACKS_CREATEROLE",
-    "ADMIN_LACKS_ADMIN_OPTION",
-    "ADMIN_LACKS_RDS_PASSWORD",
-    "ADMIN_LACKS_PRIVILEGE",
-];
+/// Whether a refusal says that the user may not be this secret's, or that the admin may not change it. Anything else that stops
+/// a rotation leaves the leaked password alive, and so is no reason to leave it.
+fn stops(refusal: &Error) -> bool {
+    let whose = [
+        Code::PairOfAnotherSecret,
+        Code::TwinIsSomebodyElse,
+        Code::TwinTooPowerful,
+        Code::CurrentNotMember,
+        Code::OwnerMissing,
+        Code::AdminMissing,
+        Code::AdminLacksCreaterole,
+        Code::AdminLacksAdminOption,
+        Code::AdminLacksRdsPassword,
+    ];
+    let of_core = [Core::UserMissing, Core::AdminIsTarget, Core::AdminLacksPrivilege];
+    whose.iter().any(|code| refusal.is(*code)) || of_core.iter().any(|code| refusal.is(*code))
+}
 
-/// Takes the user's password away.
-async fn taken_away(
-    postgres: &Postgres,
-    survey: &Survey,
-    session: &Session,
-    current: &Credential,
-    user: &str,
-    job: &Job,
-    force: bool,
-) -> Result<()> {
+/// The user, who is the other one of the secret's two, and whom the admin may change.
+///
+/// Errors: `USER_NOT_IN_PAIR`, and the guards' that `stops` names.
+async fn vetted(survey: &Survey, session: &Session, current: &Credential, user: &str, force: bool) -> Result<Role> {
     let Survey { admin, .. } = survey;
     let case = Case { stale_sessions: StaleSessions::Warn, ..survey.case.clone() };
     let turn = case.layout.turn(current.username(), user).map_err(|error| {
         error.with_remedy(format!(
-            "The secret's tags do not name {user:?} as its user any more, so this is an admin's to do: ALTER ROLE {} PASSWORD NULL; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {}",
+            "The secret's tags do not name {user:?} as its user, so this is an admin's to do: ALTER ROLE {} PASSWORD NULL; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = {}",
             quoted(user),
             literal(user)
         ))
@@ -272,14 +266,22 @@ async fn taken_away(
         its_database: session.place().database.clone(),
         valid_days: 0,
     };
-    let catalog = catalog::survey(session, &query).await?;
+    let mut catalog = catalog::survey(session, &query).await?;
     let mut refusals = guards::judge(&case, &turn, &admin.login.user, &catalog).refusals.into_iter();
-    if let Some(refusal) = refusals.find(|refusal| REASONS.contains(&refusal.code())) {
+    if let Some(refusal) = refusals.find(stops) {
         return Err(refusal);
     }
-    if let (Some(user), true) = (catalog.role(user), force) {
-        guards::may_end_sessions(guards::acting_admin(&admin.login.user, &catalog)?, user)?;
+    let acting = guards::acting_admin(&admin.login.user, &catalog)?;
+    let role = guards::existing(user, &catalog)?;
+    if force {
+        guards::may_end_sessions(acting, role)?;
     }
+    let name = role.name.clone();
+    catalog.roles.remove(&name).ok_or_else(|| errors::vanished(&name).error)
+}
+
+/// Takes the user's password away, unless a rotation has begun meanwhile.
+async fn taken_away(postgres: &Postgres, session: &Session, current: &Credential, user: &str, job: &Job) -> Result<()> {
     // Only as long as nobody rotates: a rotation's setSecret waits for this transaction, and sets its password after it.
     let still = async || {
         let now = postgres.secrets.describe(&job.secret_arn, job.deadline).await?;

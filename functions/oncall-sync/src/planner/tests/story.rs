@@ -24,9 +24,9 @@ enum Event {
     GrantByHand(&'static str, i64, Run),
     RevokeByHand(&'static str, Run),
     LedgerLost,
-    /// Somebody has written a text that is no ledger, so many minutes ago.
+    /// An operator wrote an unparsable text into the parameter this many minutes ago.
     LedgerBroken(i64),
-    /// Somebody puts back the ledger of so many versions ago.
+    /// An operator puts the parameter's version of this many writes ago back.
     LedgerPutBack(usize),
     /// Parameter Store shows earlier versions, or not.
     History(bool),
@@ -377,7 +377,7 @@ impl Story {
             } else if before.is_first_run() && !claims.is_empty() {
                 self.until.insert(okta.clone(), stale);
             }
-            // What a reading confirms while no ledger can be read is stored nowhere.
+            // While the ledger is unreadable, the plan stores no confirmed_at.
             let is_kept = !matches!(before.ledger, Remembered::Unreadable { .. });
             let certain = is_kept
                 && before.is_named(&okta)
