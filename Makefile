@@ -83,9 +83,10 @@ package: ## Build each function's zip for Lambda (ARCHITECTURE=arm64 or x86_64; 
 	@$(PYTHON) tests/tools/install.py cargo-lambda
 	@$(PYTHON) infra/tools/package.py $(ARCHITECTURE)
 
-deploy: ## Deploy what `make package` built, with the answers in infra/samconfig.toml
+deploy: ## Deploy what `make package` built: STACK=rotation or break-glass, with the answers in infra/samconfig.toml
 	@$(PYTHON) tests/tools/install.py sam
-	@.tools/sam/run infra/tools/deploy.py $(OPTIONS)
+	@$(if $(AWS_REGION),AWS_DEFAULT_REGION=$(AWS_REGION)) SAM_CLI_TELEMETRY=0 .tools/sam/run -m samcli deploy \
+	  --config-file $(CURDIR)/infra/samconfig.toml --config-env $(or $(STACK),rotation) $(OPTIONS)
 
 validate: servers-for-demo package ## Check infra/, and deploy it into a local AWS where everything has to do its job
 	@$(PYTHON) tests/tools/install.py cloud sam checkov schemas

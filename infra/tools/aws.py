@@ -2,8 +2,8 @@
 """AWS's own client behind standard input and output, for programs that have no SDK for every service.
 
 Reads one JSON object a line, {"service": "lambda", "operation": "get_policy", "parameters": {...}, "credentials":
-{"AccessKeyId": ..., "SecretAccessKey": ..., "SessionToken": ...}} (the last part only to call as somebody else), and
-answers each with one line: {"ok": ...}, or {"error": {"code": ..., "message": ...}}. Takes the endpoint, the region and
+{"AccessKeyId": ..., "SecretAccessKey": ..., "SessionToken": ...}, "endpoint": ...} (the last two parts only to call as
+somebody else, or elsewhere; the parameter "file" stands for a Body to be read from there), and answers each with one line: {"ok": ...}, or {"error": {"code": ..., "message": ...}}. Takes the endpoint, the region and
 the usual credentials from the environment, as every AWS client does.
 """
 
@@ -11,6 +11,7 @@ import datetime
 import functools
 import json
 import sys
+from pathlib import Path
 
 import botocore.session
 from botocore.config import Config
@@ -23,10 +24,9 @@ CONFIG = Config(retries={"total_max_attempts": 1}, read_timeout=300)
 
 
 @functools.cache
-def client(service, access_key=None, secret_key=None, token=None):
-    return SESSION.create_client(
-        service, config=CONFIG, aws_access_key_id=access_key, aws_secret_access_key=secret_key, aws_session_token=token
-    )
+def client(service, endpoint, access_key, secret_key, token):
+    keys = {"aws_access_key_id": access_key, "aws_secret_access_key": secret_key, "aws_session_token": token}
+    return SESSION.create_client(service, config=CONFIG, endpoint_url=endpoint, **keys)
 
 
 def answer(line):
@@ -34,7 +34,10 @@ def answer(line):
     credentials = request.get("credentials") or {}
     parts = [credentials.get(part) for part in ("AccessKeyId", "SecretAccessKey", "SessionToken")]
     try:
-        reply = getattr(client(request["service"], *parts), request["operation"])(**request.get("parameters", {}))
+        parameters = request.get("parameters", {})
+        if "file" in parameters:
+            parameters["Body"] = Path(parameters.pop("file")).read_bytes()
+        reply = getattr(client(request["service"], request.get("endpoint"), *parts), request["operation"])(**parameters)
     except ClientError as error:
         told = error.response["Error"]
         return {"error": {"code": told.get("Code", ""), "message": told.get("Message", "")}}

@@ -301,7 +301,7 @@ page-size max-items starting-token ca-bundle no-sign-request""".split()
 # Commands that the CLI has of its own, or with options of its own.
 OWN = {
     ("logs", "tail"): "since follow format filter-pattern log-stream-names log-stream-name-prefix".split(),
-    ("s3", "cp"): "recursive sse sse-kms-key-id quiet".split(),
+    ("s3", "cp"): "recursive sse sse-kms-key-id quiet no-progress".split(),
     ("cloudformation", "deploy"): "template-file stack-name capabilities parameter-overrides tags".split(),
     ("cloudformation", "wait"): ["stack-name"],
     ("configure", "get"): [],

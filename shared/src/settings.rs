@@ -2,11 +2,14 @@
 //!
 //! Every crate has an enum `Setting`. The doc comment of a variant is its meaning, `props(default = "...")` what holds where
 //! it is not set, `props(example = "...")` what a mistake shows to copy. The manuals' tables are generated from these
-//! enums, and the deployment template is compared with them.
+//! enums, and the deployment templates are compared with them. `props(only = "variable")`: not in `KEYTURN_SETTINGS`, which
+//! holds what has no variable of its own.
 
 use crate::codes::{Code, meaning};
 use crate::{Error, Result};
-use std::collections::HashMap;
+use serde_json::Value;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use strum::{EnumIter, EnumMessage, EnumProperty, IntoEnumIterator, IntoStaticStr};
 
 /// A declared setting of the environment, or a declared tag of a secret.
@@ -28,8 +31,6 @@ pub struct Entry {
     pub name: &'static str,
     pub default: &'static str,
     pub meaning: String,
-    /// Whether `infra/template.yaml` sets it.
-    pub deployed: bool,
 }
 
 /// Every declared setting, in the order of its declaration.
@@ -39,7 +40,6 @@ pub fn entries<S: DeclaredSetting + IntoEnumIterator>() -> Vec<Entry> {
         name: setting.name(),
         default: setting.get_str("default").unwrap_or_default(),
         meaning: meaning(&setting),
-        deployed: setting.get_str("deployed") != Some("no"),
     };
     S::iter().map(entry).collect()
 }
@@ -58,24 +58,36 @@ pub enum Setting {
     #[strum(props(default = "Amazon's roots", example = "/opt/ca.pem"))]
     AwsCaBundle,
     /// the SDK's own variable: another endpoint for every service of AWS
-    #[strum(props(default = "AWS's", deployed = "no", example = "https://vpce-0123.eu-west-1.vpce.amazonaws.com"))]
+    #[strum(props(default = "AWS's", only = "variable", example = "https://vpce-0123.eu-west-1.vpce.amazonaws.com"))]
     AwsEndpointUrl,
     /// the same for Secrets Manager alone
     #[strum(props(
         default = "AWS's",
-        deployed = "no",
+        only = "variable",
         example = "https://vpce-0123.secretsmanager.eu-west-1.vpce.amazonaws.com"
     ))]
     AwsEndpointUrlSecretsManager,
     /// the same for RDS alone, which only `rotate-postgres` calls
-    #[strum(props(default = "AWS's", deployed = "no", example = "https://vpce-0123.rds.eu-west-1.vpce.amazonaws.com"))]
+    #[strum(props(
+        default = "AWS's",
+        only = "variable",
+        example = "https://vpce-0123.rds.eu-west-1.vpce.amazonaws.com"
+    ))]
     AwsEndpointUrlRds,
     /// the same for Parameter Store alone, which only `oncall-sync` calls
-    #[strum(props(default = "AWS's", deployed = "no", example = "https://vpce-0123.ssm.eu-west-1.vpce.amazonaws.com"))]
+    #[strum(props(
+        default = "AWS's",
+        only = "variable",
+        example = "https://vpce-0123.ssm.eu-west-1.vpce.amazonaws.com"
+    ))]
     AwsEndpointUrlSsm,
     /// set by Lambda: the dimension of the metrics
-    #[strum(props(default = "the crate's name", deployed = "no"))]
+    #[strum(props(default = "the crate's name", only = "variable"))]
     AwsLambdaFunctionName,
+    /// a JSON object with any other setting of this table but those that begin with `AWS_ENDPOINT` or `AWS_LAMBDA`; a variable
+    /// that is set wins
+    #[strum(props(default = "none", only = "variable", example = "{\"LOG_LEVEL\": \"debug\"}"))]
+    KeyturnSettings,
 }
 
 impl DeclaredSetting for Setting {}
@@ -85,11 +97,14 @@ type Source = Box<dyn Fn(&str) -> Option<String>>;
 /// Where settings come from, and what was wrong with those read so far.
 pub struct Vars {
     source: Source,
+    /// What `KEYTURN_SETTINGS` holds.
+    document: BTreeMap<String, String>,
+    asked: RefCell<BTreeSet<&'static str>>,
     mistakes: Vec<String>,
 }
 
 impl Vars {
-    /// The environment of this process.
+    /// The environment of this process, and what `KEYTURN_SETTINGS` adds to it.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn environment() -> Self {
@@ -109,7 +124,10 @@ impl Vars {
     }
 
     fn from_source(source: impl Fn(&str) -> Option<String> + 'static) -> Self {
-        Self { source: Box::new(source), mistakes: Vec::new() }
+        let (document, asked) = (BTreeMap::new(), RefCell::default());
+        let mut vars = Self { source: Box::new(source), document, asked, mistakes: Vec::new() };
+        vars.document = vars.parsed(Setting::KeyturnSettings, read_document).unwrap_or_default();
+        vars
     }
 
     /// The value. One that is set but empty counts as not set, as in every deployment template.
@@ -121,7 +139,15 @@ impl Vars {
     /// The value, empty or not: for the few settings where empty means something.
     #[must_use]
     pub fn raw(&self, setting: impl DeclaredSetting) -> Option<String> {
-        (self.source)(setting.name())
+        let variable = (self.source)(setting.name());
+        if setting.get_str("only") == Some("variable") {
+            return variable;
+        }
+        self.asked.borrow_mut().insert(setting.name());
+        match variable {
+            Some(value) if !value.is_empty() => Some(value),
+            empty => self.document.get(setting.name()).cloned().or(empty),
+        }
     }
 
     /// The value as `parse` reads it; `None` where it is not set. What `parse` refuses is noted as a mistake.
@@ -162,7 +188,10 @@ impl Vars {
     ///
     /// # Errors
     /// `CONFIGURATION_INVALID`, naming every setting that was refused, what is wrong with it, and an example.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(mut self) -> Result<()> {
+        let unknown = self.document.keys().filter(|name| !self.asked.borrow().contains(name.as_str()));
+        let unknown: Vec<String> = unknown.map(|name| format!("{name} is no setting that can stand here")).collect();
+        unknown.iter().for_each(|problem| self.mistake(Setting::KeyturnSettings, problem));
         if self.mistakes.is_empty() {
             return Ok(());
         }
@@ -178,6 +207,17 @@ impl Vars {
     }
 }
 
+fn read_document(text: &str) -> std::result::Result<BTreeMap<String, String>, String> {
+    let settings: BTreeMap<String, Value> =
+        serde_json::from_str(text).map_err(|_| "not a JSON object, such as {\"NAME\": \"value\"}".to_owned())?;
+    let value = |(name, value)| match value {
+        Value::String(text) => Ok((name, text)),
+        Value::Number(_) | Value::Bool(_) => Ok((name, value.to_string())),
+        _ => Err(format!("{name} is neither a text, a number, nor true or false")),
+    };
+    settings.into_iter().map(value).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,7 +231,7 @@ mod tests {
         Port,
         #[strum(props(example = "quiet"))]
         Mode,
-        #[strum(props(example = "true", deployed = "no"))]
+        #[strum(props(example = "true", only = "variable"))]
         Loud,
     }
 
@@ -220,9 +260,33 @@ mod tests {
     }
 
     #[test]
+    fn one_variable_may_hold_the_settings_that_have_none_of_their_own() {
+        let document = r#"{"PORT": 5433, "MODE": "quiet"}"#;
+        let mut vars = Vars::of([("KEYTURN_SETTINGS", document), ("PORT", ""), ("MODE", "loud")]);
+        assert_eq!(vars.parsed(Some::Port, |v| v.parse::<u16>().map_err(|e| e.to_string())), Option::Some(5433));
+        assert_eq!(vars.text(Some::Mode).as_deref(), Option::Some("loud"));
+        assert!(vars.finish().is_ok());
+    }
+
+    #[test]
+    fn what_is_no_setting_of_the_function_is_refused() {
+        for (document, problem) in [
+            (r#"{"MODES": "quiet"}"#, "MODES is no setting"),
+            (r#"{"LOUD": "true"}"#, "LOUD is no setting"),
+            (r#"{"MODE": ["quiet"]}"#, "MODE is neither"),
+            ("MODE=quiet", "not a JSON object"),
+        ] {
+            let mut vars = Vars::of([("KEYTURN_SETTINGS", document)]);
+            assert!(vars.text(Some::Mode).is_none() && !vars.flag(Some::Loud), "{document}");
+            let error = vars.finish().unwrap_err();
+            assert!(error.message().contains(&format!("KEYTURN_SETTINGS: {problem}")), "{error}");
+        }
+    }
+
+    #[test]
     fn a_declaration_is_a_row_of_a_table() {
-        let [port, mode, loud] = &entries::<Some>()[..] else { panic!() };
+        let [port, mode, ..] = &entries::<Some>()[..] else { panic!() };
         assert_eq!((port.name, port.default, port.meaning.as_str()), ("PORT", "5432", "where the server listens"));
-        assert_eq!((mode.default, mode.deployed, loud.deployed), ("", true, false));
+        assert_eq!(mode.default, "");
     }
 }

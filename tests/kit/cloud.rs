@@ -1,4 +1,4 @@
-//! The whole of it in a local AWS: the packaged functions, deployed by `sam deploy` from `infra/template.yaml`, with
+//! The whole of it in a local AWS: the packaged functions, deployed by `sam deploy` from the templates in `infra/`, with
 //! IAM enforced, on real databases and strict emulators.
 
 mod api;
@@ -14,7 +14,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -22,8 +22,9 @@ use tokio::process::Command;
 pub use crate::aws_json::{ACCOUNT, REGION};
 pub use api::{ApiError, AwsApi};
 
+use crate::certificates::Certificates;
 use crate::daemon::tools;
-use crate::rds::{Cluster, Instance, Rds};
+use crate::rds::{Cluster, Instance, Network, Rds};
 use crate::rotator::Rotator;
 use crate::source::{checkout, functions};
 use crate::stacks::mongo::{ENVIRONMENT, MongoApp, MongoStack};
@@ -32,10 +33,12 @@ use crate::stacks::postgres::{ADMIN, App, Stack};
 use gate::Gate;
 use ministack::MiniStack;
 
-/// The deployed stack's name, with which its functions' names begin.
-pub const STACK: &str = "keyturn";
-/// What every secret's and parameter's name begins with: environment and team.
+/// What the names of everything that is deployed begin with.
+pub const NAME: &str = "keyturn";
+/// What the names of the secrets here begin with. To the functions a name means nothing.
 pub const PREFIX: &str = "/test/platform";
+/// Below it oncall-sync's bindings and ledgers are.
+pub const PATH: &str = "/test/platform/oncall-sync";
 /// What the functions take for the only addresses of their secrets' keys; nothing here is encrypted with it.
 const KEY_ARN: &str = "arn:aws:kms:eu-west-1:123456789012:key/6b1f0f3c-0000-4000-8000-00000000c0de";
 
@@ -43,6 +46,36 @@ const KEY_ARN: &str = "arn:aws:kms:eu-west-1:123456789012:key/6b1f0f3c-0000-4000
 const MIRRORED: &str = "mirrored";
 
 const DEPLOY_LIMIT: Duration = Duration::from_mins(5);
+
+/// The templates in `infra/` that are deployed, each as a stack of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Template {
+    Rotation,
+    BreakGlass,
+}
+
+impl Template {
+    pub const ALL: [Self; 2] = [Self::Rotation, Self::BreakGlass];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Rotation => "rotation",
+            Self::BreakGlass => "break-glass",
+        }
+    }
+
+    /// The path of its file in the checkout.
+    #[must_use]
+    pub fn file(self) -> String {
+        format!("infra/{}.yaml", self.name())
+    }
+
+    /// What the stack is called.
+    #[must_use]
+    pub fn stack(self) -> String {
+        format!("{NAME}-{}", self.name())
+    }
+}
 
 /// A deployment. Dropped, all of it is gone.
 pub struct Cloud {
@@ -63,8 +96,10 @@ pub struct Cloud {
     pub shop: Bound,
     /// Somebody who is on call for it.
     pub ann: Engineer,
-    /// Secrets whose names are older than the convention: `old-shop`, and one whose tag is nobody's.
-    pub others: Vec<String>,
+    /// A secret that `check` may read, though no rotation is attached to it.
+    pub unattached: String,
+    /// The credentials of PagerDuty, Okta, Datadog and Slack.
+    pub vendors: [String; 4],
     gate: Gate,
     ministack: MiniStack,
 }
@@ -99,28 +134,50 @@ impl Cloud {
         }
         mongo.admin_arn = moved(&api, &mongo, "databases/mongo-admin", &mongo.admin_arn).await?;
         mongo.atlas_arn = moved(&api, &mongo, "databases/atlas", &mongo.atlas_arn).await?;
+        let vendors = credentials(&api, &oncall).await?;
         let (shop, ann) = on_call(&api, &oncall).await?;
-        let others = Vec::new();
-        let mut cloud =
-            Self { api, postgres, rds, managed_arn, mirrors, mongo, oncall, shop, ann, others, gate, ministack };
-        for (name, function) in [("old-shop", "rotate-postgres"), ("old-strange", "nobody")] {
-            let secret = cloud.postgres.app(name).await?.secret;
-            let tags = [("keyturn:function", function)];
-            let name = format!("made-before/{name}");
-            cloud.others.push(cloud.attached(&cloud.postgres, &name, &secret, "rotate-postgres", &tags).await?);
+        let made = postgres.app("unattached").await?.secret;
+        let text = postgres.value(&made, "AWSCURRENT")?.to_string();
+        let unattached = secret_of(&api, &postgres, "made-before/unattached", &[], &text).await?;
+        let cloud = Self {
+            api,
+            postgres,
+            rds,
+            managed_arn,
+            mirrors,
+            mongo,
+            oncall,
+            shop,
+            ann,
+            unattached,
+            vendors,
+            gate,
+            ministack,
+        };
+        for template in Template::ALL {
+            cloud.deploy(template).await?;
         }
-        cloud.deploy().await?;
         Ok(cloud)
     }
 
-    /// Does what `make deploy` does (again), without its question, and gives back what it printed.
-    pub async fn deploy(&self) -> Result<String> {
+    /// Does what `make deploy` does (again) with the example's answers and these parameters, without its question, and gives
+    /// back what it printed.
+    pub async fn deploy(&self, template: Template) -> Result<String> {
+        self.deploy_with(template, self.parameters(template)).await
+    }
+
+    /// The same with other parameters.
+    pub async fn deploy_with(&self, template: Template, told: Vec<(String, Value)>) -> Result<String> {
+        let parameters = self.ministack.folder().join(format!("{}.parameters.yaml", template.name()));
+        fs::write(&parameters, Value::Object(told.into_iter().collect()).to_string())?;
         let mut command = Command::new(tool("sam")?);
-        command.args(["infra/tools/deploy.py", "--stack-name", STACK]).current_dir(checkout());
+        command.args(["-m", "samcli", "deploy", "--config-env", template.name()]).current_dir(checkout());
+        command.arg("--config-file").arg(checkout().join("infra/samconfig.example.toml"));
         command.args(["--no-confirm-changeset", "--no-progressbar"]);
-        command.args(["--parameter-overrides", "file://target/infra/parameters.yaml"]);
-        command.args(self.parameters().map(|(name, value)| format!("{name}={value}")));
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.args(["--parameter-overrides", "file://target/lambda/architecture.yaml"]);
+        command.arg(format!("file://{}", parameters.display()));
+        command.env_clear().env("SAM_CLI_TELEMETRY", "0");
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.ministack.folder()).envs(self.api.environment());
         command.stdin(Stdio::null()).kill_on_drop(true);
         let output = tokio::time::timeout(DEPLOY_LIMIT, command.output()).await.context("sam deploy hangs")??;
@@ -129,41 +186,67 @@ impl Cloud {
         Ok(said)
     }
 
-    /// What the stack is deployed with: everything is on, and every setting is there.
+    /// What a stack is deployed with: everything is on.
     #[must_use]
-    pub fn parameters(&self) -> [(&'static str, String); 28] {
+    pub fn parameters(&self, template: Template) -> Vec<(String, Value)> {
         let (postgres, mongo, oncall) = (&self.postgres, &self.mongo, &self.oncall);
-        [
-            ("Environment", ENVIRONMENT.to_owned()),
-            ("Team", "platform".to_owned()),
+        let endpoint = self.gate.url();
+        let ca_file = |certificates: &Certificates| certificates.ca_file().display().to_string();
+        let of_both = [
             // Nothing is in a VPC here, but Lambda is told one and the roles may join it.
             ("SubnetIds", "subnet-0123456789abcdef0,subnet-0123456789abcdef1".to_owned()),
             ("SecurityGroupIds", "sg-0123456789abcdef0".to_owned()),
-            ("OncallSyncInVpc", "on".to_owned()),
-            ("OtherSecretArns", self.others.join(",")),
-            ("PostgresAdminSecretArns", format!("{},{}", postgres.admin_arn, self.managed_arn)),
-            ("PostgresMirrorSecretArns", self.mirrors.join(",")),
-            ("PostgresIamAdmins", format!("arn:aws:rds-db:{REGION}:{ACCOUNT}:dbuser:db-ABCDEFGHIJKL01234/keyturn")),
-            ("MongoAdminSecretArns", mongo.admin_arn.clone()),
-            ("AtlasSecretArn", mongo.atlas_arn.clone()),
             ("SecretsKeyArns", KEY_ARN.to_owned()),
             ("AlarmEmail", "platform@example.com".to_owned()),
-            ("RotationOverdueDays", "7".to_owned()),
-            ("OncallSchedule", "on".to_owned()),
-            ("Datadog", "on".to_owned()),
-            ("Slack", "on".to_owned()),
-            ("OktaOrgUrl", oncall.okta.url()),
-            ("PagerDutyApiUrl", oncall.pagerduty.url()),
-            ("PagerDutyIdentityUrl", oncall.pagerduty.identity_url()),
-            ("DatadogApiUrl", oncall.datadog.url()),
-            ("AtlasProjectIds", mongo.project.id().to_owned()),
-            ("AtlasApiUrl", mongo.atlas.url()),
-            ("SettleSeconds", "2".to_owned()),
-            ("ExcludeCharacters", "x".to_owned()),
-            ("PostgresCaFile", postgres.postgres.certificates().ca_file().display().to_string()),
-            ("MongoCaFile", mongo.mongo.certificates().ca_file().display().to_string()),
-            ("SecretsManagerEndpoint", self.gate.url()),
-        ]
+        ];
+        let own = match template {
+            Template::Rotation => vec![
+                ("RotateMongo", "on".to_owned()),
+                ("RotationEvents", "all".to_owned()),
+                ("Environment", ENVIRONMENT.to_owned()),
+                ("CheckSecretArns", self.unattached.clone()),
+                ("PostgresAdminSecretArns", format!("{},{}", postgres.admin_arn, self.managed_arn)),
+                ("PostgresMirrorSecretArns", self.mirrors.join(",")),
+                ("PostgresIamAdmins", format!("arn:aws:rds-db:{REGION}:{ACCOUNT}:dbuser:db-ABCDEFGHIJKL01234/keyturn")),
+                ("MongoAdminSecretArns", mongo.admin_arn.clone()),
+                ("AtlasSecretArn", mongo.atlas_arn.clone()),
+                ("AtlasProjectIds", mongo.project.id().to_owned()),
+                (
+                    "PostgresSettings",
+                    json!({
+                        "DATABASE_CA_FILE": ca_file(postgres.postgres.certificates()), "EXCLUDE_CHARACTERS": "x",
+                        "SECRETS_MANAGER_ENDPOINT": endpoint,
+                    })
+                    .to_string(),
+                ),
+                (
+                    "MongoSettings",
+                    json!({
+                        "ATLAS_API_URL": mongo.atlas.url(), "SETTLE_SECONDS": 2, "EXCLUDE_CHARACTERS": "x",
+                        "DATABASE_CA_FILE": ca_file(mongo.mongo.certificates()), "SECRETS_MANAGER_ENDPOINT": endpoint,
+                    })
+                    .to_string(),
+                ),
+            ],
+            Template::BreakGlass => {
+                let [pagerduty, okta, datadog, slack] = self.vendors.clone();
+                let settings = json!({
+                    "OKTA_ORG_URL": oncall.okta.url(), "PAGERDUTY_API_URL": oncall.pagerduty.url(),
+                    "PAGERDUTY_IDENTITY_URL": oncall.pagerduty.identity_url(), "DATADOG_API_URL": oncall.datadog.url(),
+                    "SECRETS_MANAGER_ENDPOINT": endpoint,
+                });
+                vec![
+                    ("Path", PATH.to_owned()),
+                    ("OncallSchedule", "on".to_owned()),
+                    ("PagerDutySecretArn", pagerduty),
+                    ("OktaSecretArn", okta),
+                    ("DatadogSecretArn", datadog),
+                    ("SlackSecretArn", slack),
+                    ("OncallSettings", settings.to_string()),
+                ]
+            }
+        };
+        of_both.into_iter().chain(own).map(|(name, value)| (name.to_owned(), Value::String(value))).collect()
     }
 
     /// The endpoint of the Secrets Manager whose rotations are the service's. MiniStack has every other service.
@@ -175,7 +258,7 @@ impl Cloud {
     /// What a function is called where it is deployed.
     #[must_use]
     pub fn deployed(function: &str) -> String {
-        format!("{STACK}-{function}")
+        format!("{NAME}-{function}")
     }
 
     /// The packaged bootstrap of a function, unpacked.
@@ -190,14 +273,66 @@ impl Cloud {
         self.gate.used(function)
     }
 
+    /// Calls Secrets Manager where rotations are the service's, as the administrator.
+    pub async fn secrets_manager(&self, operation: &str, parameters: Value) -> Result<Value, ApiError> {
+        self.api.call_as(&Value::Null, Some(&self.gate.url()), ("secretsmanager", operation, parameters)).await
+    }
+
+    /// A new bucket.
+    pub async fn bucket(&self, name: &str) -> Result<()> {
+        let here = json!({"Bucket": name, "CreateBucketConfiguration": {"LocationConstraint": REGION}});
+        self.api.call("s3", "create_bucket", here).await?;
+        Ok(())
+    }
+
+    /// An instance at the server of [`Cloud::postgres`], and the ARN of its admin's secret, which RDS manages.
+    pub async fn managed_instance(&self, id: &str) -> Result<String> {
+        let text = json!({"username": ADMIN, "password": self.postgres.admin_password}).to_string();
+        let secret = secret_of(&self.api, &self.postgres, &format!("rds!{id}"), &[], &text).await?;
+        let network = Some(self.network(id).await?);
+        let instance = self.rds.add_instance(Instance {
+            id: id.to_owned(),
+            engine: "postgres".to_owned(),
+            endpoint: Some(("localhost".to_owned(), self.postgres.postgres.port())),
+            managed_secret: Some(secret.clone()),
+            network,
+            ..Instance::default()
+        });
+        self.postgres.aws.secrets.tag(&secret, "aws:rds:primaryDBInstanceArn", &instance)?;
+        Ok(secret)
+    }
+
+    /// A VPC with two subnets and a security group.
+    async fn network(&self, name: &str) -> Result<Network> {
+        let made = async |operation: &str, parameters: Value, path: &str| {
+            let made = self.api.call("ec2", operation, parameters).await?;
+            anyhow::Ok(made.pointer(path).and_then(Value::as_str).context("nothing was made")?.to_owned())
+        };
+        let vpc = made("create_vpc", json!({"CidrBlock": "10.0.0.0/16"}), "/Vpc/VpcId").await?;
+        let mut subnets = Vec::new();
+        for (zone, block) in [("a", "10.0.0.0/24"), ("b", "10.0.1.0/24")] {
+            let subnet = json!({"VpcId": vpc, "CidrBlock": block, "AvailabilityZone": format!("{REGION}{zone}")});
+            subnets.push(made("create_subnet", subnet, "/Subnet/SubnetId").await?);
+        }
+        let group = json!({"GroupName": name, "Description": name, "VpcId": vpc});
+        let security_group = made("create_security_group", group, "/GroupId").await?;
+        Ok(Network { vpc, subnets, security_group })
+    }
+
     /// The documents of the policies of the role with this logical name.
     pub async fn policies(&self, role: &str) -> Result<Vec<Value>> {
         gate::policies(&self.api, &self.physical_id(role).await?).await
     }
 
-    /// What a resource of the stack is called where it is deployed.
+    /// What a resource of the two stacks is called where it is deployed.
     pub async fn physical_id(&self, resource: &str) -> Result<String> {
-        let which = json!({"StackName": STACK, "LogicalResourceId": resource});
+        let stack = if resource.starts_with("Rotate") { Template::Rotation } else { Template::BreakGlass }.stack();
+        self.physical_id_in(&stack, resource).await
+    }
+
+    /// The same of any stack.
+    pub async fn physical_id_in(&self, stack: &str, resource: &str) -> Result<String> {
+        let which = json!({"StackName": stack, "LogicalResourceId": resource});
         let found = self.api.call("cloudformation", "describe_stack_resource", which).await?;
         let id = found["StackResourceDetail"]["PhysicalResourceId"].as_str();
         Ok(id.with_context(|| format!("{resource} has no name"))?.to_owned())
@@ -214,8 +349,8 @@ impl Cloud {
     /// An application whose user takes turns with its clone; its secret is rotated by the deployed rotate-postgres.
     pub async fn postgres_app(&self, name: &str) -> Result<App> {
         let app = self.postgres.app(name).await?;
-        let (name, tags) = (format!("{PREFIX}/{name}"), [("keyturn:function", "rotate-postgres")]);
-        let secret = self.attached(&self.postgres, &name, &app.secret, "rotate-postgres", &tags).await?;
+        let name = format!("{PREFIX}/{name}");
+        let secret = self.attached(&self.postgres, &name, &app.secret, "rotate-postgres", &[]).await?;
         Ok(App { secret, ..app })
     }
 
@@ -229,7 +364,7 @@ impl Cloud {
         let secret = self.postgres.secret(&format!("managed-{name}"), &value)?;
         let [tag, twins] = [format!("keyturn:mirror.{name}"), format!("keyturn:mirror.{name}_clone")];
         let [one, other] = [&self.mirrors[0], &self.mirrors[1]];
-        let tags = [("keyturn:function", "rotate-postgres"), (tag.as_str(), one), (twins.as_str(), other)];
+        let tags = [(tag.as_str(), one.as_str()), (twins.as_str(), other)];
         let secret =
             self.attached(&self.postgres, &format!("{PREFIX}/{name}"), &secret, "rotate-postgres", &tags).await?;
         Ok(App { secret, ..app })
@@ -238,7 +373,7 @@ impl Cloud {
     /// An application at Atlas; its secret is rotated by the deployed rotate-mongo.
     pub async fn atlas_app(&self, name: &str) -> Result<MongoApp> {
         let app = self.mongo.atlas_app(name).await?;
-        let tags = [("keyturn:function", "rotate-mongo"), ("keyturn:engine", "mongodb-atlas")];
+        let tags = [("keyturn:engine", "mongodb-atlas")];
         let secret =
             self.attached(&self.mongo, &format!("{PREFIX}/{name}"), &app.secret, "rotate-mongo", &tags).await?;
         Ok(MongoApp { secret, ..app })
@@ -247,9 +382,18 @@ impl Cloud {
     /// The same on a server of one's own.
     pub async fn mongo_app(&self, name: &str) -> Result<MongoApp> {
         let app = self.mongo.own_app(name).await?;
-        let (name, tags) = (format!("{PREFIX}/{name}"), [("keyturn:function", "rotate-mongo")]);
-        let secret = self.attached(&self.mongo, &name, &app.secret, "rotate-mongo", &tags).await?;
+        let name = format!("{PREFIX}/{name}");
+        let secret = self.attached(&self.mongo, &name, &app.secret, "rotate-mongo", &[]).await?;
         Ok(MongoApp { secret, ..app })
+    }
+
+    /// A secret in the one account and in the other, that no function of ours rotates, or this one.
+    pub async fn secret_by(&self, rotator: &Rotator, name: &str, function: Option<&str>) -> Result<String> {
+        let arn = secret_of(&self.api, rotator, name, &[], "{}").await?;
+        if let Some(function) = function {
+            rotator.aws.secrets.set_rotation(&arn, &self.gate.invoke_url(&Self::deployed(function)))?;
+        }
+        Ok(arn)
     }
 
     /// A copy of a secret under another name and with these tags, and the rotation by a deployed function attached.
@@ -332,21 +476,24 @@ async fn managed(api: &AwsApi, stack: &Stack, rds: &Rds) -> Result<String> {
     Ok(arn)
 }
 
-/// Gives oncall-sync its credentials and a binding, with somebody on call from now on.
+/// The secrets of oncall-sync's vendors.
+async fn credentials(api: &AwsApi, world: &Oncall) -> Result<[String; 4]> {
+    let make = async |vendor: &str| {
+        let text = world.aws.secrets.value(&format!("keyturn/{vendor}"), "AWSCURRENT")?;
+        let text = text.with_context(|| format!("{vendor} has no credential"))?;
+        secret(api, &format!("{PATH}/{vendor}"), &[], &text).await
+    };
+    Ok([make("pagerduty").await?, make("okta").await?, make("datadog").await?, make("slack").await?])
+}
+
+/// Gives oncall-sync a binding, with somebody on call from now on.
 async fn on_call(api: &AwsApi, world: &Oncall) -> Result<(Bound, Engineer)> {
-    let tags = [("keyturn:function", "oncall-sync")];
-    for vendor in ["pagerduty", "okta", "datadog", "slack"] {
-        let Some(text) = world.aws.secrets.value(&format!("keyturn/{vendor}"), "AWSCURRENT")? else {
-            bail!("{vendor} has no credential");
-        };
-        secret(api, &format!("{PREFIX}/oncall-sync/{vendor}"), &tags, &text).await?;
-    }
     let (shop, ann) = (world.bind("shop", &json!({})), world.engineer("ann")?);
     let now = keyturn::clock::now();
     world.pagerduty.shift(&shop.schedule, &ann.pagerduty, now - TimeDelta::hours(1), now + TimeDelta::hours(8));
     let document = world.aws.parameters.value(&format!("{CONFIG_PATH}/shop")).context("no document")?;
     let parameter = json!({
-        "Name": format!("{PREFIX}/oncall-sync/bindings/shop"), "Value": document, "Type": "String",
+        "Name": format!("{PATH}/bindings/shop"), "Value": document, "Type": "String",
     });
     api.call("ssm", "put_parameter", parameter).await?;
     Ok((shop, ann))

@@ -26,6 +26,17 @@ pub struct Instance {
     /// Its replicas' identifiers; those in other regions as ARNs.
     pub replicas: Vec<String>,
     pub cluster: Option<String>,
+    /// The ARN of the admin's secret, where RDS manages it.
+    pub managed_secret: Option<String>,
+    pub network: Option<Network>,
+}
+
+/// Where an instance is in its VPC.
+#[derive(Clone, Debug)]
+pub struct Network {
+    pub vpc: String,
+    pub subnets: Vec<String>,
+    pub security_group: String,
 }
 
 /// A cluster, as tests describe it.
@@ -140,7 +151,8 @@ fn read(method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Result
         return Err(violation(format!("{method} {uri} is not POST /")));
     }
     let content_type = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if content_type != "application/x-www-form-urlencoded" {
+    // botocore names the character set as well.
+    if content_type.split(';').next() != Some("application/x-www-form-urlencoded") {
         return Err(violation(format!("content type {content_type}")));
     }
     check_signature(headers, "rds").map_err(|failure| violation(failure.message))?;
@@ -227,7 +239,7 @@ fn nothing_else(fields: &BTreeMap<String, String>) -> Result<(), Failure> {
 }
 
 fn written(instance: &Instance) -> String {
-    let Instance { id, engine, endpoint, replicas, cluster } = instance;
+    let Instance { id, engine, endpoint, replicas, cluster, managed_secret, network } = instance;
     let mut text = format!(
         "<DBInstance><DBInstanceIdentifier>{id}</DBInstanceIdentifier><DBInstanceArn>{}</DBInstanceArn><Engine>{engine}</Engine>",
         instance_arn(id)
@@ -238,6 +250,21 @@ fn written(instance: &Instance) -> String {
     }
     if let Some(cluster) = cluster {
         let _ = write!(text, "<DBClusterIdentifier>{cluster}</DBClusterIdentifier>");
+    }
+    if let Some(secret) = managed_secret {
+        let _ = write!(
+            text,
+            "<MasterUserSecret><SecretArn>{secret}</SecretArn><SecretStatus>active</SecretStatus></MasterUserSecret>"
+        );
+    }
+    if let Some(Network { vpc, subnets, security_group }) = network {
+        let subnet =
+            |id: &String| format!("<SubnetIdentifier>{id}</SubnetIdentifier><SubnetStatus>Active</SubnetStatus>");
+        let subnets = tagged("Subnet", &subnets.iter().map(subnet).collect::<Vec<_>>());
+        let _ = write!(text, "<DBSubnetGroup><VpcId>{vpc}</VpcId><Subnets>{subnets}</Subnets></DBSubnetGroup>");
+        let group = format!("<VpcSecurityGroupId>{security_group}</VpcSecurityGroupId><Status>active</Status>");
+        let groups = tagged("VpcSecurityGroupMembership", &[group]);
+        let _ = write!(text, "<VpcSecurityGroups>{groups}</VpcSecurityGroups>");
     }
     let replicas = tagged("ReadReplicaDBInstanceIdentifier", replicas);
     let _ = write!(text, "<ReadReplicaDBInstanceIdentifiers>{replicas}</ReadReplicaDBInstanceIdentifiers>");

@@ -113,6 +113,16 @@ impl SecretsManager {
         self.with(secret, |secret| secret.rotation = Some(Rotation { enabled: true, lambda_arn, rules: None }))
     }
 
+    /// A function of this ARN is there, and is invoked at this URL.
+    pub fn know_function(&self, lambda_arn: &str, invoke_url: &str) {
+        self.state().functions.insert(lambda_arn.to_owned(), invoke_url.to_owned());
+    }
+
+    /// The function that a secret is rotated by, if any.
+    pub fn rotated_by(&self, secret: &str) -> anyhow::Result<Option<String>> {
+        self.with(secret, |secret| secret.rotation.as_ref().map(|rotation| rotation.lambda_arn.clone()))
+    }
+
     /// Turns the rotation of a secret off: `DescribeSecret` says `RotationEnabled: false` from now on.
     pub fn cancel_rotation(&self, secret: &str) -> anyhow::Result<()> {
         self.with(secret, |secret| secret.rotation.as_mut().map(|rotation| rotation.enabled = false))?

@@ -230,13 +230,12 @@ fn project(settings: &Settings, job: &Job) -> Result<String> {
         }
     };
     if !allowed.contains(&project) {
-        if !settings.atlas.any_project {
+        if !settings.atlas.any_project || !settings.atlas.overrides.allow(Setting::AllowAnyProject, job) {
             return Err(Error::of(
                 Code::ProjectNotAllowed,
                 format!("{} is for Atlas project {project}, which is not among ATLAS_PROJECT_IDS.", job.secret_arn),
             ));
         }
-        job.overridden(Setting::AllowAnyProject);
     }
     Ok(project)
 }

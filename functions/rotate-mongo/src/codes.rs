@@ -56,6 +56,11 @@ pub enum Code {
     AdminNotNamed,
 
     // Guards
+    /// A setting that overrides a guard has ended by itself, so the guard refuses again. A warning.
+    #[strum(
+        message = "Do what the refusal says, or set ALLOW_UNTIL to a later date; take the override out where it is done with."
+    )]
+    OverrideEnded,
     /// The user's name is not one of this deployment's.
     #[strum(
         message = "Attach the function of that environment, or correct USERNAME_PATTERNS or KEYTURN_ENV (or set ALLOW_ANY_USERNAME=true)."

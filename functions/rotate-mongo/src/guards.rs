@@ -198,8 +198,8 @@ fn protected(settings: &GuardSettings, name: &str, job: &Job) -> Result<()> {
     if !PROTECTED_USERS.into_iter().any(is) && !settings.protected.iter().any(|pattern| is(pattern)) {
         return Ok(());
     }
-    if settings.allowed_users.iter().any(|allowed| allowed == name) {
-        job.overridden(Setting::AllowProtectedUsers);
+    let is_allowed = settings.allowed_users.iter().any(|allowed| allowed == name);
+    if is_allowed && settings.overrides.allow(Setting::AllowProtectedUsers, job) {
         return Ok(());
     }
     Err(Error::new(
@@ -217,8 +217,7 @@ fn username(settings: &GuardSettings, name: &str, job: &Job) -> Result<()> {
     if settings.patterns.iter().any(|pattern| pattern.read(name, &known).is_some()) {
         return Ok(());
     }
-    if settings.any_username {
-        job.overridden(Setting::AllowAnyUsername);
+    if settings.any_username && settings.overrides.allow(Setting::AllowAnyUsername, job) {
         return Ok(());
     }
     let patterns = settings.patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
@@ -272,8 +271,7 @@ fn databases(settings: &GuardSettings, user: &User, role: &Role, job: &Job) -> R
     if !is_forbidden || is_allowed(settings, role, job) {
         return Ok(());
     }
-    if settings.allowed_databases.contains(database) {
-        job.overridden(Setting::AllowDatabases);
+    if settings.allowed_databases.contains(database) && settings.overrides.allow(Setting::AllowDatabases, job) {
         return Ok(());
     }
     Err(Error::new(
@@ -289,11 +287,7 @@ fn databases(settings: &GuardSettings, user: &User, role: &Role, job: &Job) -> R
 }
 
 fn is_allowed(settings: &GuardSettings, role: &Role, job: &Job) -> bool {
-    let allowed = settings.allowed_roles.contains(&role.grant());
-    if allowed {
-        job.overridden(Setting::AllowRoles);
-    }
-    allowed
+    settings.allowed_roles.contains(&role.grant()) && settings.overrides.allow(Setting::AllowRoles, job)
 }
 
 fn databases_of(settings: &GuardSettings, case: &Case, user: &User) -> Result<()> {

@@ -1,11 +1,13 @@
 //! The settings of the environment and the tags of a secret: each declared once, and read into types.
 
+use crate::codes::Code;
 use crate::login::ca_file;
 use crate::pattern::Pattern;
-use keyturn::admin;
+use chrono::{DateTime, Utc};
 use keyturn::http::Base;
-use keyturn::rotation::Strategy;
+use keyturn::rotation::{Job, Strategy};
 use keyturn::settings::{DeclaredSetting, Vars};
+use keyturn::{Error, admin, clock};
 use std::path::PathBuf;
 use std::time::Duration;
 use strum::{Display, EnumIter, EnumMessage, EnumProperty, IntoStaticStr};
@@ -85,6 +87,9 @@ pub enum Setting {
     /// override: Atlas projects that are not among `ATLAS_PROJECT_IDS`
     #[strum(props(default = "false", example = "true"))]
     AllowAnyProject,
+    /// when every override ends by itself (RFC 3339); without it no override can be set
+    #[strum(props(default = "required with an override", example = "2026-12-31T00:00:00Z"))]
+    AllowUntil,
 }
 
 impl DeclaredSetting for Setting {}
@@ -170,6 +175,7 @@ pub(crate) struct AtlasSettings {
     pub(crate) secret: Option<String>,
     pub(crate) projects: Vec<String>,
     pub(crate) any_project: bool,
+    pub(crate) overrides: Overrides,
     /// How many database users a project takes.
     pub(crate) most_users: usize,
     pub(crate) network: Network,
@@ -185,9 +191,16 @@ pub(crate) enum Network {
     Endpoint(String),
 }
 
+/// When the settings that override a guard end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Overrides {
+    until: Option<DateTime<Utc>>,
+}
+
 /// Which users may be touched.
 #[derive(Clone, Debug)]
 pub(crate) struct GuardSettings {
+    pub(crate) overrides: Overrides,
     /// What `{env}` stands for in user names.
     pub(crate) environment: Option<String>,
     pub(crate) patterns: Vec<Pattern>,
@@ -208,6 +221,7 @@ impl Settings {
     /// Reads the settings; what is wrong with them is noted in `vars`.
     pub(crate) fn read(vars: &mut Vars) -> Self {
         let settle = vars.parsed(Setting::SettleSeconds, seconds).unwrap_or(SETTLE);
+        let overrides = Overrides::read(vars);
         Self {
             engine: vars.parsed(Setting::Engine, Engine::parse),
             strategy: vars.parsed(Setting::Strategy, strategy).unwrap_or(Strategy::Fixed),
@@ -215,27 +229,61 @@ impl Settings {
             settle: Duration::from_secs(settle),
             sync_roles: vars.flag(Setting::SyncRoles),
             admin_secret_arns: vars.parsed(Setting::AdminSecretArns, admin::secret_arns).unwrap_or_default(),
-            atlas: AtlasSettings::read(vars),
-            guards: GuardSettings::read(vars),
+            atlas: AtlasSettings::read(vars, overrides),
+            guards: GuardSettings::read(vars, overrides),
         }
     }
 }
 
 impl AtlasSettings {
-    fn read(vars: &mut Vars) -> Self {
+    fn read(vars: &mut Vars, overrides: Overrides) -> Self {
         Self {
             base: vars.parsed(Setting::AtlasApiUrl, Base::parse),
             secret: vars.text(Setting::AtlasSecretId),
             projects: vars.parsed(Setting::AtlasProjectIds, projects).unwrap_or_default(),
             any_project: vars.flag(Setting::AllowAnyProject),
+            overrides,
             most_users: vars.parsed(Setting::AtlasUserLimit, user_limit).unwrap_or(MOST_USERS),
             network: vars.parsed(Setting::AtlasNetwork, network).unwrap_or(Network::Public),
         }
     }
 }
 
-impl GuardSettings {
+impl Overrides {
+    const SETTINGS: [Setting; 5] = [
+        Setting::AllowAnyUsername,
+        Setting::AllowProtectedUsers,
+        Setting::AllowRoles,
+        Setting::AllowDatabases,
+        Setting::AllowAnyProject,
+    ];
+
     fn read(vars: &mut Vars) -> Self {
+        let until = vars.parsed(Setting::AllowUntil, instant);
+        if vars.text(Setting::AllowUntil).is_none() {
+            let is_set = |setting: &Setting| vars.text(*setting).is_some_and(|value| value != "false");
+            if let Some(setting) = Self::SETTINGS.into_iter().find(is_set) {
+                vars.mistake(Setting::AllowUntil, &format!("not set, so that {setting} would never end"));
+            }
+        }
+        Self { until }
+    }
+
+    /// Whether this setting lets through what a guard would have refused, which the audit line then names.
+    pub(crate) fn allow(self, setting: Setting, job: &Job) -> bool {
+        let Some(until) = self.until else { return false };
+        if clock::now() < until {
+            job.overridden(setting);
+            return true;
+        }
+        let ended = format!("{setting} has ended on {until}, so that it overrides nothing.");
+        job.warn(&Error::of(Code::OverrideEnded, ended));
+        false
+    }
+}
+
+impl GuardSettings {
+    fn read(vars: &mut Vars, overrides: Overrides) -> Self {
         let environment = vars.parsed(Setting::KeyturnEnv, segment);
         let any_username = vars.flag(Setting::AllowAnyUsername);
         let patterns = vars.parsed(Setting::UsernamePatterns, |text| items(text).map(Pattern::parse).collect());
@@ -249,6 +297,7 @@ impl GuardSettings {
         let database_patterns = vars.parsed(Setting::DatabasePatterns, |text| items(text).map(pair).collect());
         let allowed_roles = vars.parsed(Setting::AllowRoles, |text| items(text).map(role).collect());
         Self {
+            overrides,
             environment,
             patterns,
             any_username,
@@ -269,6 +318,10 @@ pub(crate) fn strategy(text: &str) -> Result<Strategy, String> {
         "alternating" => Ok(Strategy::Alternating),
         _ => Err(format!("{text:?} is neither fixed nor alternating")),
     }
+}
+
+fn instant(text: &str) -> Result<DateTime<Utc>, String> {
+    DateTime::parse_from_rfc3339(text).map(|at| at.to_utc()).map_err(|_| "no date and time of RFC 3339".to_owned())
 }
 
 fn seconds(text: &str) -> Result<u64, String> {
@@ -336,13 +389,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_override_without_an_end_is_refused() {
+        for (setting, value) in [("ALLOW_ROLES", "backup@admin"), ("ALLOW_ANY_PROJECT", "true")] {
+            let mut vars = Vars::of([("KEYTURN_ENV", "prod"), (setting, value)]);
+            let _ = Settings::read(&mut vars);
+            let error = vars.finish().unwrap_err().to_string();
+            assert_eq!(error.matches(&format!("{setting} would never end")).count(), 1, "{error}");
+        }
+        let mut vars = Vars::of([("KEYTURN_ENV", "prod"), ("ALLOW_ANY_PROJECT", "false"), ("ALLOW_ROLES", "")]);
+        let _ = Settings::read(&mut vars);
+        vars.finish().unwrap();
+    }
+
+    #[test]
     fn the_environment_has_to_be_said() {
         let mut vars = Vars::of([]);
         let _ = Settings::read(&mut vars);
         assert!(vars.finish().unwrap_err().message().contains("KEYTURN_ENV: not set"));
         for setting in [("KEYTURN_ENV", "prod"), ("ALLOW_ANY_USERNAME", "true"), ("USERNAME_PATTERNS", "{service}_app")]
         {
-            let mut vars = Vars::of([setting]);
+            let mut vars = Vars::of([setting, ("ALLOW_UNTIL", "2999-12-31T00:00:00Z")]);
             let settings = Settings::read(&mut vars);
             vars.finish().unwrap();
             assert_eq!((settings.strategy, settings.settle), (Strategy::Fixed, Duration::from_secs(40)));
@@ -368,6 +434,7 @@ mod tests {
             ("ALLOW_ANY_USERNAME", "on"),
             ("DATABASE_PATTERNS", "a_{n}"),
             ("ALLOW_ROLES", "backup"),
+            ("ALLOW_UNTIL", "tomorrow"),
         ];
         let mut vars = Vars::of(settings);
         let _ = Settings::read(&mut vars);

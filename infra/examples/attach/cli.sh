@@ -5,7 +5,7 @@ set -euo pipefail
 
 secret=${1:?"usage: cli.sh SECRET [rotate-postgres|rotate-mongo] [STACK]"}
 function=${2:-rotate-postgres}
-stack=${3:-keyturn}
+stack=${3:-keyturn-rotation}
 rules='{"ScheduleExpression": "cron(0 3 ? * SUN *)", "Duration": "2h"}' # Sundays from 03:00 to 05:00 UTC
 
 # RotatePostgresArn of rotate-postgres
@@ -14,16 +14,13 @@ arn=$(aws cloudformation describe-stacks --stack-name "$stack" --output text \
   --query "Stacks[0].Outputs[?OutputKey=='$output'].OutputValue")
 [ -n "$arn" ] || { echo "stack $stack has no output $output: is $function a function, and switched on?" >&2; exit 1; }
 
-# The function's role reaches what carries this tag, and is named below /{environment}/{team}/.
-aws secretsmanager tag-resource --secret-id "$secret" --tags "Key=keyturn:function,Value=$function"
-
-# Sets the schedule and runs testSecret alone, with the credential in use: no password changes.
+# Attaching the rotation lets the function's role read and write this secret. It also sets the schedule, and runs testSecret alone, with the credential in use: no password changes.
 aws secretsmanager rotate-secret --secret-id "$secret" --rotation-lambda-arn "$arn" --rotation-rules "$rules" \
   --no-rotate-immediately
 
 cat <<EOF
 The test runs now. Its outcome is in the log:
-  aws logs tail /aws/lambda/$stack-$function --since 5m
+  aws logs tail /aws/lambda/${arn##*:} --since 5m
 If it went well, rotate without waiting for the schedule, or undo:
   aws secretsmanager rotate-secret --secret-id $secret
   aws secretsmanager cancel-rotate-secret --secret-id $secret

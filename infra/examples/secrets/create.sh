@@ -1,20 +1,13 @@
 #!/usr/bin/env bash
 # Puts a secret's value in from standard input: in no history, process list or file that stays. Makes the secret if needed.
-#   create.sh NAME FUNCTION [Key=...,Value=... more tags] < value.json
-# FUNCTION is rotate-postgres, rotate-mongo or oncall-sync; none for admin secrets. For a key of your own, name it at first:
-#   pass show orders | KMS_KEY_ID=alias/secrets create.sh /prod/platform/orders rotate-postgres
+#   create.sh NAME [Key=...,Value=... tags] < value.json
+# For a key of your own, name it at first:
+#   pass show orders | KMS_KEY_ID=alias/secrets create.sh /prod/platform/orders
 # A secret that has a value, or is rotated, keeps it unless REPLACE=yes: an older password would lock clients out.
 set -euo pipefail
 
-usage="usage: create.sh NAME FUNCTION|none [Key=...,Value=...] < value.json"
-functions=$(dirname "${BASH_SOURCE[0]}")/../../../functions
-name=${1:?"$usage"}
-function=${2:?"$usage"}
-shift 2
-if [ "$function" != none ]; then
-  [ -d "$functions/$function" ] || { echo "there is no function $function: $(ls "$functions" | xargs)" >&2; exit 2; }
-  set -- "Key=keyturn:function,Value=$function" "$@"
-fi
+name=${1:?"usage: create.sh NAME [Key=...,Value=...] < value.json"}
+shift
 
 umask 077
 value=$(mktemp)

@@ -55,8 +55,10 @@ pub(super) fn ended(function: &str, result: &Result<Report>, took: Duration) {
             let (changes, overrides) = (report.changes.join("; "), report.overrides.join(", "));
             tracing::info!(code, user, changes, overrides, duration_ms, "{says}");
             match report.outcome {
+                // The zero ends the alarm that a failed step has raised, which outlasts minutes without any step.
                 Outcome::Finished => {
-                    metrics::emit(function, &[Metric::StepSucceeded(1), duration, Metric::RotationFinished(1)]);
+                    let finished = Metric::RotationFinished(1);
+                    metrics::emit(function, &[Metric::StepSucceeded(1), Metric::StepFailed(0), duration, finished]);
                 }
                 _ => metrics::emit(function, &[Metric::StepSucceeded(1), duration]),
             }

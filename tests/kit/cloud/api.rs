@@ -65,16 +65,17 @@ impl AwsApi {
         self.ask(json!({"service": service, "operation": operation, "parameters": parameters})).await
     }
 
-    /// Calls an operation with the credentials that [`AwsApi::role`] gave.
+    /// Calls an operation with the credentials that [`AwsApi::role`] gave, at another endpoint where one is named.
     pub async fn call_as(
         &self,
         credentials: &Value,
-        service: &str,
-        operation: &str,
-        parameters: Value,
+        endpoint: Option<&str>,
+        (service, operation, parameters): (&str, &str, Value),
     ) -> Result<Value, ApiError> {
-        let request =
-            json!({"service": service, "operation": operation, "parameters": parameters, "credentials": credentials});
+        let request = json!({
+            "service": service, "operation": operation, "parameters": parameters, "credentials": credentials,
+            "endpoint": endpoint,
+        });
         self.ask(request).await
     }
 

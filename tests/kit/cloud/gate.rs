@@ -1,7 +1,7 @@
 //! Where the deployed functions find Secrets Manager, Parameter Store and RDS.
 //!
-//! MiniStack checks every request first: who signed it, and whether that role's policies allow it. Then the strict
-//! emulator answers that has the secret, since MiniStack stages no rotation as the service does; what no emulator has,
+//! MiniStack checks every request first: who signed it, and whether that role's policies allow it, but for what it does not
+//! know: to which function a rotation is attached. That is judged here. Then the strict emulator answers that has the secret, since MiniStack stages no rotation as the service does; what no emulator has,
 //! MiniStack itself answers. Rotations go the other way: the emulators invoke the deployed functions through here, where
 //! requests need no signature.
 
@@ -17,7 +17,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::api::AwsApi;
+use super::api::{ADMINISTRATOR, AwsApi};
 use super::policy::{allows, statements};
 use crate::aws::Aws;
 use crate::aws_json::{ACCOUNT, REGION};
@@ -47,6 +47,8 @@ struct Behind {
     ministack: Arc<AwsApi>,
     emulators: [Emulator; 2],
     rds_url: String,
+    /// The gate's own.
+    url: String,
 }
 
 struct Inner {
@@ -85,7 +87,7 @@ impl Gate {
     pub(super) fn open(&self, ministack: Arc<AwsApi>, postgres: &Aws, mongo: &Aws, rds: &Rds) {
         let emulator = |function, aws: &Aws| Emulator { function, secrets: aws.secrets.clone(), url: aws.url() };
         let emulators = [emulator("rotate-postgres", postgres), emulator("rotate-mongo", mongo)];
-        let _ = self.inner.behind.set(Behind { ministack, emulators, rds_url: rds.url() }); // opened once
+        let _ = self.inner.behind.set(Behind { ministack, emulators, rds_url: rds.url(), url: self.url() }); // opened once
     }
 
     pub(super) fn url(&self) -> String {
@@ -94,7 +96,7 @@ impl Gate {
 
     /// The URL that invokes a deployed function.
     pub(super) fn invoke_url(&self, function: &str) -> String {
-        format!("{}/2015-03-31/functions/{function}/invocations", self.url())
+        invoke_url(&self.url(), function)
     }
 
     /// Every action (as policies name it) that this function was let through with.
@@ -122,7 +124,7 @@ async fn invoke(State(inner): State<Arc<Inner>>, Path(function): Path<String>, e
 
 impl Inner {
     async fn call(&self, headers: &HeaderMap, body: Bytes) -> Result<Answer> {
-        let Behind { ministack, emulators, rds_url } = self.behind.get().context("the gate is not open yet")?;
+        let Behind { ministack, emulators, rds_url, url } = self.behind.get().context("the gate is not open yet")?;
         if let Some(action) = rds_action(headers, &body) {
             let answer = self.pass_on(ministack.endpoint(), headers, body.clone()).await?;
             if answer.status == StatusCode::FORBIDDEN {
@@ -142,13 +144,32 @@ impl Inner {
         if action == "ssm:GetParametersByPath" && answer.is_refused() {
             answer = below_path(ministack, &request, answer).await?;
         }
-        if answer.is_refused() {
-            return Ok(answer);
-        }
         let secret = request["SecretId"].as_str().unwrap_or_default();
         let has_it = |emulator: &&Emulator| emulator.secrets.stages(secret).is_ok();
         let emulator = emulators.iter().find(has_it);
-        self.used().insert((emulator.map_or("oncall-sync", |emulator| emulator.function), action));
+        if answer.is_refused() {
+            let (Some(emulator), Some(role)) = (emulator, answer.refused_role()) else { return Ok(answer) };
+            let attached = emulator.secrets.rotated_by(secret)?.unwrap_or_default();
+            let context = [("secretsmanager:resource/AllowRotationLambdaArn", attached.as_str())];
+            let arn = emulator.secrets.arn(secret)?;
+            if !allows(&policies(ministack, &role).await?, &action, &arn, &context)? {
+                return Ok(answer);
+            }
+        }
+        if is_administrator(headers) {
+            if action == "secretsmanager:CreateSecret" {
+                // Here it would be rotated as MiniStack does it, there as the service does.
+                let text = |field: &Value| field.as_str().unwrap_or_default().to_owned();
+                let suffix = text(&answer.json()["ARN"]).rsplit('-').next().unwrap_or_default().to_owned();
+                emulators[0].secrets.create_as(&text(&request["Name"]), &suffix, &text(&request["SecretString"]))?;
+            }
+            if let Some(arn) = request["RotationLambdaARN"].as_str() {
+                let function = arn.rsplit(':').next().unwrap_or_default();
+                emulators.iter().for_each(|emulator| emulator.secrets.know_function(arn, &invoke_url(url, function)));
+            }
+        } else {
+            self.used().insert((emulator.map_or("oncall-sync", |emulator| emulator.function), action));
+        }
         match emulator {
             Some(emulator) => self.pass_on(&emulator.url, headers, body).await,
             None => Ok(answer),
@@ -172,6 +193,17 @@ impl Inner {
     }
 }
 
+/// The URL that invokes a function.
+fn invoke_url(endpoint: &str, function: &str) -> String {
+    format!("{endpoint}/2015-03-31/functions/{function}/invocations")
+}
+
+/// Whether no function has signed this, but whoever runs the tests.
+fn is_administrator(headers: &HeaderMap) -> bool {
+    let signed = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    signed.contains(&format!("Credential={ADMINISTRATOR}/"))
+}
+
 /// What an action of RDS's query protocol is called in policies.
 fn rds_action(headers: &HeaderMap, body: &Bytes) -> Option<String> {
     let is_query = headers.get(header::CONTENT_TYPE)?.to_str().ok()? == "application/x-www-form-urlencoded";
@@ -189,31 +221,31 @@ impl Answer {
         let kind = kind["__type"].as_str().unwrap_or_default();
         REFUSALS.contains(&kind.rsplit('#').next().unwrap_or_default())
     }
+
+    /// The role that was refused for want of a permission. Whoever signed wrongly has none here.
+    fn refused_role(&self) -> Option<String> {
+        let said = self.json();
+        let said = said["message"].as_str().or(said["Message"].as_str()).unwrap_or_default();
+        let role = said.split("assumed-role/").nth(1)?.split('/').next()?;
+        Some(role.to_owned())
+    }
 }
 
 /// MiniStack takes the resource of `GetParametersByPath` for `*`, which no good policy allows. AWS takes the path: so the
 /// role's policies are looked at here.
 async fn below_path(api: &AwsApi, request: &Value, refused: Answer) -> Result<Answer> {
-    let said = refused.json();
-    let said = said["message"].as_str().or(said["Message"].as_str()).unwrap_or_default();
-    // Whoever signed wrongly has no role here, and stays refused.
-    let Some(role) = said.split("assumed-role/").nth(1).and_then(|rest| rest.split('/').next()) else {
-        return Ok(refused);
-    };
+    let Some(role) = refused.refused_role() else { return Ok(refused) };
     let path = request["Path"].as_str().unwrap_or_default();
     let resource = format!("arn:aws:ssm:{REGION}:{ACCOUNT}:parameter{path}");
-    for policy in policies(api, role).await? {
-        if allows(&policy, "ssm:GetParametersByPath", &resource) {
-            let mut found = api.call("ssm", "get_parameters_by_path", request.clone()).await?;
-            for parameter in found["Parameters"].as_array_mut().into_iter().flatten() {
-                parameter.as_object_mut().map(|fields| fields.remove("LastModifiedDate")); // a text here, a number there
-            }
-            let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
-            let headers = HeaderMap::from_iter([kind]);
-            return Ok(Answer { status: StatusCode::OK, headers, body: found.to_string().into() });
-        }
+    if !allows(&policies(api, &role).await?, "ssm:GetParametersByPath", &resource, &[])? {
+        return Ok(refused);
     }
-    Ok(refused)
+    let mut found = api.call("ssm", "get_parameters_by_path", request.clone()).await?;
+    for parameter in found["Parameters"].as_array_mut().into_iter().flatten() {
+        parameter.as_object_mut().map(|fields| fields.remove("LastModifiedDate")); // a text here, a number there
+    }
+    let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
+    Ok(Answer { status: StatusCode::OK, headers: HeaderMap::from_iter([kind]), body: found.to_string().into() })
 }
 
 /// The documents of all policies that are part of this role.

@@ -28,6 +28,7 @@ impl SecretsManager {
             "PutSecretValue" => put_value(state, request.fields()?),
             "UpdateSecretVersionStage" => update_stage(state, &request.fields()?),
             "RotateSecret" => self.rotate_in_background(state, request.fields()?),
+            "CancelRotateSecret" => cancel(state, &request.fields()?),
             "TagResource" => tag(state, request.fields()?),
             "UntagResource" => untag(state, &request.fields()?),
             "DeleteSecret" => delete(state, &request.fields()?),
@@ -404,6 +405,21 @@ struct DeleteSecret {
     secret_id: String,
     recovery_window_in_days: Option<u32>,
     force_delete_without_recovery: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+struct CancelRotateSecret {
+    secret_id: String,
+}
+
+/// The function stays attached, and is called no more.
+fn cancel(state: &mut State, request: &CancelRotateSecret) -> Reply {
+    let secret = state.live(&request.secret_id)?;
+    if let Some(rotation) = &mut secret.rotation {
+        rotation.enabled = false;
+    }
+    Ok(json!({"ARN": secret.arn, "Name": secret.name}))
 }
 
 fn delete(state: &mut State, request: &DeleteSecret) -> Reply {

@@ -180,7 +180,7 @@ impl MongoStack {
         [self.aws.violations(), self.atlas.violations()].concat()
     }
 
-    fn usual(&self) -> [(&'static str, String); 8] {
+    fn usual(&self) -> [(&'static str, String); 9] {
         usual(&self.rotator.aws, &self.mongo, &self.atlas, &self.project, &self.atlas_arn, &self.admin_arn)
     }
 }
@@ -192,7 +192,7 @@ fn usual(
     project: &Project,
     atlas_arn: &str,
     admin_arn: &str,
-) -> [(&'static str, String); 8] {
+) -> [(&'static str, String); 9] {
     [
         ("AWS_ENDPOINT_URL", aws.url()),
         ("DATABASE_CA_FILE", mongo.certificates().ca_file().display().to_string()),
@@ -201,6 +201,7 @@ fn usual(
         ("ATLAS_PROJECT_IDS", project.id().to_owned()),
         ("ADMIN_SECRET_ARNS", admin_arn.to_owned()),
         ("KEYTURN_ENV", ENVIRONMENT.to_owned()),
+        ("ALLOW_UNTIL", "2999-12-31T00:00:00Z".to_owned()),
         // Nothing here keeps what it knew of a user for long.
         ("SETTLE_SECONDS", "2".to_owned()),
     ]

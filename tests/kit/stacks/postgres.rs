@@ -213,7 +213,7 @@ impl Builder {
         self
     }
 
-    /// Sets what `infra/template.yaml` always sets: which admin secret may be used, and what OpenSSL shall not read.
+    /// Sets what `infra/rotation.yaml` always sets: which admin secret may be used, and what OpenSSL shall not read.
     pub fn as_deployed(mut self) -> Self {
         self.as_deployed = true;
         self

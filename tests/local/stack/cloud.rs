@@ -1,7 +1,7 @@
 //! `make cloud`: the packaged functions stay deployed in a local AWS.
 
 use anyhow::Result;
-use keyturn_tests::cloud::{Cloud, PREFIX, STACK};
+use keyturn_tests::cloud::{Cloud, PREFIX, REGION, Template};
 
 use super::folder::Folder;
 use super::{NAME, reports, watch};
@@ -33,7 +33,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn print(screen: Screen, cloud: &Cloud, dan: &str) {
-    screen.title(&format!("The stack {STACK} is deployed until Ctrl-C"));
+    let [rotation, break_glass] = Template::ALL.map(Template::stack);
+    screen.title(&format!("The stacks {rotation} and {break_glass} are deployed until Ctrl-C"));
     println!("  MiniStack, an AWS of your own with IAM enforced, at {}", cloud.api.endpoint());
     println!("  Secrets Manager, whose rotations are the service's, at {}", cloud.secrets_manager_url());
     println!("  PostgreSQL {} on 127.0.0.1:{}", cloud.postgres.postgres.major(), cloud.postgres.postgres.port());
@@ -58,10 +59,10 @@ fn print(screen: Screen, cloud: &Cloud, dan: &str) {
         println!("  {invoke} --payload file://events/oncall-sync-{event}.json /dev/stdout");
     }
     screen.title("What was deployed, what it wrote, what watches it");
-    println!("  aws cloudformation list-stack-resources --stack-name {STACK} --output table");
+    println!("  aws cloudformation list-stack-resources --stack-name {rotation} --output table");
     println!("  aws logs tail /aws/lambda/{function}");
     println!("  aws cloudwatch describe-alarms --query 'MetricAlarms[].[AlarmName,StateValue]' --output table");
-    println!("  aws cloudwatch get-dashboard --dashboard-name {STACK} --query DashboardBody --output text");
+    println!("  aws cloudwatch get-dashboard --dashboard-name {rotation}-{REGION} --query DashboardBody --output text");
     screen.title("Without the AWS CLI");
     println!(
         "  echo '{{\"service\": \"secretsmanager\", \"operation\": \"rotate_secret\", \"parameters\": {{\"SecretId\": \"{PREFIX}/{NAME}\"}}}}' | .tools/cloud/run infra/tools/aws.py"

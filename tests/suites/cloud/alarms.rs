@@ -1,7 +1,7 @@
 //! What watches the functions, and that it hears what they say.
 
-use crate::world::{eventually, list, on_the_cloud, text, ticked};
-use keyturn_tests::cloud::{ACCOUNT, AwsApi, Cloud, PREFIX, REGION, STACK};
+use crate::world::{eventually, list, on_the_cloud, text, ticked, widgets};
+use keyturn_tests::cloud::{ACCOUNT, AwsApi, Cloud, NAME, PREFIX, REGION, Template};
 use keyturn_tests::source;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -13,14 +13,14 @@ type Expected = (&'static str, &'static str, &'static str, &'static str, u64, u6
 
 const AT_LEAST: &str = "GreaterThanOrEqualToThreshold";
 const BELOW: &str = "LessThanThreshold";
-const DAY: u64 = 86400;
 
 /// What Lambda itself counts: also of a function that could not say anything.
 const LAMBDA_ERRORS: &str = "Errors";
 
-const ALARMS: [Expected; 12] = [
+const ALARMS: [Expected; 11] = [
     ("oncall-sync-alert-failed", "oncall-sync", "AlertFailed", "Sum", 300, 1, AT_LEAST, 1.0, "notBreaching"),
     ("oncall-sync-brake-pulled", "oncall-sync", "BrakePulled", "Maximum", 60, 1, AT_LEAST, 1.0, "notBreaching"),
+    ("oncall-sync-granted", "oncall-sync", "Grants", "Sum", 60, 1, AT_LEAST, 1.0, "notBreaching"),
     ("oncall-sync-heartbeat-missing", "oncall-sync", "RunsOk", "Sum", 60, 5, BELOW, 1.0, "breaching"),
     ("oncall-sync-overstay", "oncall-sync", "OverstaySeconds", "Maximum", 60, 1, AT_LEAST, 300.0, "notBreaching"),
     (
@@ -35,22 +35,20 @@ const ALARMS: [Expected; 12] = [
         "notBreaching",
     ),
     ("oncall-sync-unresolved", "oncall-sync", "Unresolved", "Maximum", 60, 5, AT_LEAST, 1.0, "notBreaching"),
-    ("rotate-mongo-errors", "rotate-mongo", LAMBDA_ERRORS, "Sum", 300, 1, AT_LEAST, 1.0, "notBreaching"),
-    ("rotate-mongo-failed", "rotate-mongo", "StepFailed", "Sum", 300, 1, AT_LEAST, 1.0, "notBreaching"),
-    ("rotate-mongo-overdue", "rotate-mongo", "RotationFinished", "Sum", DAY, 7, BELOW, 1.0, "breaching"),
-    ("rotate-postgres-errors", "rotate-postgres", LAMBDA_ERRORS, "Sum", 300, 1, AT_LEAST, 1.0, "notBreaching"),
-    ("rotate-postgres-failed", "rotate-postgres", "StepFailed", "Sum", 300, 1, AT_LEAST, 1.0, "notBreaching"),
-    ("rotate-postgres-overdue", "rotate-postgres", "RotationFinished", "Sum", DAY, 7, BELOW, 1.0, "breaching"),
+    ("rotate-mongo-errors", "rotate-mongo", LAMBDA_ERRORS, "Sum", 300, 1, AT_LEAST, 1.0, "ignore"),
+    ("rotate-mongo-failed", "rotate-mongo", "StepFailed", "Sum", 300, 1, AT_LEAST, 1.0, "ignore"),
+    ("rotate-postgres-errors", "rotate-postgres", LAMBDA_ERRORS, "Sum", 300, 1, AT_LEAST, 1.0, "ignore"),
+    ("rotate-postgres-failed", "rotate-postgres", "StepFailed", "Sum", 300, 1, AT_LEAST, 1.0, "ignore"),
 ];
 
 #[test]
 fn every_alarm_watches_what_it_should_and_tells_the_topic() {
     on_the_cloud(async |cloud| {
-        let topic = cloud.physical_id("AlarmTopic").await.unwrap();
         let alarms = alarms(cloud).await;
         assert_eq!(alarms.len(), ALARMS.len());
         for (name, function, metric, statistic, period, periods, comparison, threshold, missing) in ALARMS {
-            let name = format!("{STACK}-{name}");
+            let topic = topic(cloud, template_of(function)).await;
+            let name = format!("{NAME}-{name}");
             let alarm = alarms.iter().find(|alarm| alarm["AlarmName"] == name).unwrap_or_else(|| panic!("no {name}"));
             let is_lambdas = metric == LAMBDA_ERRORS;
             let (namespace, dimension) =
@@ -68,7 +66,10 @@ fn every_alarm_watches_what_it_should_and_tells_the_topic() {
             );
             assert_eq!(alarm["TreatMissingData"], missing, "{name}");
             assert_eq!(alarm["ActionsEnabled"], json!(true), "{name}");
-            assert_eq!((&alarm["AlarmActions"], &alarm["OKActions"]), (&json!([topic]), &json!([topic])), "{name}");
+            assert_eq!(alarm["AlarmActions"], json!([topic]), "{name}");
+            // That nobody was granted in the next minute is no news.
+            let told_of_the_end = if metric == "Grants" { json!([]) } else { json!([topic]) };
+            assert_eq!(alarm["OKActions"], told_of_the_end, "{name}");
             let runbook = text(&alarm["AlarmDescription"]).split_once("Runbook ").unwrap().1;
             assert!(source::read(runbook).is_ok(), "{name}: {runbook} is not there");
         }
@@ -76,26 +77,73 @@ fn every_alarm_watches_what_it_should_and_tells_the_topic() {
 }
 
 #[test]
-fn alarms_reach_the_topic_and_whoever_subscribed() {
+fn alarms_and_events_of_this_account_alone_reach_the_topics_and_whoever_subscribed() {
     on_the_cloud(async |cloud| {
-        let topic = cloud.physical_id("AlarmTopic").await.unwrap();
-        let found = cloud.api.call("sns", "get_topic_attributes", json!({"TopicArn": topic})).await.unwrap();
-        let policy: Value = serde_json::from_str(text(&found["Attributes"]["Policy"])).unwrap();
-        let [statement] = list(&policy["Statement"]) else { panic!("{policy}") };
-        assert_eq!(statement["Principal"], json!({"Service": "cloudwatch.amazonaws.com"}));
-        assert_eq!((&statement["Action"], &statement["Resource"]), (&json!("sns:Publish"), &json!(topic)));
-        assert_eq!(statement["Condition"], json!({"StringEquals": {"aws:SourceAccount": ACCOUNT}}));
-        let found = cloud.api.call("sns", "list_subscriptions_by_topic", json!({"TopicArn": topic})).await.unwrap();
-        let is_email = |one: &&Value| one["Protocol"] == "email";
-        let email = list(&found["Subscriptions"]).iter().find(is_email).unwrap();
-        assert_eq!(email["Endpoint"], "platform@example.com");
+        for template in Template::ALL {
+            let topic = topic(cloud, template).await;
+            let found = cloud.api.call("sns", "get_topic_attributes", json!({"TopicArn": topic})).await.unwrap();
+            let policy: Value = serde_json::from_str(text(&found["Attributes"]["Policy"])).unwrap();
+            let alarms = json!({"StringEquals": {"aws:SourceAccount": ACCOUNT}});
+            let mut expected = vec![("cloudwatch.amazonaws.com", alarms)];
+            if template == Template::Rotation {
+                let rule = format!("arn:aws:events:{REGION}:{ACCOUNT}:rule/{NAME}-rotations");
+                expected.push(("events.amazonaws.com", json!({"ArnEquals": {"aws:SourceArn": rule}})));
+            }
+            assert_eq!(list(&policy["Statement"]).len(), expected.len(), "{policy}");
+            for (statement, (service, condition)) in list(&policy["Statement"]).iter().zip(expected) {
+                assert_eq!(statement["Principal"], json!({"Service": service}));
+                assert_eq!((&statement["Action"], &statement["Resource"]), (&json!("sns:Publish"), &json!(topic)));
+                assert_eq!(statement["Condition"], condition);
+            }
+            let subscriptions = json!({"TopicArn": topic});
+            let found = cloud.api.call("sns", "list_subscriptions_by_topic", subscriptions).await.unwrap();
+            let is_email = |one: &&Value| one["Protocol"] == "email";
+            let email = list(&found["Subscriptions"]).iter().find(is_email).unwrap();
+            assert_eq!(email["Endpoint"], "platform@example.com");
+        }
+    });
+}
+
+#[test]
+fn the_topic_is_told_of_each_secret_whose_rotation_ended_also_where_the_function_was_never_invoked() {
+    on_the_cloud(async |cloud| {
+        let queue = Queue::on_the_topic(cloud, "told").await;
+        let secret = format!("arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:shop-AbCdEf");
+        // Nobody but AWS may send in its own name: what comes is made to come from here, for as long as this takes.
+        let rule =
+            cloud.api.call("events", "describe_rule", json!({"Name": format!("{NAME}-rotations")})).await.unwrap();
+        let pattern = text(&rule["EventPattern"]);
+        let ours =
+            |source: &str| json!({"Name": rule["Name"], "EventPattern": pattern.replace("aws.secretsmanager", source)});
+        assert!(pattern.contains("aws.secretsmanager"), "{pattern}");
+        cloud.api.call("events", "put_rule", ours("test.secretsmanager")).await.unwrap();
+        for event in ["RotationFailed", "RotationAbandoned", "RotationSucceeded", "RotationStarted"] {
+            // As CloudTrail hands on what Secrets Manager itself does.
+            let detail = json!({
+                "eventSource": "secretsmanager.amazonaws.com", "eventName": event, "eventType": "AwsServiceEvent",
+                "additionalEventData": {"SecretId": secret},
+            });
+            let entry = json!({
+                "Source": "test.secretsmanager", "DetailType": "AWS Service Event via CloudTrail",
+                "Detail": detail.to_string(),
+            });
+            let sent = cloud.api.call("events", "put_events", json!({"Entries": [entry]})).await.unwrap();
+            assert_eq!(sent["FailedEntryCount"], 0, "{sent}");
+            if event != "RotationStarted" {
+                let says = format!("{event} of {secret} at ");
+                let heard = async || queue.messages().await.iter().any(|message| message.contains(&says));
+                eventually(&says, Duration::from_secs(10), heard).await;
+            }
+        }
+        assert!(!queue.messages().await.iter().any(|message| message.contains("RotationStarted")));
+        cloud.api.call("events", "put_rule", ours("aws.secretsmanager")).await.unwrap();
     });
 }
 
 #[test]
 fn a_step_that_fails_raises_its_functions_alarm_and_the_message_arrives() {
     on_the_cloud(async |cloud| {
-        let queue = Queue::on_the_topic(cloud).await;
+        let queue = Queue::on_the_topic(cloud, "on-duty").await;
         for (function, alarm) in
             [("rotate-postgres", "rotate-postgres-failed"), ("rotate-mongo", "rotate-mongo-failed")]
         {
@@ -111,7 +159,7 @@ fn a_step_that_fails_raises_its_functions_alarm_and_the_message_arrives() {
             })
             .await;
             let failed = failed.unwrap();
-            let alarm = format!("{STACK}-{alarm}");
+            let alarm = format!("{NAME}-{alarm}");
             assert_eq!(watchers(cloud, &failed).await, std::slice::from_ref(&alarm));
             // MiniStack makes no metrics of log lines: this is what CloudWatch makes of this one.
             put(&cloud.api, failed).await;
@@ -131,7 +179,10 @@ fn the_alarms_of_oncall_sync_hear_of_each_tick_and_a_good_tick_raises_none() {
         for metric in metrics(cloud, "oncall-sync").await {
             heard.extend(watchers(cloud, &metric).await);
             // That a ledger begins is for a person to look at: the alarm that takes five periods is not raised by one tick.
-            let at_once = |alarm: &&Expected| alarm.1 == "oncall-sync" && (alarm.5 == 1 || alarm.6 == BELOW);
+            // That somebody was granted is told of a good tick as well.
+            let at_once = |alarm: &&Expected| {
+                alarm.1 == "oncall-sync" && alarm.2 != "Grants" && (alarm.5 == 1 || alarm.6 == BELOW)
+            };
             let raised = ALARMS.iter().filter(at_once).find(|alarm| metric["MetricName"] == alarm.2);
             if let Some((name, .., comparison, threshold, _)) = raised {
                 let value = metric["Value"].as_f64().unwrap();
@@ -141,18 +192,25 @@ fn the_alarms_of_oncall_sync_hear_of_each_tick_and_a_good_tick_raises_none() {
         }
         // How long somebody overstayed is said only when somebody did.
         let of_oncall = ALARMS.iter().filter(|alarm| alarm.1 == "oncall-sync" && alarm.2 != "OverstaySeconds");
-        assert_eq!(heard, of_oncall.map(|alarm| format!("{STACK}-{}", alarm.0)).collect());
+        assert_eq!(heard, of_oncall.map(|alarm| format!("{NAME}-{}", alarm.0)).collect());
     });
 }
 
 #[test]
 fn the_dashboard_shows_metrics_of_the_deployed_functions() {
     on_the_cloud(async |cloud| {
-        let found = cloud.api.call("cloudwatch", "get_dashboard", json!({"DashboardName": STACK})).await.unwrap();
-        let body: Value = serde_json::from_str(text(&found["DashboardBody"])).unwrap();
-        for widget in list(&body["widgets"]) {
+        for widget in widgets(cloud).await {
             let properties = &widget["properties"];
             assert_eq!(properties["region"], REGION, "{widget}");
+            if widget["type"] == "log" {
+                for part in text(&properties["query"]).split("SOURCE '").skip(1) {
+                    let group = part.split('\'').next().unwrap();
+                    let groups = json!({"logGroupNamePrefix": group});
+                    let found = cloud.api.call("logs", "describe_log_groups", groups).await.unwrap();
+                    assert_eq!(list(&found["logGroups"]).len(), 1, "{group}");
+                }
+                continue;
+            }
             for metric in list(&properties["metrics"]) {
                 let [namespace, name, dimension, value, ..] = list(metric) else { panic!("{metric}") };
                 if namespace == "AWS/SQS" {
@@ -169,9 +227,19 @@ fn the_dashboard_shows_metrics_of_the_deployed_functions() {
     });
 }
 
-/// The alarms of the deployed stack.
+/// The template that has this function.
+fn template_of(function: &str) -> Template {
+    if function == "oncall-sync" { Template::BreakGlass } else { Template::Rotation }
+}
+
+/// The topic of a stack.
+async fn topic(cloud: &Cloud, template: Template) -> String {
+    cloud.physical_id_in(&template.stack(), "AlarmTopic").await.unwrap()
+}
+
+/// The alarms of both stacks.
 async fn alarms(cloud: &Cloud) -> Vec<Value> {
-    let ours = json!({"AlarmNamePrefix": format!("{STACK}-")});
+    let ours = json!({"AlarmNamePrefix": format!("{NAME}-")});
     let mut found = cloud.api.call("cloudwatch", "describe_alarms", ours).await.unwrap();
     match found["MetricAlarms"].take() {
         Value::Array(alarms) => alarms,
@@ -215,35 +283,43 @@ async fn put(api: &AwsApi, metric: Value) {
     api.call("cloudwatch", "put_metric_data", data).await.unwrap();
 }
 
-/// A queue that hears what the topic is told.
+/// A queue that hears what the rotations' topic is told.
 struct Queue {
     cloud: &'static Cloud,
     url: Value,
 }
 
 impl Queue {
-    async fn on_the_topic(cloud: &'static Cloud) -> Self {
+    async fn on_the_topic(cloud: &'static Cloud, name: &str) -> Self {
         let api = &cloud.api;
-        let url = api.call("sqs", "create_queue", json!({"QueueName": "on-duty"})).await.unwrap()["QueueUrl"].take();
-        let arn = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:on-duty");
+        let url = api.call("sqs", "create_queue", json!({"QueueName": name})).await.unwrap()["QueueUrl"].take();
+        let arn = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{name}");
         let policy = json!({"Version": "2012-10-17", "Statement": [{
             "Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": arn,
         }]});
         let policy = json!({"QueueUrl": url, "Attributes": {"Policy": policy.to_string()}});
         api.call("sqs", "set_queue_attributes", policy).await.unwrap();
-        let topic = cloud.physical_id("AlarmTopic").await.unwrap();
+        let topic = topic(cloud, Template::Rotation).await;
         let subscription = json!({"TopicArn": topic, "Protocol": "sqs", "Endpoint": arn});
         api.call("sns", "subscribe", subscription).await.unwrap();
         Self { cloud, url }
     }
 
-    /// Whether a message that was not read yet says that this alarm was raised.
-    async fn has_heard_of(&self, alarm: &str) -> bool {
+    /// What the topic was told and nobody has taken.
+    async fn messages(&self) -> Vec<String> {
         let receive = json!({"QueueUrl": self.url, "MaxNumberOfMessages": 10, "VisibilityTimeout": 0});
         let found = self.cloud.api.call("sqs", "receive_message", receive).await.unwrap();
-        found["Messages"].as_array().into_iter().flatten().any(|message| {
-            let envelope: Value = serde_json::from_str(text(&message["Body"])).unwrap();
-            let told: Value = serde_json::from_str(text(&envelope["Message"])).unwrap();
+        let message = |one: &Value| {
+            let envelope: Value = serde_json::from_str(text(&one["Body"])).unwrap();
+            text(&envelope["Message"]).to_owned()
+        };
+        found["Messages"].as_array().into_iter().flatten().map(message).collect()
+    }
+
+    /// Whether this alarm was raised.
+    async fn has_heard_of(&self, alarm: &str) -> bool {
+        self.messages().await.iter().any(|message| {
+            let told: Value = serde_json::from_str(message).unwrap_or_default();
             told["AlarmName"] == alarm && told["NewStateValue"] == "ALARM"
         })
     }

@@ -7,6 +7,7 @@ mod alarms;
 mod consistency;
 mod oncall;
 mod permissions;
+mod quickstart;
 mod resources;
 mod rotation;
 mod world;

@@ -1,7 +1,7 @@
 //! oncall-sync runs by itself, one at a time, and what could not run is kept.
 
 use crate::world::{on_the_cloud, text, ticked};
-use keyturn_tests::cloud::{ACCOUNT, Cloud, PREFIX, REGION, STACK};
+use keyturn_tests::cloud::{ACCOUNT, Cloud, NAME, PATH, REGION, Template};
 use keyturn_tests::stacks::oncall::TIMEOUT;
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 fn whoever_is_on_call_comes_in_without_anybody_invoking_anything() {
     on_the_cloud(async |cloud| {
         ticked(cloud).await;
-        let ledger = format!("{PREFIX}/oncall-sync/ledgers/shop.{}", cloud.shop.group);
+        let ledger = format!("{PATH}/ledgers/shop.{}", cloud.shop.group);
         let ledger = cloud.api.call("ssm", "get_parameter", json!({"Name": ledger})).await.unwrap();
         assert!(text(&ledger["Parameter"]["Value"]).contains(&cloud.ann.okta), "{ledger}");
         assert_eq!(cloud.oncall.violations(), Vec::<String>::new());
@@ -28,7 +28,7 @@ fn the_deployed_oncall_sync_answers_doctor_that_everything_is_well() {
 fn a_tick_is_never_tried_again_nor_late_nor_lost_nor_two_at_a_time() {
     on_the_cloud(async |cloud| {
         let function = Cloud::deployed("oncall-sync");
-        let queue = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{STACK}-missed-ticks");
+        let queue = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{NAME}-missed-ticks");
 
         let schedule = cloud.api.call("scheduler", "get_schedule", json!({"Name": function})).await.unwrap();
         assert_eq!(schedule["ScheduleExpression"], "rate(1 minute)");
@@ -58,10 +58,11 @@ fn a_tick_is_never_tried_again_nor_late_nor_lost_nor_two_at_a_time() {
         assert_eq!(events["DestinationConfig"]["OnFailure"]["Destination"], queue);
 
         // MiniStack takes no concurrency from CloudFormation: what CloudFormation is told has to do.
-        let processed = json!({"StackName": STACK, "TemplateStage": "Processed"});
+        let processed = json!({"StackName": Template::BreakGlass.stack(), "TemplateStage": "Processed"});
         let processed = cloud.api.call("cloudformation", "get_template", processed).await.unwrap();
         let properties = &processed["TemplateBody"]["Resources"]["OncallSyncFunction"]["Properties"];
-        assert_eq!(properties["ReservedConcurrentExecutions"], 1);
+        let reserved = &properties["ReservedConcurrentExecutions"]["Fn::If"];
+        assert_eq!((&reserved[0], &reserved[1]), (&json!("IsReserved"), &json!(1)), "{properties}");
         assert_eq!(properties["Timeout"], TIMEOUT.as_secs());
     });
 }

@@ -2,19 +2,20 @@
 
 use crate::world::{eventually, list, on_the_cloud, text, ticked};
 use keyturn_tests::cloud::policy::{items, statements};
-use keyturn_tests::cloud::{ACCOUNT, Cloud, PREFIX, REGION, STACK};
+use keyturn_tests::cloud::{ACCOUNT, ApiError, Cloud, NAME, PATH, REGION, Template};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Statements whose actions the code never calls, and who needs them instead.
-const OF_OTHERS: [(&str, &str); 7] = [
+const OF_OTHERS: [(&str, &str); 8] = [
     ("WriteLog", "Lambda writes what the function prints"),
     ("JoinVpc", "Lambda puts the function into the VPC"),
     ("KeepVpcFromTheCode", "takes the one before from the code"),
     ("UseKeysOfSecrets", "Secrets Manager decrypts in the function's name"),
     ("StartRotations", "Secrets Manager asks for it when revoke starts a rotation"),
     ("LogInAsAdmins", "RDS asks for it when a token is shown; the code signs tokens, and calls nothing"),
+    ("CheckBeforeAttaching", "the same calls of `check`, for secrets that no rotation is attached to yet"),
     ("KeepEventsThatCameTooLate", "Lambda keeps events that it could not hand over"),
 ];
 
@@ -74,15 +75,19 @@ fn no_statement_reaches_further_than_this_team_and_this_function() {
                         assert!(is_fine, "{role}: {action} on {resource}");
                     }
                 }
-                let by_prefix =
-                    items(&statement["Resource"]).iter().any(|one| one.contains(&format!("secret:{PREFIX}/")));
-                if by_prefix {
-                    let tag = json!({"StringEquals": {"aws:ResourceTag/keyturn:function": function}});
-                    assert_eq!(statement["Condition"], tag, "{role}");
+                if items(&statement["Resource"]).iter().any(|one| one.ends_with(":secret:*")) {
+                    let own = format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{}", Cloud::deployed(function));
+                    let attached = json!({"StringEquals": {"secretsmanager:resource/AllowRotationLambdaArn": own}});
+                    assert_eq!(statement["Condition"], attached, "{role}");
                 }
                 if items(&statement["Action"]).iter().any(|action| action.starts_with("kms:")) {
                     let via = format!("secretsmanager.{REGION}.amazonaws.com");
-                    assert_eq!(statement["Condition"], json!({"StringEquals": {"kms:ViaService": via}}), "{role}");
+                    let secrets = format!("arn:aws:secretsmanager:{REGION}:*:secret:*");
+                    let bound = json!({
+                        "StringEquals": {"kms:ViaService": via},
+                        "StringLike": {"kms:EncryptionContext:SecretARN": secrets},
+                    });
+                    assert_eq!(statement["Condition"], bound, "{role}");
                 }
             }
         }
@@ -110,7 +115,7 @@ fn nobody_but_lambda_takes_a_functions_role_and_nobody_but_the_scheduler_that_of
             ticks.insert((text(&statement["Action"]).to_owned(), text(&statement["Resource"]).to_owned()));
         }
         let function = format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{}", Cloud::deployed("oncall-sync"));
-        let queue = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{STACK}-missed-ticks");
+        let queue = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{NAME}-missed-ticks");
         let expected = [("lambda:InvokeFunction".to_owned(), function), ("sqs:SendMessage".to_owned(), queue)];
         assert_eq!(ticks, BTreeSet::from(expected));
     });
@@ -137,25 +142,14 @@ fn secrets_manager_of_this_account_alone_may_invoke_the_rotations() {
 }
 
 #[test]
-fn a_secret_that_is_not_a_functions_own_is_refused_before_anything_is_written() {
+fn a_secret_that_no_rotation_by_the_function_is_attached_to_is_refused_before_anything_is_written() {
     on_the_cloud(async |cloud| {
-        for (case, name, tag) in [
-            ("no tag", "/test/platform/untagged", None),
-            ("of oncall-sync", "/test/platform/oncall-sync/other", Some("oncall-sync")),
-            ("another team's", "/test/payments/shop", Some("own")),
-            ("another environment's", "/prod/platform/shop", Some("own")),
-            ("of no team", "shop", Some("own")),
-            ("the other rotation's", "/test/platform/other", Some("other")),
-        ] {
-            for (function, other) in [("rotate-postgres", "rotate-mongo"), ("rotate-mongo", "rotate-postgres")] {
-                let tag = tag.map(|tag| match tag {
-                    "own" => function,
-                    "other" => other,
-                    tag => tag,
-                });
-                let tags: Vec<Value> = tag.iter().map(|tag| json!({"Key": "keyturn:function", "Value": tag})).collect();
-                let made = json!({"Name": format!("{name}-for-{function}"), "SecretString": "{}", "Tags": tags});
-                let secret = cloud.api.call("secretsmanager", "create_secret", made).await.unwrap()["ARN"].take();
+        for (function, rotator, other) in
+            [("rotate-postgres", &*cloud.postgres, "rotate-mongo"), ("rotate-mongo", &*cloud.mongo, "rotate-postgres")]
+        {
+            for (case, by) in [("of nobody", None), ("the other rotation's", Some(other))] {
+                let name = format!("strange/{function}-{}", by.unwrap_or("nobody"));
+                let secret = cloud.secret_by(rotator, &name, by).await.unwrap();
                 for step in ["createSecret", "setSecret", "testSecret", "finishSecret"] {
                     let event = json!({
                         "Step": step, "SecretId": secret, "ClientRequestToken": "8f1d2c3b-0000-4000-8000-00000000c0de",
@@ -163,25 +157,26 @@ fn a_secret_that_is_not_a_functions_own_is_refused_before_anything_is_written() 
                     let error = cloud.api.invoke(&Cloud::deployed(function), &event).await.unwrap_err();
                     assert_eq!(error.error_type, "AWS_ACCESS_DENIED", "{function}, {case}: {error}");
                     assert!(error.error_message.contains("secretsmanager:DescribeSecret"), "{case}: {error}");
-                    assert!(error.error_message.contains(text(&secret)), "{case}: {error}");
+                    assert!(error.error_message.contains(&secret), "{case}: {error}");
                 }
-                let versions = json!({"SecretId": secret});
-                let versions = cloud.api.call("secretsmanager", "describe_secret", versions).await.unwrap();
-                assert_eq!(versions["VersionIdsToStages"].as_object().unwrap().len(), 1, "{case}: {versions}");
+                assert_eq!(rotator.aws.secrets.stages(&secret).unwrap().len(), 1, "{case}");
             }
         }
     });
 }
 
 #[test]
-fn a_secret_that_the_stack_lists_is_refused_all_the_same_without_the_functions_tag() {
+fn a_listed_secret_can_be_checked_before_a_rotation_is_attached_and_nothing_more() {
     on_the_cloud(async |cloud| {
-        let event = json!({
-            "Step": "createSecret", "SecretId": cloud.others[1],
-            "ClientRequestToken": "8f1d2c3b-0000-4000-8000-00000000c0de",
-        });
-        let error = cloud.api.invoke(&Cloud::deployed("rotate-postgres"), &event).await.unwrap_err();
-        assert_eq!(error.error_type, "AWS_ACCESS_DENIED", "{error}");
+        let function = Cloud::deployed("rotate-postgres");
+        let ask = async |secret: &str| cloud.api.invoke(&function, &json!({"action": "check", "secret": secret})).await;
+        let answer = ask(&cloud.unattached).await.unwrap();
+        assert_eq!(answer["ready"], true, "{answer}");
+        let unlisted = cloud.secret_by(&cloud.postgres, "strange/unlisted", None).await.unwrap();
+        assert_eq!(ask(&unlisted).await.unwrap_err().error_type, "AWS_ACCESS_DENIED");
+        let write = ("secretsmanager", "put_secret_value", json!({"SecretId": cloud.unattached, "SecretString": "{}"}));
+        let error = as_role(cloud, "RotatePostgresRole", write).await.unwrap_err();
+        assert_eq!(error.code, "AccessDeniedException", "{error}");
     });
 }
 
@@ -189,20 +184,19 @@ fn a_secret_that_the_stack_lists_is_refused_all_the_same_without_the_functions_t
 fn a_role_may_neither_read_nor_write_what_is_not_its_functions() {
     on_the_cloud(async |cloud| {
         let app = cloud.postgres_app("private").await.unwrap().secret;
-        let tagged = [json!({"Key": "keyturn:function", "Value": "oncall-sync"})];
-        let made = json!({"Name": format!("{PREFIX}/not-in-its-folder"), "SecretString": "{}", "Tags": tagged});
+        let made = json!({"Name": format!("{PATH}/not-listed"), "SecretString": "{}"});
         let elsewhere = cloud.api.call("secretsmanager", "create_secret", made).await.unwrap()["ARN"].take();
         let made = json!({"Name": "databases/unlisted-admin", "SecretString": "{}"});
         let unlisted = cloud.api.call("secretsmanager", "create_secret", made).await.unwrap()["ARN"].take();
         let (postgres_admin, mongo_admin) = (json!(cloud.postgres.admin_arn), json!(cloud.mongo.admin_arn));
         let atlas = json!(cloud.mongo.atlas_arn);
-        let (app, okta) = (json!(app), json!(format!("{PREFIX}/oncall-sync/okta")));
+        let (app, okta) = (json!(app), json!(cloud.vendors[1]));
 
         let read = |secret: &Value| ("secretsmanager", "get_secret_value", json!({"SecretId": secret}));
         let write =
             |secret: &Value| ("secretsmanager", "put_secret_value", json!({"SecretId": secret, "SecretString": "{}"}));
         let parameter = |name: &str| {
-            let named = json!({"Name": format!("{PREFIX}/oncall-sync/{name}"), "Value": "{}", "Type": "String"});
+            let named = json!({"Name": format!("{PATH}/{name}"), "Value": "{}", "Type": "String"});
             ("ssm", "put_parameter", named)
         };
         let invoke = ("lambda", "invoke", json!({"FunctionName": Cloud::deployed("oncall-sync"), "Payload": "{}"}));
@@ -254,16 +248,14 @@ fn a_role_may_neither_read_nor_write_what_is_not_its_functions() {
                 ],
             ),
         ] {
-            let name = cloud.physical_id(role).await.unwrap();
-            let credentials = cloud.api.role(&format!("arn:aws:iam::{ACCOUNT}:role/{name}")).await.unwrap();
-            for (service, operation, parameters) in may {
-                let answer = cloud.api.call_as(&credentials, service, operation, parameters.clone()).await;
-                assert!(answer.is_ok(), "{role}: {operation} {parameters}: {answer:?}");
+            for call in may {
+                let answer = as_role(cloud, role, call.clone()).await;
+                assert!(answer.is_ok(), "{role}: {call:?}: {answer:?}");
             }
-            for (service, operation, parameters) in may_not {
-                let answer = cloud.api.call_as(&credentials, service, operation, parameters.clone()).await;
-                let error = answer.expect_err(&format!("{role}: {operation} {parameters}"));
-                assert_eq!(error.code, "AccessDeniedException", "{role}: {operation} {parameters}: {error}");
+            for call in may_not {
+                let answer = as_role(cloud, role, call.clone()).await;
+                let error = answer.expect_err(&format!("{role}: {call:?}"));
+                assert_eq!(error.code, "AccessDeniedException", "{role}: {call:?}: {error}");
             }
         }
     });
@@ -272,46 +264,61 @@ fn a_role_may_neither_read_nor_write_what_is_not_its_functions() {
 #[test]
 fn logs_and_alarms_are_encrypted_with_a_key_that_their_services_alone_may_use() {
     on_the_cloud(async |cloud| {
-        let key = cloud.physical_id("OperationsKey").await.unwrap();
-        let groups = json!({"logGroupNamePrefix": format!("/aws/lambda/{STACK}-")});
-        let groups = cloud.api.call("logs", "describe_log_groups", groups).await.unwrap();
-        assert_eq!(list(&groups["logGroups"]).len(), ROLES.len());
-        for group in list(&groups["logGroups"]) {
-            assert_eq!(group["retentionInDays"], 90);
-            assert_eq!(group["kmsKeyId"], format!("arn:aws:kms:{REGION}:{ACCOUNT}:key/{key}"));
-        }
-        // MiniStack does not say what key a topic has.
-        let processed = json!({"StackName": STACK, "TemplateStage": "Processed"});
-        let processed = cloud.api.call("cloudformation", "get_template", processed).await.unwrap();
-        let topic = processed["TemplateBody"]["Resources"]["AlarmTopic"]["Properties"]["KmsMasterKeyId"].to_string();
-        assert!(topic.contains("OperationsKey"), "{topic}");
-
-        let policy = json!({"KeyId": key, "PolicyName": "default"});
-        let policy = cloud.api.call("kms", "get_key_policy", policy).await.unwrap();
-        let policy: Value = serde_json::from_str(text(&policy["Policy"])).unwrap();
-        let mut services = BTreeSet::new();
-        for statement in statements(&policy) {
-            if let Some(service) = statement["Principal"]["Service"].as_str() {
-                assert!(!statement["Condition"].is_null(), "{statement}");
-                services.insert(service.to_owned());
-            } else {
-                assert_eq!(statement["Principal"], json!({"AWS": format!("arn:aws:iam::{ACCOUNT}:root")}));
+        for (template, functions, days, tells) in [
+            (Template::Rotation, &["rotate-postgres", "rotate-mongo"][..], 90, vec!["cloudwatch", "events"]),
+            (Template::BreakGlass, &["oncall-sync"], 365, vec!["cloudwatch"]),
+        ] {
+            let stack = template.stack();
+            let key = cloud.physical_id_in(&stack, "OperationsKey").await.unwrap();
+            for function in functions {
+                let group = json!({"logGroupNamePrefix": format!("/aws/lambda/{}", Cloud::deployed(function))});
+                let groups = cloud.api.call("logs", "describe_log_groups", group).await.unwrap();
+                let [group] = list(&groups["logGroups"]) else { panic!("{groups}") };
+                assert_eq!(group["retentionInDays"], days);
+                assert_eq!(group["kmsKeyId"], format!("arn:aws:kms:{REGION}:{ACCOUNT}:key/{key}"));
             }
+            // MiniStack does not say what key a topic has.
+            let processed = json!({"StackName": stack, "TemplateStage": "Processed"});
+            let processed = cloud.api.call("cloudformation", "get_template", processed).await.unwrap();
+            let topic = &processed["TemplateBody"]["Resources"]["AlarmTopic"]["Properties"]["KmsMasterKeyId"];
+            assert!(topic.to_string().contains("OperationsKey"), "{topic}");
+
+            let policy = json!({"KeyId": key, "PolicyName": "default"});
+            let policy = cloud.api.call("kms", "get_key_policy", policy).await.unwrap();
+            let policy: Value = serde_json::from_str(text(&policy["Policy"])).unwrap();
+            let mut services = BTreeSet::new();
+            for statement in statements(&policy) {
+                if let Some(service) = statement["Principal"]["Service"].as_str() {
+                    assert!(!statement["Condition"].is_null(), "{statement}");
+                    services.insert(service.to_owned());
+                } else {
+                    assert_eq!(statement["Principal"], json!({"AWS": format!("arn:aws:iam::{ACCOUNT}:root")}));
+                }
+            }
+            let logs = format!("logs.{REGION}.amazonaws.com");
+            let tells = tells.into_iter().map(|service| format!("{service}.amazonaws.com"));
+            assert_eq!(services, tells.chain([logs]).collect());
         }
-        let logs = format!("logs.{REGION}.amazonaws.com");
-        assert_eq!(services, BTreeSet::from(["cloudwatch.amazonaws.com".to_owned(), logs]));
     });
 }
 
 /// Somebody else writes a ledger: its earlier versions are read with the next tick. The text stays the same, as other
 /// tests read it meanwhile.
 async fn overwritten(cloud: &Cloud) {
-    let name = format!("{PREFIX}/oncall-sync/ledgers/shop.{}", cloud.shop.group);
+    let name = format!("{PATH}/ledgers/shop.{}", cloud.shop.group);
     let ledger = cloud.api.call("ssm", "get_parameter", json!({"Name": name})).await.unwrap();
     let same = json!({"Name": name, "Value": ledger["Parameter"]["Value"], "Type": "String", "Overwrite": true});
     cloud.api.call("ssm", "put_parameter", same).await.unwrap();
     let is_read = async || cloud.used("oncall-sync").contains("ssm:GetParameterHistory");
     eventually("the earlier versions are read", Duration::from_secs(100), is_read).await;
+}
+
+/// Calls with what a function's role may do, where the functions themselves find Secrets Manager.
+async fn as_role(cloud: &Cloud, role: &str, call: (&str, &str, Value)) -> Result<Value, ApiError> {
+    let name = cloud.physical_id(role).await.unwrap();
+    let credentials = cloud.api.role(&format!("arn:aws:iam::{ACCOUNT}:role/{name}")).await.unwrap();
+    let endpoint = (call.0 == "secretsmanager").then(|| cloud.secrets_manager_url());
+    cloud.api.call_as(&credentials, endpoint.as_deref(), call).await
 }
 
 /// Every statement of a role.
@@ -326,27 +333,26 @@ async fn of_the_code(cloud: &Cloud, role: &str) -> Vec<Value> {
     all(cloud, role).await.into_iter().filter(|statement| !is_of_others(statement)).collect()
 }
 
-/// Whether this is a secret of an older name than the convention.
-fn is_other(cloud: &Cloud, resource: &str) -> bool {
-    cloud.others.iter().any(|arn| arn == resource)
-}
-
 /// Whether a resource is the function's own, as far as names go.
 fn is_narrow(cloud: &Cloud, function: &str, action: &str, resource: &str) -> bool {
     let service = action.split(':').next().unwrap();
     let Some(rest) = resource.strip_prefix(&format!("arn:aws:{service}:{REGION}:{ACCOUNT}:")) else { return false };
-    let listed = match function {
-        "rotate-postgres" => vec![&cloud.postgres.admin_arn, &cloud.managed_arn, &cloud.mirrors[0], &cloud.mirrors[1]],
+    let listed: Vec<&String> = match function {
+        "rotate-postgres" => {
+            let admins = [&cloud.postgres.admin_arn, &cloud.managed_arn, &cloud.unattached];
+            admins.into_iter().chain(&cloud.mirrors).collect()
+        }
         "rotate-mongo" => vec![&cloud.mongo.admin_arn, &cloud.mongo.atlas_arn],
-        _ => vec![],
+        _ => cloud.vendors.iter().collect(),
     };
     let prefix = match (service, function) {
-        ("secretsmanager", "oncall-sync") => format!("secret:{PREFIX}/oncall-sync/"),
-        ("secretsmanager", _) => format!("secret:{PREFIX}/"),
-        ("ssm", "oncall-sync") if action == "ssm:PutParameter" => format!("parameter{PREFIX}/oncall-sync/ledgers/"),
-        ("ssm", "oncall-sync") => format!("parameter{PREFIX}/oncall-sync/"),
+        // The condition that the rotation is attached goes with it.
+        ("secretsmanager", "rotate-postgres" | "rotate-mongo") if rest == "secret:*" => return true,
+        ("secretsmanager", _) => return listed.iter().any(|arn| *arn == resource),
+        ("ssm", "oncall-sync") if action == "ssm:PutParameter" => format!("parameter{PATH}/ledgers/"),
+        ("ssm", "oncall-sync") => format!("parameter{PATH}/"),
         ("logs", _) => format!("log-group:/aws/lambda/{}:", Cloud::deployed(function)),
-        ("sqs", "oncall-sync") => format!("{STACK}-missed-ticks"),
+        ("sqs", "oncall-sync") => format!("{NAME}-missed-ticks"),
         // Which one an admin's secret belongs to, its tag says.
         ("lambda", "rotate-postgres") => format!("function:{}", Cloud::deployed(function)),
         ("rds-db", "rotate-postgres") => "dbuser:db-".to_owned(),
@@ -354,6 +360,5 @@ fn is_narrow(cloud: &Cloud, function: &str, action: &str, resource: &str) -> boo
         ("kms", _) => "key/6b1f0f3c".to_owned(),
         _ => return false,
     };
-    let is_other = function != "oncall-sync" && is_other(cloud, resource);
-    rest.starts_with(&prefix) || is_other || listed.iter().any(|arn| *arn == resource)
+    rest.starts_with(&prefix)
 }

@@ -1,95 +1,194 @@
-//! What the template makes, and what becomes of it.
+//! What the templates make, and what becomes of it.
 
 use crate::world::{eventually, list, on_the_cloud, text};
-use keyturn_tests::cloud::{Cloud, STACK};
+use keyturn_tests::cloud::{Cloud, Template};
 use keyturn_tests::source;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// The transform makes this one out of the function's `EventInvokeConfig`.
 const MADE_BY_SAM: &str = "OncallSyncFunctionEventInvokeConfig";
 
+/// What stays out where the stack is deployed as the suites have it.
+const NOT_DEPLOYED: [&str; 4] =
+    ["LabelUpdated", "RotatePostgresLogExport", "RotateMongoLogExport", "OncallSyncLogExport"];
+
+const KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/6b1f0f3c-0000-4000-8000-00000000c0de";
+const LAYER: &str = "arn:aws:lambda:eu-west-1:123456789012:layer:authorities:1";
+const SIGNED: &str = "arn:aws:lambda:eu-west-1:123456789012:code-signing-config:csc-0123456789abcdef0";
+const ROLE: &str = "arn:aws:iam::123456789012:role/another";
+const USUAL_SECRET: &str = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:usual-AbCdEf";
+const SECRET: &str = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:another-AbCdEf";
+
+/// Each parameter of a template, with another value than [`usual`] has.
+const ROTATION: [(&str, &str); 30] = [
+    ("RotatePostgres", "off"),
+    ("RotateMongo", "off"),
+    ("AlarmEmail", ""),
+    ("SubnetIds", "subnet-0000000000000000a"),
+    ("SecurityGroupIds", "sg-0000000000000000a"),
+    ("PostgresAdminSecretArns", ""),
+    ("MongoAdminSecretArns", ""),
+    ("AtlasSecretArn", ""),
+    ("AtlasProjectIds", ""),
+    ("SecretsKeyArns", ""),
+    ("PostgresSettings", "{\"STALE_SESSIONS\": \"fail\"}"),
+    ("MongoSettings", "{\"STRATEGY\": \"alternating\"}"),
+    ("Environment", "staging"),
+    ("Architecture", "x86_64"),
+    ("CertificateLayerArn", LAYER),
+    ("Tracing", "Active"),
+    ("CodeSigningConfigArn", SIGNED),
+    ("EnvironmentKeyArn", KEY),
+    ("CheckSecretArns", SECRET),
+    ("PostgresMirrorSecretArns", SECRET),
+    ("PostgresIamAdmins", "arn:aws:rds-db:eu-west-1:123456789012:dbuser:db-ABCDEFGHIJKL01234/keyturn"),
+    ("RotationEvents", "none"),
+    ("LabelUpdatedTargetArn", ""),
+    ("LabelUpdatedRoleArn", ROLE),
+    ("LogRetentionDays", "3653"),
+    ("LogExportArn", "arn:aws:firehose:eu-west-1:123456789012:deliverystream/another"),
+    ("LogExportRoleArn", ROLE),
+    ("OperationsKeyArn", KEY),
+    ("Name", "renamed"),
+    ("PermissionsBoundaryArn", "arn:aws:iam::123456789012:policy/boundary"),
+];
+
+const BREAK_GLASS: [(&str, &str); 23] = [
+    ("PagerDutySecretArn", SECRET),
+    ("OktaSecretArn", SECRET),
+    ("SecretsKeyArns", ""),
+    ("AlarmEmail", ""),
+    ("DatadogSecretArn", SECRET),
+    ("SlackSecretArn", SECRET),
+    ("OncallSchedule", "off"),
+    ("Path", "/another/path"),
+    ("SubnetIds", "subnet-0000000000000000a"),
+    ("SecurityGroupIds", "sg-0000000000000000a"),
+    ("OncallSettings", "{\"LOG_LEVEL\": \"debug\"}"),
+    ("Architecture", "x86_64"),
+    ("ReserveConcurrency", "off"),
+    ("CertificateLayerArn", LAYER),
+    ("Tracing", "Active"),
+    ("CodeSigningConfigArn", SIGNED),
+    ("EnvironmentKeyArn", KEY),
+    ("LogRetentionDays", "3653"),
+    ("LogExportArn", "arn:aws:firehose:eu-west-1:123456789012:deliverystream/another"),
+    ("LogExportRoleArn", ROLE),
+    ("OperationsKeyArn", KEY),
+    ("Name", "renamed"),
+    ("PermissionsBoundaryArn", "arn:aws:iam::123456789012:policy/boundary"),
+];
+
 #[test]
-fn every_resource_of_the_template_is_made_and_no_other() {
+fn every_resource_of_the_templates_is_made_and_no_other() {
     on_the_cloud(async |cloud| {
-        let template = source::read("infra/template.yaml").unwrap();
-        let mut expected = names_below(&template, "Resources:");
-        expected.insert(MADE_BY_SAM.to_owned());
-        assert_eq!(resources(cloud, STACK).await, expected);
-        let mut outputs = BTreeSet::new();
-        for output in list(&stack(cloud, STACK).await.unwrap()["Outputs"]) {
-            outputs.insert(text(&output["OutputKey"]).to_owned());
+        for template in Template::ALL {
+            let source = source::read(&template.file()).unwrap();
+            let mut expected = names_below(&source, "Resources:");
+            expected.retain(|name| !NOT_DEPLOYED.contains(&name.as_str()));
+            if template == Template::BreakGlass {
+                expected.insert(MADE_BY_SAM.to_owned());
+            }
+            assert_eq!(resources(cloud, &template.stack()).await, expected);
+            let mut outputs = BTreeSet::new();
+            for output in list(&stack(cloud, &template.stack()).await.unwrap()["Outputs"]) {
+                outputs.insert(text(&output["OutputKey"]).to_owned());
+            }
+            assert_eq!(outputs, names_below(&source, "Outputs:"));
         }
-        assert_eq!(outputs, names_below(&template, "Outputs:"));
     });
 }
 
 #[test]
-fn deploying_the_same_again_changes_nothing() {
+fn deploying_the_same_again_changes_nothing_whether_its_parameters_are_named_or_not() {
     on_the_cloud(async |cloud| {
-        let said = cloud.deploy().await.unwrap();
-        assert!(said.contains("No changes to deploy"), "{said}");
-    });
-}
-
-#[test]
-fn a_parameter_that_is_named_no_more_has_its_default_again() {
-    on_the_cloud(async |_| {
-        // SAM keeps the deployed value of a parameter that it is not told; the deployment tells this file first.
-        let told: Value = serde_json::from_str(&source::read("target/infra/parameters.yaml").unwrap()).unwrap();
-        let told = told.as_object().unwrap();
-        let template = source::read("infra/template.yaml").unwrap();
-        assert_eq!(told.keys().cloned().collect::<BTreeSet<_>>(), names_below(&template, "Parameters:"));
-        for (guard, default) in
-            [("AllowAnyUsername", "false"), ("AllowAnyProject", "false"), ("AllowRoles", ""), ("OncallSchedule", "off")]
-        {
-            assert_eq!(told[guard], default, "{guard}");
+        for template in Template::ALL {
+            for parameters in [cloud.parameters(template), Vec::new()] {
+                let said = cloud.deploy_with(template, parameters).await.unwrap();
+                assert!(said.contains("No changes to deploy"), "{said}");
+            }
         }
     });
 }
 
 #[test]
-fn each_switch_takes_exactly_its_part_out() {
+fn each_parameter_of_the_rotations_can_change_alone_and_no_evidence_goes() {
     on_the_cloud(async |cloud| {
-        let other = Other::make(cloud, "switched").await;
-        let all = resources(cloud, other.name).await;
-        let of = |prefixes: &[&str]| -> BTreeSet<String> {
-            all.iter().filter(|name| prefixes.iter().any(|prefix| name.starts_with(prefix))).cloned().collect()
+        let gone = |parameter: &str| match parameter {
+            "RotatePostgres" => vec!["role", "alarm"],
+            "RotateMongo" => vec!["role", "alarm"],
+            "Name" => vec!["role", "alarm"],
+            _ => vec![],
         };
-        for (switch, value, without) in [
-            ("RotatePostgres", "off", of(&["RotatePostgres"])),
-            ("RotateMongo", "off", of(&["RotateMongo"])),
-            ("OncallSync", "off", of(&["OncallSync", "MissedTicks"])),
-            ("OncallSchedule", "off", of(&["OncallSyncHeartbeatMissing"])),
-            ("RotationOverdueDays", "0", of(&["RotatePostgresOverdue", "RotateMongoOverdue"])),
-            ("AlarmEmail", "", of(&["AlarmEmailSubscription"])),
-            ("OperationsKeyArn", "arn:aws:kms:eu-west-1:123456789012:key/own", of(&["OperationsKey"])),
-        ] {
-            assert!(!without.is_empty(), "{switch}");
-            other.update(&[(switch, value)]).await;
-            let left = resources(cloud, other.name).await;
-            assert_eq!(all.difference(&left).cloned().collect::<BTreeSet<_>>(), without, "{switch}");
-            assert_eq!(left.difference(&all).count(), 0, "{switch}");
+        changed_one_by_one(cloud, Template::Rotation, "switched", &ROTATION, gone).await;
+    });
+}
+
+#[test]
+fn each_parameter_of_break_glass_can_change_alone_and_neither_evidence_nor_schedule_goes() {
+    on_the_cloud(async |cloud| {
+        let gone = |parameter: &str| if parameter == "Name" { vec!["role", "alarm", "schedule"] } else { vec![] };
+        changed_one_by_one(cloud, Template::BreakGlass, "turned", &BREAK_GLASS, gone).await;
+    });
+}
+
+/// Changes each parameter alone, and back: what is there stays, but for what `gone` says.
+async fn changed_one_by_one(
+    cloud: &'static Cloud,
+    template: Template,
+    name: &'static str,
+    changes: &[(&str, &str)],
+    gone: impl Fn(&str) -> Vec<&'static str>,
+) {
+    let declared = names_below(&source::read(&template.file()).unwrap(), "Parameters:");
+    assert_eq!(changes.iter().map(|(parameter, _)| (*parameter).to_owned()).collect::<BTreeSet<_>>(), declared);
+    // What Lambda looks for when it is named.
+    cloud.bucket(&format!("{name}-layers")).await.unwrap();
+    let zip = source::checkout().join("target/lambda/oncall-sync/bootstrap.zip");
+    let layer = json!({"Bucket": format!("{name}-layers"), "Key": "layer.zip", "file": zip});
+    cloud.api.call("s3", "put_object", layer).await.unwrap();
+    let layer = json!({
+        "LayerName": "authorities", "Content": {"S3Bucket": format!("{name}-layers"), "S3Key": "layer.zip"},
+    });
+    cloud.api.call("lambda", "publish_layer_version", layer).await.unwrap();
+    let other = Other::make(cloud, template, name).await;
+    let before = other.lasting().await;
+    for kind in ["key", "log group", "role", "alarm"] {
+        assert!(before.iter().any(|(found, _)| *found == kind), "{kind}: {before:?}");
+    }
+    for (parameter, value) in changes {
+        other.update(&[(parameter, value)]).await;
+        let now = other.lasting().await;
+        let lost: BTreeSet<&str> = before.difference(&now).map(|(kind, _)| *kind).collect();
+        assert_eq!(lost, gone(parameter).into_iter().collect(), "{parameter}: {:?}", before.difference(&now));
+        if *parameter == "Name" {
+            // Back again it would meet the log groups that were left.
+            continue;
         }
-        other.delete().await;
-    });
+        other.update(&[]).await;
+        assert!(other.lasting().await.is_superset(&before), "{parameter} and back");
+    }
+    other.delete().await;
 }
 
 #[test]
-fn a_second_stack_for_the_same_team_is_refused_before_two_keep_the_same_ledgers() {
+fn a_second_stack_with_the_same_path_is_refused_before_two_keep_the_same_ledgers() {
     on_the_cloud(async |cloud| {
-        let other = Other::of(cloud, "second").await;
-        other.ask("create_stack", &other.template, &[("Environment", "test"), ("Team", "platform")]).await;
+        let other = Other::of(cloud, Template::BreakGlass, "second").await;
+        other.ask("create_stack", &other.template, &[("Path", "/test/platform/oncall-sync")]).await;
         assert_eq!(other.settled().await, "ROLLBACK_COMPLETE");
+        // What a failed first try has made does not stand in the way of the next one.
+        assert!(!other.lasting().await.iter().any(|(kind, _)| *kind == "log group"));
         other.delete().await;
     });
 }
 
 #[test]
-fn a_schedule_that_is_switched_off_is_there_and_does_not_tick() {
+fn a_schedule_that_is_switched_off_is_there_and_does_not_tick_and_the_heartbeat_is_missed() {
     on_the_cloud(async |cloud| {
-        let other = Other::make(cloud, "unscheduled").await;
+        let other = Other::make(cloud, Template::BreakGlass, "unscheduled").await;
         let state = async || {
             let schedule = json!({"Name": "unscheduled-oncall-sync"});
             text(&cloud.api.call("scheduler", "get_schedule", schedule).await.unwrap()["State"]).to_owned()
@@ -97,53 +196,84 @@ fn a_schedule_that_is_switched_off_is_there_and_does_not_tick() {
         assert_eq!(state().await, "ENABLED");
         other.update(&[("OncallSchedule", "off")]).await;
         assert_eq!(state().await, "DISABLED");
+        let heartbeat = ("alarm", "unscheduled-oncall-sync-heartbeat-missing".to_owned());
+        assert!(other.lasting().await.contains(&heartbeat));
         other.delete().await;
     });
 }
 
 #[test]
-fn an_upgrade_and_its_roll_back_reach_the_function_and_deletion_leaves_only_the_key_for_a_month() {
+fn the_schedule_cannot_be_on_where_nobody_would_be_told() {
     on_the_cloud(async |cloud| {
-        let other = Other::make(cloud, "upgraded").await;
+        let other = Other::of(cloud, Template::BreakGlass, "silent").await;
+        let silent = [("AlarmEmail", ""), ("DatadogSecretArn", ""), ("SlackSecretArn", "")];
+        let error = other.try_to("create_stack", &other.template, &silent).await.unwrap_err();
+        assert!(error.contains("No break-glass in silence"), "{error}");
+    });
+}
+
+#[test]
+fn an_upgrade_and_its_roll_back_reach_the_function_and_deletion_leaves_only_the_evidence() {
+    on_the_cloud(async |cloud| {
+        let other = Other::make(cloud, Template::Rotation, "upgraded").await;
         let function = async || {
             let name = json!({"FunctionName": "upgraded-rotate-mongo"});
             let found = cloud.api.call("lambda", "get_function_configuration", name).await.unwrap();
-            (found["CodeSha256"].clone(), found["Environment"]["Variables"]["LOG_LEVEL"].clone())
+            (found["CodeSha256"].clone(), found["Environment"]["Variables"]["KEYTURN_ENV"].clone())
         };
         let before = function().await;
-        assert_eq!(before.1, "info");
+        assert_eq!(before.1, "prod");
 
         // Another zip, as a new version brings one.
-        let upgraded = other.template.replace(&other.zip("RotateMongoFunction"), &other.zip("OncallSyncFunction"));
+        let upgraded = other.template.replace(&other.zip("RotateMongoFunction"), &other.zip("RotatePostgresFunction"));
         assert_ne!(upgraded, other.template);
-        other.update_to(&upgraded, &[("LogLevel", "debug")]).await;
+        other.update_to(&upgraded, &[("Environment", "staging")]).await;
         let after = function().await;
         assert_ne!(after.0, before.0);
-        assert_eq!(after.1, "debug");
+        assert_eq!(after.1, "staging");
         other.update(&[]).await;
         assert_eq!(function().await, before);
 
-        let key = json!({"StackName": other.name, "LogicalResourceId": "OperationsKey"});
-        let key = cloud.api.call("cloudformation", "describe_stack_resource", key).await.unwrap();
-        let key = key["StackResourceDetail"]["PhysicalResourceId"].clone();
+        let evidence = other.lasting().await.into_iter().filter(|(kind, _)| ["log group", "key"].contains(kind));
+        let evidence: BTreeSet<_> = evidence.collect();
         other.delete().await;
-        let key = cloud.api.call("kms", "describe_key", json!({"KeyId": key})).await.unwrap();
-        assert_eq!(key["KeyMetadata"]["KeyState"], "PendingDeletion");
+        assert_eq!(other.lasting().await, evidence);
         for (service, operation, found) in [
             ("lambda", "list_functions", "Functions"),
             ("iam", "list_roles", "Roles"),
             ("cloudwatch", "describe_alarms", "MetricAlarms"),
             ("cloudwatch", "list_dashboards", "DashboardEntries"),
-            ("logs", "describe_log_groups", "logGroups"),
-            ("scheduler", "list_schedules", "Schedules"),
+            ("events", "list_rules", "Rules"),
             ("sns", "list_topics", "Topics"),
-            ("sqs", "list_queues", "QueueUrls"),
         ] {
             let all = cloud.api.call(service, operation, json!({})).await.unwrap();
             // Where the account has none left, the list may be missing.
             for one in all[found].as_array().into_iter().flatten() {
                 assert!(!one.to_string().contains("upgraded-"), "{service}: {one} is left");
             }
+        }
+    });
+}
+
+#[test]
+fn the_templates_of_a_release_work_without_a_transform_from_a_bucket_of_ones_own() {
+    on_the_cloud(async |cloud| {
+        cloud.bucket("releases").await.unwrap();
+        for function in source::functions().unwrap() {
+            let zip = source::checkout().join(format!("target/lambda/{function}/bootstrap.zip"));
+            let key = format!("v1/keyturn-{function}-arm64.zip");
+            let put = json!({"Bucket": "releases", "Key": key, "file": zip});
+            cloud.api.call("s3", "put_object", put).await.unwrap();
+        }
+        for (template, name) in [(Template::Rotation, "released"), (Template::BreakGlass, "published")] {
+            let mut other = Other::of(cloud, template, name).await;
+            let released = format!("target/infra/{}.json", template.stack());
+            other.template = source::read(&released).unwrap();
+            assert!(!other.template.contains("AWS::Serverless"));
+            let code = [("CodeBucket", "releases"), ("CodePrefix", "v1/")];
+            other.ask("create_stack", &other.template, &code).await;
+            assert_eq!(other.settled().await, "CREATE_COMPLETE");
+            other.delete().await;
         }
     });
 }
@@ -177,25 +307,62 @@ async fn stack(cloud: &Cloud, name: &str) -> Option<Value> {
     found.ok().map(|mut found| found["Stacks"][0].take())
 }
 
+/// What another stack is made with: everything is on.
+fn usual(template: Template, name: &str) -> BTreeMap<String, String> {
+    let of_both = [
+        ("Name", name),
+        ("SubnetIds", "subnet-0123456789abcdef0,subnet-0123456789abcdef1"),
+        ("SecurityGroupIds", "sg-0123456789abcdef0"),
+        ("AlarmEmail", "platform@example.com"),
+        ("SecretsKeyArns", KEY),
+        ("LogExportArn", "arn:aws:firehose:eu-west-1:123456789012:deliverystream/evidence"),
+        ("LogExportRoleArn", "arn:aws:iam::123456789012:role/evidence"),
+    ];
+    let own = match template {
+        Template::Rotation => vec![
+            ("RotateMongo", "on"),
+            ("PostgresAdminSecretArns", USUAL_SECRET),
+            ("MongoAdminSecretArns", USUAL_SECRET),
+            ("AtlasSecretArn", USUAL_SECRET),
+            ("AtlasProjectIds", "0123456789abcdef01234567"),
+            ("LabelUpdatedTargetArn", "arn:aws:sqs:eu-west-1:123456789012:consumers"),
+        ],
+        Template::BreakGlass => vec![
+            ("PagerDutySecretArn", USUAL_SECRET),
+            ("OktaSecretArn", USUAL_SECRET),
+            ("DatadogSecretArn", USUAL_SECRET),
+            ("SlackSecretArn", USUAL_SECRET),
+            ("OncallSchedule", "on"),
+        ],
+    };
+    let mut all: BTreeMap<String, String> =
+        of_both.into_iter().chain(own).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    if template == Template::BreakGlass {
+        all.insert("Path".to_owned(), format!("/{name}/oncall-sync"));
+    }
+    all
+}
+
 /// Another stack from the same template and zips, with everything in it.
 struct Other {
     cloud: &'static Cloud,
+    of: Template,
     name: &'static str,
     template: String,
 }
 
 impl Other {
-    async fn make(cloud: &'static Cloud, name: &'static str) -> Self {
-        let other = Self::of(cloud, name).await;
+    async fn make(cloud: &'static Cloud, of: Template, name: &'static str) -> Self {
+        let other = Self::of(cloud, of, name).await;
         other.ask("create_stack", &other.template, &[]).await;
         assert_eq!(other.settled().await, "CREATE_COMPLETE");
         other
     }
 
-    async fn of(cloud: &'static Cloud, name: &'static str) -> Self {
-        let deployed = json!({"StackName": STACK, "TemplateStage": "Original"});
+    async fn of(cloud: &'static Cloud, of: Template, name: &'static str) -> Self {
+        let deployed = json!({"StackName": of.stack(), "TemplateStage": "Original"});
         let deployed = cloud.api.call("cloudformation", "get_template", deployed).await.unwrap();
-        Self { cloud, name, template: text(&deployed["TemplateBody"]).to_owned() }
+        Self { cloud, of, name, template: text(&deployed["TemplateBody"]).to_owned() }
     }
 
     /// Where `sam deploy` put a function's zip.
@@ -205,37 +372,68 @@ impl Other {
         uri.lines().next().unwrap().to_owned()
     }
 
+    /// What is there by the stack's name that others rely on, or that is evidence: each with its kind.
+    async fn lasting(&self) -> BTreeSet<(&'static str, String)> {
+        let mut found = BTreeSet::new();
+        for (kind, service, operation, all, name) in [
+            ("role", "iam", "list_roles", "Roles", "RoleName"),
+            ("alarm", "cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
+            ("log group", "logs", "describe_log_groups", "logGroups", "logGroupName"),
+            ("schedule", "scheduler", "list_schedules", "Schedules", "Name"),
+        ] {
+            let answer = self.cloud.api.call(service, operation, json!({})).await.unwrap();
+            let names = answer[all].as_array().into_iter().flatten().map(|one| text(&one[name]).to_owned());
+            let own = format!("{}-", self.name);
+            found.extend(
+                names.filter(|name| name.trim_start_matches("/aws/lambda/").starts_with(&own)).map(|n| (kind, n)),
+            );
+        }
+        let keys = self.cloud.api.call("kms", "list_keys", json!({})).await.unwrap();
+        for key in list(&keys["Keys"]) {
+            let which = json!({"KeyId": key["KeyId"]});
+            let told = self.cloud.api.call("kms", "describe_key", which).await.unwrap();
+            let told = &told["KeyMetadata"];
+            let own = text(&told["Description"]).starts_with(&format!("{}: ", self.name));
+            if own && told["KeyState"] == "Enabled" {
+                found.insert(("key", text(&key["KeyId"]).to_owned()));
+            }
+        }
+        found
+    }
+
     async fn update(&self, parameters: &[(&str, &str)]) {
         self.update_to(&self.template, parameters).await;
     }
 
     async fn update_to(&self, template: &str, parameters: &[(&str, &str)]) {
         self.ask("update_stack", template, parameters).await;
-        assert_eq!(self.settled().await, "UPDATE_COMPLETE");
+        assert_eq!(self.settled().await, "UPDATE_COMPLETE", "{parameters:?}: {}", self.why().await);
     }
 
-    /// The template is too long to be part of a request: it goes by S3, as it does with `sam deploy`.
     async fn ask(&self, operation: &str, template: &str, parameters: &[(&str, &str)]) {
+        let asked = self.try_to(operation, template, parameters).await;
+        asked.unwrap_or_else(|error| panic!("{operation} {parameters:?}: {error}"));
+    }
+
+    /// Asks for the stack with these parameters instead of the usual ones. Where the template is too long to be part of a
+    /// request, it goes by S3, as it does with `sam deploy`.
+    async fn try_to(&self, operation: &str, template: &str, parameters: &[(&str, &str)]) -> Result<(), String> {
         let api = &self.cloud.api;
-        let bucket = api.call("s3", "list_buckets", json!({})).await.unwrap()["Buckets"][0]["Name"].take();
+        let bucket = api.call("s3", "list_buckets", json!({})).await.unwrap();
+        let is_sams = |bucket: &&Value| text(&bucket["Name"]).starts_with("aws-sam-cli");
+        let bucket = list(&bucket["Buckets"]).iter().find(is_sams).unwrap()["Name"].clone();
         let file = format!("{}.yaml", self.name);
         let put = json!({"Bucket": bucket, "Key": file, "Body": template});
         api.call("s3", "put_object", put).await.unwrap();
-        // A team of its own: there is one oncall-sync for each.
-        let usual = [
-            ("Team", self.name),
-            ("OncallSchedule", "on"),
-            ("AlarmEmail", "platform@example.com"),
-            ("RotationOverdueDays", "7"),
-        ];
-        let own = |(name, _): &&(&str, &str)| parameters.iter().all(|(other, _)| other != name);
-        let all = usual.iter().filter(own).chain(parameters);
-        let all: Vec<Value> = all.map(|(name, value)| json!({"ParameterKey": name, "ParameterValue": value})).collect();
+        let mut all = usual(self.of, self.name);
+        all.extend(parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let all: Vec<Value> =
+            all.iter().map(|(name, value)| json!({"ParameterKey": name, "ParameterValue": value})).collect();
         let request = json!({
             "StackName": self.name, "TemplateURL": format!("{}/{}/{file}", api.endpoint(), text(&bucket)),
-            "Capabilities": ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"], "Parameters": all,
+            "Capabilities": ["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"], "Parameters": all,
         });
-        api.call("cloudformation", operation, request).await.unwrap();
+        api.call("cloudformation", operation, request).await.map(drop).map_err(|error| error.to_string())
     }
 
     async fn delete(&self) {
@@ -254,5 +452,17 @@ impl Other {
         })
         .await;
         text(&status).to_owned()
+    }
+
+    /// What CloudFormation says of what failed.
+    async fn why(&self) -> String {
+        let name = json!({"StackName": self.name});
+        let events = self.cloud.api.call("cloudformation", "describe_stack_events", name).await.unwrap();
+        let failed = |event: &&Value| text(&event["ResourceStatus"]).ends_with("_FAILED");
+        list(&events["StackEvents"])
+            .iter()
+            .find(failed)
+            .map(|event| event["ResourceStatusReason"].to_string())
+            .unwrap_or_default()
     }
 }

@@ -21,13 +21,6 @@ fn the_deployed_rotate_postgres_turns_a_password_and_the_new_one_logs_in() {
 }
 
 #[test]
-fn a_secret_that_was_named_before_the_convention_is_rotated_where_the_stack_lists_it() {
-    on_the_cloud(async |cloud| {
-        logs_in_to_postgres(cloud, &rotated(&cloud.postgres, &cloud.others[0]).await).await;
-    });
-}
-
-#[test]
 fn the_deployed_rotate_mongo_turns_passwords_at_atlas_and_on_a_server_of_ones_own() {
     on_the_cloud(async |cloud| {
         for app in [cloud.atlas_app("billing").await.unwrap(), cloud.mongo_app("stock").await.unwrap()] {

@@ -1,7 +1,7 @@
 //! The one deployment that all tests look at.
 
-use keyturn_tests::cloud::Cloud;
-use serde_json::Value;
+use keyturn_tests::cloud::{Cloud, NAME, REGION};
+use serde_json::{Value, json};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -48,4 +48,16 @@ pub(crate) fn text(value: &Value) -> &str {
 #[track_caller]
 pub(crate) fn list(value: &Value) -> &[Value] {
     value.as_array().unwrap_or_else(|| panic!("{value} is no list"))
+}
+
+/// The widgets of all dashboards.
+pub(crate) async fn widgets(cloud: &Cloud) -> Vec<Value> {
+    let mut all = Vec::new();
+    for part in ["rotation", "break-glass"] {
+        let name = json!({"DashboardName": format!("{NAME}-{part}-{REGION}")});
+        let found = cloud.api.call("cloudwatch", "get_dashboard", name).await.unwrap();
+        let body: Value = serde_json::from_str(text(&found["DashboardBody"])).unwrap();
+        all.extend(list(&body["widgets"]).iter().cloned());
+    }
+    all
 }

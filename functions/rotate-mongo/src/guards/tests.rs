@@ -3,7 +3,7 @@ use crate::case::{AtServer, System};
 use keyturn::Vars;
 use keyturn::rotation::Strategy;
 
-const GIVEN: [(&str, &str); 1] = [("KEYTURN_ENV", "prod")];
+const GIVEN: [(&str, &str); 2] = [("KEYTURN_ENV", "prod"), ("ALLOW_UNTIL", "2999-12-31T00:00:00Z")];
 
 fn settings<const N: usize>(more: [(&str, &str); N]) -> GuardSettings {
     let pairs = GIVEN.into_iter().chain(more).map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -47,6 +47,15 @@ fn verdict(judge: impl FnOnce(&Job) -> Result<()>) -> (&'static str, Vec<&'stati
     let job = Job::of("arn:app", [], keyturn::Deadline::after(std::time::Duration::ZERO));
     let code = judge(&job).err().map_or("", |error| error.code());
     (code, job.overrides())
+}
+
+#[test]
+fn an_override_ends_by_itself_and_says_so() {
+    let ended = settings([("ALLOW_ANY_USERNAME", "true"), ("ALLOW_UNTIL", "2020-01-01T00:00:00Z")]);
+    let job = Job::of("arn:app", [], keyturn::Deadline::after(std::time::Duration::ZERO));
+    assert_eq!(names(&ended, &case("shop_staging_rw"), &job).unwrap_err().code(), "USERNAME_NOT_ALLOWED");
+    assert_eq!(job.overrides(), [""; 0]);
+    assert!(job.warnings()[0].starts_with("OVERRIDE_ENDED: ALLOW_ANY_USERNAME has ended on 2020-01-01"));
 }
 
 #[test]
