@@ -143,6 +143,12 @@ pub enum Code {
         message = "Allow the role kms:Decrypt and kms:GenerateDataKey, in its policy and the key's; check that the key is enabled."
     )]
     KmsDenied,
+    /// A replica of the secret in another region does not have the value in use, and its clients read an older one. The
+    /// rotation is finished all the same.
+    #[strum(
+        message = "InProgress: look again later. Failed: mend what Secrets Manager says, then aws secretsmanager replicate-secret-to-regions; the message has the whole command."
+    )]
+    ReplicaNotInSync,
     /// There is no such secret in this account and region.
     #[strum(message = "Check it: aws secretsmanager describe-secret --secret-id <arn>")]
     SecretNotFound,

@@ -2,12 +2,13 @@
 
 use crate::aws_call::{Call, Failed, within};
 use crate::codes::Code;
+use crate::failure::words;
 use crate::{Deadline, Error, Result};
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata as _;
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
 use aws_sdk_secretsmanager::primitives::DateTimeFormat;
-use aws_sdk_secretsmanager::types::Tag;
+use aws_sdk_secretsmanager::types::{ReplicationStatusType, StatusType, Tag};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::HashMap;
 
@@ -30,6 +31,26 @@ pub struct Description {
     pub versions: HashMap<String, Vec<String>>,
     /// Its tags: set by whoever runs the secret, not by those who may put values into it.
     pub tags: HashMap<String, String>,
+    /// The region that this secret is a replica of, where it is one. Only the secret there can be changed.
+    pub primary_region: Option<String>,
+    /// Its copies in other regions, which Secrets Manager keeps up to date.
+    pub replicas: Vec<Replica>,
+}
+
+/// A copy of a secret in another region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replica {
+    pub region: String,
+    pub status: Replication,
+}
+
+/// How far a replica has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replication {
+    InSync,
+    InProgress,
+    /// Secrets Manager has given up; its words.
+    Failed(String),
 }
 
 /// A secret value as it was read.
@@ -81,12 +102,16 @@ impl Secrets {
         let call = self.client.describe_secret().secret_id(secret).send();
         let answer =
             within(deadline, call).await.map_err(|e| e.explain(&Call::secrets_manager("DescribeSecret", secret)))?;
+        let arn = answer.arn.unwrap_or_else(|| secret.to_owned());
+        let region = arn.split(':').nth(3).unwrap_or_default();
         Ok(Description {
-            arn: answer.arn.unwrap_or_else(|| secret.to_owned()),
+            primary_region: answer.primary_region.filter(|primary| primary != region),
+            arn,
             rotation_enabled: answer.rotation_enabled,
             period_days: answer.rotation_rules.and_then(|rules| rules.automatically_after_days),
             versions: answer.version_ids_to_stages.unwrap_or_default(),
             tags: tags(answer.tags.unwrap_or_default()),
+            replicas: answer.replication_status.unwrap_or_default().into_iter().map(replica).collect(),
         })
     }
 
@@ -220,6 +245,18 @@ impl Secrets {
             Err(e) => Err(e.explain(&Call::secrets_manager("UpdateSecretVersionStage", secret))),
         }
     }
+}
+
+fn replica(replica: ReplicationStatusType) -> Replica {
+    let says = replica.status_message.as_deref().map(words).unwrap_or_default();
+    let status = match replica.status {
+        Some(StatusType::InSync) => Replication::InSync,
+        Some(StatusType::InProgress) => Replication::InProgress,
+        Some(StatusType::Failed) => Replication::Failed(says),
+        // Nobody knows whether waiting would help.
+        other => Replication::Failed(format!("{} {says}", other.as_ref().map_or("no status", StatusType::as_str))),
+    };
+    Replica { region: replica.region.unwrap_or_default(), status }
 }
 
 fn tags(tags: Vec<Tag>) -> HashMap<String, String> {

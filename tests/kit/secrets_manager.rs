@@ -19,7 +19,7 @@ pub(crate) use api::Asker;
 pub use rotate::{Attempt, RotationOutcome, StepRun};
 
 use crate::aws_json::{ACCOUNT, Failure, REGION, uuid};
-use state::{CURRENT, Rotation, RotationRules, Secret, SecretValue, State};
+use state::{CURRENT, Replica, Rotation, RotationRules, Secret, SecretValue, State};
 
 /// A handle to the emulator. Clones are handles to the same one.
 #[derive(Clone)]
@@ -145,6 +145,28 @@ impl SecretsManager {
                     Some(RotationRules { automatically_after_days: Some(days), ..RotationRules::default() });
             }
         })
+    }
+
+    /// Has a secret copied to another region. After each change, the next `lag` descriptions find the copy under way.
+    pub fn replicate(&self, secret: &str, region: &str, lag: usize) -> anyhow::Result<()> {
+        let (region, status) = (region.to_owned(), Replica::IN_SYNC);
+        let replica = Replica { region, status, status_message: None, lag, behind: 0 };
+        self.with(secret, |secret| secret.replicas.push(replica))
+    }
+
+    /// The copy to this region fails from now on, for this reason; or, without one, is up to date again.
+    pub fn fail_replica(&self, secret: &str, region: &str, why: Option<&str>) -> anyhow::Result<()> {
+        self.with(secret, |secret| {
+            for replica in secret.replicas.iter_mut().filter(|replica| replica.region == region) {
+                replica.status = if why.is_some() { Replica::FAILED } else { Replica::IN_SYNC };
+                replica.status_message = why.map(str::to_owned);
+            }
+        })
+    }
+
+    /// Makes a secret a replica of one in another region: it can be read, and not changed.
+    pub fn make_replica_of(&self, secret: &str, region: &str) -> anyhow::Result<()> {
+        self.with(secret, |secret| secret.primary_region = Some(region.to_owned()))
     }
 
     /// Lets the function's next `n` reads of a pending value come too early: not found, though it was put.

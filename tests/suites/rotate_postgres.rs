@@ -14,6 +14,7 @@ mod lifetimes;
 mod mirrors;
 mod rds;
 mod repair;
+mod replicas;
 mod revoke;
 mod rotation;
 mod scene;

@@ -181,6 +181,9 @@ pub enum Code {
     /// `revoke` was asked for a version that is for another server than the secret is now.
     #[strum(message = "There, as an admin: ALTER ROLE user PASSWORD NULL, and end its sessions.")]
     LeakedElsewhere,
+    /// `check` or `explain` was asked of a replica of a secret in another region, which cannot be changed here.
+    #[strum(message = "Rotate the primary, where it is; or promote the replica, if that region is lost.")]
+    SecretIsReplica,
     /// `revoke` was asked for a version that the secret does not have.
     #[strum(
         message = "Name one of these: aws secretsmanager list-secret-version-ids --include-deprecated --secret-id <arn>"

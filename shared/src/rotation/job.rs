@@ -1,7 +1,7 @@
 //! What one invocation is about.
 
 use crate::codes::Code;
-use crate::secrets::{Description, Stored};
+use crate::secrets::{Description, Replica, Stored};
 use crate::settings::DeclaredSetting;
 use crate::{Deadline, Error};
 use std::cell::RefCell;
@@ -15,6 +15,8 @@ pub struct Job {
     pub tags: HashMap<String, String>,
     /// Every how many days it is rotated, where its schedule says so.
     pub period_days: Option<i64>,
+    /// Its copies in other regions, as they were when it was described.
+    pub replicas: Vec<Replica>,
     /// When the invocation has to be over.
     pub deadline: Deadline,
     /// The value of [`Target::only_admin`](super::Target::only_admin), where it was there to be read in advance.
@@ -34,6 +36,7 @@ impl Job {
             secret_arn: secret_arn.into(),
             tags,
             period_days: None,
+            replicas: Vec::new(),
             deadline,
             admin: None,
             overrides: RefCell::default(),
@@ -44,7 +47,11 @@ impl Job {
     /// The job of a described secret.
     #[must_use]
     pub fn of_described(secret: Description, deadline: Deadline) -> Self {
-        Self { period_days: secret.period_days, ..Self::of(secret.arn, secret.tags, deadline) }
+        Self {
+            period_days: secret.period_days,
+            replicas: secret.replicas,
+            ..Self::of(secret.arn, secret.tags, deadline)
+        }
     }
 
     /// Logs something that does not stop the step, but that an operator should know, and keeps it for the report.

@@ -5,6 +5,7 @@
 
 mod event;
 mod job;
+pub mod replicas;
 mod report;
 mod stage;
 mod target;
@@ -16,7 +17,7 @@ pub use target::{Strategy, Target};
 
 use crate::codes::Code;
 use crate::credential::Credential;
-use crate::failure::pauses;
+use crate::failure::{Failure, pauses, retry};
 use crate::password::PasswordPolicy;
 use crate::secrets::{CURRENT, Moved, PENDING, Put, Secrets, Stored};
 use crate::{Deadline, Error, Result, defect};
@@ -105,6 +106,10 @@ impl<T: Target> Rotation<T> {
         if let Some(pending) = pending {
             return self.kept(event, &job, &current, &pending).await;
         }
+        // The password that comes next may be the one that clients in another region still read.
+        if let Err(lag) = replicas::in_sync(&job.secret_arn, &job.replicas) {
+            job.warn(&lag.error);
+        }
         let survey = self.target.survey(&current, &job).await?;
         let username = self.target.plan(&survey, &job)?;
         let password = self.passwords.generate()?;
@@ -191,11 +196,11 @@ impl<T: Target> Rotation<T> {
         self.target.still_accepted(&value, &pending, &job).await?;
         // Safe to repeat: a compare-and-swap, and a refusal is looked into.
         if self.secrets.move_current(&event.secret, current, &event.token, deadline).await? == Moved::Done {
-            return Ok(report(event, Outcome::Finished));
+            return Ok(self.finished(event, &job).await);
         }
         let description = self.secrets.describe(&event.secret, deadline).await?;
         match stage::judge(&description, &event.token)? {
-            Stage::Finished => Ok(report(event, Outcome::Finished)),
+            Stage::Finished => Ok(self.finished(event, &job).await),
             Stage::Pending { current: now } => Err(Error::new(
                 Code::CurrentMoved,
                 format!(
@@ -207,6 +212,35 @@ impl<T: Target> Rotation<T> {
                 "If that was a person's change, it stands; the next try of this rotation starts from it.",
             )),
         }
+    }
+
+    /// AWSCURRENT has moved, and the rotation is over, whatever becomes of the replicas.
+    async fn finished(&self, event: &RotationEvent, job: &Job) -> Report {
+        if !job.replicas.is_empty()
+            && let Err(error) = self.replicated(job).await
+        {
+            job.warn(&error);
+        }
+        Report { warnings: job.warnings(), ..report(event, Outcome::Finished) }
+    }
+
+    /// Waits until the replicas in other regions have the new value too, to the end of the invocation if need be.
+    async fn replicated(&self, job: &Job) -> Result<()> {
+        let secret = &job.secret_arn;
+        let look = async |until| {
+            let description = self.secrets.describe(secret, until).await.map_err(|error| {
+                Failure::permanent(
+                    Code::ReplicaNotInSync,
+                    format!(
+                        "AWSCURRENT has moved; whether the replicas of {secret} have followed, is not known: {}",
+                        error.message()
+                    ),
+                    error.remedy(),
+                )
+            })?;
+            replicas::in_sync(secret, &description.replicas)
+        };
+        Ok(retry(job.deadline, job.deadline.remaining(), Failure::is_transient, look).await?)
     }
 
     /// Labels, current value, pending value and the only admin's, read at the same time. What lags behind is read again: the

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::state::{CURRENT, PENDING, Rotation, RotationRules, Secret, SecretValue, State, check_token, token_in_use};
 use super::{SecretsManager, new_suffix};
-use crate::aws_json::{Failure, Request, epoch_seconds};
+use crate::aws_json::{Failure, REGION, Request, epoch_seconds};
 
 /// Who asks: reads lag behind writes for the function alone.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -125,7 +125,7 @@ struct DescribeSecret {
 }
 
 /// Fields that were never set are absent, as in the real reply: `RotationEnabled` too.
-fn describe(secret: &Secret) -> Value {
+fn describe(secret: &mut Secret) -> Value {
     let stages: Map<String, Value> = secret
         .versions
         .iter()
@@ -133,6 +133,8 @@ fn describe(secret: &Secret) -> Value {
         .map(|version| (version.id.clone(), json!(version.stages)))
         .collect();
     let tags: Vec<Value> = secret.tags.iter().map(|(key, value)| json!({"Key": key, "Value": value})).collect();
+    let replicas: Vec<Value> =
+        secret.replicas.iter_mut().map(|replica| without_nulls(json!(replica.described()))).collect();
     let rotation = secret.rotation.as_ref();
     let reply = json!({
         "ARN": secret.arn,
@@ -148,6 +150,8 @@ fn describe(secret: &Secret) -> Value {
         "DeletedDate": secret.deleted,
         "Tags": tags,
         "VersionIdsToStages": stages,
+        "PrimaryRegion": secret.primary_region.as_deref().or((!replicas.is_empty()).then_some(REGION)),
+        "ReplicationStatus": (!replicas.is_empty()).then_some(replicas),
     });
     without_nulls(reply)
 }
@@ -225,7 +229,7 @@ struct PutSecretValue {
 }
 
 fn put_value(state: &mut State, request: PutSecretValue) -> Reply {
-    let secret = state.live(&request.secret_id)?;
+    let secret = state.primary(&request.secret_id)?;
     let value = one_value(request.secret_string, request.secret_binary)?.ok_or_else(|| {
         Failure::new("InvalidRequestException", "You must provide either SecretString or SecretBinary.")
     })?;
@@ -279,7 +283,7 @@ struct UpdateSecretVersionStage {
 }
 
 fn update_stage(state: &mut State, request: &UpdateSecretVersionStage) -> Reply {
-    let secret = state.live(&request.secret_id)?;
+    let secret = state.primary(&request.secret_id)?;
     let label = &request.version_stage;
     let named = [&request.move_to_version_id, &request.remove_from_version_id];
     if let Some(unknown) = named.into_iter().flatten().find(|id| secret.version(id).is_none()) {
@@ -359,7 +363,7 @@ fn configure(
     rules: Option<RotationRules>,
 ) -> Result<(), Failure> {
     let known = lambda.as_ref().is_none_or(|arn| state.functions.contains_key(arn));
-    let secret = state.live(secret)?;
+    let secret = state.primary(secret)?;
     if !known {
         let message = "Secrets Manager cannot invoke the specified Lambda function. Ensure that the function policy \
                        grants access to the principal secretsmanager.amazonaws.com.";
@@ -383,7 +387,7 @@ struct TagResource {
 }
 
 fn tag(state: &mut State, request: TagResource) -> Reply {
-    state.live(&request.secret_id)?.tags.extend(by_key(request.tags));
+    state.primary(&request.secret_id)?.tags.extend(by_key(request.tags));
     Ok(json!({}))
 }
 
@@ -395,7 +399,7 @@ struct UntagResource {
 }
 
 fn untag(state: &mut State, request: &UntagResource) -> Reply {
-    state.live(&request.secret_id)?.tags.retain(|key, _| !request.tag_keys.contains(key));
+    state.primary(&request.secret_id)?.tags.retain(|key, _| !request.tag_keys.contains(key));
     Ok(json!({}))
 }
 
@@ -429,7 +433,13 @@ fn delete(state: &mut State, request: &DeleteSecret) -> Reply {
         let message = "RecoveryWindowInDays is 7 to 30, and not together with ForceDeleteWithoutRecovery.";
         return Err(Failure::new("InvalidParameterException", message));
     }
-    let secret = state.live(&request.secret_id)?;
+    let secret = state.primary(&request.secret_id)?;
+    if !secret.replicas.is_empty() {
+        let regions: Vec<&str> = secret.replicas.iter().map(|replica| replica.region.as_str()).collect();
+        let message =
+            format!("You can't delete secret {} that still has replica regions [{}].", secret.arn, regions.join(", "));
+        return Err(Failure::new("InvalidParameterException", message));
+    }
     let date = epoch_seconds() + if forced { 0.0 } else { 86_400.0 * f64::from(days.unwrap_or(30)) };
     secret.deleted = Some(date);
     let reply = json!({"ARN": secret.arn, "Name": secret.name, "DeletionDate": date});

@@ -61,6 +61,46 @@ pub(super) struct Secret {
     pub(super) changed: f64,
     pub(super) rotated: Option<f64>,
     pub(super) deleted: Option<f64>,
+    pub(super) replicas: Vec<Replica>,
+    /// Of a replica: where its primary is.
+    pub(super) primary_region: Option<String>,
+}
+
+/// A copy in another region, as `DescribeSecret` lists it.
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Replica {
+    pub(super) region: String,
+    pub(super) status: &'static str,
+    pub(super) status_message: Option<String>,
+    /// How many more descriptions find a copy under way, after each change.
+    #[serde(skip)]
+    pub(super) lag: usize,
+    #[serde(skip)]
+    pub(super) behind: usize,
+}
+
+impl Replica {
+    pub(super) const IN_SYNC: &'static str = "InSync";
+    pub(super) const FAILED: &'static str = "Failed";
+    const IN_PROGRESS: &'static str = "InProgress";
+
+    /// The secret has changed.
+    fn falls_behind(&mut self) {
+        if self.status != Self::FAILED && self.lag > 0 {
+            (self.status, self.behind) = (Self::IN_PROGRESS, self.lag);
+        }
+    }
+
+    /// The replica as it is found now; a copy under way has come further afterwards.
+    pub(super) fn described(&mut self) -> Self {
+        let found = self.clone();
+        self.behind = self.behind.saturating_sub(1);
+        if self.status == Self::IN_PROGRESS && self.behind == 0 {
+            self.status = Self::IN_SYNC;
+        }
+        found
+    }
 }
 
 impl Secret {
@@ -80,6 +120,8 @@ impl Secret {
             changed: now,
             rotated: None,
             deleted: None,
+            replicas: Vec::new(),
+            primary_region: None,
         }
     }
 
@@ -104,7 +146,12 @@ impl Secret {
     pub(super) fn add_version(&mut self, id: &str, value: Option<SecretValue>) {
         let version = Version { id: id.to_owned(), value, stages: BTreeSet::new(), created: epoch_seconds() };
         self.versions.push(version);
+        self.touch();
+    }
+
+    fn touch(&mut self) {
         self.changed = epoch_seconds();
+        self.replicas.iter_mut().for_each(Replica::falls_behind);
     }
 
     /// Takes a label off whatever version has it.
@@ -127,7 +174,7 @@ impl Secret {
         if let Some(from) = from.filter(|_| stage == CURRENT) {
             self.attach(PREVIOUS, &from);
         }
-        self.changed = epoch_seconds();
+        self.touch();
     }
 
     /// Stages a new version as a rotation begins: AWSPENDING, on a version that has no value unless one is given.
@@ -174,6 +221,16 @@ impl State {
         self.secrets.iter_mut().find(|secret| secret.answers_to(id)).ok_or_else(|| {
             Failure::new("ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
         })
+    }
+
+    /// The same, but one that may be changed: not marked for deletion, and no replica.
+    pub(super) fn primary(&mut self, id: &str) -> Result<&mut Secret, Failure> {
+        let secret = self.live(id)?;
+        if secret.primary_region.is_none() {
+            return Ok(secret);
+        }
+        let message = "Operation not permitted on a replica secret. Call must be made in primary secret's region.";
+        Err(Failure::new("InvalidParameterException", message))
     }
 
     /// The same, but not one that is marked for deletion.

@@ -3,6 +3,7 @@
 use super::{Finding, version_with};
 use crate::case::Case;
 use crate::catalog::{self, Catalog, Query};
+use crate::codes::Code;
 use crate::errors;
 use crate::guards::{self, Verdict};
 use crate::layout::{Layout, Turn};
@@ -13,7 +14,7 @@ use crate::session::Login;
 use crate::statements;
 use crate::survey;
 use keyturn::credential::Credential;
-use keyturn::rotation::Job;
+use keyturn::rotation::{Job, replicas};
 use keyturn::secrets::{CURRENT, Description, PENDING};
 use keyturn::{Error, Result};
 use secrecy::SecretString;
@@ -57,7 +58,7 @@ pub(super) struct Outlook {
 /// Errors: what reading the secret's labels can say.
 pub(super) async fn check(postgres: &Postgres, description: &Description, job: &Job) -> Result<Check> {
     let mut says = labels(description);
-    let Examined { would, warnings, refusals } = Box::pin(examine(postgres, job)).await;
+    let Examined { would, warnings, refusals } = Box::pin(examine(postgres, description, job)).await;
     says.extend(would.iter().flat_map(Outlook::sentences));
     let told = |what: &str, error: &Error| [format!("{what} {}: {}", error.code(), error.message()), to_do(error)];
     says.extend(warnings.iter().flat_map(|warning| told("Warning", warning)));
@@ -102,12 +103,27 @@ pub(super) struct Examined {
 
 /// Goes the way of createSecret and setSecret, up to where they would write, and on past what would stop them, so far as there
 /// is a way.
-pub(super) async fn examine(postgres: &Postgres, job: &Job) -> Examined {
+pub(super) async fn examine(postgres: &Postgres, description: &Description, job: &Job) -> Examined {
     let mut examined = Examined::default();
+    if let Some(region) = &description.primary_region {
+        examined.refusals.push(is_replica(&job.secret_arn, region));
+        return examined;
+    }
     if let Err(error) = Box::pin(look(postgres, job, &mut examined)).await {
         examined.refusals.push(error);
     }
+    examined.warnings.extend(replicas::in_sync(&job.secret_arn, &job.replicas).err().map(|lag| lag.error));
     examined
+}
+
+fn is_replica(secret: &str, primary: &str) -> Error {
+    Error::new(
+        Code::SecretIsReplica,
+        format!("{secret} is a replica: only its primary in {primary} can be rotated."),
+        format!(
+            "Ask the function in {primary}. If that region is lost, make this a secret of its own: aws secretsmanager stop-replication-to-replica --secret-id {secret}"
+        ),
+    )
 }
 
 /// Errors: what ends the examination.

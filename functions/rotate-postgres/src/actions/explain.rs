@@ -9,7 +9,7 @@ use crate::session::Login;
 use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
 use keyturn::failure::Kind;
-use keyturn::rotation::{Job, drop_pending};
+use keyturn::rotation::{Job, drop_pending, replicas};
 use keyturn::secrets::{CURRENT, Description, PENDING, PREVIOUS, Stored};
 use keyturn::{Error, Result};
 use serde::Serialize;
@@ -24,6 +24,9 @@ pub struct Explanation {
     /// This answer in sentences, for people: `jq -r '.says[]'`.
     says: Vec<String>,
     versions: Vec<Version>,
+    /// What stops nothing, but an operator should know.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Finding>,
     /// What stops the rotation.
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<Finding>,
@@ -75,7 +78,7 @@ pub(super) async fn explain(postgres: &Postgres, description: &Description, job:
         }
     }
     let token = version_with(description, PENDING).filter(|token| Some(*token) != version_with(description, CURRENT));
-    let refusal = Box::pin(stopped_by(postgres, &current, &pending, token, job)).await.err();
+    let refusal = Box::pin(stopped_by(postgres, description, &current, &pending, token, job)).await.err();
     let next = match (&refusal, token) {
         (Some(refusal), _) => Some(refusal.remedy().to_owned()),
         (None, Some(_)) => Some(format!("aws secretsmanager rotate-secret --secret-id {}", job.secret_arn)),
@@ -93,12 +96,18 @@ pub(super) async fn explain(postgres: &Postgres, description: &Description, job:
     });
     says.extend(refusal.iter().map(|error| format!("{}: {}", error.code(), error.message())));
     says.extend(next.iter().map(|next| format!("To do: {next}")));
+    let lag = replicas::in_sync(&job.secret_arn, &job.replicas).err().map(|lag| lag.error);
+    if let Some(warning) = &lag {
+        says.push(format!("Warning {}: {}", warning.code(), warning.message()));
+        says.push(format!("To do: {}", warning.remedy()));
+    }
     Ok(Explanation {
         action: "explain",
         secret: job.secret_arn.clone(),
         under_way: token.is_some(),
         says,
         versions,
+        warnings: lag.iter().map(Finding::from).collect(),
         refusal: refusal.as_ref().map(Finding::from),
         next,
     })
@@ -107,6 +116,7 @@ pub(super) async fn explain(postgres: &Postgres, description: &Description, job:
 /// Errors: what the rotation under way meets next, or the next one would.
 async fn stopped_by(
     postgres: &Postgres,
+    description: &Description,
     current: &Value,
     pending: &Value,
     token: Option<&str>,
@@ -117,7 +127,7 @@ async fn stopped_by(
     {
         follows(current, pending, token, job)?;
     }
-    Box::pin(examine(postgres, job)).await.refusals.into_iter().next().map_or(Ok(()), Err)
+    Box::pin(examine(postgres, description, job)).await.refusals.into_iter().next().map_or(Ok(()), Err)
 }
 
 /// Whether the pending value is what may follow the current one.

@@ -6,7 +6,7 @@
 //! | the leaked version | what is done | state |
 //! |---|---|---|
 //! | is AWSCURRENT | a rotation is started, unless one is under way | `rotating` |
-//! | is not, and sessions of its user are open | nothing, but with `force` the next row | `waiting` |
+//! | is not, and sessions of its user are open, or a replica of the secret lags | nothing, but with `force` the next row | `waiting` |
 //! | is not, and no session is open | its user's password is taken away, if it logs in; with `force` sessions end | `revoked` |
 
 use super::version_with;
@@ -24,7 +24,7 @@ use crate::transaction;
 use keyturn::codes::{Code as Core, DeclaredCode as _};
 use keyturn::credential::Credential;
 use keyturn::failure::Kind;
-use keyturn::rotation::{Job, no_current};
+use keyturn::rotation::{Job, no_current, replicas};
 use keyturn::secrets::{CURRENT, Description, PENDING};
 use keyturn::{Error, Result, clock};
 use serde::Serialize;
@@ -126,6 +126,17 @@ pub(super) async fn revoke(
             let sessions = open().await?;
             if sessions > 0 && !asked.force {
                 return Ok(waits("", sessions));
+            }
+            // Clients in another region may have nothing else to read yet.
+            if let Err(lag) = replicas::in_sync(&job.secret_arn, &job.replicas)
+                && !asked.force
+            {
+                let says = format!(
+                    "{} Once they have followed, ask again; or with \"force\": true. {}",
+                    lag.error.message(),
+                    lag.error.remedy()
+                );
+                return Ok(Revocation { user: Some(user.to_owned()), ..go_on(says, State::Waiting) });
             }
             Box::pin(taken_away(postgres, &session, &current, user, job)).await?;
             if self::probe(postgres, &login, job).await? != Probe::Refused {

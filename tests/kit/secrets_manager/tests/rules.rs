@@ -139,3 +139,39 @@ async fn reads_of_a_pending_value_can_come_too_early_for_the_function() {
     assert_eq!(refusal(get().version_id(TOKEN).send().await).0, "ResourceNotFoundException");
     assert_eq!(get().send().await.unwrap().secret_string(), Some("new"));
 }
+
+#[tokio::test]
+async fn a_replica_is_behind_after_each_change_until_it_was_seen_often_enough() {
+    let (aws, client) = stack().await;
+    let described = || async { client.describe_secret().secret_id("app").send().await.unwrap() };
+    let plain = described().await;
+    assert!(plain.primary_region().is_none() && plain.replication_status.is_none());
+    aws.secrets.replicate("app", "us-east-1", 2).unwrap();
+    let put = client.put_secret_value().secret_id("app").client_request_token(TOKEN).secret_string("new");
+    put.send().await.unwrap();
+    for expected in ["InProgress", "InProgress", "InSync", "InSync"] {
+        let found = described().await;
+        let replica = &found.replication_status()[0];
+        assert_eq!((found.primary_region(), replica.region()), (Some("eu-west-1"), Some("us-east-1")));
+        assert_eq!(replica.status().unwrap().as_str(), expected);
+        assert!(replica.status_message().is_none());
+    }
+    aws.secrets.fail_replica("app", "us-east-1", Some("no key")).unwrap();
+    let found = described().await;
+    assert_eq!(found.replication_status()[0].status_message(), Some("no key"));
+    let deleted = refusal(client.delete_secret().secret_id("app").send().await);
+    assert!(deleted.1.contains("still has replica regions [us-east-1]"), "{}", deleted.1);
+}
+
+#[tokio::test]
+async fn a_replica_can_be_read_and_not_changed() {
+    let (aws, client) = stack().await;
+    aws.secrets.make_replica_of("app", "us-east-1").unwrap();
+    client.get_secret_value().secret_id("app").send().await.unwrap();
+    let put = client.put_secret_value().secret_id("app").client_request_token(TOKEN).secret_string("new");
+    let refused = refusal(put.send().await);
+    assert_eq!(refused.0, "InvalidParameterException");
+    assert!(refused.1.contains("replica secret"), "{}", refused.1);
+    let rotated = refusal(client.rotate_secret().secret_id("app").send().await);
+    assert_eq!(rotated.0, "InvalidParameterException");
+}
