@@ -2,8 +2,9 @@
 
 use crate::polling::eventually;
 use crate::refusal::Refusal;
+use crate::rotate_postgres::clients::Clients;
 use crate::rotate_postgres::scene::Scene;
-use keyturn_tests::stacks::postgres::ADMIN;
+use keyturn_tests::stacks::postgres::{ADMIN, Stack};
 use serde_json::{Value, json};
 
 async fn asked(scene: &Scene, event: &Value) -> Value {
@@ -59,6 +60,36 @@ async fn a_leaked_password_is_dead_once_nobody_uses_it_and_clients_notice_nothin
         assert_eq!(asked(&scene, &next).await["state"], "revoked");
         scene.ends();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_clients_under_load_see_no_failed_login_while_a_leaked_password_is_revoked() {
+    let scene = Scene::of(Stack::builder(18).postgres(|server| server.setting("max_connections", "300"))).await;
+    let app = scene.app("busy").await.unwrap();
+    let leaked = scene.value(&app.secret, "AWSCURRENT").unwrap()["password"].as_str().unwrap().to_owned();
+    // Each of these has a session most of the time.
+    let clients = Clients::start(&scene, &app, 200, "SELECT pg_sleep(1)");
+    let mut pooled = Vec::new();
+    for _ in 0..10 {
+        pooled.push(scene.postgres.client("busy", &leaked, &app.name).await.unwrap());
+    }
+    clients.after_more_logins(100).await;
+    let next = rotated(&scene, &app.secret).await;
+    // Every client has read the secret, as the answer asks for; a pool has not closed its sessions yet.
+    clients.caught_up().await;
+    let waiting = asked(&scene, &next).await;
+    assert_eq!(waiting["state"], "waiting", "{waiting}");
+    scene.postgres.client("busy", &leaked, &app.name).await.unwrap();
+    for session in pooled.drain(..) {
+        session.batch_execute("SELECT 1").await.unwrap();
+    }
+    eventually("the pool has closed its sessions", async || asked(&scene, &next).await["state"] == "revoked").await;
+    scene.postgres.client("busy", &leaked, &app.name).await.unwrap_err();
+    clients.after_more_logins(200).await;
+    let seen = clients.stop().await;
+    assert!(seen.logins >= 400, "{seen:?}");
+    assert_eq!(seen.failures, Vec::<String>::new());
+    scene.ends();
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What a team sees when its secret is rotated: the transaction on every supported PostgreSQL, and clients that never fail.
 
 use crate::polling::eventually;
-use crate::rotate_postgres::clients::Clients;
+use crate::rotate_postgres::clients::{Clients, WORK};
 use keyturn_tests::stacks::postgres::{ADMIN, App, Stack};
 use serde_json::{Value, json};
 
@@ -295,7 +295,7 @@ async fn clients_that_read_awscurrent_never_fail_while_it_is_rotated_again_and_a
     let owner = stack.owner_app("billing").await.unwrap();
     for app in [&clone, &owner] {
         as_current(&stack, app, "CREATE TABLE work (n int)").await.unwrap();
-        let clients = Clients::start(&stack, app, 4);
+        let clients = Clients::start(&stack, app, 4, WORK);
         for _ in 0..6 {
             clients.after_more_logins(8).await;
             rotate(&stack, app).await;
