@@ -5,6 +5,7 @@ mod break_glass;
 mod clients;
 mod day;
 mod judge;
+mod leak;
 mod mongo;
 mod secrecy;
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail, ensure};
 use application::Objects;
 use clients::{Crowd, Tally};
+use keyturn_tests::rds::Rds;
 use keyturn_tests::secrets_manager::{Attempt, RotationOutcome};
 use keyturn_tests::stacks::postgres::{ADMIN, App, Stack};
 use secrecy::{Credentials, Sampler};
@@ -45,7 +47,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let bootstrap = arguments.function("rotate-postgres")?;
     eprintln!("starting PostgreSQL {}, Secrets Manager, and the function", arguments.postgres);
     let starting = Instant::now();
-    let stack = Stack::builder(arguments.postgres).bootstrap(bootstrap.clone()).start().await?;
+    let rds = Rds::start().await?;
+    let stack = Stack::builder(arguments.postgres).bootstrap(bootstrap.clone());
+    let stack = stack.variable("AWS_ENDPOINT_URL_RDS", &rds.url()).start().await?;
     screen.title("Keyturn: database passwords turn while the application works");
     screen.note(&format!(
         "PostgreSQL {} with TLS, Secrets Manager (local), rotate-postgres ({} build); up in {:.1} s",
@@ -71,6 +75,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     demo.act("Owner layout", "billing_a and billing_b take turns; everything belongs to billing", &billing).await?;
 
     demo.get_stuck(&billing).await?;
+    let orders = demo.start_on_rds(&rds).await?;
+    demo.lose_a_password(&orders).await?;
+    demo.broken.extend(rds.violations().into_iter().map(|request| format!("no client sends RDS {request}")));
     demo.search(sampler).await?;
 
     let mongo = mongo::play(screen, arguments.function("rotate-mongo")?).await?;
@@ -91,7 +98,8 @@ impl Demo {
         screen.note(cast);
         self.passwords.remember(&self.stack.value(&app.secret, "AWSCURRENT")?);
         self.print_check(app).await?;
-        let crowd = Crowd::start(&self.stack, app);
+        let mut crowd = Crowd::start(&self.stack, app);
+        crowd.let_one_stay();
         crowd.caught_up().await?;
         println!(
             "{}",
@@ -120,19 +128,19 @@ impl Demo {
 
     /// What an operator asks first: what would a rotation do?
     async fn print_check(&mut self, app: &App) -> Result<()> {
-        let answer = self.ask("check", app).await?;
+        let answer = self.ask(json!({"action": "check"}), app).await?;
         if answer["ready"] != json!(true) {
             self.broken.push(format!("the check of {} refuses its rotation", app.name));
         }
         Ok(())
     }
 
-    /// Invokes an action and prints its sentences.
-    async fn ask(&self, action: &str, app: &App) -> Result<Value> {
-        let event = json!({"action": action, "secret": app.secret});
-        println!("{}", self.screen.dim(&format!("  {{\"action\": {action:?}, \"secret\": {:?}}}", app.name)));
-        let answer = self.stack.lambda.invoke(event).await.result;
-        let answer = answer.map_err(|error| anyhow!("{action} of {}: {error}", app.name))?;
+    /// Invokes an action on a secret, and prints its sentences.
+    async fn ask(&self, mut event: Value, app: &App) -> Result<Value> {
+        event["secret"] = json!(app.name);
+        println!("{}", self.screen.dim(&format!("  {event}")));
+        let answer = self.stack.lambda.invoke(event.clone()).await.result;
+        let answer = answer.map_err(|error| anyhow!("{event}: {error}"))?;
         for sentence in answer["says"].as_array().into_iter().flatten() {
             println!("    {}", sentence.as_str().unwrap_or_default());
         }
@@ -147,7 +155,7 @@ impl Demo {
         let superuser = self.stack.postgres.admin_client().await?;
         superuser.batch_execute(&format!("ALTER ROLE {ADMIN} NOLOGIN")).await?;
         let stuck = self.stack.rotate(&app.secret).await?;
-        let answer = self.ask("explain", app).await?;
+        let answer = self.ask(json!({"action": "explain"}), app).await?;
         if stuck.succeeded() || answer["refusal"]["code"] != json!("ROLE_CANNOT_LOG_IN") {
             self.broken.push(format!("explain does not say why the rotation of {} is stuck", app.name));
         }
@@ -182,7 +190,7 @@ impl Demo {
         Ok(())
     }
 
-    fn print_summary(&self, tally: &Tally, objects: &Objects, app: &App) {
+    fn print_clients(&self, tally: &Tally) {
         let screen = self.screen;
         println!(
             "  {:<9}{} requests, {} logins; failed logins {}, permission errors {}, other errors {}",
@@ -193,6 +201,11 @@ impl Demo {
             screen.zero(tally.permission_errors, 0),
             screen.zero(tally.other_errors, 0),
         );
+    }
+
+    fn print_summary(&self, tally: &Tally, objects: &Objects, app: &App) {
+        let screen = self.screen;
+        self.print_clients(tally);
         let made: Vec<String> = objects.made.iter().map(|(user, tables)| format!("{tables} by {user}")).collect();
         println!(
             "  {:<9}{}; {} of {} belong to {}; {} changed by the twin of their maker",
@@ -211,7 +224,7 @@ impl Demo {
         );
     }
 
-    fn judge(&mut self, tally: &Tally, objects: &Objects, app: &App) {
+    fn judge_errors(&mut self, tally: &Tally, app: &App) {
         let errors = [
             (tally.failed_logins, "failed logins"),
             (tally.permission_errors, "permission errors"),
@@ -223,6 +236,10 @@ impl Demo {
                 self.broken.push(format!("{}: {count} {what}, such as: {example}", app.name));
             }
         }
+    }
+
+    fn judge(&mut self, tally: &Tally, objects: &Objects, app: &App) {
+        self.judge_errors(tally, app);
         if objects.tables == 0 || objects.of_owner < objects.tables {
             self.broken.push(format!("{}: tables that do not belong to it", app.name));
         }

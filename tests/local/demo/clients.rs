@@ -109,8 +109,12 @@ impl Crowd {
         }
         tasks.spawn(client().pool());
         tasks.spawn(client().build());
-        tasks.spawn(client().stay());
         Self { shared, tasks }
+    }
+
+    /// One more client, which logs in once and never again.
+    pub(super) fn let_one_stay(&mut self) {
+        self.tasks.spawn(Client::new(&self.shared).stay());
     }
 
     /// What has been seen so far.
