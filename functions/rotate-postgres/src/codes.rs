@@ -104,7 +104,7 @@ pub enum Code {
     // The admin
     /// RDS knows no endpoint of the instance or cluster that a managed admin secret belongs to.
     #[strum(
-        message = "See whether it is there, and available: aws rds describe-db-instances. For one of another account or region store an admin secret of your own, with \"host\"."
+        message = "For one of another account or region, or one that is gone, name another admin secret, with \"host\". Else see whether it is there, and available: aws rds describe-db-instances, aws rds describe-db-clusters."
     )]
     RdsEndpointUnknown,
     /// The server knows no role of the name that the admin secret gives.

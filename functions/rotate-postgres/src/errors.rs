@@ -128,7 +128,7 @@ pub(crate) fn login(error: &tokio_postgres::Error, user: &str, place: &Place, ph
         Phase::TlsHandshake if !is_io(error) => Failure::permanent(
             Core::TlsUntrusted,
             format!("The TLS handshake with {} failed: {}.", place.address, handshake_cause(error)),
-            "The certificate must name this host and come from a known authority: for RDS use the endpoint's own name; for a private authority set DATABASE_CA_FILE to its PEM file.",
+            "The certificate must name this host and come from a known authority: for RDS use the endpoint's own name, or tag the secret with it (keyturn:tls-name); for a private authority set DATABASE_CA_FILE to its PEM file.",
         ),
         // Not a lost connection: the two sides did not agree, or the server failed its own half of SCRAM's proof.
         Phase::Login if error.to_string().starts_with("authentication error") => Failure::permanent(

@@ -35,7 +35,8 @@ pub(crate) fn same_server(current: &Address, admin: &Address) -> Result<()> {
         Core::AdminOfAnotherServer,
         format!("The secret is for {current}, but its admin secret (masterarn) is for {admin}."),
         format!(
-            "Let both name the same host and port. If {current} is a replica, proxy or alias of {admin}, say so to the function: HOST_ALIASES={current}={admin}"
+            "Let both name the same host and port. If {} is a name of your own for {} (a CNAME), tag the secret keyturn:tls-name={}. If it is a replica, proxy or alias, say so to the function: HOST_ALIASES={current}={admin}",
+            current.host, admin.host, admin.host
         ),
     ))
 }

@@ -28,25 +28,41 @@ fn tag(user: &str) -> String {
 ///
 /// Errors: `MIRROR_MISSING`.
 pub(crate) fn check(turn: &Turn, named: &Place, job: &Job) -> Result<()> {
-    let secret = &job.secret_arn;
     let users = [&turn.current, &turn.pending];
     let without = users.into_iter().find(|user| of(user, job).is_none());
     let is_mirrored = users.iter().any(|user| of(user, job).is_some());
-    let is_proxy = rds::is_proxy(&named.address.host);
-    let Some(without) = without.filter(|_| is_mirrored || is_proxy) else { return Ok(()) };
-    let why = if is_proxy {
-        format!("{} is an RDS Proxy, which lets a user in only by a secret of that user's own", named.address.host)
+    let Some(without) = without.filter(|_| is_mirrored || rds::is_proxy(&named.address.host)) else { return Ok(()) };
+    Err(missing(without, named, job))
+}
+
+/// Behind RDS Proxy no user logs in without a mirror: told before anybody tries.
+///
+/// Errors: `MIRROR_MISSING`.
+pub(crate) fn check_proxy(current: &str, users: &[String], named: &Place, job: &Job) -> Result<()> {
+    if rds::is_proxy(&named.address.host) && users.iter().all(|user| of(user, job).is_none()) {
+        return Err(missing(current, named, job));
+    }
+    Ok(())
+}
+
+fn missing(without: &str, named: &Place, job: &Job) -> Error {
+    let (secret, address) = (&job.secret_arn, &named.address);
+    let (why, alias) = if rds::is_proxy(&address.host) {
+        (
+            format!("{} is an RDS Proxy, which lets a user in only by a secret of that user's own", address.host),
+            format!(" let HOST_ALIASES name the server behind it ({address}=<server>:<port>),"),
+        )
     } else {
-        "The other user has a mirror".to_owned()
+        ("The other user has a mirror".to_owned(), String::new())
     };
-    Err(Error::new(
+    Error::new(
         Code::MirrorMissing,
         format!("{why}: {without:?} has none."),
         format!(
-            "Make a secret {{\"username\", \"password\"}} for each of the two users, register both with the proxy, list them in PostgresMirrorSecretArns, and tag: aws secretsmanager tag-resource --secret-id {secret} --tags 'Key={},Value=<its ARN>'",
+            "Make a secret {{\"username\", \"password\"}} for each of the two users, register both with the proxy, list them in PostgresMirrorSecretArns,{alias} and tag: aws secretsmanager tag-resource --secret-id {secret} --tags 'Key={},Value=<its ARN>'",
             tag(without)
         ),
-    ))
+    )
 }
 
 /// A user's mirror, and what it holds.

@@ -170,7 +170,7 @@ impl Postgres {
         let (admin, auth) = credential_of_admin(stored.text, &what, allowed.is_some(), job)?;
         let (mut at, resource) = match (Place::of(&admin, &what), admin.host()) {
             (Err(without_host), None) => {
-                let resource = self.managed(&stored.arn, job).await?.ok_or(without_host)?;
+                let resource = self.managed(&stored.arn, job).await?.ok_or_else(|| nowhere(without_host))?;
                 let server = self.rds.server(&resource, job.deadline).await?;
                 check_engine(&server.engine, &format!("the server of {what}"))?;
                 (Place::managed(server.writer), Some(resource))
@@ -293,6 +293,13 @@ fn credential_of_admin(text: SecretString, what: &str, listed: bool, job: &Job) 
         None | Some("password") => Ok((Credential::parse(text, what)?, AdminAuth::Password)),
         Some(_) => Err(job.bad_tag(Tag::AdminAuth, "(or \"adminauth\" of the admin secret) neither iam nor password")),
     }
+}
+
+/// An admin secret names no host, and no tag of RDS says whose it is: a copy of one that RDS manages, say.
+fn nowhere(without_host: Error) -> Error {
+    without_host.with_remedy(
+        "Add the database's endpoint: {\"host\": \"...\", \"port\": 5432}. Or let masterarn name the secret that RDS itself keeps for the master user (rds!db-..., rds!cluster-...): its tag aws:rds:primaryDBInstanceArn or aws:rds:primaryDBClusterArn says where the server is.",
+    )
 }
 
 fn token_refused(login: &Login, refused: &Error) -> Error {

@@ -110,7 +110,7 @@ impl Rds {
             Resource::Instance(name) => self.server_of_instance(name, deadline).await,
             Resource::Cluster(name) => self.server_of_cluster(name, deadline).await,
         };
-        let server = server?.ok_or_else(|| unknown(resource.name()))?;
+        let server = server?.ok_or_else(|| unknown(resource))?;
         self.known.borrow_mut().insert(resource.clone(), server.clone());
         Ok(server)
     }
@@ -210,11 +210,19 @@ fn endpoint(instance: &DbInstance) -> Option<Address> {
     Some(Address::new(endpoint.address()?, u16::try_from(endpoint.port()?).ok()?))
 }
 
-fn unknown(resource: &str) -> Error {
+fn unknown(resource: &Resource) -> Error {
+    let look = match resource {
+        Resource::Instance(_) => {
+            "aws rds describe-db-instances --query 'DBInstances[].[DBInstanceArn,DBInstanceStatus,Endpoint.Address]'"
+        }
+        Resource::Cluster(_) => "aws rds describe-db-clusters --query 'DBClusters[].[DBClusterArn,Status,Endpoint]'",
+    };
     Error::new(
         Code::RdsEndpointUnknown,
-        format!("RDS knows no endpoint of {resource} in this account and region."),
-        "See whether it is there, and available: aws rds describe-db-instances --query 'DBInstances[].[DBInstanceArn,DBInstanceStatus,Endpoint.Address]'. For one of another account or region store an admin secret of your own, with \"host\".",
+        format!("RDS knows no endpoint of {} in this account and region.", resource.name()),
+        format!(
+            "For one of another account or region, or one that is gone, name another admin secret in masterarn, with \"host\". Else see whether it is there, and available: {look}"
+        ),
     )
 }
 

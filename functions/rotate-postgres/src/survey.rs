@@ -29,6 +29,7 @@ pub(crate) async fn survey(postgres: &Postgres, current: &Credential, job: &Job)
     let case = Case::of(current, job)?.under(&postgres.settings);
     let user = current.username();
     case.layout.check_name(user)?;
+    mirror::check_proxy(user, &case.layout.names(user), &named, job)?;
     let login = Login::new(current, place.clone());
     let (admin, proven) = tokio::try_join!(postgres.admin(current, &named, job), postgres.prove_current(&login, job))?;
     if postgres.server(named.clone(), job) != place {

@@ -84,6 +84,9 @@ async fn a_token_that_rds_does_not_take_is_told_with_what_it_needs() {
     let function =
         scene.function("stranger", &[("AWS_SECRET_ACCESS_KEY", "another"), ("ADMIN_SECRET_ARNS", &admin)]).await;
     let secret = scene.secret("denied", &value).unwrap();
+    let answer = function.invoke(json!({"action": "check", "secret": secret})).await.result.unwrap();
+    assert_eq!(answer["refusals"][0]["code"], json!("ADMIN_TOKEN_REFUSED"), "{answer}");
+    assert!(answer["refusals"][0]["remedy"].as_str().unwrap().contains("rds-db:connect"), "{answer}");
     let token = scene.stage(&secret).unwrap();
     let step = |step: &str| json!({"Step": step, "SecretId": secret, "ClientRequestToken": token});
     function.invoke(step("createSecret")).await.result.unwrap();

@@ -215,3 +215,84 @@ async fn a_name_of_ones_own_works_where_a_tag_says_whom_the_certificate_names() 
     Refusal("TAG_INVALID", &["keyturn:tls-name"]).is(it.create(&secret).await, "tag");
     it.ends();
 }
+
+/// The answer to `check` of a new secret: what would stop its rotation.
+async fn refusals(it: &OnRds, story: &str, admin: &str, host: &str, tls_name: Option<&str>) -> Vec<Value> {
+    let mut value = it.scene.of_user("shape");
+    (value["masterarn"], value["host"]) = (json!(admin), json!(host));
+    let secret = it.scene.aws.secrets.create(story, &value.to_string()).unwrap();
+    if let Some(name) = tls_name {
+        it.scene.aws.secrets.tag(&secret, "keyturn:tls-name", name).unwrap();
+    }
+    let answer = it.function.invoke(json!({"action": "check", "secret": secret})).await.result.unwrap();
+    let refusals = answer["refusals"].as_array().cloned().unwrap_or_default();
+    assert_eq!(answer["ready"], json!(refusals.is_empty()), "{story}: {answer}");
+    refusals
+}
+
+#[tokio::test]
+async fn a_check_says_what_each_shape_of_rds_lacks_before_the_first_rotation() {
+    const PROXY: &str = "pool.proxy-c1a2b3.eu-west-1.rds.amazonaws.com";
+    let it = OnRds::start().await;
+    it.scene.login("shape", "").await;
+    let port = it.scene.database_port();
+    let (of_instance, of_cluster) = ("aws:rds:primaryDBInstanceArn", "aws:rds:primaryDBClusterArn");
+    let shop = it.rds.add_instance(it.instance("shop-db"));
+    let cluster = |id: &str, reader: &str| {
+        it.rds.add_cluster(Cluster {
+            id: id.into(),
+            engine: "aurora-postgresql".into(),
+            endpoint: "localhost".into(),
+            reader: Some(reader.into()),
+            port,
+            ..Cluster::default()
+        })
+    };
+    let gone = |kind: &str| format!("arn:aws:rds:eu-west-1:123456789012:{kind}:gone");
+    let instances = it.managed("rds!instance", of_instance, &shop);
+    let untagged = it.managed("rds!untagged", "team", "shop");
+    let lost_instance = it.managed("rds!lost-instance", of_instance, &gone("db"));
+    let lost_cluster = it.managed("rds!lost-cluster", of_cluster, &gone("cluster"));
+    let with_reader = it.managed("rds!reader", of_cluster, &cluster("read", "127.0.0.1"));
+    let with_another = it.managed("rds!another", of_cluster, &cluster("other", "elsewhere"));
+    let mut own = it.scene.of_user(ADMIN);
+    (own["host"], own["password"]) = (json!("127.1"), json!(it.scene.admin_password));
+    let own = it.scene.aws.secrets.create("by-cname", &own.to_string()).unwrap();
+    for (story, admin, host, tls_name) in [
+        ("as in the tutorial", &instances, "localhost", None),
+        ("the cluster's reader", &with_reader, "127.0.0.1", None),
+        ("a CNAME with its tag", &instances, "127.1", Some("localhost")),
+        ("a CNAME with its tag in both secrets", &own, "127.1", Some("localhost")),
+    ] {
+        assert_eq!(refusals(&it, story, admin, host, tls_name).await, Vec::<Value>::new(), "{story}");
+    }
+    let aliases = format!("HOST_ALIASES=127.0.0.1:{port}=localhost:{port}");
+    let behind = format!("HOST_ALIASES name the server behind it ({PROXY}:{port}=");
+    for (story, admin, host, codes, remedy) in [
+        ("a copy without RDS's tag", &untagged, "localhost", &["SECRET_KEY_MISSING"][..], "rds!db-..."),
+        ("an instance that is gone", &lost_instance, "localhost", &["RDS_ENDPOINT_UNKNOWN"], "describe-db-instances"),
+        ("a cluster that is gone", &lost_cluster, "localhost", &["RDS_ENDPOINT_UNKNOWN"], "describe-db-clusters"),
+        ("another cluster's reader", &with_another, "127.0.0.1", &["ADMIN_OF_ANOTHER_SERVER"], &aliases),
+        ("RDS Proxy without mirrors", &instances, PROXY, &["MIRROR_MISSING"], "Key=keyturn:mirror.shape,"),
+        ("RDS Proxy without an alias", &instances, PROXY, &["MIRROR_MISSING"], &behind),
+        // The admin's server and the certificate are looked at together.
+        ("a CNAME", &instances, "127.1", &["TLS_UNTRUSTED", "ADMIN_OF_ANOTHER_SERVER"], "keyturn:tls-name"),
+        ("a CNAME in both secrets", &own, "127.1", &["TLS_UNTRUSTED"], "keyturn:tls-name"),
+    ] {
+        let found = refusals(&it, story, admin, host, None).await;
+        let [refusal] = &found[..] else { panic!("{story}: {found:?}") };
+        assert!(codes.contains(&refusal["code"].as_str().unwrap()), "{story}: {refusal}");
+        assert!(refusal["remedy"].as_str().unwrap().contains(remedy), "{story}: no {remedy:?} in {refusal}");
+    }
+    it.rds.deny(true);
+    // Nobody has asked for these yet.
+    for (tag, arn, action) in [
+        (of_instance, it.rds.add_instance(it.instance("new")), "rds:DescribeDBInstances"),
+        (of_cluster, cluster("new", "elsewhere"), "rds:DescribeDBClusters"),
+    ] {
+        let found = refusals(&it, action, &it.managed(&format!("rds!{action}"), tag, &arn), "localhost", None).await;
+        assert_eq!(found[0]["code"], json!("AWS_ACCESS_DENIED"), "{found:?}");
+        assert!(found[0]["remedy"].as_str().unwrap().contains(action), "{found:?}");
+    }
+    it.ends();
+}
