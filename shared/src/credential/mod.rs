@@ -82,8 +82,6 @@ impl Credential {
     pub fn parse_as(shape: Shape, text: SecretString, what: &str) -> Result<Self> {
         let object = object(text.expose_secret(), what)?;
         let keys = Keys::new(what, text.expose_secret(), object)?;
-        keys.name("dbInstanceIdentifier")?;
-        keys.name("dbClusterIdentifier")?;
         let username = keys.first(shape.usernames);
         Ok(Self {
             what: what.to_owned(),

@@ -129,8 +129,6 @@ fn refuses_known_keys_that_are_missing_or_of_another_type() {
         secret(r#""port":true"#),
         secret(r#""dbname":false"#),
         secret(r#""masterarn":[]"#),
-        secret(r#""dbInstanceIdentifier":1"#),
-        secret(r#""dbClusterIdentifier":{}"#),
         secret(r#""testQueries":"SELECT 1""#),
     ] {
         assert_eq!(code(&text), "SECRET_KEY_WRONG_TYPE", "{text}");

@@ -1,7 +1,9 @@
 //! AWS's own function before ours, after ours, and in the middle: a team can swap them under a secret, and back.
 
 use crate::aws_function::{self, Function};
+use crate::refusal::Refusal;
 use crate::rotate_postgres::checks::{STEPS, failure, log, logged, login, password, steps, user};
+use crate::rotate_postgres::scene::Scene;
 use anyhow::{Context as _, Result, ensure};
 use aws_sdk_secretsmanager::Client;
 use keyturn_tests::aws::secrets_client;
@@ -339,6 +341,60 @@ async fn connection_urls_that_awss_function_left_behind_are_right_again_after_ou
             "after {turns}"
         );
     }
+}
+
+/// The lines of the manual's table, in its order.
+#[tokio::test]
+async fn every_key_that_awss_function_knows_does_what_the_manual_says() {
+    let scene = Scene::start(16).await;
+    scene.login("swap", "").await;
+    let port = scene.database_port();
+    for (n, (key, value, expected)) in [
+        ("engine", json!("aurora-postgresql"), Ok(())),
+        ("engine", Value::Null, Ok(())),
+        ("engine", json!("mysql"), Err("ENGINE_UNKNOWN")),
+        ("host", json!("LOCALHOST."), Ok(())),
+        ("host", json!("127.0.0.1"), Err("ADMIN_OF_ANOTHER_SERVER")),
+        ("host", Value::Null, Err("SECRET_KEY_MISSING")),
+        ("port", json!(port.to_string()), Ok(())),
+        ("dbname", Value::Null, Ok(())),
+        ("ssl", json!(false), Ok(())),
+        ("ssl", json!("true"), Ok(())),
+        ("masterarn", json!("admin"), Ok(())),
+        ("masterarn", Value::Null, Err("SECRET_KEY_MISSING")),
+        ("dbInstanceIdentifier", json!(1), Ok(())),
+        ("dbClusterIdentifier", json!({"id": "shop"}), Ok(())),
+        ("team", json!(["shop"]), Ok(())),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut current = scene.of_user("swap");
+        current[key] = value;
+        let secret = scene.secret(&format!("swap-{n}"), &current).unwrap();
+        let token = scene.stage(&secret).unwrap();
+        let created = scene.step(&secret, &token, "createSecret").await;
+        if let Err(code) = expected {
+            Refusal(code, &[]).is(created, &current.to_string());
+        } else {
+            assert_eq!(created.unwrap()["user"], json!("swap_clone"), "{current}");
+            let mut pending = scene.value(&secret, "AWSPENDING").unwrap();
+            assert_ne!(pending["password"], current["password"]);
+            (pending["username"], pending["password"]) = (current["username"].clone(), current["password"].clone());
+            assert_eq!(pending, current);
+        }
+    }
+    // The admin secret's port counts as well.
+    let mut admin = scene.of_user(ADMIN);
+    (admin["port"], admin["password"]) = (json!(1), json!(scene.admin_password));
+    let mut current = scene.of_user("swap");
+    current["masterarn"] = json!(scene.aws.secrets.create("swap-admin", &admin.to_string()).unwrap());
+    let secret = scene.secret("swap-port", &current).unwrap();
+    let token = scene.stage(&secret).unwrap();
+    let refused = scene.step(&secret, &token, "createSecret").await;
+    Refusal("ADMIN_OF_ANOTHER_SERVER", &["HOST_ALIASES="]).is(refused, "another port");
+    assert!(scene.postgres.server_log().unwrap().contains("SSL enabled (protocol="));
+    scene.ends();
 }
 
 #[tokio::test]
