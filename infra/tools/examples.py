@@ -3,8 +3,8 @@
     .tools/cloud/run infra/tools/examples.py [--schemas FOLDER]
 
 FOLDER (.tools/schemas unless told) holds npm packages as they were published, one folder each: the types of Kubernetes and
-of External Secrets Operator, and an engine for CEL, the language of Kyverno's policies. Kyverno itself does not run here:
-its policies' expressions are evaluated on the samples of the very file that `kyverno test` takes.
+of External Secrets Operator, and an engine for CEL, the language of Kyverno's and Gatekeeper's policies. Neither of both runs
+here: their expressions are evaluated on the samples of the very file that `kyverno test` takes.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import cfnlint.api
 import hcl2
 import yaml
 from botocore import xform_name
+from definitions import definition_of, misfits
 
 ROOT = Path(__file__).resolve().parents[2]
 INFRA = ROOT / "infra"
@@ -45,7 +46,7 @@ def main():
     examples = {path for path in EXAMPLES.rglob("*") if path.is_file()}
     for path in sorted(examples.union(INFRA.rglob("*.json"), INFRA.rglob("*.md"))):
         groups[check_file(path, types)] += 1
-    groups["Kyverno verdicts"] = sum(check_verdicts(path, schemas) for path in EXAMPLES.rglob("kyverno-test.yaml"))
+    groups["policy verdicts"] = sum(check_verdicts(path, schemas) for path in EXAMPLES.rglob("kyverno-test.yaml"))
     groups["AWS CLI commands"] = sum(check_commands(path) for path in command_files())
     for line in problems:
         print(f"examples: {line}", file=sys.stderr)
@@ -220,6 +221,15 @@ def check_manifest(path, manifest, types):
             problem(path, f"{where}: validationActions or evaluation is not as expected here")
         module = types.of("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicySpec")
         wrong = types.check_named(spec, module, f"{where}.spec")
+    elif definition := definition_of(api_version, kind):
+        metadata = types.folder / "apimachinery/apis/meta/v1/ObjectMeta.d.ts"
+        rest = {name: value for name, value in manifest.items() if name not in ("apiVersion", "kind", "metadata")}
+        wrong = types.check_named(manifest["metadata"], metadata, f"{where}.metadata")
+        wrong += misfits(rest, {"spec!": definition}, where)
+        if kind == "ConstraintTemplate" and not wrong:
+            made = manifest["spec"]["crd"]["spec"]["names"]["kind"]
+            if manifest["metadata"]["name"] != made.lower():
+                wrong.append(f"{where} is not named as its kind, {made}, in lower case")
     else:
         module = types.of(api_version, kind)
         wrong = types.check_named(manifest, module, where) if module.exists() else [f"{where} is of no known kind"]
@@ -227,69 +237,102 @@ def check_manifest(path, manifest, types):
         problem(path, line)
 
 
-# Kyverno
+# Policies: Kyverno's, and Gatekeeper's that bear the same names
 
 EVALUATE = """
 import { evaluate } from "%s";
 const plain = value => JSON.parse(value, (_, v) => Number.isInteger(v) ? BigInt(v) : v);
-const { policies, cases } = plain(await new Response(process.stdin).text());
-const verdict = ({ policy, object, namespaceObject }) => {
-  const { variables = [], matchConditions = [], validations } = policies[policy].spec;
+const cases = plain(await new Response(process.stdin).text());
+const verdict = ({ rules, object, namespaceObject }) => {
   const context = { object, namespaceObject, variables: {} };
-  if (!matchConditions.every(({ expression }) => evaluate(expression, context) === true)) return "skip";
-  for (const { name, expression } of variables) context.variables[name] = evaluate(expression, context);
-  return validations.every(({ expression }) => evaluate(expression, context) === true) ? "pass" : "fail";
+  if (!rules.conditions.every(({ expression }) => evaluate(expression, context) === true)) return "skip";
+  for (const { name, expression } of rules.variables) context.variables[name] = evaluate(expression, context);
+  return rules.validations.every(({ expression }) => evaluate(expression, context) === true) ? "pass" : "fail";
 };
 console.log(JSON.stringify(cases.map(verdict)));
 """
 
 
 def check_verdicts(path, schemas):
-    """Runs the test file's cases; a sample that is in none, or a policy without both verdicts, is a problem too."""
+    """Runs the test file's cases by both engines' policies; a sample that is in none, or a policy without both verdicts, is a
+    problem too."""
 
     def load(names):
         return [document for name in names for document in yaml.safe_load_all((path.parent / name).read_text())]
 
     test = load([path.name])[0]
-    policies = {policy["metadata"]["name"]: policy for policy in load(test["policies"])}
+    kyverno = {policy["metadata"]["name"]: kyverno_rules(policy) for policy in load(test["policies"])}
+    gatekeeper = gatekeeper_rules(load(["../gatekeeper/templates.yaml"]), load(["../gatekeeper/constraints.yaml"]))
+    for name in kyverno.keys() ^ gatekeeper.keys():
+        problem(path, f"{name} is a policy of one engine only, or its template is missing")
+        return 0
     samples = {(sample["kind"], sample["metadata"]["name"]): sample for sample in load(test["resources"])}
     labels = {entry["name"]: entry["labels"] for entry in load([test["variables"]])[0]["namespaceSelector"]}
     cases, expected = [], []
     for result in test["results"]:
+        policy = result["policy"]
         for name in result["resources"]:
             sample = samples.get((result["kind"], name))
-            if sample is None or result["policy"] not in policies:
-                problem(path, f"there is no {result['kind']} {name}, or no policy {result['policy']}")
+            if sample is None or policy not in kyverno:
+                problem(path, f"there is no {result['kind']} {name}, or no policy {policy}")
                 continue
             namespace = sample["metadata"]["namespace"]
-            if not is_matched(policies[result["policy"]], sample):
-                problem(path, f"{result['policy']} does not look at {name}")
             namespace_object = {"metadata": {"name": namespace, "labels": labels[namespace]}}
-            cases.append({"policy": result["policy"], "object": sample, "namespaceObject": namespace_object})
-            expected.append((result["policy"], result["kind"], name, result["result"]))
+            for engine, rules in (("Kyverno", kyverno[policy]), ("Gatekeeper", gatekeeper[policy])):
+                if not rules["matches"](sample):
+                    problem(path, f"{policy} ({engine}) does not look at {name}")
+                expressions = {part: rules[part] for part in ("conditions", "variables", "validations")}
+                cases.append({"rules": expressions, "object": sample, "namespaceObject": namespace_object})
+                expected.append((policy, engine, result["kind"], name, result["result"]))
     program = EVALUATE % (schemas / "cel-js/lib/index.js").resolve().as_uri()
-    task = json.dumps({"policies": policies, "cases": cases})
     command = ["node", "--input-type=module", "--eval", program]
-    done = subprocess.run(command, input=task, capture_output=True, text=True)
+    done = subprocess.run(command, input=json.dumps(cases), capture_output=True, text=True)
     if done.returncode:
         reason = next((line for line in done.stderr.splitlines() if "Error: " in line), done.stderr)
         problem(path, f"the expressions cannot be evaluated: {reason}")
         return 0
-    for (policy, _, name, wanted), found in zip(expected, json.loads(done.stdout), strict=True):
+    for (policy, engine, _, name, wanted), found in zip(expected, json.loads(done.stdout), strict=True):
         if wanted != found:
-            problem(path, f"{policy} on {name}: {found}, not {wanted}")
-    for kind, name in samples.keys() - {(kind, name) for _, kind, name, _ in expected}:
+            problem(path, f"{policy} ({engine}) on {name}: {found}, not {wanted}")
+    for kind, name in samples.keys() - {(kind, name) for _, _, kind, name, _ in expected}:
         problem(path, f"{kind} {name} is in no result")
-    for policy in policies:
-        if {verdict for tried, _, _, verdict in expected if tried == policy} != {"pass", "fail"}:
+    for policy in kyverno:
+        if {verdict for tried, _, _, _, verdict in expected if tried == policy} != {"pass", "fail"}:
             problem(path, f"{policy} needs samples that pass and samples that fail")
     return len(cases)
 
 
-def is_matched(policy, sample):
-    group, plural = sample["apiVersion"].split("/")[0], sample["kind"].lower() + "s"
-    rules = policy["spec"]["matchConstraints"]["resourceRules"]
-    return any(group in rule["apiGroups"] and {plural, "*"} & set(rule["resources"]) for rule in rules)
+def kyverno_rules(policy):
+    spec = policy["spec"]
+
+    def matches(sample):
+        plural = sample["kind"].lower() + "s"
+        rules = spec["matchConstraints"]["resourceRules"]
+        return any(group_of(sample) in rule["apiGroups"] and {plural, "*"} & set(rule["resources"]) for rule in rules)
+
+    conditions, variables = spec.get("matchConditions", []), spec.get("variables", [])
+    return {"matches": matches, "conditions": conditions, "variables": variables, "validations": spec["validations"]}
+
+
+def gatekeeper_rules(templates, constraints):
+    """By the constraint's name. Gatekeeper wants a template named as its kind, in lower case."""
+    sources = {template["metadata"]["name"]: template["spec"]["targets"][0]["code"][0]["source"] for template in templates}
+
+    def rules(constraint):
+        def matches(sample):
+            rules = constraint["spec"]["match"]["kinds"]
+            return any(group_of(sample) in rule["apiGroups"] and {sample["kind"], "*"} & set(rule["kinds"]) for rule in rules)
+
+        source = sources[constraint["kind"].lower()]
+        conditions, variables = source.get("matchCondition", []), source.get("variables", [])
+        return {"matches": matches, "conditions": conditions, "variables": variables, "validations": source["validations"]}
+
+    known = [constraint for constraint in constraints if constraint["kind"].lower() in sources]
+    return {constraint["metadata"]["name"]: rules(constraint) for constraint in known}
+
+
+def group_of(sample):
+    return sample["apiVersion"].split("/")[0]
 
 
 # AWS CLI commands, by the service models that the CLI itself is generated from
