@@ -13,6 +13,14 @@ GATEKEEPER_SOURCE = {
     "generateVAP": bool,
 }
 
+RELOADER_QUEUE = {
+    "queueURL!": str,
+    "auth!": {"authMethod!": {"irsa"}, "region!": str, "serviceAccountRef!": {"name!": str, "namespace!": str}},
+    "numberOfMessages": int,
+    "waitTimeSeconds": int,
+    "visibilityTimeout": int,
+}
+
 # The key of a constraint's own kind is its group alone, since each template makes a kind.
 DEFINITIONS = {
     # open-policy-agent/frameworks, constraint/config/crds; the source: open-policy-agent/gatekeeper, pkg/drivers/k8scel/schema
@@ -30,6 +38,11 @@ DEFINITIONS = {
     "constraints.gatekeeper.sh/v1beta1": {
         "enforcementAction": {"deny", "warn", "dryrun"},
         "match!": {"scope": {"*", "Cluster", "Namespaced"}, "kinds!": [{"apiGroups!": [str], "kinds!": [str]}]},
+    },
+    # external-secrets/reloader, deploy/charts/reloader/crds, and pkg/auth/aws for authMethod
+    ("reloader.external-secrets.io/v1alpha1", "Config"): {
+        "notificationSources!": [{"type!": {"AwsSqs"}, "awsSqs!": RELOADER_QUEUE}],
+        "destinationsToWatch!": [{"type!": {"ExternalSecret"}, "externalSecret!": {"names": [str]}}],
     },
 }
 

@@ -9,17 +9,19 @@ here: their expressions are evaluated on the samples of the very file that `kyve
 
 import argparse
 import collections
+import functools
 import json
 import re
 import shutil
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import botocore.session
 import cfnlint.api
+import cfnlint.decode.cfn_yaml
 import hcl2
+import jsonata
 import yaml
 from botocore import xform_name
 from definitions import definition_of, misfits
@@ -47,6 +49,7 @@ def main():
     for path in sorted(examples.union(INFRA.rglob("*.json"), INFRA.rglob("*.md"))):
         groups[check_file(path, types)] += 1
     groups["policy verdicts"] = sum(check_verdicts(path, schemas) for path in EXAMPLES.rglob("kyverno-test.yaml"))
+    groups["consumers"] = sum(check_consumer(path) for path in (EXAMPLES / "consumers").glob("*.yaml"))
     groups["AWS CLI commands"] = sum(check_commands(path) for path in command_files())
     for line in problems:
         print(f"examples: {line}", file=sys.stderr)
@@ -67,6 +70,11 @@ def check_file(path, types):
             case ".sh":
                 check_shell(path, text)
                 return "scripts"
+            case ".py":
+                done = subprocess.run([sys.executable, "-B", "-m", "doctest", path], capture_output=True, text=True)
+                if done.returncode or ">>>" not in text:
+                    problem(path, f"its examples fail, or there are none: {done.stdout}{done.stderr}")
+                return "Python"
             case ".md":
                 for block in re.findall(r"^ *```sh\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
                     check_shell(path, block)
@@ -335,6 +343,101 @@ def group_of(sample):
     return sample["apiVersion"].split("/")[0]
 
 
+# Consumers: templates with a rule for the event in event.json
+
+
+def check_consumer(path):
+    """The rule takes the event and none like it; what it starts is an API call with arguments that the API knows."""
+    text = path.read_text()
+    if "\nAWSTemplateFormatVersion:" not in text:
+        return 0
+    template = cfnlint.decode.cfn_yaml.load(str(path))
+    event = json.loads((path.parent / "event.json").read_text())
+    rule = template["Resources"]["Rule"]["Properties"]
+    other_arn = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:/preview/platform/orders-AbCdEf"
+    for arns in ([], event["resources"]):
+        pattern = resolved(rule["EventPattern"], {"SecretArns": arns, "SecretNamePrefix": "/prod/platform/"})
+        if not takes(pattern, event):
+            problem(path, f"the rule does not take event.json: {pattern}")
+        for name, value in (("source", "aws.ecs"), ("detail-type", "AWS API Call via CloudTrail")):
+            if takes(pattern, {**event, name: value}):
+                problem(path, f"the rule takes an event whose {name} is {value}")
+        if takes(pattern, {**event, "detail": {**event["detail"], "labelUpdated": "reviewed"}}):
+            problem(path, "the rule takes an event about another label than AWSCURRENT")
+        other = {**event, "resources": [other_arn], "detail": {**event["detail"], "name": "/preview/platform/orders"}}
+        if takes(pattern, other):
+            problem(path, "the rule takes an event about another secret")
+    longest = resolved(rule["EventPattern"], {"SecretArns": ["a" * 115] * 15, "SecretNamePrefix": ""})
+    if len(json.dumps(longest)) > 2048:
+        problem(path, f"with 15 ARNs of 115 characters the pattern has {len(json.dumps(longest))}, and EventBridge takes 2,048")
+    if transformer := rule["Targets"][0].get("InputTransformer"):
+        values = {name: at(event, place) for name, place in transformer["InputPathsMap"].items()}
+        message = json.loads(re.sub(r"<(\w+)>", lambda match: json.dumps(values[match[1]]), transformer["InputTemplate"]))
+        secret = {"eventTime": event["time"], "requestParameters": {"secretId": event["detail"]["name"]}}
+        if message != {"detail": secret}:
+            problem(path, f"External Secrets Reloader does not find the secret's name and the time in {message}")
+    if machine := template["Resources"].get("StateMachine"):
+        for reason in wrong_with_machine(machine["Properties"]["Definition"], template["Resources"], event):
+            problem(path, reason)
+    return 1
+
+
+def wrong_with_machine(definition, resources, event):
+    task = definition["States"]["Each"]["ItemProcessor"]["States"]["Update"]
+    service, action = re.search(r"aws-sdk:(\w+):(\w+)$", task["Resource"]["Fn::Sub"]).groups()
+    operation = action[0].upper() + action[1:]
+    shape = botocore.session.get_session().get_service_model(service).operation_model(operation).input_shape
+    members = {name[0].upper() + name[1:]: member for name, member in shape.members.items()}
+    states = {"input": "arn:aws:x:eu-west-1:111122223333:service/shop/orders", "context": {"Execution": {"Input": event}}}
+    for name, value in task["Arguments"].items():
+        if name not in members:
+            yield f"{service}:{operation} has no argument {name}"
+        elif isinstance(value, str):
+            expression = jsonata.Jsonata(value.removeprefix("{%").removesuffix("%}"))
+            expression.assign("states", states)
+            text = expression.evaluate(None)
+            if not isinstance(text, str) or ("versionId" in value and event["detail"]["versionId"] not in text):
+                yield f"{name}: {value} gives {text}"
+    statements = resources["StateMachineRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    if [statement["Action"] for statement in statements] != [f"{service}:{operation}"]:
+        yield f"the state machine calls {service}:{operation}, and its role allows something else"
+
+
+def resolved(value, parameters):
+    """A value of a template: Ref and If on the parameter that the condition is named after (HasSecretArns)."""
+    if isinstance(value, list):
+        return [resolved(item, parameters) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "Ref" in value:
+        return parameters[value["Ref"]] if value["Ref"] != "AWS::NoValue" else None
+    if "Fn::If" in value:
+        condition, then, otherwise = value["Fn::If"]
+        return resolved(then if parameters[condition.removeprefix("Has")] else otherwise, parameters)
+    members = {name: resolved(item, parameters) for name, item in value.items()}
+    return {name: item for name, item in members.items() if item is not None}
+
+
+def at(event, place):
+    """What stands at a place such as $.detail.name."""
+    return functools.reduce(lambda found, key: found[key], place.split(".")[1:], event)
+
+
+def takes(pattern, event):
+    """Whether EventBridge would: maps by their members, a list by any of its values, of these those that the examples use."""
+    for name, wanted in pattern.items():
+        found = event.get(name)
+        if isinstance(wanted, dict):
+            if not takes(wanted, found):
+                return False
+            continue
+        values = found if isinstance(found, list) else [found]
+        tests = [value.startswith(test["prefix"]) if isinstance(test, dict) else value == test for test in wanted for value in values]
+        if not any(tests):
+            return False
+    return True
+
+
 # AWS CLI commands, by the service models that the CLI itself is generated from
 
 COMMAND = re.compile(r"\baws\s+([a-z][a-z0-9-]+)\s+([a-z][a-z0-9-]+)([^\n`]*)")
@@ -394,7 +497,7 @@ def wrong_with(service, command, rest, is_whole):
     return wrong
 
 
-@cache
+@functools.cache
 def operations_of(service):
     """The commands of a service: the options of each, with their values where those are listed, and which ones must be."""
     loader = botocore.session.get_session()
