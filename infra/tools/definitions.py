@@ -39,6 +39,16 @@ DEFINITIONS = {
         "enforcementAction": {"deny", "warn", "dryrun"},
         "match!": {"scope": {"*", "Cluster", "Namespaced"}, "kinds!": [{"apiGroups!": [str], "kinds!": [str]}]},
     },
+    # mongodb/mongodb-atlas-kubernetes, releases/v2.15.1/deploy/crds: without projectRef, the other way to name the project
+    ("atlas.mongodb.com/v1", "AtlasDatabaseUser"): {
+        "externalProjectRef!": {"id!": str},
+        "connectionSecret!": {"name!": str},
+        "username!": str,
+        "databaseName": {"admin"},
+        "passwordSecretRef": {"name!": str},
+        "roles!": [{"roleName!": str, "databaseName!": str, "collectionName": str}],
+        "scopes": [{"type!": {"CLUSTER", "DATA_LAKE"}, "name!": str}],
+    },
     # external-secrets/reloader, deploy/charts/reloader/crds, and pkg/auth/aws for authMethod
     ("reloader.external-secrets.io/v1alpha1", "Config"): {
         "notificationSources!": [{"type!": {"AwsSqs"}, "awsSqs!": RELOADER_QUEUE}],

@@ -85,8 +85,12 @@ def check_file(path, types):
                     problem(path, f"line {finding.linenumber}: {finding}")
                 return "templates"
             case ".yaml":
-                for manifest in yaml.load_all(text, UniqueKeys):
+                manifests = list(yaml.load_all(text, UniqueKeys))
+                for manifest in manifests:
                     check_manifest(path, manifest, types)
+                for user in manifests:
+                    if user["kind"] == "AtlasDatabaseUser":
+                        check_database_user(path, user, manifests)
                 return "Kubernetes files"
         problem(path, "nothing here knows how to check such a file")
     except Exception as error:  # parsers differ in what they raise
@@ -243,6 +247,23 @@ def check_manifest(path, manifest, types):
         wrong = types.check_named(manifest, module, where) if module.exists() else [f"{where} is of no known kind"]
     for line in wrong:
         problem(path, line)
+
+
+def check_database_user(path, user, manifests):
+    """Whether the Atlas Kubernetes Operator finds the password in what an ExternalSecret of the same file delivers."""
+    where = (user["metadata"]["namespace"], user["spec"]["passwordSecretRef"]["name"])
+    if user["metadata"].get("annotations", {}).get("mongodb.com/atlas-resource-policy") != "keep":
+        problem(path, f"{user['metadata']['name']} is deleted at Atlas with its object")
+    for delivered in manifests:
+        target = delivered["spec"].get("target", {})
+        if (delivered["metadata"]["namespace"], target.get("name")) == where:
+            template = target["template"]
+            if template["metadata"]["labels"].get("atlas.mongodb.com/type") != "credentials":
+                problem(path, f"the operator does not see the Secret {where[1]}")
+            if "password" not in template["data"]:
+                problem(path, f"the Secret {where[1]} has no key password")
+            return
+    problem(path, f"nothing delivers the Secret {where[1]} in {where[0]}")
 
 
 # Policies: Kyverno's, and Gatekeeper's that bear the same names
