@@ -472,6 +472,7 @@ OWN = {
     ("cloudformation", "deploy"): "template-file stack-name capabilities parameter-overrides tags".split(),
     ("cloudformation", "wait"): ["stack-name"],
     ("configure", "get"): [],
+    ("rds", "generate-db-auth-token"): "hostname port username".split(),
     # `--zip-file` stands for the model's `--content`.
     ("lambda", "publish-layer-version"): "layer-name zip-file compatible-runtimes compatible-architectures".split(),
 }
