@@ -368,7 +368,7 @@ def group_of(sample):
 
 
 def check_consumer(path):
-    """The rule takes the event and none like it; what it starts is an API call with arguments that the API knows."""
+    """Whether the rule takes event.json and nothing like it, and whether what it starts is an API call that there is."""
     text = path.read_text()
     if "\nAWSTemplateFormatVersion:" not in text:
         return 0
@@ -408,10 +408,10 @@ def wrong_with_machine(definition, resources, event):
     service, action = re.search(r"aws-sdk:(\w+):(\w+)$", task["Resource"]["Fn::Sub"]).groups()
     operation = action[0].upper() + action[1:]
     shape = botocore.session.get_session().get_service_model(service).operation_model(operation).input_shape
-    members = {name[0].upper() + name[1:]: member for name, member in shape.members.items()}
+    known = {name[0].upper() + name[1:] for name in shape.members}
     states = {"input": "arn:aws:x:eu-west-1:111122223333:service/shop/orders", "context": {"Execution": {"Input": event}}}
     for name, value in task["Arguments"].items():
-        if name not in members:
+        if name not in known:
             yield f"{service}:{operation} has no argument {name}"
         elif isinstance(value, str):
             expression = jsonata.Jsonata(value.removeprefix("{%").removesuffix("%}"))
@@ -445,7 +445,7 @@ def at(event, place):
 
 
 def takes(pattern, event):
-    """Whether EventBridge would: maps by their members, a list by any of its values, of these those that the examples use."""
+    """Whether an event fits a pattern by EventBridge's rules, of which the examples use equal values and prefixes."""
     for name, wanted in pattern.items():
         found = event.get(name)
         if isinstance(wanted, dict):
@@ -453,8 +453,8 @@ def takes(pattern, event):
                 return False
             continue
         values = found if isinstance(found, list) else [found]
-        tests = [value.startswith(test["prefix"]) if isinstance(test, dict) else value == test for test in wanted for value in values]
-        if not any(tests):
+        prefixes = tuple(test["prefix"] for test in wanted if isinstance(test, dict))
+        if not any(value in wanted or value.startswith(prefixes) for value in values):
             return False
     return True
 
