@@ -70,6 +70,11 @@ pub enum Code {
     /// The group's members come from elsewhere: it is not of type `OKTA_GROUP`.
     #[strum(message = "Make a group at Okta itself for this binding.")]
     GroupTypeRefused,
+    /// The group's description names another deployment: the two would undo each other's changes.
+    #[strum(
+        message = "Take the binding's document out of one of the two; or correct the word that begins with keyturn: in the group's description at Okta."
+    )]
+    GroupOfAnother,
     /// An active group rule fills the group: it would put back everybody who is taken out.
     #[strum(message = "Deactivate the rule, or make a group for this binding alone.")]
     GroupFilledByRule,
@@ -307,6 +312,7 @@ impl Code {
                 Self::GroupNotFound
                     | Self::GroupNameDiffers
                     | Self::GroupTypeRefused
+                    | Self::GroupOfAnother
                     | Self::GroupFilledByRule
                     | Self::GroupNotRead
             )

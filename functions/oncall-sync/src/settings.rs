@@ -26,6 +26,9 @@ pub enum Setting {
     /// secret of a channel for alerts: Slack
     #[strum(props(default = "none", example = "keyturn/slack"))]
     SlackSecretId,
+    /// this deployment's name in the descriptions of groups (`keyturn:<owner>`): a group that names another one is left alone
+    #[strum(props(default = "none", example = "123456789012/eu-west-1/prod/oncall"))]
+    Owner,
     /// for a custom domain; https, or http on loopback
     #[strum(props(default = "the secret's `org_url`", example = "https://login.example.com"))]
     OktaOrgUrl,
@@ -51,6 +54,7 @@ pub(crate) struct Settings {
     pub(crate) okta_secret: String,
     pub(crate) datadog_secret: Option<String>,
     pub(crate) slack_secret: Option<String>,
+    pub(crate) owner: Option<String>,
     pub(crate) pagerduty_api: Option<Base>,
     pub(crate) pagerduty_identity: Option<Base>,
     pub(crate) okta_org: Option<Base>,
@@ -67,6 +71,7 @@ impl Settings {
             okta_secret: vars.required(Setting::OktaSecretId, |id| Ok(id.to_owned())).unwrap_or_default(),
             datadog_secret: vars.text(Setting::DatadogSecretId),
             slack_secret: vars.text(Setting::SlackSecretId),
+            owner: vars.text(Setting::Owner),
             pagerduty_api: vars.parsed(Setting::PagerdutyApiUrl, Base::parse),
             pagerduty_identity: vars.parsed(Setting::PagerdutyIdentityUrl, Base::parse),
             okta_org: vars.parsed(Setting::OktaOrgUrl, Base::parse),

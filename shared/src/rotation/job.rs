@@ -17,6 +17,8 @@ pub struct Job {
     pub period_days: Option<i64>,
     /// Its copies in other regions, as they were when it was described.
     pub replicas: Vec<Replica>,
+    /// When the schedule has the next rotation, in UTC, as RFC 3339 has it.
+    pub next_rotation: Option<String>,
     /// When the invocation has to be over.
     pub deadline: Deadline,
     /// The value of [`Target::only_admin`](super::Target::only_admin), where it was there to be read in advance.
@@ -37,6 +39,7 @@ impl Job {
             tags,
             period_days: None,
             replicas: Vec::new(),
+            next_rotation: None,
             deadline,
             admin: None,
             overrides: RefCell::default(),
@@ -50,6 +53,7 @@ impl Job {
         Self {
             period_days: secret.period_days,
             replicas: secret.replicas,
+            next_rotation: secret.next_rotation,
             ..Self::of(secret.arn, secret.tags, deadline)
         }
     }

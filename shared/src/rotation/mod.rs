@@ -221,7 +221,8 @@ impl<T: Target> Rotation<T> {
         {
             job.warn(&error);
         }
-        Report { warnings: job.warnings(), ..report(event, Outcome::Finished) }
+        let next_rotation = job.next_rotation.clone();
+        Report { warnings: job.warnings(), next_rotation, ..report(event, Outcome::Finished) }
     }
 
     /// Waits until the replicas in other regions have the new value too, to the end of the invocation if need be.
@@ -439,6 +440,7 @@ fn report(event: &RotationEvent, outcome: Outcome) -> Report {
         changes: Vec::new(),
         overrides: Vec::new(),
         warnings: Vec::new(),
+        next_rotation: None,
     }
 }
 

@@ -41,6 +41,9 @@ pub struct Report {
     /// What does not stop the step, but an operator should know.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// Of a finished rotation: when the schedule has the next one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_rotation: Option<String>,
 }
 
 /// A rotation step ended.
@@ -53,7 +56,8 @@ pub(super) fn ended(function: &str, result: &Result<Report>, took: Duration) {
             let user = report.user.as_deref().unwrap_or_default();
             let code = code.name();
             let (changes, overrides) = (report.changes.join("; "), report.overrides.join(", "));
-            tracing::info!(code, user, changes, overrides, duration_ms, "{says}");
+            let next_rotation = report.next_rotation.as_deref();
+            tracing::info!(code, user, changes, overrides, next_rotation, duration_ms, "{says}");
             match report.outcome {
                 // The zero ends the alarm that a failed step has raised, which outlasts minutes without any step.
                 Outcome::Finished => {

@@ -136,6 +136,10 @@ fn describe(secret: &mut Secret) -> Value {
     let replicas: Vec<Value> =
         secret.replicas.iter_mut().map(|replica| without_nulls(json!(replica.described()))).collect();
     let rotation = secret.rotation.as_ref();
+    let days = rotation
+        .filter(|rotation| rotation.enabled)
+        .and_then(|rotation| rotation.rules.as_ref()?.automatically_after_days);
+    let next_rotation = days.map(|days| secret.rotated.unwrap_or(secret.created) + 86_400.0 * f64::from(days));
     let reply = json!({
         "ARN": secret.arn,
         "Name": secret.name,
@@ -147,6 +151,7 @@ fn describe(secret: &mut Secret) -> Value {
         "CreatedDate": secret.created,
         "LastChangedDate": secret.changed,
         "LastRotatedDate": secret.rotated,
+        "NextRotationDate": next_rotation,
         "DeletedDate": secret.deleted,
         "Tags": tags,
         "VersionIdsToStages": stages,

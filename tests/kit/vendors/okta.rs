@@ -216,6 +216,11 @@ impl Okta {
         self.change_group(id, |group| name.clone_into(&mut group.name));
     }
 
+    /// Gives a group a description.
+    pub fn describe_group(&self, id: &str, description: &str) {
+        self.change_group(id, |group| group.description = Some(description.to_owned()));
+    }
+
     pub fn delete_group(&self, id: &str) {
         self.state().groups.remove(id);
     }

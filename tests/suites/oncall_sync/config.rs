@@ -211,16 +211,24 @@ async fn two_bindings_of_one_group_are_both_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_is_not_the_one_that_was_meant_is_left_alone() {
     type Break = fn(&Oncall, &mut Bound);
-    let cases: [(&str, Break); 6] = [
+    let cases: [(&str, Break); 9] = [
         ("GROUP_NAME_DIFFERS", |world, bank| world.okta.rename_group(&bank.group, "everyone")),
         ("GROUP_TYPE_REFUSED", |world, bank| bank.group = world.okta.group_of_type("break-glass-bank", "APP_GROUP")),
         ("GROUP_TYPE_REFUSED", |world, bank| bank.group = world.okta.group_of_type("break-glass-bank", "BUILT_IN")),
         ("GROUP_FILLED_BY_RULE", |world, bank| world.okta.rule(&bank.group, true)),
         ("GROUP_NOT_FOUND", |world, bank| world.okta.delete_group(&bank.group)),
+        ("GROUP_OF_ANOTHER", |world, bank| {
+            world.okta.describe_group(&bank.group, "Admins of bank. keyturn:123456789012/us-east-1/prod/oncall");
+        }),
+        ("", |world, bank| {
+            world.okta.describe_group(&bank.group, "keyturn:123456789012/eu-west-1/prod/oncall of bank")
+        }),
+        ("", |world, bank| world.okta.describe_group(&bank.group, "Ask the team keyturn")),
         ("", |world, bank| world.okta.rule(&bank.group, false)),
     ];
     for (code, spoil) in cases {
-        let world = Oncall::start().await.unwrap();
+        let owner = "123456789012/eu-west-1/prod/oncall";
+        let world = Oncall::builder().variable("OWNER", owner).start().await.unwrap();
         let (shop, mut bank, ann) = shop_and_bank(&world);
         let eve = world.engineer("eve").unwrap();
         spoil(&world, &mut bank);

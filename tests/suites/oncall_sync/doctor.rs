@@ -7,7 +7,7 @@ use keyturn_tests::vendors::okta::Permission;
 use serde_json::{Value, json};
 
 const RULES: &str = "Okta: group rules";
-const GROUP: &str = "shop: Okta group's id, name, type and rules";
+const GROUP: &str = "shop: Okta group's id, name, type, owner and rules";
 const MANAGE: &str = "shop: okta.groups.members.manage, okta.users.read";
 const MEMBERS: &str = "shop: members of the group";
 const ELIGIBLE: &str = "shop: eligible_group";
@@ -53,6 +53,21 @@ impl Scene {
         let said = failed.iter().filter_map(|check| check["detail"].as_str()).collect::<Vec<_>>().join("\n");
         (failed.iter().filter_map(|check| check["check"].as_str()).map(str::to_owned).collect(), said)
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_does_not_say_whose_it_is_gets_the_words_for_it() {
+    let world = Oncall::builder().variable("OWNER", "1/eu-west-1/oncall").start().await.unwrap();
+    let shop = world.bind("shop", &json!({}));
+    let detail = async || {
+        let answer = world.event(&json!({"action": "doctor"})).await.unwrap();
+        let check = answer["checks"].as_array().unwrap().iter().find(|check| check["check"] == GROUP).unwrap();
+        assert_eq!(check["ok"], true, "{check}");
+        check["detail"].as_str().unwrap().to_owned()
+    };
+    assert!(detail().await.contains("add keyturn:1/eu-west-1/oncall to its description"));
+    world.okta.describe_group(&shop.group, "Admins of shop. keyturn:1/eu-west-1/oncall");
+    assert_eq!(detail().await, "as the document says");
 }
 
 #[tokio::test(flavor = "multi_thread")]

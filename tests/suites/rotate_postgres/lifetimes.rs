@@ -2,6 +2,7 @@
 
 use crate::refusal::Refusal;
 use crate::rotate_postgres::scene::Scene;
+use chrono::{DateTime, Utc};
 use keyturn_tests::lambda::{FunctionError, Lambda};
 use keyturn_tests::stacks::postgres::ADMIN;
 use serde_json::{Value, json};
@@ -124,6 +125,27 @@ async fn sessions_of_an_old_password_end_where_that_is_asked_for() {
         }
         scene.ends();
     }
+}
+
+#[tokio::test]
+async fn a_finished_rotation_tells_when_the_next_one_is_due() {
+    let scene = Scene::start(16).await;
+    scene.login("due", "").await;
+    let secret = scene.secret_of("due");
+    for (days, is_told) in [(None, false), (Some(30), true)] {
+        if let Some(days) = days {
+            scene.aws.secrets.every_days(&secret, days).unwrap();
+        }
+        let token = scene.stage(&secret).unwrap();
+        let mut report = Value::Null;
+        for name in ["createSecret", "setSecret", "testSecret", "finishSecret"] {
+            report = step(&scene.lambda, &secret, &token, name).await.unwrap();
+        }
+        let next = report["next_rotation"].as_str().map(|text| text.parse::<DateTime<Utc>>().unwrap());
+        let in_days = next.map(|next| (next - keyturn::clock::now()).num_days());
+        assert_eq!(in_days.is_some_and(|days| (28..=30).contains(&days)), is_told, "{report}");
+    }
+    scene.ends();
 }
 
 #[tokio::test]

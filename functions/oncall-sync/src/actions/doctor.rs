@@ -68,8 +68,8 @@ impl OncallSync {
         let id = &binding.id;
         let refused = self.observer.groups.refused(std::slice::from_ref(binding), &self.observer.okta, deadline).await;
         let named = refused.into_values().next().map_or(Ok(()), Err);
-        let mut checks =
-            vec![check(&format!("{id}: Okta group's id, name, type and rules"), named, "as the document says")];
+        let what = format!("{id}: Okta group's id, name, type, owner and rules");
+        let mut checks = vec![check(&what, named, &self.fine_group(binding, deadline).await)];
         let members = self.observer.okta.members(&binding.group, deadline).await;
         let may_change = match &members {
             Ok(members) => self.prove_change(binding, &members.keys().cloned().collect(), deadline).await,
@@ -86,6 +86,17 @@ impl OncallSync {
             checks.push(Check { check: format!("{id}: eligible_group"), ok: true, detail });
         }
         checks
+    }
+
+    /// What there is to say of a group that is the right one.
+    async fn fine_group(&self, binding: &Binding, deadline: Deadline) -> String {
+        let group = self.observer.okta.group(&binding.group, deadline).await;
+        match group.ok().flatten().and_then(|group| self.observer.groups.missing_mark(&group)) {
+            Some(mark) => format!(
+                "as the document says; add {mark} to its description at Okta, so that a second deployment leaves it alone"
+            ),
+            None => "as the document says".to_owned(),
+        }
     }
 
     /// Whether the group is there, and shows among the groups of a person who is in it.

@@ -4,7 +4,7 @@ use crate::binding::Binding;
 use crate::codes::Code;
 use crate::ids::{BindingId, GroupId};
 use crate::lock;
-use crate::okta::{Okta, Rules};
+use crate::okta::{Group, Okta, Rules};
 use crate::telemetry::audit;
 use crate::vendor::AT_ONCE;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -23,6 +23,8 @@ const BAD_FOR: TimeDelta = TimeDelta::seconds(30);
 #[derive(Debug)]
 pub(crate) struct Groups {
     clock: Clock,
+    /// What this deployment is called in the descriptions of groups.
+    owner: Option<String>,
     good: Mutex<BTreeMap<(GroupId, String), DateTime<Utc>>>,
     verdict: tokio::sync::Mutex<Verdict>,
 }
@@ -39,8 +41,8 @@ struct Verdict {
 
 impl Groups {
     #[must_use]
-    pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, good: Mutex::default(), verdict: tokio::sync::Mutex::default() }
+    pub(crate) fn new(clock: Clock, owner: Option<String>) -> Self {
+        Self { clock, owner, good: Mutex::default(), verdict: tokio::sync::Mutex::default() }
     }
 
     /// The bindings whose group is not what the document says, is filled by a rule, or could not be checked.
@@ -67,7 +69,13 @@ impl Groups {
         self.verdict.lock().await.again_at = None;
     }
 
-    /// Checks a group's id, name and type, once an hour.
+    /// What to write into the group's description, where that does not say yet whose it is.
+    pub(crate) fn missing_mark(&self, group: &Group) -> Option<String> {
+        let owner = self.owner.as_ref().filter(|_| group.owner.is_none())?;
+        Some(format!("{}{owner}", Group::OWNER))
+    }
+
+    /// Checks a group's id, name, type and owner, once an hour.
     async fn check(&self, binding: &Binding, okta: &Okta, deadline: Deadline) -> Result<()> {
         let key = (binding.group.clone(), binding.group_name.clone());
         let now = self.clock.now();
@@ -89,6 +97,14 @@ impl Groups {
             return Err(Error::of(
                 Code::GroupTypeRefused,
                 format!("The group {id} is of type {}: its members come from elsewhere.", group.kind),
+            ));
+        }
+        if let (Some(ours), Some(theirs)) = (&self.owner, &group.owner)
+            && ours != theirs
+        {
+            return Err(Error::of(
+                Code::GroupOfAnother,
+                format!("The group {id} is looked after by {theirs}, says its description; this is {ours}."),
             ));
         }
         lock(&self.good).insert(key, now + GOOD_FOR);

@@ -130,7 +130,7 @@ impl Observer {
             source: PagerDuty::new(settings, clients),
             okta,
             people: People::new(clients.clock.clone()),
-            groups: Groups::new(clients.clock.clone()),
+            groups: Groups::new(clients.clock.clone(), settings.owner.clone()),
             eligibility: Eligibility::new(clients.clock.clone()),
             turns: Turns::default(),
             readings: Mutex::default(),

@@ -42,6 +42,14 @@ pub(crate) struct Group {
     pub(crate) name: String,
     /// Its type; people are put by hand or by API into an `OKTA_GROUP` only.
     pub(crate) kind: String,
+    /// The deployment that its description names, if any.
+    pub(crate) owner: Option<String>,
+}
+
+impl Group {
+    /// What an administrator writes into the description of a group, before the owner's name. Every deployment can see it there,
+    /// in whatever account and region.
+    pub(crate) const OWNER: &str = "keyturn:";
 }
 
 /// What the rules of an org do.
@@ -88,7 +96,11 @@ impl Okta {
     pub(crate) async fn group(&self, id: &GroupId, deadline: Deadline) -> Result<Option<Group>> {
         let call = Call::get(format!("/api/v1/groups/{id}"), Permission::ReadGroups);
         let group: Option<WireGroup> = self.read_one(&call, deadline).await?;
-        Ok(group.map(|group| Group { id: group.id, name: group.profile.name, kind: group.kind }))
+        Ok(group.map(|WireGroup { id, kind, profile }| {
+            let words = profile.description.as_deref().unwrap_or_default().split_whitespace();
+            let owner = words.filter_map(|word| word.strip_prefix(Group::OWNER)).next().map(str::to_owned);
+            Group { id, name: profile.name, kind, owner }
+        }))
     }
 
     /// Everyone in the group, from every page of the list, or an error.
@@ -227,6 +239,7 @@ struct WireGroup {
 #[derive(Deserialize)]
 struct GroupProfile {
     name: String,
+    description: Option<String>,
 }
 
 /// The groups that a rule fills, none if it is not active. `None`: the rule has a form that Okta does not document.

@@ -57,6 +57,7 @@ impl User {
 pub(super) struct Group {
     id: String,
     pub name: String,
+    pub description: Option<String>,
     pub kind: String,
     members: BTreeSet<String>,
     created: DateTime<Utc>,
@@ -75,7 +76,7 @@ impl Group {
             "lastMembershipUpdated": stamp(self.changed),
             "objectClass": ["okta:user_group"],
             "type": self.kind,
-            "profile": {"name": self.name, "description": null},
+            "profile": {"name": self.name, "description": self.description},
             "_links": {"users": {"href": format!("{url}/api/v1/groups/{}/users", self.id)}},
         })
     }
@@ -214,6 +215,7 @@ impl State {
         let group = Group {
             id: id.clone(),
             name: name.to_owned(),
+            description: None,
             kind: kind.to_owned(),
             members: BTreeSet::new(),
             created: now,
