@@ -191,7 +191,9 @@ impl Vars {
     pub fn finish(mut self) -> Result<()> {
         let unknown = self.document.keys().filter(|name| !self.asked.borrow().contains(name.as_str()));
         let unknown: Vec<String> = unknown.map(|name| format!("{name} is no setting that can stand here")).collect();
-        unknown.iter().for_each(|problem| self.mistake(Setting::KeyturnSettings, problem));
+        for problem in unknown {
+            self.mistake(Setting::KeyturnSettings, &problem);
+        }
         if self.mistakes.is_empty() {
             return Ok(());
         }

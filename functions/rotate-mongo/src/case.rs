@@ -229,13 +229,12 @@ fn project(settings: &Settings, job: &Job) -> Result<String> {
             ));
         }
     };
-    if !allowed.contains(&project) {
-        if !settings.atlas.any_project || !settings.atlas.overrides.allow(Setting::AllowAnyProject, job) {
-            return Err(Error::of(
-                Code::ProjectNotAllowed,
-                format!("{} is for Atlas project {project}, which is not among ATLAS_PROJECT_IDS.", job.secret_arn),
-            ));
-        }
+    let may_be_any = || settings.atlas.any_project && settings.atlas.overrides.allow(Setting::AllowAnyProject, job);
+    if !allowed.contains(&project) && !may_be_any() {
+        return Err(Error::of(
+            Code::ProjectNotAllowed,
+            format!("{} is for Atlas project {project}, which is not among ATLAS_PROJECT_IDS.", job.secret_arn),
+        ));
     }
     Ok(project)
 }

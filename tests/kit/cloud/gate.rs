@@ -165,7 +165,9 @@ impl Inner {
             }
             if let Some(arn) = request["RotationLambdaARN"].as_str() {
                 let function = arn.rsplit(':').next().unwrap_or_default();
-                emulators.iter().for_each(|emulator| emulator.secrets.know_function(arn, &invoke_url(url, function)));
+                for emulator in emulators {
+                    emulator.secrets.know_function(arn, &invoke_url(url, function));
+                }
             }
         } else {
             self.used().insert((emulator.map_or("oncall-sync", |emulator| emulator.function), action));

@@ -123,7 +123,7 @@ async fn run(cloud: &Cloud, folder: &Path, script: &str, password: &str) -> Stri
     fs::write(&aws, program).unwrap();
     fs::set_permissions(&aws, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     fs::write(folder.join("quickstart.sh"), script).unwrap();
-    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let path = format!("{}:{}", folder.display(), std::env::var_os("PATH").unwrap().display());
     let mut command = Command::new("bash");
     command.arg("quickstart.sh").current_dir(folder).env("PATH", path).envs(cloud.api.environment());
     command.env("AWS_ENDPOINT_URL_SECRETS_MANAGER", cloud.secrets_manager_url());
@@ -132,7 +132,7 @@ async fn run(cloud: &Cloud, folder: &Path, script: &str, password: &str) -> Stri
     let mut running = command.spawn().unwrap();
     running.stdin.take().unwrap().write_all(format!("{password}\n").as_bytes()).await.unwrap();
     let limit = Duration::from_mins(3);
-    let output = tokio::time::timeout(limit, running.wait_with_output()).await.expect("the quickstart hangs").unwrap();
+    let output = tokio::time::timeout(limit, running.wait_with_output()).await.unwrap().unwrap();
     let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     assert!(output.status.success(), "{}:\n{said}", output.status);
     said

@@ -117,9 +117,7 @@ fn deploying_the_same_again_changes_nothing_whether_its_parameters_are_named_or_
 fn each_parameter_of_the_rotations_can_change_alone_and_no_evidence_goes() {
     on_the_cloud(async |cloud| {
         let gone = |parameter: &str| match parameter {
-            "RotatePostgres" => vec!["role", "alarm"],
-            "RotateMongo" => vec!["role", "alarm"],
-            "Name" => vec!["role", "alarm"],
+            "RotatePostgres" | "RotateMongo" | "Name" => vec!["role", "alarm"],
             _ => vec![],
         };
         changed_one_by_one(cloud, Template::Rotation, "switched", &ROTATION, gone).await;
@@ -454,7 +452,7 @@ impl Other {
         text(&status).to_owned()
     }
 
-    /// What CloudFormation says of what failed.
+    /// Why it failed, in the words of its first event that says so.
     async fn why(&self) -> String {
         let name = json!({"StackName": self.name});
         let events = self.cloud.api.call("cloudformation", "describe_stack_events", name).await.unwrap();

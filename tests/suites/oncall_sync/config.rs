@@ -221,7 +221,7 @@ async fn a_group_that_is_not_the_one_that_was_meant_is_left_alone() {
             world.okta.describe_group(&bank.group, "Admins of bank. keyturn:123456789012/us-east-1/prod/oncall");
         }),
         ("", |world, bank| {
-            world.okta.describe_group(&bank.group, "keyturn:123456789012/eu-west-1/prod/oncall of bank")
+            world.okta.describe_group(&bank.group, "keyturn:123456789012/eu-west-1/prod/oncall of bank");
         }),
         ("", |world, bank| world.okta.describe_group(&bank.group, "Ask the team keyturn")),
         ("", |world, bank| world.okta.rule(&bank.group, false)),

@@ -97,8 +97,8 @@ impl Okta {
         let call = Call::get(format!("/api/v1/groups/{id}"), Permission::ReadGroups);
         let group: Option<WireGroup> = self.read_one(&call, deadline).await?;
         Ok(group.map(|WireGroup { id, kind, profile }| {
-            let words = profile.description.as_deref().unwrap_or_default().split_whitespace();
-            let owner = words.filter_map(|word| word.strip_prefix(Group::OWNER)).next().map(str::to_owned);
+            let mut words = profile.description.as_deref().unwrap_or_default().split_whitespace();
+            let owner = words.find_map(|word| word.strip_prefix(Group::OWNER)).map(str::to_owned);
             Group { id, name: profile.name, kind, owner }
         }))
     }
