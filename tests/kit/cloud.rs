@@ -39,6 +39,8 @@ pub const NAME: &str = "keyturn";
 pub const PREFIX: &str = "/test/platform";
 /// Below it oncall-sync's bindings and ledgers are.
 pub const PATH: &str = "/test/platform/oncall-sync";
+/// The queue that is handed each secret's new version, once a test has made it.
+pub const CONSUMERS: &str = "consumers";
 /// What the functions take for the only addresses of their secrets' keys; nothing here is encrypted with it.
 const KEY_ARN: &str = "arn:aws:kms:eu-west-1:123456789012:key/6b1f0f3c-0000-4000-8000-00000000c0de";
 
@@ -203,6 +205,7 @@ impl Cloud {
             Template::Rotation => vec![
                 ("RotateMongo", "on".to_owned()),
                 ("RotationEvents", "all".to_owned()),
+                ("LabelUpdatedTargetArn", format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{CONSUMERS}")),
                 ("Environment", ENVIRONMENT.to_owned()),
                 ("CheckSecretArns", self.unattached.clone()),
                 ("PostgresAdminSecretArns", format!("{},{}", postgres.admin_arn, self.managed_arn)),

@@ -1,7 +1,7 @@
 //! What watches the functions, and that it hears what they say.
 
 use crate::world::{eventually, list, on_the_cloud, text, ticked, widgets};
-use keyturn_tests::cloud::{ACCOUNT, AwsApi, Cloud, NAME, PREFIX, REGION, Template};
+use keyturn_tests::cloud::{ACCOUNT, AwsApi, CONSUMERS, Cloud, NAME, PREFIX, REGION, Template};
 use keyturn_tests::source;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -86,8 +86,9 @@ fn alarms_and_events_of_this_account_alone_reach_the_topics_and_whoever_subscrib
             let alarms = json!({"StringEquals": {"aws:SourceAccount": ACCOUNT}});
             let mut expected = vec![("cloudwatch.amazonaws.com", alarms)];
             if template == Template::Rotation {
-                let rule = format!("arn:aws:events:{REGION}:{ACCOUNT}:rule/{NAME}-rotations");
-                expected.push(("events.amazonaws.com", json!({"ArnEquals": {"aws:SourceArn": rule}})));
+                let rules = ["rotations", "overdue"]
+                    .map(|rule| format!("arn:aws:events:{REGION}:{ACCOUNT}:rule/{NAME}-{rule}"));
+                expected.push(("events.amazonaws.com", json!({"ArnEquals": {"aws:SourceArn": rules}})));
             }
             assert_eq!(list(&policy["Statement"]).len(), expected.len(), "{policy}");
             for (statement, (service, condition)) in list(&policy["Statement"]).iter().zip(expected) {
@@ -168,6 +169,26 @@ fn a_step_that_fails_raises_its_functions_alarm_and_the_message_arrives() {
             let heard = async || queue.has_heard_of(&alarm).await;
             eventually("the message arrives", Duration::from_secs(10), heard).await;
         }
+    });
+}
+
+#[test]
+fn consumers_are_handed_the_event_as_soon_as_a_secret_has_a_new_current_value() {
+    on_the_cloud(async |cloud| {
+        let url = queue(cloud, CONSUMERS, "events.amazonaws.com").await;
+        let call = async |operation, parameters| cloud.api.call("secretsmanager", operation, parameters).await.unwrap();
+        let made = call("create_secret", json!({"Name": "consumed", "SecretString": "{}"})).await;
+        let put = json!({"SecretId": made["ARN"], "SecretString": "{\"password\": \"another\"}"});
+        let put = call("put_secret_value", put).await;
+        let is_told = async || {
+            let receive = json!({"QueueUrl": url, "MaxNumberOfMessages": 10, "VisibilityTimeout": 0});
+            let found = cloud.api.call("sqs", "receive_message", receive).await.unwrap();
+            found["Messages"].as_array().into_iter().flatten().any(|message| {
+                let event: Value = serde_json::from_str(text(&message["Body"])).unwrap();
+                event["resources"] == json!([made["ARN"]]) && event["detail"]["versionId"] == put["VersionId"]
+            })
+        };
+        eventually("the event arrives", Duration::from_secs(10), is_told).await;
     });
 }
 
@@ -283,6 +304,18 @@ async fn put(api: &AwsApi, metric: Value) {
     api.call("cloudwatch", "put_metric_data", data).await.unwrap();
 }
 
+/// A queue that this service may send to; gives its URL.
+async fn queue(cloud: &Cloud, name: &str, service: &str) -> Value {
+    let url = cloud.api.call("sqs", "create_queue", json!({"QueueName": name})).await.unwrap()["QueueUrl"].take();
+    let arn = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{name}");
+    let policy = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": {"Service": service}, "Action": "sqs:SendMessage", "Resource": arn,
+    }]});
+    let policy = json!({"QueueUrl": url, "Attributes": {"Policy": policy.to_string()}});
+    cloud.api.call("sqs", "set_queue_attributes", policy).await.unwrap();
+    url
+}
+
 /// A queue that hears what the rotations' topic is told.
 struct Queue {
     cloud: &'static Cloud,
@@ -291,17 +324,11 @@ struct Queue {
 
 impl Queue {
     async fn on_the_topic(cloud: &'static Cloud, name: &str) -> Self {
-        let api = &cloud.api;
-        let url = api.call("sqs", "create_queue", json!({"QueueName": name})).await.unwrap()["QueueUrl"].take();
-        let arn = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{name}");
-        let policy = json!({"Version": "2012-10-17", "Statement": [{
-            "Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": arn,
-        }]});
-        let policy = json!({"QueueUrl": url, "Attributes": {"Policy": policy.to_string()}});
-        api.call("sqs", "set_queue_attributes", policy).await.unwrap();
+        let url = queue(cloud, name, "sns.amazonaws.com").await;
         let topic = topic(cloud, Template::Rotation).await;
+        let arn = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{name}");
         let subscription = json!({"TopicArn": topic, "Protocol": "sqs", "Endpoint": arn});
-        api.call("sns", "subscribe", subscription).await.unwrap();
+        cloud.api.call("sns", "subscribe", subscription).await.unwrap();
         Self { cloud, url }
     }
 

@@ -11,8 +11,7 @@ use std::time::Duration;
 const MADE_BY_SAM: &str = "OncallSyncFunctionEventInvokeConfig";
 
 /// What stays out where the stack is deployed as the suites have it.
-const NOT_DEPLOYED: [&str; 4] =
-    ["LabelUpdated", "RotatePostgresLogExport", "RotateMongoLogExport", "OncallSyncLogExport"];
+const NOT_DEPLOYED: [&str; 3] = ["RotatePostgresLogExport", "RotateMongoLogExport", "OncallSyncLogExport"];
 
 const KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/6b1f0f3c-0000-4000-8000-00000000c0de";
 const LAYER: &str = "arn:aws:lambda:eu-west-1:123456789012:layer:authorities:1";
