@@ -30,7 +30,7 @@ export RUST_TEST_THREADS ?= $(shell $(PYTHON) -c 'import os; print(3 * os.cpu_co
 DENY := .tools/cargo-deny/bin/cargo-deny --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help demo local rotate test prove lint deny advisories docs bench package deploy validate cloud tools clean-tools release stack servers-for-demo
+.PHONY: help demo local rotate test prove lint deny advisories docs bench package deploy validate cloud reproducible tools clean-tools release stack servers-for-demo
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -82,6 +82,9 @@ bench: servers-for-demo release stack ## Measure cold start, memory, size, and w
 package: ## Build each function's zip for Lambda (ARCHITECTURE=arm64 or x86_64; this machine's unless named)
 	@$(PYTHON) tests/tools/install.py cargo-lambda
 	@$(PYTHON) infra/tools/package.py $(ARCHITECTURE)
+
+reproducible: package ## Build the functions once more in another folder, and compare the zips (on 2 cores some 10 minutes more)
+	@$(PYTHON) infra/tools/reproducible.py $(ARCHITECTURE)
 
 deploy: ## Deploy what `make package` built: STACK=rotation or break-glass, with the answers in infra/samconfig.toml
 	@$(PYTHON) tests/tools/install.py sam

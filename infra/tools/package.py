@@ -3,10 +3,12 @@
 
     package.py [arm64|x86_64]   this machine's architecture unless one is named
 
-The zips go to target/lambda/<function>/bootstrap.zip, where infra/template.yaml looks for them; beside them architecture.yaml says
-what they are for, which `make deploy` passes on. The binaries stay in target/lambda/packaged. The same binary gives the same zip.
+The zips go to target/lambda/<function>/bootstrap.zip, where infra/template.yaml looks for them; beside them
+architecture.yaml says what they are for, which `make deploy` passes on. The binaries stay in target/lambda/packaged. The same
+sources give the same zips, with the same Rust on the same architecture, in whatever folder.
 """
 
+import calendar
 import hashlib
 import json
 import os
@@ -41,15 +43,16 @@ def main(arguments):
     architecture = (arguments or [here])[0]
     if architecture not in TARGETS or len(arguments) > 1:
         raise Problem(__doc__.strip())
-    target_folder, functions = workspace()
+    target_folder, functions, sources = workspace(TARGETS[architecture])
+    names = folders(target_folder, sources)
     # What is deployed is whole, or there is nothing: zips of two architectures side by side would be half dead.
     (LAMBDA / "architecture.yaml").unlink(missing_ok=True)
     marks = NOWHERE | {crate: mark for settings in functions.values() for crate, mark in settings["carries"].items()}
-    build(functions, architecture, target_folder)
+    build(functions, architecture, target_folder, names)
     print(f"{'function':<17}{'binary':>8}{'zip':>9}   {'for':<8}{'glibc':<10}sha256 of the zip")
     for function, settings in functions.items():
         binary = (LAMBDA / "packaged" / function).read_bytes()
-        glibc = check(function, binary, marks, settings["carries"].keys())
+        glibc = check(function, binary, marks, settings["carries"].keys(), names)
         archive = LAMBDA / function / "bootstrap.zip"
         pack(binary, archive)
         zipped = archive.read_bytes()
@@ -58,18 +61,26 @@ def main(arguments):
     (LAMBDA / "architecture.yaml").write_text(f"Architecture: {architecture}\n")
 
 
-def workspace():
-    """The folder that cargo builds into, and the functions: each crate with a table [package.metadata.lambda-binary]."""
-    command = ["cargo", "metadata", "--format-version", "1", "--no-deps", "--offline"]
-    done = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
-    if done.returncode != 0:
-        raise Problem("cargo metadata failed: is Rust installed?")
-    told = json.loads(done.stdout)
+def workspace(target):
+    """The folder that cargo builds into, the functions (each crate with a table [package.metadata.lambda-binary]), and the folders
+    that cargo keeps the sources of other crates in.
+    """
+    told = json.loads(run("cargo", "metadata", "--format-version", "1", "--locked", "--filter-platform", target))
+    sources = {str(Path(package["manifest_path"]).parents[1]) for package in told["packages"] if package["source"]}
     tables = {package["name"]: (package["metadata"] or {}).get("lambda-binary") for package in told["packages"]}
-    return Path(told["target_directory"]), {name: table for name, table in sorted(tables.items()) if table}
+    functions = {name: table for name, table in sorted(tables.items()) if table}
+    return Path(told["target_directory"]), functions, sorted(sources)
 
 
-def build(functions, architecture, target_folder):
+def folders(target_folder, sources):
+    """The folders of this machine that compilers would name in a binary, and their names there. Where several apply, the last does."""
+    rustc = dict(line.split(": ") for line in run("rustc", "--version", "--verbose").splitlines() if ": " in line)
+    standard = f"{run('rustc', '--print', 'sysroot')}/lib/rustlib/src/rust"
+    named = {str(CHECKOUT): "/keyturn", str(target_folder): "/target", standard: f"/rustc/{rustc['commit-hash']}"}
+    return named | {source: "/crates" for source in sources}
+
+
+def build(functions, architecture, target_folder, names):
     """All functions at once, so that their dependencies are compiled once: with the features that any of the functions asks for,
     as the tests have them too. What a function does not call is left out when it is linked: `check` looks.
     """
@@ -80,6 +91,13 @@ def build(functions, architecture, target_folder):
     environment["CARGO_ZIGBUILD_PYTHON_PATH"] = str(TOOLS / "no-python")
     # Otherwise in the home folder.
     environment["CARGO_ZIGBUILD_CACHE_DIR"] = environment["ZIG_GLOBAL_CACHE_DIR"] = str(target_folder / "zig")
+    # Of this machine's folders and clock nothing goes into the binaries. OpenSSL says when it was built, with which compiler, and
+    # where it would be installed.
+    renamed = [f"--remap-path-prefix={folder}={name}" for folder, name in names.items()]
+    environment["CARGO_ENCODED_RUSTFLAGS"] = "\x1f".join(renamed)
+    environment["SOURCE_DATE_EPOCH"] = str(calendar.timegm((1980, 1, 1, 0, 0, 0)))
+    openssl = ["ENGINESDIR=/usr/local/ssl/engines", "MODULESDIR=/usr/local/ssl/modules", "--eval=crypto/buildinf.h:CC=zigcc"]
+    environment["GNUMAKEFLAGS"] = " ".join(openssl)
     features = [f"{function}/{feature}" for function, table in functions.items() for feature in table.get("features", [])]
     command = [TOOLS / "bin/cargo-lambda", "lambda", "build", "--release", "--features", ",".join(features)]
     command += [argument for function in functions for argument in ("--package", function)]
@@ -93,7 +111,7 @@ def build(functions, architecture, target_folder):
             (Path(made) / function / "bootstrap").replace(LAMBDA / "packaged" / function)
 
 
-def check(function, binary, marks, wanted):
+def check(function, binary, marks, wanted, names):
     """The newest version of glibc that is asked for. Whatever looks like a name of a version or library counts as asked for."""
     glibc = max((int(minor) for minor in re.findall(rb"GLIBC_2\.(\d+)", binary)), default=0)
     if glibc > GLIBC:
@@ -104,6 +122,11 @@ def check(function, binary, marks, wanted):
     carried = {crate for crate, mark in marks.items() if re.search(mark.encode(), binary)}
     if carried != wanted:
         raise Problem(f"{function} carries {sorted(carried)}, and should carry {sorted(wanted)}")
+    homes = [os.environ.get("CARGO_HOME", Path.home() / ".cargo"), os.environ.get("RUSTUP_HOME", Path.home() / ".rustup")]
+    for folder in [*names, *map(str, [Path.home(), *homes])]:
+        # Names as short as /src are in every binary: those of the folders in them will do.
+        if folder.count("/") > 1 and f"{folder}/".encode() in binary:
+            raise Problem(f"{function} has {folder} in it, so that it would be another one elsewhere (OpenSSL needs GNU make 4)")
     return glibc
 
 
@@ -117,6 +140,13 @@ def pack(binary, archive):
     with zipfile.ZipFile(unfinished, "w") as made:
         made.writestr(entry, binary, compresslevel=9)
     unfinished.replace(archive)
+
+
+def run(*command):
+    done = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        raise Problem(f"{' '.join(command[:2])} failed: is Rust installed?")
+    return done.stdout.strip()
 
 
 def say(line):
