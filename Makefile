@@ -95,6 +95,7 @@ validate: servers-for-demo package ## Check infra/, and deploy it into a local A
 	@$(PYTHON) tests/tools/install.py cloud sam checkov schemas
 	@.tools/cloud/run infra/tools/validate.py
 	@.tools/cloud/run infra/tools/examples.py
+	@.tools/cloud/run infra/tools/check_sbom.py
 	@.tools/cloud/run -m check_jsonschema --builtin-schema vendor.github-workflows --quiet .github/workflows/*.yml
 	$(if $(DARWIN),@echo "the local AWS runs the functions as processes of this machine: Linux only",cargo test $(FEATURES) --workspace --test cloud)
 

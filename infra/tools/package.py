@@ -3,7 +3,7 @@
 
     package.py [arm64|x86_64]   this machine's architecture unless one is named
 
-The zips go to target/lambda/<function>/bootstrap.zip, where infra/template.yaml looks for them; beside them
+The zips go to target/lambda/<function>/bootstrap.zip, where infra/template.yaml looks for them, each with an SBOM beside it;
 architecture.yaml says what they are for, which `make deploy` passes on. The binaries stay in target/lambda/packaged. The same
 sources give the same zips, with the same Rust on the same architecture, in whatever folder.
 """
@@ -20,9 +20,12 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import sbom
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 LAMBDA = CHECKOUT / "target/lambda"
 TOOLS = CHECKOUT / ".tools/cargo-lambda"
+SBOM = "bootstrap.cdx.json"
 TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux-gnu"}
 
 # What no function may carry, and what it would leave in a binary. Each function's Cargo.toml has the same of what it does carry,
@@ -44,6 +47,7 @@ def main(arguments):
     if architecture not in TARGETS or len(arguments) > 1:
         raise Problem(__doc__.strip())
     target_folder, functions, sources = workspace(TARGETS[architecture])
+    rust = run("rustc", "--version").removeprefix("rustc ")
     names = folders(target_folder, sources)
     # What is deployed is whole, or there is nothing: zips of two architectures side by side would be half dead.
     (LAMBDA / "architecture.yaml").unlink(missing_ok=True)
@@ -56,6 +60,7 @@ def main(arguments):
         archive = LAMBDA / function / "bootstrap.zip"
         pack(binary, archive)
         zipped = archive.read_bytes()
+        sbom.write(archive.with_name(SBOM), function, functions, TARGETS[architecture], rust, binary, zipped)
         digest = hashlib.sha256(zipped).hexdigest()[:16]
         print(f"{function:<17}{megabytes(binary)}{megabytes(zipped)}   {architecture:<8}2.{glibc:<8}{digest}")
     (LAMBDA / "architecture.yaml").write_text(f"Architecture: {architecture}\n")

@@ -10,7 +10,7 @@
     install.py cloud                a local AWS (MiniStack), and what checks templates and examples
     install.py sam                  AWS's SAM command line, which deploys
     install.py checkov              a linter of templates for security
-    install.py schemas              types of Kubernetes, and an engine for policies' expressions, to check examples with
+    install.py schemas              types of Kubernetes, an engine for policies' expressions, and CycloneDX's schemas, to check with
 
 Safe to run again (does nothing then), twice at once, and after being interrupted.
 """
