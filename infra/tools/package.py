@@ -78,7 +78,7 @@ def workspace(target):
 
 
 def folders(target_folder, sources):
-    """The folders of this machine that compilers would name in a binary, and their names there. Where several apply, the last does."""
+    """The folders that compilers would name in a binary, and what they are called there. Where several apply, the last does."""
     rustc = dict(line.split(": ") for line in run("rustc", "--version", "--verbose").splitlines() if ": " in line)
     standard = f"{run('rustc', '--print', 'sysroot')}/lib/rustlib/src/rust"
     named = {str(CHECKOUT): "/keyturn", str(target_folder): "/target", standard: f"/rustc/{rustc['commit-hash']}"}

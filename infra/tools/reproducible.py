@@ -41,7 +41,8 @@ def copy_sources(folder):
     folder.mkdir(parents=True)
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     names = subprocess.run(listed, cwd=CHECKOUT, stdout=subprocess.PIPE, check=True).stdout
-    packed = subprocess.run(["tar", "-c", "--null", "-T", "-"], cwd=CHECKOUT, input=names, stdout=subprocess.PIPE, check=True).stdout
+    pack = ["tar", "-c", "--null", "-T", "-"]
+    packed = subprocess.run(pack, cwd=CHECKOUT, input=names, stdout=subprocess.PIPE, check=True).stdout
     subprocess.run(["tar", "-x"], cwd=folder, input=packed, check=True)
 
 

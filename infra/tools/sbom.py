@@ -1,5 +1,5 @@
-"""The SBOM of a function, as `make package` writes it beside the zip: CycloneDX 1.5 in JSON, of what is linked into the binary. Macros,
-which run when it is compiled, are in it as well, with the scope "excluded".
+"""The SBOM of a function, as `make package` writes it beside the zip: CycloneDX 1.5 in JSON, of what is linked into the binary.
+Macros, which run when it is compiled, are in it as well, with the scope "excluded".
 
 The functions are built together, so a crate has the features that any of them asks for. Where such a feature brings another crate
 into a binary that does not ask for it by itself, the SBOM has that crate if the binary names one of its files.
