@@ -92,10 +92,11 @@ deploy: ## Deploy what `make package` built: STACK=rotation or break-glass, with
 	  --config-file $(CURDIR)/infra/samconfig.toml --config-env $(or $(STACK),rotation) $(OPTIONS)
 
 validate: servers-for-demo package ## Check infra/, and deploy it into a local AWS where everything has to do its job
-	@$(PYTHON) tests/tools/install.py cloud sam checkov schemas
+	@$(PYTHON) tests/tools/install.py cloud sam checkov schemas terraform
 	@.tools/cloud/run infra/tools/validate.py
 	@.tools/cloud/run infra/tools/examples.py
 	@.tools/cloud/run infra/tools/check_sbom.py
+	@.tools/cloud/run infra/tools/terraform.py
 	@.tools/cloud/run -m check_jsonschema --builtin-schema vendor.github-workflows --quiet .github/workflows/*.yml
 	@! grep -HnE 'uses: [^.]' .github/workflows/*.yml | grep -vE '@[0-9a-f]{40} # v[0-9.]+$$' || { echo "name that action by its full commit, and the version in a comment" >&2; exit 1; }
 	$(if $(DARWIN),@echo "the local AWS runs the functions as processes of this machine: Linux only",cargo test $(FEATURES) --workspace --test cloud)

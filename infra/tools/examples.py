@@ -20,7 +20,6 @@ from pathlib import Path
 import botocore.session
 import cfnlint.api
 import cfnlint.decode.cfn_yaml
-import hcl2
 import jsonata
 import yaml
 from botocore import xform_name
@@ -65,8 +64,7 @@ def check_file(path, types):
                 json.loads(text, object_pairs_hook=without_duplicates)
                 return "JSON"
             case ".tf":
-                check_terraform(path, hcl2.loads(text))
-                return "Terraform"
+                return "Terraform files, which terraform.py checks"
             case ".sh":
                 check_shell(path, text)
                 return "scripts"
@@ -134,27 +132,6 @@ class UniqueKeys(yaml.SafeLoader):
 
 
 UniqueKeys.add_constructor("tag:yaml.org,2002:map", lambda loader, node: loader.construct_mapping(node))
-
-
-# Terraform: without the provider's schema, names are what can be checked.
-
-
-def check_terraform(path, module):
-    declared = {f"var.{bare(name)}" for block in module.get("variable", []) for name in block}
-    for kind, prefix in (("resource", ""), ("data", "data.")):
-        for block in module.get(kind, []):
-            declared |= {f"{prefix}{bare(type_)}.{bare(name)}" for type_, named in block.items() for name in named}
-    code = re.sub(r"(?m)(^|\s)#.*$", "", path.read_text())
-    used = set(re.findall(r"\b(?:var\.\w+|data\.aws_\w+\.\w+|(?<!data\.)aws_\w+\.\w+)", code))
-    for name in used - declared:
-        problem(path, f"{name} is not declared")
-    for name in declared - used:
-        if name.startswith(("var.", "data.")):
-            problem(path, f"{name} is not used")
-
-
-def bare(name):
-    return name.strip('"')
 
 
 # Kubernetes: TypeScript declarations say which fields there are, which of them must be, and of what type they are.
