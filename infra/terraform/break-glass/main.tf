@@ -79,6 +79,7 @@ module "oncall_sync" {
     OKTA_SECRET_ID      = var.okta_secret_arn
     DATADOG_SECRET_ID   = var.datadog_secret_arn
     SLACK_SECRET_ID     = var.slack_secret_arn
+    OWNER               = "${local.account}/${local.region}${var.path}" # in the descriptions of groups, where every account can see it
     KEYTURN_SETTINGS    = var.oncall_settings
   }
 

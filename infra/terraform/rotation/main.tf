@@ -57,10 +57,13 @@ locals {
 module "operations" {
   source = "../shared/operations"
 
-  name               = var.name
-  topic_name         = "${var.name}-rotation-alarms"
-  key_description    = "${var.name}: logs and alarms of the rotations"
-  events_rule_arn    = "arn:${local.partition}:events:${local.region}:${local.account}:rule/${var.name}-rotations"
+  name            = var.name
+  topic_name      = "${var.name}-rotation-alarms"
+  key_description = "${var.name}: logs and alarms of the rotations"
+  events_rule_arns = [
+    for rule in ["rotations", "overdue"] : # the second one is of watch.yaml
+    "arn:${local.partition}:events:${local.region}:${local.account}:rule/${var.name}-${rule}"
+  ]
   alarm_email        = var.alarm_email
   operations_key_arn = var.operations_key_arn
   tags               = var.tags

@@ -56,7 +56,7 @@ resource "aws_kms_key" "this" {
           Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
         },
       ],
-      var.events_rule_arn == null ? [] : [
+      length(var.events_rule_arns) == 0 ? [] : [
         {
           Sid       = "EventsToTheTopic" # SNS does not tell KMS whose event it is: a condition on the source would drop every message
           Effect    = "Allow"
@@ -96,14 +96,14 @@ resource "aws_sns_topic_policy" "this" {
           Condition = { StringEquals = { "aws:SourceAccount" = local.account } }
         },
       ],
-      var.events_rule_arn == null ? [] : [
+      length(var.events_rule_arns) == 0 ? [] : [
         {
           Sid       = "RotationsOfThisAccount"
           Effect    = "Allow"
           Principal = { Service = "events.amazonaws.com" }
           Action    = "sns:Publish"
           Resource  = aws_sns_topic.this.arn
-          Condition = { ArnEquals = { "aws:SourceArn" = var.events_rule_arn } }
+          Condition = { ArnEquals = { "aws:SourceArn" = var.events_rule_arns } }
         },
       ],
     )

@@ -13,10 +13,10 @@ variable "key_description" {
   type        = string
 }
 
-variable "events_rule_arn" {
-  description = "EventBridge rule that may send to the topic. Null means none."
-  type        = string
-  default     = null
+variable "events_rule_arns" {
+  description = "EventBridge rules that may send to the topic."
+  type        = list(string)
+  default     = []
 }
 
 variable "alarm_email" {
