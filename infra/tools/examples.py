@@ -448,7 +448,7 @@ OWN = {
     ("s3", "cp"): "recursive sse sse-kms-key-id quiet no-progress".split(),
     ("cloudformation", "deploy"): "template-file stack-name capabilities parameter-overrides tags".split(),
     ("cloudformation", "wait"): ["stack-name"],
-    ("ec2", "authorize-security-group-ingress"): "group-id protocol port source-group".split(),
+    ("ec2", "authorize-security-group-ingress"): "group-id protocol port source-group cidr".split(),
     ("configure", "get"): [],
     ("rds", "generate-db-auth-token"): "hostname port username".split(),
     # `--zip-file` stands for the model's `--content`.

@@ -82,5 +82,8 @@ def of_role(properties):
             actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
             if "NotAction" in statement or "NotResource" in statement or any("*" in action for action in actions):
                 yield "least", f"{statement['Sid']} allows actions that it does not name"
-            if statement["Resource"] == "*" and not all(action.startswith(UNBOUND) for action in actions):
+            resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
+            if "*" in resources and not all(action.startswith(UNBOUND) for action in actions):
                 yield "least", f"{statement['Sid']} is for every resource"
+            if ":secret:*" in str(resources) and "secretsmanager:resource/AllowRotationLambdaArn" not in str(statement.get("Condition")):
+                yield "least", f"{statement['Sid']} is for every secret"

@@ -9,6 +9,7 @@ use aws_sdk_secretsmanager::error::ProvideErrorMetadata as _;
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
 use aws_sdk_secretsmanager::primitives::DateTimeFormat;
 use aws_sdk_secretsmanager::types::{ReplicationStatusType, StatusType, Tag};
+use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::HashMap;
 
@@ -27,8 +28,8 @@ pub struct Description {
     pub rotation_enabled: Option<bool>,
     /// Every how many days it is rotated, where its schedule says so.
     pub period_days: Option<i64>,
-    /// When the schedule has the next rotation, in UTC, as RFC 3339 has it.
-    pub next_rotation: Option<String>,
+    /// When the schedule has the next rotation.
+    pub next_rotation: Option<DateTime<Utc>>,
     /// The labels of each version id.
     pub versions: HashMap<String, Vec<String>>,
     /// Its tags: set by whoever runs the secret, not by those who may put values into it.
@@ -111,7 +112,7 @@ impl Secrets {
             arn,
             rotation_enabled: answer.rotation_enabled,
             period_days: answer.rotation_rules.and_then(|rules| rules.automatically_after_days),
-            next_rotation: answer.next_rotation_date.and_then(|date| date.fmt(DateTimeFormat::DateTime).ok()),
+            next_rotation: answer.next_rotation_date.and_then(|date| DateTime::from_timestamp(date.secs(), 0)),
             versions: answer.version_ids_to_stages.unwrap_or_default(),
             tags: tags(answer.tags.unwrap_or_default()),
             replicas: answer.replication_status.unwrap_or_default().into_iter().map(replica).collect(),

@@ -84,8 +84,8 @@ pub enum Setting {
     /// set by Lambda: the dimension of the metrics
     #[strum(props(default = "the crate's name", only = "variable"))]
     AwsLambdaFunctionName,
-    /// a JSON object with any other setting of this table but those that begin with `AWS_ENDPOINT` or `AWS_LAMBDA`; a variable
-    /// that is set wins
+    /// a JSON object with settings of this table that have no variable of their own, but those that begin with `AWS_ENDPOINT`
+    /// or `AWS_LAMBDA`
     #[strum(props(default = "none", only = "variable", example = "{\"LOG_LEVEL\": \"debug\"}"))]
     KeyturnSettings,
 }
@@ -143,11 +143,11 @@ impl Vars {
         if setting.get_str("only") == Some("variable") {
             return variable;
         }
-        self.asked.borrow_mut().insert(setting.name());
-        match variable {
-            Some(value) if !value.is_empty() => Some(value),
-            empty => self.document.get(setting.name()).cloned().or(empty),
-        }
+        // What has a variable of its own, even an empty one, is decided there: the document's author cannot change it.
+        variable.or_else(|| {
+            self.asked.borrow_mut().insert(setting.name());
+            self.document.get(setting.name()).cloned()
+        })
     }
 
     /// The value as `parse` reads it; `None` where it is not set. What `parse` refuses is noted as a mistake.
@@ -190,7 +190,9 @@ impl Vars {
     /// `CONFIGURATION_INVALID`, naming every setting that was refused, what is wrong with it, and an example.
     pub fn finish(mut self) -> Result<()> {
         let unknown = self.document.keys().filter(|name| !self.asked.borrow().contains(name.as_str()));
-        let unknown: Vec<String> = unknown.map(|name| format!("{name} is no setting that can stand here")).collect();
+        let unknown: Vec<String> = unknown
+            .map(|name| format!("{name} is no setting that can stand here (or has a variable of its own)"))
+            .collect();
         for problem in unknown {
             self.mistake(Setting::KeyturnSettings, &problem);
         }
@@ -264,10 +266,19 @@ mod tests {
     #[test]
     fn one_variable_may_hold_the_settings_that_have_none_of_their_own() {
         let document = r#"{"PORT": 5433, "MODE": "quiet"}"#;
-        let mut vars = Vars::of([("KEYTURN_SETTINGS", document), ("PORT", ""), ("MODE", "loud")]);
+        let mut vars = Vars::of([("KEYTURN_SETTINGS", document)]);
         assert_eq!(vars.parsed(Some::Port, |v| v.parse::<u16>().map_err(|e| e.to_string())), Option::Some(5433));
-        assert_eq!(vars.text(Some::Mode).as_deref(), Option::Some("loud"));
+        assert_eq!(vars.text(Some::Mode).as_deref(), Option::Some("quiet"));
         assert!(vars.finish().is_ok());
+    }
+
+    #[test]
+    fn what_has_a_variable_of_its_own_cannot_be_decided_elsewhere() {
+        for variable in ["", "loud"] {
+            let vars = Vars::of([("KEYTURN_SETTINGS", r#"{"MODE": "quiet"}"#), ("MODE", variable)]);
+            assert_ne!(vars.text(Some::Mode).as_deref(), Option::Some("quiet"));
+            assert!(vars.finish().unwrap_err().message().contains("MODE is no setting that can stand here"));
+        }
     }
 
     #[test]

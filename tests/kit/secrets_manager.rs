@@ -113,6 +113,11 @@ impl SecretsManager {
         self.with(secret, |secret| secret.rotation = Some(Rotation { enabled: true, lambda_arn, rules: None }))
     }
 
+    /// The last rotation of a secret ended so many days ago.
+    pub fn rotated_days_ago(&self, secret: &str, days: u16) -> anyhow::Result<()> {
+        self.with(secret, |secret| secret.rotated = Some(crate::aws_json::epoch_seconds() - 86_400.0 * f64::from(days)))
+    }
+
     /// A function of this ARN is there, and is invoked at this URL.
     pub fn know_function(&self, lambda_arn: &str, invoke_url: &str) {
         self.state().functions.insert(lambda_arn.to_owned(), invoke_url.to_owned());

@@ -8,6 +8,11 @@ use strum::{EnumIter, EnumMessage, EnumString, IntoStaticStr};
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     // Asked for by hand
+    /// The schedule is off, so nobody would take the person out again, and perhaps nobody would be told.
+    #[strum(
+        message = "Switch the schedule on first (the stack's OncallSchedule), or put the person into the group at Okta by hand."
+    )]
+    NotScheduled,
     /// There is no such binding.
     #[strum(message = "List them: aws ssm get-parameters-by-path --path <CONFIG_PATH>")]
     BindingUnknown,

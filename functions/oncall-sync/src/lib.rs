@@ -52,6 +52,8 @@ pub struct OncallSync {
     conditions: Conditions,
     /// What the last forecast warned of.
     warnings: Conditions,
+    /// Whether ticks end what a grant by hand begins.
+    is_scheduled: bool,
     clock: Clock,
 }
 
@@ -77,6 +79,7 @@ impl OncallSync {
         let okta = Arc::new(Okta::new(&settings, &clients));
         let observer = Arc::new(Observer::new(&settings, &clients, parameters.clone(), Arc::clone(&okta)));
         let channels = Channels::new(&settings, &clients);
+        let is_scheduled = settings.is_scheduled;
         let applier = Applier::new(
             settings.ledger_path,
             parameters,
@@ -85,7 +88,8 @@ impl OncallSync {
             Arc::clone(&observer),
             clock.clone(),
         );
-        Ok(Self { observer, applier, conditions: Conditions::default(), warnings: Conditions::default(), clock })
+        let (conditions, warnings) = (Conditions::default(), Conditions::default());
+        Ok(Self { observer, applier, conditions, warnings, is_scheduled, clock })
     }
 
     /// Answers an event. Only the wall clock counts: an event that waited in a queue is as good as a new one.

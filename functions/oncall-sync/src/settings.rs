@@ -26,6 +26,9 @@ pub enum Setting {
     /// secret of a channel for alerts: Slack
     #[strum(props(default = "none", example = "keyturn/slack"))]
     SlackSecretId,
+    /// `on` or `off`: whether the schedule runs; where it is off, `grant` is refused, since nobody would end it
+    #[strum(props(default = "on"))]
+    Schedule,
     /// this deployment's name in the descriptions of groups (`keyturn:<owner>`): a group that names another one is left alone
     #[strum(props(default = "none", example = "123456789012/eu-west-1/prod/oncall"))]
     Owner,
@@ -54,6 +57,7 @@ pub(crate) struct Settings {
     pub(crate) okta_secret: String,
     pub(crate) datadog_secret: Option<String>,
     pub(crate) slack_secret: Option<String>,
+    pub(crate) is_scheduled: bool,
     pub(crate) owner: Option<String>,
     pub(crate) pagerduty_api: Option<Base>,
     pub(crate) pagerduty_identity: Option<Base>,
@@ -71,6 +75,7 @@ impl Settings {
             okta_secret: vars.required(Setting::OktaSecretId, |id| Ok(id.to_owned())).unwrap_or_default(),
             datadog_secret: vars.text(Setting::DatadogSecretId),
             slack_secret: vars.text(Setting::SlackSecretId),
+            is_scheduled: vars.parsed(Setting::Schedule, switch).unwrap_or(true),
             owner: vars.text(Setting::Owner),
             pagerduty_api: vars.parsed(Setting::PagerdutyApiUrl, Base::parse),
             pagerduty_identity: vars.parsed(Setting::PagerdutyIdentityUrl, Base::parse),
@@ -81,6 +86,14 @@ impl Settings {
             vars.mistake(Setting::LedgerPath, "the same as CONFIG_PATH, so that ledgers would be read as bindings");
         }
         settings
+    }
+}
+
+fn switch(value: &str) -> Result<bool, String> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("neither on nor off".to_owned()),
     }
 }
 

@@ -56,7 +56,7 @@ pub enum Code {
     AdminNotNamed,
 
     // Guards
-    /// A setting that overrides a guard has ended by itself, so the guard refuses again. A warning.
+    /// A setting that overrides a guard has ended by itself: the guard refuses rotations that begin from now on. A warning.
     #[strum(
         message = "Do what the refusal says, or set ALLOW_UNTIL to a later date; take the override out where it is done with."
     )]

@@ -269,16 +269,20 @@ impl Overrides {
         Self { until }
     }
 
-    /// Whether this setting lets through what a guard would have refused, which the audit line then names.
+    /// Whether this setting lets through what a guard would have refused, which the audit line then names. It counts to the end
+    /// of a rotation that began under it: stopped half-way, clients may be without a password that works.
     pub(crate) fn allow(self, setting: Setting, job: &Job) -> bool {
         let Some(until) = self.until else { return false };
-        if clock::now() < until {
-            job.overridden(setting);
-            return true;
+        let has_ended = clock::now() >= until;
+        if has_ended {
+            let ended = format!("{setting} has ended on {until}, so that it lets no new rotation begin.");
+            job.warn(&Error::of(Code::OverrideEnded, ended));
         }
-        let ended = format!("{setting} has ended on {until}, so that it overrides nothing.");
-        job.warn(&Error::of(Code::OverrideEnded, ended));
-        false
+        if has_ended && !job.has_begun {
+            return false;
+        }
+        job.overridden(setting);
+        true
     }
 }
 

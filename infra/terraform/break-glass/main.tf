@@ -80,6 +80,7 @@ module "oncall_sync" {
     DATADOG_SECRET_ID   = var.datadog_secret_arn
     SLACK_SECRET_ID     = var.slack_secret_arn
     OWNER               = "${local.account}/${local.region}${var.path}" # in the descriptions of groups, where every account can see it
+    SCHEDULE            = var.oncall_schedule                           # without ticks nobody would end a grant by hand
     KEYTURN_SETTINGS    = var.oncall_settings
   }
 
@@ -310,7 +311,7 @@ locals {
       tells_ok    = true
     }
     granted = {
-      description = "Somebody was given break-glass. The log says who, and why. Runbook infra/runbooks/quarterly-access-review.md"
+      description = "Somebody was given break-glass within the last minute, perhaps several people. The log says who, and why. Runbook infra/runbooks/quarterly-access-review.md"
       metric      = "Grants"
       statistic   = "Sum"
       period      = 60

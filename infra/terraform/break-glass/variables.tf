@@ -25,7 +25,7 @@ variable "secrets_key_arns" {
 }
 
 variable "alarm_email" {
-  description = "Address that every alarm, and each grant, is sent to, once it has confirmed. Empty where something else is told."
+  description = "Address that every alarm is sent to, also that somebody was granted, once it has confirmed. Empty where something else is told."
   type        = string
   default     = ""
 }
@@ -53,7 +53,7 @@ variable "slack_secret_arn" {
 }
 
 variable "oncall_schedule" {
-  description = "Whether oncall-sync runs every minute. Ask it for doctor and plan first. Off, nobody is granted and nobody is revoked."
+  description = "Whether oncall-sync runs every minute. Ask it for doctor and plan first. Off, nobody is granted, not even by hand, and nobody is revoked."
   type        = string
   default     = "off"
 
@@ -64,7 +64,7 @@ variable "oncall_schedule" {
 }
 
 variable "path" {
-  description = "Path in Parameter Store below which bindings and ledgers are. Two stacks take two."
+  description = "Path in Parameter Store below which bindings and ledgers are. Two stacks take two. Another path begins with empty ledgers."
   type        = string
   default     = "/prod/platform/oncall-sync"
 
@@ -218,7 +218,7 @@ variable "operations_key_arn" {
 }
 
 variable "name" {
-  description = "What the names of function, roles, log group and alarms begin with. Two stacks in one account and region need two."
+  description = "What the names of function, roles, log group and alarms begin with. Two stacks in one account and region need two. Not to be changed later, since what is retained keeps the old name."
   type        = string
   default     = "keyturn"
 

@@ -269,7 +269,28 @@ resource "aws_cloudwatch_event_target" "label_updated" {
   role_arn  = var.label_updated_role_arn != "" ? var.label_updated_role_arn : null
 }
 
-# These two stay red until a rotation has finished, or an invocation has ended well: no news is no good news.
+# It tries again for a day, and then gives up in silence.
+resource "aws_cloudwatch_metric_alarm" "label_updated_failed" {
+  count = var.label_updated_target_arn != "" ? 1 : 0
+
+  alarm_name          = "${var.name}-label-updated-failed"
+  alarm_description   = "EventBridge could not hand on that a secret has a new value. Look at the target's policy, or at the role. Runbook infra/runbooks/stuck-rotation.md"
+  namespace           = "AWS/Events"
+  metric_name         = "FailedInvocations"
+  dimensions          = { RuleName = aws_cloudwatch_event_rule.label_updated[0].name }
+  statistic           = "Sum"
+  period              = 60
+  evaluation_periods  = 1
+  comparison_operator = "GreaterThanOrEqualToThreshold"
+  threshold           = 1
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [module.operations.topic_arn]
+  ok_actions          = [module.operations.topic_arn]
+  tags                = var.tags
+}
+
+# These stay red until a rotation has finished, or an invocation has ended well: no news is no good news. One minute, so that a
+# failure and the good end of the next try do not fall into one period, which would then be the last word.
 resource "aws_cloudwatch_metric_alarm" "failed" {
   for_each = local.rotating
 
@@ -279,7 +300,7 @@ resource "aws_cloudwatch_metric_alarm" "failed" {
   metric_name         = "StepFailed"
   dimensions          = { Function = each.value }
   statistic           = "Sum"
-  period              = 300
+  period              = 60
   evaluation_periods  = 1
   comparison_operator = "GreaterThanOrEqualToThreshold"
   threshold           = 1
@@ -298,7 +319,7 @@ resource "aws_cloudwatch_metric_alarm" "errors" {
   metric_name         = "Errors"
   dimensions          = { FunctionName = each.value }
   statistic           = "Sum"
-  period              = 300
+  period              = 60
   evaluation_periods  = 1
   comparison_operator = "GreaterThanOrEqualToThreshold"
   threshold           = 1

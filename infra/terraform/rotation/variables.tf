@@ -267,7 +267,7 @@ variable "operations_key_arn" {
 }
 
 variable "name" {
-  description = "What the names of functions, roles, log groups and alarms begin with. Two stacks in one account and region need two."
+  description = "What the names of functions, roles, log groups and alarms begin with. Two stacks in one account and region need two. Not to be changed later, since what is retained keeps the old name."
   type        = string
   default     = "keyturn"
 

@@ -4,6 +4,7 @@ use crate::codes::Code;
 use crate::secrets::{Description, Replica, Stored};
 use crate::settings::DeclaredSetting;
 use crate::{Deadline, Error};
+use chrono::{DateTime, Utc};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 
@@ -17,8 +18,10 @@ pub struct Job {
     pub period_days: Option<i64>,
     /// Its copies in other regions, as they were when it was described.
     pub replicas: Vec<Replica>,
-    /// When the schedule has the next rotation, in UTC, as RFC 3339 has it.
-    pub next_rotation: Option<String>,
+    /// When the schedule has the next rotation.
+    pub next_rotation: Option<DateTime<Utc>>,
+    /// A pending value is stored, so what createSecret refuses was looked at, and its password may be in force.
+    pub has_begun: bool,
     /// When the invocation has to be over.
     pub deadline: Deadline,
     /// The value of [`Target::only_admin`](super::Target::only_admin), where it was there to be read in advance.
@@ -40,6 +43,7 @@ impl Job {
             period_days: None,
             replicas: Vec::new(),
             next_rotation: None,
+            has_begun: false,
             deadline,
             admin: None,
             overrides: RefCell::default(),
@@ -56,6 +60,13 @@ impl Job {
             next_rotation: secret.next_rotation,
             ..Self::of(secret.arn, secret.tags, deadline)
         }
+    }
+
+    /// The same of a rotation that has stored its pending value.
+    #[must_use]
+    pub fn begun(mut self) -> Self {
+        self.has_begun = true;
+        self
     }
 
     /// Logs something that does not stop the step, but that an operator should know, and keeps it for the report.

@@ -20,8 +20,9 @@ use crate::credential::Credential;
 use crate::failure::{Failure, pauses, retry};
 use crate::password::PasswordPolicy;
 use crate::secrets::{CURRENT, Moved, PENDING, Put, Secrets, Stored};
-use crate::{Deadline, Error, Result, defect};
+use crate::{Deadline, Error, Result, clock, defect};
 use backon::Retryable as _;
+use chrono::SecondsFormat;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use stage::Stage;
@@ -178,7 +179,7 @@ impl<T: Target> Rotation<T> {
             Some(pending) => pending,
             None => self.pending_when_visible(event, deadline).await?,
         };
-        let job = Job::of_described(description, deadline);
+        let job = Job::of_described(description, deadline).begun();
         let pending = self.parse_pending(event, &pending, &job)?;
         self.target.prove(&pending, &job).await?;
         Ok(done(event, Outcome::PendingProven, pending.username(), &job))
@@ -221,7 +222,9 @@ impl<T: Target> Rotation<T> {
         {
             job.warn(&error);
         }
-        let next_rotation = job.next_rotation.clone();
+        // It was read before the label moved: on a day that a rotation is due, that day may stand there still.
+        let next = job.next_rotation.filter(|next| *next > clock::now());
+        let next_rotation = next.map(|next| next.to_rfc3339_opts(SecondsFormat::Secs, true));
         Report { warnings: job.warnings(), next_rotation, ..report(event, Outcome::Finished) }
     }
 
@@ -300,9 +303,13 @@ impl<T: Target> Rotation<T> {
     ) -> Result<Option<(Box<Job>, Stage, Box<Credential>, Stored)>> {
         Ok(match self.read(event, deadline).await? {
             Reading::Finished => None,
-            Reading::Pending { job, stage, current, pending: Some(pending) } => Some((job, stage, current, pending)),
-            Reading::Pending { job, stage, current, pending: None } => {
-                Some((job, stage, current, self.pending_when_visible(event, deadline).await?))
+            Reading::Pending { job, stage, current, pending } => {
+                let job = Box::new(job.begun());
+                let pending = match pending {
+                    Some(pending) => pending,
+                    None => self.pending_when_visible(event, deadline).await?,
+                };
+                Some((job, stage, current, pending))
             }
         })
     }

@@ -17,7 +17,8 @@ const BELOW: &str = "LessThanThreshold";
 /// What Lambda itself counts: also of a function that could not say anything.
 const LAMBDA_ERRORS: &str = "Errors";
 
-const ALARMS: [Expected; 11] = [
+const ALARMS: [Expected; 12] = [
+    ("label-updated-failed", "label-updated", "FailedInvocations", "Sum", 60, 1, AT_LEAST, 1.0, "notBreaching"),
     ("oncall-sync-alert-failed", "oncall-sync", "AlertFailed", "Sum", 300, 1, AT_LEAST, 1.0, "notBreaching"),
     ("oncall-sync-brake-pulled", "oncall-sync", "BrakePulled", "Maximum", 60, 1, AT_LEAST, 1.0, "notBreaching"),
     ("oncall-sync-granted", "oncall-sync", "Grants", "Sum", 60, 1, AT_LEAST, 1.0, "notBreaching"),
@@ -35,10 +36,10 @@ const ALARMS: [Expected; 11] = [
         "notBreaching",
     ),
     ("oncall-sync-unresolved", "oncall-sync", "Unresolved", "Maximum", 60, 5, AT_LEAST, 1.0, "notBreaching"),
-    ("rotate-mongo-errors", "rotate-mongo", LAMBDA_ERRORS, "Sum", 300, 1, AT_LEAST, 1.0, "ignore"),
-    ("rotate-mongo-failed", "rotate-mongo", "StepFailed", "Sum", 300, 1, AT_LEAST, 1.0, "ignore"),
-    ("rotate-postgres-errors", "rotate-postgres", LAMBDA_ERRORS, "Sum", 300, 1, AT_LEAST, 1.0, "ignore"),
-    ("rotate-postgres-failed", "rotate-postgres", "StepFailed", "Sum", 300, 1, AT_LEAST, 1.0, "ignore"),
+    ("rotate-mongo-errors", "rotate-mongo", LAMBDA_ERRORS, "Sum", 60, 1, AT_LEAST, 1.0, "ignore"),
+    ("rotate-mongo-failed", "rotate-mongo", "StepFailed", "Sum", 60, 1, AT_LEAST, 1.0, "ignore"),
+    ("rotate-postgres-errors", "rotate-postgres", LAMBDA_ERRORS, "Sum", 60, 1, AT_LEAST, 1.0, "ignore"),
+    ("rotate-postgres-failed", "rotate-postgres", "StepFailed", "Sum", 60, 1, AT_LEAST, 1.0, "ignore"),
 ];
 
 #[test]
@@ -50,9 +51,11 @@ fn every_alarm_watches_what_it_should_and_tells_the_topic() {
             let topic = topic(cloud, template_of(function)).await;
             let name = format!("{NAME}-{name}");
             let alarm = alarms.iter().find(|alarm| alarm["AlarmName"] == name).unwrap_or_else(|| panic!("no {name}"));
-            let is_lambdas = metric == LAMBDA_ERRORS;
-            let (namespace, dimension) =
-                if is_lambdas { ("AWS/Lambda", "FunctionName") } else { ("Keyturn", "Function") };
+            let (namespace, dimension) = match metric {
+                LAMBDA_ERRORS => ("AWS/Lambda", "FunctionName"),
+                "FailedInvocations" => ("AWS/Events", "RuleName"),
+                _ => ("Keyturn", "Function"),
+            };
             assert_eq!(alarm["Namespace"], namespace, "{name}");
             assert_eq!(alarm["MetricName"], metric, "{name}");
             let dimensions = json!([{"Name": dimension, "Value": Cloud::deployed(function)}]);

@@ -113,6 +113,27 @@ async fn whoever_is_on_call_too_stays_after_a_grant_by_hand() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_no_tick_would_end_it_a_grant_by_hand_is_refused_and_a_revoke_is_not() {
+    let world = Oncall::builder().variable("SCHEDULE", "off").start().await.unwrap();
+    let shop = world.bind("shop", &json!({}));
+    let ann = world.engineer("ann").unwrap();
+    world.on_call(&shop, &ann, "08:00", "20:00");
+    let ask = async |action: &str| {
+        let event = json!({"action": action, "binding": "shop", "user": ann.okta, "minutes": 60, "reason": "INC-1"});
+        world.event(&event).await
+    };
+    let error = ask("grant").await.unwrap_err();
+    assert_eq!(error.code(), "NOT_SCHEDULED");
+    assert!(error.to_string().contains("OncallSchedule"), "{error}");
+    assert_eq!(world.members(&shop, &[&ann]), [""; 0]);
+    world.tick().await.unwrap();
+    assert_eq!(world.members(&shop, &[&ann]), ["ann"]);
+    let event = json!({"action": "revoke", "binding": "shop", "user": ann.okta, "reason": "INC-1"});
+    world.event(&event).await.unwrap();
+    assert_eq!(world.members(&shop, &[&ann]), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_grant_that_nobody_may_have_is_refused() {
     let scene = Scene::start(&json!({})).await;
     let eligible = scene.world.okta.group("dba");

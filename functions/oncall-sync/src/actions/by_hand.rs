@@ -20,7 +20,7 @@ impl OncallSync {
     /// Safe to repeat: the later call's end counts.
     ///
     /// # Errors
-    /// `BINDING_UNKNOWN`, `BINDING_INVALID`, `USER_UNKNOWN`, `USER_NOT_ACTIVE`, `USER_NOT_ELIGIBLE`, `USER_IS_KEPT`, `CHANGE_UNFINISHED`.
+    /// `NOT_SCHEDULED`, `BINDING_UNKNOWN`, `BINDING_INVALID`, `USER_UNKNOWN`, `USER_NOT_ACTIVE`, `USER_NOT_ELIGIBLE`, `USER_IS_KEPT`, `CHANGE_UNFINISHED`.
     pub(crate) async fn grant_by_hand(
         &self,
         binding: &BindingId,
@@ -29,6 +29,9 @@ impl OncallSync {
         reason: &str,
         deadline: Deadline,
     ) -> Result<Report> {
+        if !self.is_scheduled {
+            return Err(Error::of(Code::NotScheduled, "No tick runs, so nobody would end this grant.".to_owned()));
+        }
         let now = self.clock.now();
         let (mut views, user) = self.of(binding, user, now, deadline).await?;
         // The one whose document is followed comes first.

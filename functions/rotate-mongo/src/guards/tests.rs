@@ -55,6 +55,9 @@ fn an_override_ends_by_itself_and_says_so() {
     let job = Job::of("arn:app", [], keyturn::Deadline::after(std::time::Duration::ZERO));
     assert_eq!(names(&ended, &case("shop_staging_rw"), &job).unwrap_err().code(), "USERNAME_NOT_ALLOWED");
     assert_eq!(job.overrides(), [""; 0]);
+    let begun = Job::of("arn:app", [], keyturn::Deadline::after(std::time::Duration::ZERO)).begun();
+    names(&ended, &case("shop_staging_rw"), &begun).unwrap();
+    assert_eq!(begun.overrides(), ["ALLOW_ANY_USERNAME"]);
     assert!(job.warnings()[0].starts_with("OVERRIDE_ENDED: ALLOW_ANY_USERNAME has ended on 2020-01-01"));
 }
 
