@@ -88,7 +88,7 @@ impl OncallSync {
         checks
     }
 
-    /// What there is to say of a group that is the right one.
+    /// The detail of a group's check that passed: `doctor` adds the words that its description at Okta still lacks.
     async fn fine_group(&self, binding: &Binding, deadline: Deadline) -> String {
         let group = self.observer.okta.group(&binding.group, deadline).await;
         match group.ok().flatten().and_then(|group| self.observer.groups.missing_mark(&group)) {

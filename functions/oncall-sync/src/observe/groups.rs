@@ -23,7 +23,7 @@ const BAD_FOR: TimeDelta = TimeDelta::seconds(30);
 #[derive(Debug)]
 pub(crate) struct Groups {
     clock: Clock,
-    /// What this deployment is called in the descriptions of groups.
+    /// The setting `OWNER`: this deployment's name in the descriptions of groups at Okta.
     owner: Option<String>,
     good: Mutex<BTreeMap<(GroupId, String), DateTime<Utc>>>,
     verdict: tokio::sync::Mutex<Verdict>,
@@ -69,7 +69,7 @@ impl Groups {
         self.verdict.lock().await.again_at = None;
     }
 
-    /// What to write into the group's description, where that does not say yet whose it is.
+    /// The word that an administrator has to add to a group's description at Okta; `None` where it names a deployment already.
     pub(crate) fn missing_mark(&self, group: &Group) -> Option<String> {
         let owner = self.owner.as_ref().filter(|_| group.owner.is_none())?;
         Some(format!("{}{owner}", Group::OWNER))

@@ -47,8 +47,8 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// What an administrator writes into the description of a group, before the owner's name. Every deployment can see it there,
-    /// in whatever account and region.
+    /// The prefix of the word in a group's description that names the deployment which looks after it. Deployments in other
+    /// accounts and regions read it there.
     pub(crate) const OWNER: &str = "keyturn:";
 }
 
