@@ -108,7 +108,7 @@ impl<E: ProvideErrorMetadata + std::error::Error + 'static> Failed<E> {
         let said = error.meta().message().unwrap_or("no message").trim_end_matches('.');
         let what = format!("{service}:{action} on {on} failed: {code}: {said}.");
         if said.contains("KMS") || matches!(code, "DecryptionFailure" | "EncryptionFailure") {
-            let remedy = "Allow the function's role kms:Decrypt and kms:GenerateDataKey on the secret's KMS key (in its IAM policy and in the key's policy), and check that the key is enabled.";
+            let remedy = "Add the secret's KMS key to the stack's SecretsKeyArns (kms:Decrypt and kms:GenerateDataKey for the function's role). The key's policy has to allow the role as well, and the key has to be enabled.";
             return Error::new(Code::KmsDenied, what, remedy);
         }
         match code {
@@ -116,7 +116,7 @@ impl<E: ProvideErrorMetadata + std::error::Error + 'static> Failed<E> {
                 Code::AwsAccessDenied,
                 what,
                 format!(
-                    "Allow the function's role \"{service}:{action}\" on \"{on}\" (for another account's secret, in the secret's resource policy too)."
+                    "The function's role needs \"{service}:{action}\" on \"{on}\": attach the rotation to this function, or list the ARN in the stack's parameters (another account's secret has to allow the role in its own policy, too). Do not widen the role."
                 ),
             ),
             "ResourceNotFoundException" => Error::new(

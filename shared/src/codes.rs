@@ -135,12 +135,12 @@ pub enum Code {
     // AWS
     /// AWS refused a call for lack of permission; the message names the action and the resource.
     #[strum(
-        message = "Allow the function's role that action (for another account's secret, in the secret's resource policy too)."
+        message = "Attach the rotation to this function, or list the ARN in the stack's parameters; do not widen the role. A secret of another account has to allow the role in its own policy, too."
     )]
     AwsAccessDenied,
     /// The KMS key of the secret cannot be used.
     #[strum(
-        message = "Allow the role kms:Decrypt and kms:GenerateDataKey, in its policy and the key's; check that the key is enabled."
+        message = "Add the key to the stack's SecretsKeyArns (kms:Decrypt and kms:GenerateDataKey); the key's policy has to allow the role as well, and the key has to be enabled."
     )]
     KmsDenied,
     /// A replica of the secret in another region does not have the value in use, and its clients read an older one. The

@@ -51,7 +51,7 @@ pub enum Code {
     BindingGone,
     /// The secret with a vendor's credential does not exist, or has no AWSCURRENT value.
     #[strum(
-        message = "If it was deleted: aws secretsmanager restore-secret --secret-id <id>. Else correct the setting that names it, or store it with infra/examples/secrets/create.sh, which also tags it."
+        message = "If it was deleted: aws secretsmanager restore-secret --secret-id <id>. Else correct the setting that names it, or store it with infra/examples/secrets/create.sh, and name its ARN in the stack's parameters."
     )]
     CredentialMissing,
     /// PagerDuty's secret is not of the form it should have; the message names the key, never a value.

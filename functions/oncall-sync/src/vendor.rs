@@ -288,7 +288,7 @@ impl<T> Vendor<T> {
             Code::CredentialMissing,
             format!("The secret {id} does not exist or has no AWSCURRENT value."),
             format!(
-                "If it was deleted: aws secretsmanager restore-secret --secret-id {id}. Else correct the setting that names it, or store it with infra/examples/secrets/create.sh, which also tags it."
+                "If it was deleted: aws secretsmanager restore-secret --secret-id {id}. Else correct the setting that names it, or store it with infra/examples/secrets/create.sh, and name its ARN in the stack's parameters."
             ),
         )
     }

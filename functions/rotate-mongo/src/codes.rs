@@ -101,7 +101,9 @@ pub enum Code {
     ChangePending,
     /// The time was up before every place accepted the new password. With one user, the message says whether the current one is
     /// back.
-    #[strum(message = "Give the function a timeout of 5 minutes. Secrets Manager tries again by itself.")]
+    #[strum(
+        message = "Secrets Manager tries again by itself. If it goes on, look which place is late; the function needs a timeout of 5 minutes, which the stack gives it."
+    )]
     ChangeNotProven,
     /// The new password is said to be applied, and servers still refuse it; the message says whether the old one is back.
     #[strum(message = "Look at the user where the message says. Then let Secrets Manager rotate again.")]

@@ -35,7 +35,7 @@ fn every_command_of_the_quickstart_works_as_it_stands_there_and_says_what_the_pa
             ("\nDATABASE=orders\n", format!("\nDATABASE={database}\n")),
             ("\nAPP_USER=orders\n", format!("\nAPP_USER={user}\n")),
             ("AWS_REGION=eu-west-1\n", format!("AWS_REGION={REGION}\n")),
-            ("--name orders ", "--name of-a-newcomer ".to_owned()),
+            ("--name /prod/platform/orders ", "--name of-a-newcomer ".to_owned()),
             ("AlarmEmail=", format!("Name=newcomer PostgresSettings='{settings}' AlarmEmail=")),
         ] {
             assert_eq!(script.matches(stands_there).count(), 1, "{stands_there}");
