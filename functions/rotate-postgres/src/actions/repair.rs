@@ -223,9 +223,16 @@ async fn default_privileges(session: &Session, from: &[String], owner: &str) -> 
             CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'FUNCTIONS'
                 WHEN 'T' THEN 'TYPES' WHEN 'n' THEN 'SCHEMAS' ELSE 'LARGE OBJECTS' END,
             CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
-            a.privilege_type, a.is_grantable
+            a.privilege_type, a.is_grantable, a.is_taken
         FROM pg_default_acl d JOIN pg_roles r ON r.oid = d.defaclrole LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace,
-            aclexplode(d.defaclacl) a
+            LATERAL (SELECT CASE WHEN d.defaclnamespace = 0 THEN acldefault(d.defaclobjtype, d.defaclrole) END) usual (acl),
+            LATERAL (
+                (SELECT grantee, privilege_type, is_grantable, false FROM aclexplode(d.defaclacl)
+                    EXCEPT SELECT grantee, privilege_type, is_grantable, false FROM aclexplode(usual.acl))
+                UNION ALL
+                (SELECT grantee, privilege_type, is_grantable, true FROM aclexplode(usual.acl)
+                    EXCEPT SELECT grantee, privilege_type, is_grantable, true FROM aclexplode(d.defaclacl))
+            ) a (grantee, privilege_type, is_grantable, is_taken)
         WHERE r.rolname = ANY ($1::text[]) AND a.grantee <> d.defaclrole";
     let users: [Parameter<'_>; 1] = [(&from, Type::TEXT_ARRAY)];
     let rows = session.rows(sql, &users, "reading the default privileges").await?;
@@ -236,8 +243,11 @@ async fn default_privileges(session: &Session, from: &[String], owner: &str) -> 
         let schema = schema.map(|schema| format!(" IN SCHEMA {}", quoted(schema))).unwrap_or_default();
         let option = if row.get(5) { " WITH GRANT OPTION" } else { "" };
         let alter = |role: &str| format!("ALTER DEFAULT PRIVILEGES FOR ROLE {}{schema}", quoted(role));
-        statements.push(format!("{} GRANT {privilege} ON {kind} TO {grantee}{option}", alter(owner)));
-        statements.push(format!("{} REVOKE {privilege} ON {kind} FROM {grantee}", alter(user)));
+        let give = |role: &str| format!("{} GRANT {privilege} ON {kind} TO {grantee}{option}", alter(role));
+        let take = |role: &str| format!("{} REVOKE {privilege} ON {kind} FROM {grantee}", alter(role));
+        // What PUBLIC has unless somebody took it away, on functions and types, is taken away by the owner instead.
+        let is_taken: bool = row.get(6);
+        statements.extend(if is_taken { [take(owner), give(user)] } else { [give(owner), take(user)] });
     }
     Ok(statements)
 }
