@@ -9,6 +9,7 @@ the bucket that the parameter CodeBucket names. They go to target/infra/keyturn-
 
 import copy
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -114,6 +115,10 @@ def main():
 def lint(path):
     found = cfnlint.api.lint(path.read_text(), config=ManualArgs(regions=[REGION]))
     return [f"{path.relative_to(CHECKOUT)}:{match.linenumber}: {match.rule.id} {match.message}" for match in found]
+
+
+# The translator counts what it does, for AWS's own service, and complains that nobody asks.
+logging.getLogger("samtranslator.metrics.metrics").setLevel(logging.ERROR)
 
 
 def translate(template, path):
