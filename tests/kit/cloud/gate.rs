@@ -161,7 +161,11 @@ impl Inner {
                 // Here it would be rotated as MiniStack does it, there as the service does.
                 let text = |field: &Value| field.as_str().unwrap_or_default().to_owned();
                 let suffix = text(&answer.json()["ARN"]).rsplit('-').next().unwrap_or_default().to_owned();
-                emulators[0].secrets.create_as(&text(&request["Name"]), &suffix, &text(&request["SecretString"]))?;
+                let secrets = &emulators[0].secrets;
+                let arn = secrets.create_as(&text(&request["Name"]), &suffix, &text(&request["SecretString"]))?;
+                for tag in request["Tags"].as_array().into_iter().flatten() {
+                    secrets.tag(&arn, &text(&tag["Key"]), &text(&tag["Value"]))?;
+                }
             }
             if let Some(arn) = request["RotationLambdaARN"].as_str() {
                 let function = arn.rsplit(':').next().unwrap_or_default();

@@ -299,7 +299,7 @@ async fn what_aws_keeps_refusing_is_explained_and_the_rotation_goes_through_once
             "\"secretsmanager:UpdateSecretVersionStage\"",
         ),
         ("GetSecretValue", Refusal::KmsAccessDenied, "KMS_DENIED", "kms:Decrypt"),
-        ("GetSecretValue", Refusal::DecryptionFailure, "KMS_DENIED", "check that the key is enabled"),
+        ("GetSecretValue", Refusal::DecryptionFailure, "KMS_DENIED", "the key has to be enabled"),
         ("PutSecretValue", Refusal::EncryptionFailure, "KMS_DENIED", "kms:GenerateDataKey"),
         ("PutSecretValue", Refusal::Throttling, "AWS_THROTTLED", "tries the rotation again by itself"),
         ("DescribeSecret", Refusal::InternalError, "AWS_CALL_FAILED", "tries the rotation again by itself"),
