@@ -97,8 +97,9 @@ type Source = Box<dyn Fn(&str) -> Option<String>>;
 /// Where settings come from, and what was wrong with those read so far.
 pub struct Vars {
     source: Source,
-    /// What `KEYTURN_SETTINGS` holds.
+    /// The settings in the JSON object of `KEYTURN_SETTINGS`, by name.
     document: BTreeMap<String, String>,
+    /// The names that the function has looked up in `document`: whatever else stands there is refused.
     asked: RefCell<BTreeSet<&'static str>>,
     mistakes: Vec<String>,
 }
@@ -143,7 +144,7 @@ impl Vars {
         if setting.get_str("only") == Some("variable") {
             return variable;
         }
-        // What has a variable of its own, even an empty one, is decided there: the document's author cannot change it.
+        // A variable counts even if it is empty: templates set those that IAM depends on, and `KEYTURN_SETTINGS` must not add to them.
         variable.or_else(|| {
             self.asked.borrow_mut().insert(setting.name());
             self.document.get(setting.name()).cloned()

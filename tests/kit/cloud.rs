@@ -33,7 +33,7 @@ use crate::stacks::postgres::{ADMIN, App, Stack};
 use gate::Gate;
 use ministack::MiniStack;
 
-/// What the names of everything that is deployed begin with.
+/// The parameter `Name` of both stacks: the prefix of the names of functions, roles, log groups and alarms.
 pub const NAME: &str = "keyturn";
 /// What the names of the secrets here begin with. To the functions a name means nothing.
 pub const PREFIX: &str = "/test/platform";

@@ -24,7 +24,7 @@ pub struct Explanation {
     /// This answer in sentences, for people: `jq -r '.says[]'`.
     says: Vec<String>,
     versions: Vec<Version>,
-    /// What stops nothing, but an operator should know.
+    /// Findings that do not stop the rotation, such as a replica that lags.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<Finding>,
     /// What stops the rotation.

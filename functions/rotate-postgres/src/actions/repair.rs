@@ -245,7 +245,7 @@ async fn default_privileges(session: &Session, from: &[String], owner: &str) -> 
         let alter = |role: &str| format!("ALTER DEFAULT PRIVILEGES FOR ROLE {}{schema}", quoted(role));
         let give = |role: &str| format!("{} GRANT {privilege} ON {kind} TO {grantee}{option}", alter(role));
         let take = |role: &str| format!("{} REVOKE {privilege} ON {kind} FROM {grantee}", alter(role));
-        // What PUBLIC has unless somebody took it away, on functions and types, is taken away by the owner instead.
+        // PostgreSQL grants PUBLIC functions and types by default. Where a user's entry revokes that, the owner's has to revoke it.
         let is_taken: bool = row.get(6);
         statements.extend(if is_taken { [take(owner), give(user)] } else { [give(owner), take(user)] });
     }
