@@ -34,6 +34,14 @@ impl From<Error> for Diagnostic {
     }
 }
 
+/// One event's turn.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    pub deadline: Deadline,
+    /// As the caller named the function: an alias or version stands at its end.
+    pub invoked_arn: String,
+}
+
 /// What a function is built from: its settings, and the clients of AWS.
 pub struct Start {
     pub vars: Vars,
@@ -69,13 +77,13 @@ impl Start {
 }
 
 /// Runs a function until Lambda ends the process: logging and the SDK first, then `build`, then each event to what was
-/// built, with the invocation's deadline. Where `build` refuses the settings, each event is answered with that refusal.
+/// built, with its [`Invocation`]. Where `build` refuses the settings, each event is answered with that refusal.
 ///
 /// # Errors
 /// When Lambda's Runtime API cannot be spoken to.
 pub fn run<H, R>(build: impl FnOnce(Start) -> Result<H>) -> std::result::Result<(), lambda_runtime::Error>
 where
-    H: AsyncFn(&Value, Deadline) -> Result<R>,
+    H: AsyncFn(&Value, Invocation) -> Result<R>,
     R: Serialize,
 {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -88,8 +96,9 @@ where
         let handler = &handler;
         lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| async move {
             let deadline = Deadline::of_invocation(event.context.deadline(), clock::now().into());
+            let invocation = Invocation { deadline, invoked_arn: event.context.invoked_function_arn };
             match handler {
-                Ok(handler) => handler(&event.payload, deadline).await,
+                Ok(handler) => handler(&event.payload, invocation).await,
                 Err(error) => Err(error.clone()),
             }
         }))

@@ -12,7 +12,7 @@ use tracing_subscriber::registry::{LookupSpan, Registry, Scope};
 
 /// Our crates. `LOG_LEVEL` speaks for them alone: tokio-postgres logs whole statements at debug and the AWS SDK whole
 /// requests at trace, so everyone else stays at warnings whatever the operator asks for.
-const OURS: [&str; 3] = ["keyturn", "rotate_", "oncall_"];
+const OURS: [&str; 4] = ["keyturn", "rotate_", "oncall_", "break_glass"];
 
 /// Where the Lambda runtime logs, without a code, every error a handler returns, which has been logged already, and the
 /// payload of every panic, which may hold anything.

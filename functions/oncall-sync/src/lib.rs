@@ -24,7 +24,7 @@ mod vendor;
 use apply::Applier;
 use event::Event;
 use keyturn::clock::Clock;
-use keyturn::lambda::Start;
+use keyturn::lambda::{Invocation, Start};
 use keyturn::parameters::Parameters;
 use keyturn::secrets::Secrets;
 use keyturn::{Deadline, Result, Vars, defect, http};
@@ -61,10 +61,10 @@ pub struct OncallSync {
 ///
 /// # Errors
 /// `CONFIGURATION_INVALID`, with everything that is wrong.
-pub fn build(start: Start) -> Result<impl AsyncFn(&Value, Deadline) -> Result<Report>> {
+pub fn build(start: Start) -> Result<impl AsyncFn(&Value, Invocation) -> Result<Report>> {
     let (secrets, parameters) = (start.secrets(), start.parameters());
     let function = OncallSync::new(start.vars, &secrets, parameters, Clock::system())?;
-    Ok(async move |event: &Value, deadline: Deadline| function.handle(event, deadline).await)
+    Ok(async move |event: &Value, invocation: Invocation| function.handle(event, invocation.deadline).await)
 }
 
 impl OncallSync {

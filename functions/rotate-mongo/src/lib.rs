@@ -24,7 +24,7 @@ use codes::Code;
 use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
 use keyturn::http::{self, Base};
-use keyturn::lambda::Start;
+use keyturn::lambda::{Invocation, Start};
 use keyturn::password::{PasswordPolicy, Preset};
 use keyturn::rotation::{Job, Report, Rotation, Strategy, Target};
 use keyturn::secrets::{CURRENT, Secrets};
@@ -44,14 +44,14 @@ use work::Work;
 ///
 /// # Errors
 /// `CONFIGURATION_INVALID`, with everything that is wrong.
-pub fn build(start: Start) -> Result<impl AsyncFn(&Value, Deadline) -> Result<Report>> {
+pub fn build(start: Start) -> Result<impl AsyncFn(&Value, Invocation) -> Result<Report>> {
     let secrets = start.secrets();
     let mut vars = start.vars;
     let settings = Settings::read(&mut vars);
     let passwords = PasswordPolicy::read(Preset::ALPHANUMERIC, &mut vars);
     vars.finish()?;
     let rotation = Rotation::new("rotate-mongo", secrets.clone(), passwords, Mongo::new(settings, secrets)?);
-    Ok(async move |event: &Value, deadline: Deadline| rotation.handle(event, deadline).await)
+    Ok(async move |event: &Value, invocation: Invocation| rotation.handle(event, invocation.deadline).await)
 }
 
 /// Where Atlas is, unless `ATLAS_API_URL` says otherwise.

@@ -25,12 +25,12 @@ mod transaction;
 mod verifier;
 
 use actions::Answer;
+use keyturn::Result;
 use keyturn::credential::Credential;
-use keyturn::lambda::Start;
+use keyturn::lambda::{Invocation, Start};
 use keyturn::metrics::{self, Metric};
 use keyturn::password::{PasswordPolicy, Preset};
 use keyturn::rotation::{Job, Rotation, Target};
-use keyturn::{Deadline, Result};
 use postgres::Postgres;
 use rds::Rds;
 use serde_json::Value;
@@ -44,7 +44,7 @@ const NAME: &str = "rotate-postgres";
 ///
 /// # Errors
 /// `CONFIGURATION_INVALID`, with everything that is wrong.
-pub fn build(start: Start) -> Result<impl AsyncFn(&Value, Deadline) -> Result<Answer>> {
+pub fn build(start: Start) -> Result<impl AsyncFn(&Value, Invocation) -> Result<Answer>> {
     let secrets = start.secrets();
     let aws = start.aws().clone();
     let mut vars = start.vars;
@@ -54,7 +54,8 @@ pub fn build(start: Start) -> Result<impl AsyncFn(&Value, Deadline) -> Result<An
     let postgres = || Postgres::new(settings.clone(), secrets.clone(), Rds::new(&aws));
     let asked = postgres();
     let rotation = Rotation::new(NAME, secrets.clone(), passwords, postgres());
-    Ok(async move |event: &Value, deadline: Deadline| {
+    Ok(async move |event: &Value, invocation: Invocation| {
+        let deadline = invocation.deadline;
         if event.get("action").is_some() {
             return Box::pin(actions::handle(&asked, event, deadline)).await;
         }
