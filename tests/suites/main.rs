@@ -20,6 +20,25 @@ use keyturn::settings::{self, DeclaredSetting};
 use std::fmt::Debug;
 use strum::{EnumMessage, IntoEnumIterator};
 
+/// Code that functions share, beside the core.
+struct Library {
+    name: &'static str,
+    folder: &'static str,
+    codes: Vec<codes::Entry>,
+    variants: Vec<String>,
+}
+
+fn libraries() -> [Library; 1] {
+    [library::<::keyturn_postgres::codes::Code>("keyturn-postgres", "shared/postgres")]
+}
+
+fn library<C>(name: &'static str, folder: &'static str) -> Library
+where
+    C: DeclaredCode + EnumMessage + IntoEnumIterator + Debug,
+{
+    Library { name, folder, codes: codes::entries::<C>(), variants: variants::<C>() }
+}
+
 /// A function, for the tests that look at all of them.
 struct Function {
     name: &'static str,

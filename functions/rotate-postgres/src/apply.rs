@@ -2,14 +2,14 @@
 
 use crate::case::Case;
 use crate::mirror;
-use crate::place::Place;
+use crate::place;
 use crate::postgres::Postgres;
-use crate::session::Login;
 use crate::transaction::{self, Wanted};
 use keyturn::credential::Credential;
 use keyturn::failure::{Attempt, Failure, RETRY_FOR, retry};
 use keyturn::rotation::Job;
 use keyturn::{Deadline, Result};
+use keyturn_postgres::Login;
 
 /// Gives back what was changed, in words.
 pub(crate) async fn apply(
@@ -19,7 +19,7 @@ pub(crate) async fn apply(
     job: &Job,
     still: &impl AsyncFn() -> Result<()>,
 ) -> Result<Vec<String>> {
-    let named = Place::of_rotated(current, "The AWSCURRENT value", job)?;
+    let named = place::of_rotated(current, "The AWSCURRENT value", job)?;
     let place = postgres.server(named.clone(), job);
     let case = Case::of(current, job)?.under(&postgres.settings);
     let turn = case.layout.turn(current.username(), pending.username())?;

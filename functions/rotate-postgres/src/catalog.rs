@@ -1,13 +1,12 @@
 //! What the server's catalogs say about the roles of a turn. Every login may read all of this.
 
 use crate::errors;
-use crate::session::{Parameter, Session};
 use keyturn::codes::Code as Core;
 use keyturn::failure::Attempt;
+use keyturn_postgres::{Parameter, Session, Type};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
-use tokio_postgres::types::Type;
 
 /// The first version whose memberships have options of their own (INHERIT, SET), in which CREATEROLE alone gives no power over
 /// roles that somebody else made.

@@ -1,4 +1,4 @@
-//! The codes of this function beside those of the core.
+//! The codes of this function beside those of the core and of `keyturn-postgres`.
 
 use keyturn::codes::DeclaredCode;
 use strum::{EnumIter, EnumMessage, IntoStaticStr};
@@ -81,9 +81,6 @@ pub enum Code {
     /// The pending user is gone, though the transaction has just made or changed it.
     #[strum(message = "Find out who drops roles there, then rotate again.")]
     RoleVanished,
-    /// The user is a member of `rds_iam`, or the server asks it for another proof than a password.
-    #[strum(message = "Rotate nothing (IAM tokens rotate themselves), or REVOKE rds_iam FROM user.")]
-    IamAuthOnly,
     /// A user is a member of its base or owner, but does not have its rights, or could not SET ROLE to it.
     #[strum(message = "GRANT base TO user; the message has the statement.")]
     MembershipHasNoEffect,
@@ -129,43 +126,11 @@ pub enum Code {
     AdminLacksRdsPassword,
 
     // Logging in
-    /// The role is NOLOGIN, or has CONNECTION LIMIT 0: somebody locked it, or it is a group. A rotation never lifts that.
-    #[strum(
-        message = "Find out why. If a password leaked, rotate at once after unlocking. The message has the statement, which takes the old password away."
-    )]
-    RoleCannotLogIn,
-    /// The password is valid, but the connection limit of the user, or of its database, is reached.
-    #[strum(
-        message = "Raise it: ALTER ROLE user CONNECTION LIMIT -1, or ALTER DATABASE db CONNECTION LIMIT -1. If it is 0, somebody may have locked it: find out why first."
-    )]
-    ConnectionLimitReached,
-    /// The password is valid, but there is no database of that name.
-    #[strum(message = "Correct \"dbname\" in the secret.")]
-    DatabaseNotFound,
-    /// The password is valid, but the user lacks CONNECT on the database.
-    #[strum(message = "GRANT CONNECT ON DATABASE db TO user.")]
-    ConnectDenied,
     /// The user's VALID UNTIL is in the past: no password of it is accepted. It may be somebody's lock; a rotation never lifts it.
     #[strum(
         message = "If the date was moved on for one user only, give the other the same: ALTER ROLE user VALID UNTIL '<date>'. If it is a lock, find out why. The message has the statement."
     )]
     PasswordExpired,
-    /// The server asks for the password in clear text, for MD5 where only SCRAM is allowed, or for none; none was sent.
-    #[strum(message = "Have pg_hba.conf ask for scram-sha-256, and give the user a SCRAM password.")]
-    AuthMethodRefused,
-    /// No line of `pg_hba.conf` lets the user into the database over TLS from where the function is.
-    #[strum(message = "Add one: hostssl all all <the function's network> scram-sha-256.")]
-    HbaRefused,
-    /// The server, or a proxy in front of it, demands a client certificate. The function has none.
-    #[strum(
-        message = "In pg_hba.conf, before the line with clientcert: hostssl all all <the function's network> scram-sha-256. A proxy must not demand one either."
-    )]
-    ClientCertificateDemanded,
-    /// The password is valid, but the server then refuses the session. A login trigger can do that (PostgreSQL 17 and later).
-    #[strum(
-        message = "In the secret's database: SELECT evtname, evtfoid::regproc FROM pg_event_trigger WHERE evtevent = 'login'. Let the trigger admit the user, or ALTER EVENT TRIGGER name DISABLE."
-    )]
-    SessionRefused,
     /// One of the secret's `testQueries` failed as the new user.
     #[strum(message = "Run it as that user to see why, and grant what is missing or correct the query.")]
     TestQueryFailed,
@@ -191,18 +156,9 @@ pub enum Code {
     VersionUnknown,
 
     // The server
-    /// The server has no connection left.
-    #[strum(message = "It is tried again by itself; if it goes on, raise max_connections or find out who holds them.")]
-    TooManyClients,
     /// Another rotation of the same users holds the lock.
     #[strum(message = "It ends by itself; the message has the query that shows who holds the lock.")]
     RotationLocked,
-    /// A module of the server that checks passwords (`credcheck`, for one) rejects the new one. It receives only a hash.
-    #[strum(message = "If it is credcheck: credcheck.encrypted_password_allowed = on.")]
-    PasswordHashRefused,
-    /// The server refused a statement for a reason that Keyturn does not know.
-    #[strum(message = "Look up the SQLSTATE in the message; the server's log says more.")]
-    StatementFailed,
 }
 
 impl DeclaredCode for Code {}
@@ -211,12 +167,13 @@ impl DeclaredCode for Code {}
 mod tests {
     use super::*;
     use keyturn::codes::{Code as Core, entries};
+    use keyturn_postgres::codes::Code as PostgresCode;
 
     #[test]
-    fn no_code_is_declared_here_and_in_the_core() {
-        let core = entries::<Core>();
+    fn no_code_is_declared_here_and_in_the_core_or_the_library() {
+        let others = [entries::<Core>(), entries::<PostgresCode>()].concat();
         for entry in entries::<Code>() {
-            assert!(core.iter().all(|other| other.name != entry.name), "{}", entry.name);
+            assert!(others.iter().all(|other| other.name != entry.name), "{}", entry.name);
             assert!(!entry.meaning.is_empty(), "{}", entry.name);
         }
     }

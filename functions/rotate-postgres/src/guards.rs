@@ -6,7 +6,6 @@
 use crate::case::Case;
 use crate::catalog::{Catalog, MEMBERSHIP_OPTIONS, Role, heeds_role_settings};
 use crate::codes::Code;
-use crate::errors::{literal, quoted};
 use crate::layout::{Base, Turn};
 use crate::mark;
 use crate::settings::StaleSessions;
@@ -14,6 +13,8 @@ use crate::statements::{self, MembershipOptions};
 use keyturn::address::Address;
 use keyturn::codes::Code as Core;
 use keyturn::{Error, Result};
+use keyturn_postgres::codes::Code as PostgresCode;
+use keyturn_postgres::{literal, quoted};
 
 /// Members of this role log in by IAM token only.
 const IAM: &str = "rds_iam";
@@ -366,7 +367,7 @@ fn takes_passwords(role: &Role) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(
-        Code::IamAuthOnly,
+        PostgresCode::IamAuthOnly,
         format!("{:?} is a member of rds_iam: RDS then takes IAM tokens from it, and no password.", role.name),
         format!("Rotate nothing (IAM tokens rotate themselves), or REVOKE rds_iam FROM {}", quoted(&role.name)),
     ))
@@ -387,7 +388,7 @@ fn unlocked(role: &Role, current: &Role) -> Result<()> {
         return Ok(());
     };
     Err(Error::new(
-        Code::RoleCannotLogIn,
+        PostgresCode::RoleCannotLogIn,
         format!(
             "{:?} may not log in ({lock}): somebody locked it, or it is a group. A rotation leaves that as it is.",
             role.name
@@ -405,7 +406,7 @@ fn has_room(current: &Role, turn: &Turn) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(
-        Code::ConnectionLimitReached,
+        PostgresCode::ConnectionLimitReached,
         format!(
             "{:?} has CONNECTION LIMIT 0, and {:?} would get the same: neither could log in.",
             current.name, turn.pending

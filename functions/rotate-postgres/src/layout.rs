@@ -211,7 +211,7 @@ fn not_the_pinned(base: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::place::Place;
+    use crate::place;
     use keyturn::credential::Credential;
     use proptest::prelude::*;
 
@@ -237,7 +237,7 @@ mod tests {
         let credential = Credential::parse(text.to_owned().into(), "the example").unwrap();
         let admin = include_str!("../../../infra/examples/secrets/rotate-postgres/admin.json");
         let admin = Credential::parse(admin.to_owned().into(), "the admin's example").unwrap();
-        let address = |credential| Place::of(credential, "the example").unwrap().address;
+        let address = |credential| place::of(credential, "the example").unwrap().address;
         assert_eq!(address(&credential), address(&admin));
         assert!(credential.master_arn().is_some());
     }

@@ -2,8 +2,8 @@
 //! the same users is refused by it; and writing it locks the role until the transaction ends.
 
 use crate::catalog::{Catalog, Role};
-use crate::errors::{literal, quoted};
 use crate::layout::{Base, Turn};
+use keyturn_postgres::{literal, quoted};
 
 const BEGIN: &str = "[keyturn ";
 const END: char = ']';

@@ -3,7 +3,6 @@
 
 use crate::codes::Code;
 use crate::layout::Turn;
-use crate::place::Place;
 use crate::postgres::Postgres;
 use crate::rds;
 use crate::settings::Tag;
@@ -12,6 +11,7 @@ use keyturn::rotation::Job;
 use keyturn::secrets::CURRENT;
 use keyturn::settings::DeclaredSetting as _;
 use keyturn::{Error, Result};
+use keyturn_postgres::Place;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 

@@ -4,7 +4,7 @@ use crate::case::Case;
 use crate::guards::{self, Verdict};
 use crate::layout::Turn;
 use crate::mirror;
-use crate::place::Place;
+use crate::place;
 use crate::survey::Survey;
 use keyturn::Result;
 use keyturn::credential::Credential;
@@ -23,11 +23,11 @@ pub(crate) fn turn(survey: &Survey, job: &Job) -> Result<(Turn, Verdict)> {
 
 /// Says in which way `pending` cannot be what follows `current`; `None` when it can.
 ///
-/// Errors: those of [`Case::of`] and [`Place::of`] for the current value.
+/// Errors: those of [`Case::of`] and [`place::of`] for the current value.
 pub(crate) fn mismatch(current: &Credential, pending: &Credential, job: &Job) -> Result<Option<String>> {
     let case = Case::of(current, job)?;
-    let from = Place::of(current, "The AWSCURRENT value")?;
-    let Ok(to) = Place::of(pending, "it") else {
+    let from = place::of(current, "The AWSCURRENT value")?;
+    let Ok(to) = place::of(pending, "it") else {
         return Ok(Some("it names no PostgreSQL host".to_owned()));
     };
     if from != to {

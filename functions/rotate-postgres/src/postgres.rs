@@ -2,12 +2,11 @@
 //! secret names.
 
 use crate::codes::Code;
-use crate::errors::{literal, quoted};
+use crate::errors::WORDS;
 use crate::guards;
-use crate::place::{Place, check_engine};
+use crate::place::{self, check_engine};
 use crate::rds::{Rds, Resource};
-use crate::session::{Connector, Login, Session};
-use crate::settings::{Settings, Tag};
+use crate::settings::{PasswordHash, Settings, Tag};
 use keyturn::address::Address;
 use keyturn::codes::Code as Core;
 use keyturn::credential::{Credential, Shape};
@@ -15,6 +14,8 @@ use keyturn::failure::{Attempt, Failure, Kind};
 use keyturn::rotation::Job;
 use keyturn::secrets::{CURRENT, Secrets};
 use keyturn::{Deadline, Error, Result, admin, clock, diagnosis};
+use keyturn_postgres::codes::Code as PostgresCode;
+use keyturn_postgres::{Connector, Login, Place, Session, literal, quoted};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -55,7 +56,7 @@ impl Admin {
     pub(crate) fn named(user: &str) -> Self {
         let text = format!(r#"{{"username": "{user}", "password": "x", "host": "db"}}"#);
         let (credential, secret_arn) = (Credential::parse(text.into(), "the admin").unwrap(), "arn:admin".to_owned());
-        let login = Login::new(&credential, Place::of(&credential, "the admin").unwrap());
+        let login = Login::new(&credential, place::of(&credential, "the admin").unwrap());
         Self { login, auth: AdminAuth::Password, secret_arn, else_in: None }
     }
 }
@@ -83,7 +84,7 @@ impl Admin {
         self.open_as(&postgres.connector, &login, deadline).await.map_err(|failure| match failure.kind {
             Kind::PasswordRefused => token_refused(&self.login, &failure.error).into(),
             // RDS checks tokens by PAM.
-            _ if failure.error.is(Code::IamAuthOnly) => token_refused(&self.login, &failure.error).into(),
+            _ if failure.error.is(PostgresCode::IamAuthOnly) => token_refused(&self.login, &failure.error).into(),
             _ => failure,
         })
     }
@@ -120,7 +121,8 @@ impl Admin {
     async fn open_as(&self, connector: &Connector, login: &Login, deadline: Deadline) -> Attempt<Session> {
         match (connector.open_once(login, deadline).await, &self.else_in) {
             (Err(failure), Some(database))
-                if failure.error.is(Code::ConnectDenied) || failure.error.is(Code::DatabaseNotFound) =>
+                if failure.error.is(PostgresCode::ConnectDenied)
+                    || failure.error.is(PostgresCode::DatabaseNotFound) =>
             {
                 let place = Place { database: database.clone(), ..login.place.clone() };
                 connector.open_once(&Login { place, ..login.clone() }, deadline).await
@@ -133,7 +135,8 @@ impl Admin {
 impl Postgres {
     /// `secrets` is where the admin's credential and AWSPREVIOUS are read.
     pub(crate) fn new(settings: Settings, secrets: Secrets, rds: Rds) -> Self {
-        let connector = Connector::new(settings.database_ca.clone(), settings.password_hash);
+        let connector =
+            Connector::new(&WORDS, settings.database_ca.clone(), settings.password_hash != PasswordHash::Scram);
         Self { settings, connector, secrets, rds, endpoints: RefCell::default() }
     }
 
@@ -168,12 +171,12 @@ impl Postgres {
         let stored = admin::read(&self.secrets, master_arn, allowed, job).await?;
         let what = format!("the admin secret {master_arn}");
         let (admin, auth) = credential_of_admin(stored.text, &what, allowed.is_some(), job)?;
-        let (mut at, resource) = match (Place::of(&admin, &what), admin.host()) {
+        let (mut at, resource) = match (place::of(&admin, &what), admin.host()) {
             (Err(without_host), None) => {
                 let resource = self.managed(&stored.arn, job).await?.ok_or_else(|| nowhere(without_host))?;
                 let server = self.rds.server(&resource, job.deadline).await?;
                 check_engine(&server.engine, &format!("the server of {what}"))?;
-                (Place::managed(server.writer), Some(resource))
+                (place::managed(server.writer), Some(resource))
             }
             (at, _) => {
                 let at = at?;
@@ -229,7 +232,7 @@ impl Postgres {
     pub(crate) async fn prove_current(&self, login: &Login, job: &Job) -> Result<Option<Session>> {
         match self.connector.open(login, job.deadline).await {
             Ok(session) => Ok(Some(session.until(job.deadline))),
-            Err(failure) if failure.error.is(Code::ConnectionLimitReached) => Ok(None),
+            Err(failure) if failure.error.is(PostgresCode::ConnectionLimitReached) => Ok(None),
             Err(Failure { kind: Kind::PasswordRefused, error }) => {
                 Err(self.explain_refused_current(&error, login, job).await)
             }
@@ -255,7 +258,7 @@ impl Postgres {
     async fn explain_refused_current(&self, refused: &Error, login: &Login, job: &Job) -> Error {
         let read = |text| {
             let previous = Credential::parse(text, "the AWSPREVIOUS value").ok()?;
-            let place = self.server(Place::of_rotated(&previous, "the AWSPREVIOUS value", job).ok()?, job);
+            let place = self.server(place::of_rotated(&previous, "the AWSPREVIOUS value", job).ok()?, job);
             (place.address == login.place.address).then_some(previous)
         };
         let works = async |previous: &Credential| {

@@ -3,17 +3,16 @@
 use crate::case::Case;
 use crate::catalog::{self, Standing, heeds_role_settings};
 use crate::codes::Code;
-use crate::errors::quoted;
 use crate::guards;
-use crate::place::Place;
+use crate::place;
 use crate::postgres::Postgres;
-use crate::rds;
-use crate::session::{Login, Session};
 use keyturn::Result;
 use keyturn::codes::{Code as Core, DeclaredCode as _};
 use keyturn::credential::Credential;
 use keyturn::failure::{Attempt, Failure, Kind, RETRY_FOR};
 use keyturn::rotation::Job;
+use keyturn_postgres::codes::Code as PostgresCode;
+use keyturn_postgres::{Login, Session, quoted};
 use std::time::Duration;
 
 /// How long a replica may lag behind before a password that the writer knows counts as refused.
@@ -27,12 +26,12 @@ pub(crate) async fn prove(postgres: &Postgres, pending: &Credential, job: &Job) 
 
 /// A session of the pending user, where its clients connect.
 pub(crate) async fn logged_in(postgres: &Postgres, pending: &Credential, job: &Job) -> Result<Session> {
-    let login = Login::new(pending, Place::of_rotated(pending, "The AWSPENDING value", job)?);
+    let login = Login::new(pending, place::of_rotated(pending, "The AWSPENDING value", job)?);
     // A replica's name, as the operator or RDS has said; or an endpoint of RDS, which may be a reader's.
     let is_alias = postgres.server(login.place.clone(), job) != login.place;
-    let lagging = is_alias || login.place.address.host.ends_with(rds::DOMAIN);
+    let lagging = is_alias || login.place.address.host.ends_with(keyturn_postgres::rds::DOMAIN);
     let passing = |failure: &Failure| {
-        let is_full = failure.error.is(Code::ConnectionLimitReached);
+        let is_full = failure.error.is(PostgresCode::ConnectionLimitReached);
         failure.is_transient() || is_full || (lagging && failure.kind == Kind::PasswordRefused)
     };
     let patience = if lagging { REPLICA_LAG } else { RETRY_FOR };

@@ -2,7 +2,6 @@
 //! asked only where the secrets do not say so themselves, and what it says is kept as long as the environment lives.
 
 use crate::codes::Code;
-use crate::settings::DEFAULT_PORT;
 use aws_sdk_rds::Client;
 use aws_sdk_rds::auth_token::{self, AuthTokenGenerator};
 use aws_sdk_rds::config::Region;
@@ -11,13 +10,12 @@ use keyturn::address::Address;
 use keyturn::aws_call::{Call, within};
 use keyturn::lambda::SdkConfig;
 use keyturn::{Deadline, Error, Result};
+use keyturn_postgres::DEFAULT_PORT;
+use keyturn_postgres::rds::{DOMAIN, region_of};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::SecretString;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-
-/// The domain of RDS endpoints, after the region.
-pub(crate) const DOMAIN: &str = ".rds.amazonaws.com";
 
 /// Something that RDS runs, by its ARN or its identifier.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -189,11 +187,6 @@ impl Rds {
 pub(crate) fn is_proxy(host: &str) -> bool {
     let kind = host.strip_suffix(DOMAIN).and_then(|rest| rest.split('.').nth(1));
     kind.is_some_and(|kind| kind.starts_with("proxy-"))
-}
-
-/// The region in the name of an endpoint of RDS.
-pub(crate) fn region_of(host: &str) -> Option<&str> {
-    host.strip_suffix(DOMAIN)?.rsplit_once('.').map(|(_, region)| region)
 }
 
 fn not_signed(user: &str, why: &str) -> Error {

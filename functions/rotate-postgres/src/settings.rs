@@ -3,11 +3,9 @@
 use keyturn::address::Address;
 use keyturn::settings::DeclaredSetting;
 use keyturn::{Vars, admin};
+use keyturn_postgres::{DEFAULT_PORT, read_certificates};
 use std::collections::BTreeMap;
 use strum::{EnumIter, EnumMessage, EnumProperty, IntoStaticStr};
-
-/// PostgreSQL's registered port, for secrets and settings that name none.
-pub(crate) const DEFAULT_PORT: u16 = 5432;
 
 /// The settings of this function beside those of the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumMessage, EnumProperty, IntoStaticStr)]
@@ -159,12 +157,6 @@ fn valid_days(value: &str) -> Result<u16, String> {
 
 fn admins(value: &str) -> Result<Option<Vec<String>>, String> {
     if value == "any" { Ok(None) } else { admin::secret_arns(value).map(Some) }
-}
-
-fn read_certificates(path: &str) -> Result<Vec<u8>, String> {
-    let pem = std::fs::read(path).map_err(|e| format!("cannot read {path}: {e}"))?;
-    let certificates = native_tls::Certificate::stack_from_pem(&pem).map_err(|_| format!("{path} is not PEM"))?;
-    if certificates.is_empty() { Err(format!("{path} holds no certificate")) } else { Ok(pem) }
 }
 
 fn password_hash(value: &str) -> Result<PasswordHash, String> {

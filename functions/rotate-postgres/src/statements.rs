@@ -4,9 +4,9 @@
 
 use crate::case::Case;
 use crate::catalog::{Catalog, MEMBERSHIP_OPTIONS, Role, Setting, SettingKey};
-use crate::errors::{literal, quoted};
 use crate::layout::{Base, Turn};
 use crate::mark;
+use keyturn_postgres::{literal, quoted};
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 

@@ -3,13 +3,13 @@
 use crate::case::Case;
 use crate::catalog::{self, Catalog, Query};
 use crate::mirror;
-use crate::place::Place;
+use crate::place;
 use crate::postgres::{Admin, Postgres};
-use crate::session::Login;
 use keyturn::Result;
 use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
 use keyturn::rotation::Job;
+use keyturn_postgres::{Login, Place};
 
 #[derive(Debug)]
 pub(crate) struct Survey {
@@ -24,7 +24,7 @@ pub(crate) struct Survey {
 
 /// Reads the admin secret and logs in as the user in use at the same time, then reads the catalog in that session.
 pub(crate) async fn survey(postgres: &Postgres, current: &Credential, job: &Job) -> Result<Survey> {
-    let named = Place::of_rotated(current, "The AWSCURRENT value", job)?;
+    let named = place::of_rotated(current, "The AWSCURRENT value", job)?;
     let place = postgres.server(named.clone(), job);
     let case = Case::of(current, job)?.under(&postgres.settings);
     let user = current.username();

@@ -3,24 +3,22 @@
 use crate::case::Case;
 use crate::catalog::{self, Catalog, Query, Role};
 use crate::codes::Code;
-use crate::errors::{self, quoted};
+use crate::errors;
 use crate::guards;
 use crate::layout::{Base, Turn};
 use crate::mark;
 use crate::postgres::{Admin, Postgres};
-use crate::session::{Parameter, Session};
 use crate::settings::{PasswordHash, StaleSessions};
 use crate::statements::{self, MembershipOptions, Statement};
-use crate::verifier;
 use backon::{ConstantBuilder, Retryable as _};
 use keyturn::codes::Code as Core;
 use keyturn::failure::{Attempt, Failure};
 use keyturn::rotation::Job;
 use keyturn::{Deadline, Error, Result};
+use keyturn_postgres::{Parameter, Session, Type, quoted};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tokio_postgres::types::Type;
 
 /// A fixed schema path so that no object of the database can stand in for a catalog, no wait without an end, and no setting
 /// of the database's owner that makes the admin a member of the role it creates (16 and later).
@@ -181,7 +179,7 @@ async fn try_lock(session: &Session, wanted: &Wanted<'_>, patience: Duration) ->
     let (begun, seen) = tokio::join!(session.run(BEGIN, "starting the transaction"), read(session, wanted));
     let ((), seen) = (begun?, seen?);
     if seen.server.read_only {
-        return Err(errors::read_only(session.place()));
+        return Err(session.read_only_failure());
     }
     guards::roles(wanted.case, wanted.turn, &wanted.admin.login.user, &seen)?;
     let found = comments(wanted.turn, &seen);
@@ -274,16 +272,18 @@ fn hash(password: &SecretString, wanted: &Wanted<'_>, catalog: &Catalog) -> Atte
         PasswordHash::Md5 => true,
     };
     if md5 {
-        return Ok(verifier::md5(password, &wanted.turn.pending));
+        return Ok(postgres_protocol::password::md5(password.expose_secret().as_bytes(), &wanted.turn.pending).into());
     }
-    verifier::scram(password, catalog.server.scram_iterations.clamp(MIN_ITERATIONS, MAX_ITERATIONS)).map_err(|e| {
-        Error::new(
-            Core::RandomnessUnavailable,
-            format!("The operating system gave no random bytes: {e}."),
-            "Try again.",
-        )
-        .into()
-    })
+    keyturn_postgres::scram(password, catalog.server.scram_iterations.clamp(MIN_ITERATIONS, MAX_ITERATIONS)).map_err(
+        |e| {
+            Error::new(
+                Core::RandomnessUnavailable,
+                format!("The operating system gave no random bytes: {e}."),
+                "Try again.",
+            )
+            .into()
+        },
+    )
 }
 
 async fn execute(session: &Session, statements: &[Statement]) -> Attempt<Vec<String>> {

@@ -2,7 +2,7 @@
 //!
 //! `make docs` writes them anew; without it, these tests say which page is stale.
 
-use crate::functions;
+use crate::{Library, functions, libraries};
 use keyturn::codes::{self, Code, Entry};
 use keyturn::settings;
 use keyturn_tests::source;
@@ -39,12 +39,22 @@ fn cell(text: &str) -> String {
     parts.collect::<Vec<_>>().join("`").replace('|', "\\|")
 }
 
+/// The functions that use a library.
+fn users_of(library: &Library) -> Vec<String> {
+    let uses = |name: &String| source::read(&format!("functions/{name}/Cargo.toml")).unwrap().contains(library.name);
+    source::functions().unwrap().into_iter().filter(uses).collect()
+}
+
 #[test]
 fn errors_md_lists_every_declared_code() {
     let core = ("any function".to_owned(), codes::entries::<Code>());
     let own = functions().into_iter().map(|function| (format!("`{}`", function.name), function.codes));
+    let shared = libraries().into_iter().map(|library| {
+        let names: Vec<String> = users_of(&library).iter().map(|name| format!("`{name}`")).collect();
+        (names.join(", "), library.codes)
+    });
     let mut rows = BTreeMap::new();
-    for (of, entries) in own.chain([core]) {
+    for (of, entries) in own.chain(shared).chain([core]) {
         for Entry { name, meaning, remedy } in entries {
             assert!(!meaning.is_empty(), "{name} has no meaning");
             let row = format!("| `{name}` | {of} | {} | {} |\n", cell(&meaning), cell(remedy.unwrap_or_default()));
@@ -61,8 +71,17 @@ fn every_declared_code_is_given_somewhere() {
         variants.iter().filter(|variant| !source.contains(&format!("::{variant}"))).cloned().collect()
     };
     let source_of = |name: &str| format!("functions/{name}/src");
-    let everywhere = [vec!["shared/src".to_owned()], functions().iter().map(|f| source_of(f.name)).collect()].concat();
+    let source_of_library = |library: &Library| format!("{}/src", library.folder);
+    let everywhere = [
+        vec!["shared/src".to_owned()],
+        libraries().iter().map(source_of_library).collect(),
+        functions().iter().map(|function| source_of(function.name)).collect(),
+    ]
+    .concat();
     assert_eq!(idle(&crate::variants::<Code>(), &everywhere), [""; 0]);
+    for library in libraries() {
+        assert_eq!(idle(&library.variants, &[source_of_library(&library)]), [""; 0], "{}", library.name);
+    }
     for function in functions() {
         assert_eq!(idle(&function.variants, &[source_of(function.name)]), [""; 0], "{}", function.name);
     }

@@ -4,19 +4,18 @@ use super::{Finding, version_with};
 use crate::case::Case;
 use crate::catalog::{self, Catalog, Query};
 use crate::codes::Code;
-use crate::errors;
 use crate::guards::{self, Verdict};
 use crate::layout::{Layout, Turn};
-use crate::place::Place;
+use crate::place;
 use crate::plan;
 use crate::postgres::Postgres;
-use crate::session::Login;
 use crate::statements;
 use crate::survey;
 use keyturn::credential::Credential;
 use keyturn::rotation::{Job, replicas};
 use keyturn::secrets::{CURRENT, Description, PENDING};
 use keyturn::{Error, Result};
+use keyturn_postgres::Login;
 use secrecy::SecretString;
 use serde::Serialize;
 
@@ -135,7 +134,7 @@ async fn look(postgres: &Postgres, job: &Job, examined: &mut Examined) -> Result
     let (turn, verdict) = plan::turn(&survey, job)?;
     let Verdict { refusals, warnings } = verdict;
     (examined.refusals, examined.warnings) = (refusals, warnings);
-    let place = Place::of_rotated(&current, "The AWSCURRENT value", job)?;
+    let place = place::of_rotated(&current, "The AWSCURRENT value", job)?;
     let server = postgres.server(place.clone(), job);
     if place != server {
         // testSecret logs in by the other name.
@@ -154,7 +153,7 @@ async fn look(postgres: &Postgres, job: &Job, examined: &mut Examined) -> Result
     };
     let catalog = catalog::survey(&session, &query).await?;
     if catalog.server.read_only {
-        return Err(errors::read_only(session.place()).error);
+        return Err(session.read_only_failure().error);
     }
     // Once more with what the admin sees, at the server where it would write.
     let verdict = guards::judge(&survey.case, &turn, &survey.admin.login.user, &catalog);

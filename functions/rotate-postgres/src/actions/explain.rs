@@ -2,16 +2,16 @@
 
 use super::check::examine;
 use super::{Finding, version_with};
-use crate::place::Place;
+use crate::place;
 use crate::plan;
 use crate::postgres::Postgres;
-use crate::session::Login;
 use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
 use keyturn::failure::Kind;
 use keyturn::rotation::{Job, drop_pending, replicas};
 use keyturn::secrets::{CURRENT, Description, PENDING, PREVIOUS, Stored};
 use keyturn::{Error, Result};
+use keyturn_postgres::{Login, Place};
 use serde::Serialize;
 
 /// Where a rotation stands.
@@ -165,7 +165,7 @@ impl Value {
     }
 
     fn place(&self, job: &Job) -> Option<Place> {
-        Place::of_rotated(self.credential.as_ref().ok()?, "the value", job).ok()
+        place::of_rotated(self.credential.as_ref().ok()?, "the value", job).ok()
     }
 
     /// Tries the value at `server`, where the current one belongs, and nowhere else: whoever writes a value may name servers

@@ -3,11 +3,9 @@
 
 use crate::catalog::{self, Role};
 use crate::codes::Code;
-use crate::errors::quoted;
 use crate::guards;
 use crate::plan;
 use crate::postgres::Postgres;
-use crate::session::{Parameter, Session};
 use crate::survey::{self, Survey};
 use crate::transaction;
 use keyturn::codes::Code as Core;
@@ -16,9 +14,10 @@ use keyturn::failure::Attempt;
 use keyturn::rotation::{Job, no_current};
 use keyturn::secrets::CURRENT;
 use keyturn::{Error, Result};
+use keyturn_postgres::codes::Code as PostgresCode;
+use keyturn_postgres::{Parameter, Session, Type, quoted};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio_postgres::types::Type;
 
 /// What belongs to the logins, and what has become of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -64,8 +63,11 @@ pub(super) async fn repair(postgres: &Postgres, job: &Job, apply: bool) -> Resul
     let survey = Box::pin(survey::survey(postgres, &current, job)).await?;
     let (turn, verdict) = plan::turn(&survey, job)?;
     // What this action mends, and locks, which it leaves.
-    let fine = [Code::ObjectsNotShared, Code::RoleCannotLogIn, Code::PasswordExpired, Code::StaleSessions];
-    if let Some(refusal) = verdict.refusals.into_iter().find(|refusal| !fine.iter().any(|code| refusal.is(*code))) {
+    let fine = |refusal: &Error| {
+        let own = [Code::ObjectsNotShared, Code::PasswordExpired, Code::StaleSessions];
+        own.iter().any(|code| refusal.is(*code)) || refusal.is(PostgresCode::RoleCannotLogIn)
+    };
+    if let Some(refusal) = verdict.refusals.into_iter().find(|refusal| !fine(refusal)) {
         return Err(refusal);
     }
     let Some(owner) = turn.base().map(str::to_owned) else {

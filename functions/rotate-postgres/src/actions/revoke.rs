@@ -13,11 +13,10 @@ use super::version_with;
 use crate::case::Case;
 use crate::catalog::{self, Role};
 use crate::codes::Code;
-use crate::errors::{self, literal, quoted};
+use crate::errors;
 use crate::guards;
-use crate::place::Place;
+use crate::place;
 use crate::postgres::Postgres;
-use crate::session::{Login, Session};
 use crate::settings::StaleSessions;
 use crate::survey::{self, Survey};
 use crate::transaction;
@@ -27,6 +26,7 @@ use keyturn::failure::Kind;
 use keyturn::rotation::{Job, no_current, replicas};
 use keyturn::secrets::{CURRENT, Description, PENDING};
 use keyturn::{Error, Result, clock};
+use keyturn_postgres::{Login, Place, Session, literal, quoted};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -97,7 +97,7 @@ pub(super) async fn revoke(
     let (current, leaked) = (Credential::parse(stored.text, "the AWSCURRENT value")?, leaked?);
     let user = leaked.username();
     let survey = Box::pin(survey::survey(postgres, &current, job)).await?;
-    let server = postgres.server(Place::of_rotated(&current, "The AWSCURRENT value", job)?, job);
+    let server = postgres.server(place::of_rotated(&current, "The AWSCURRENT value", job)?, job);
     same_server(&leaked, &server, postgres, job)?;
     let login = Login::new(&leaked, server);
     let probe = probe(postgres, &login, job).await?;
@@ -167,7 +167,7 @@ pub(super) async fn revoke(
 
 /// A value of before the secret moved to another server is another server's matter.
 fn same_server(leaked: &Credential, server: &Place, postgres: &Postgres, job: &Job) -> Result<()> {
-    let its = postgres.server(Place::of_rotated(leaked, "the leaked value", job)?, job);
+    let its = postgres.server(place::of_rotated(leaked, "the leaked value", job)?, job);
     if its.address == server.address {
         return Ok(());
     }

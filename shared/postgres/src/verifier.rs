@@ -13,8 +13,11 @@ use zeroize::Zeroizing;
 const SALT_LENGTH: usize = 16;
 
 /// A SCRAM-SHA-256 verifier as PostgreSQL stores it: `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`
-/// (RFC 5803; PostgreSQL documentation, `pg_authid`). Fails only when the OS gives no randomness.
-pub(crate) fn scram(password: &SecretString, iterations: u32) -> Result<SecretString, rand::rngs::SysError> {
+/// (RFC 5803; PostgreSQL documentation, `pg_authid`).
+///
+/// # Errors
+/// The operating system gives no randomness.
+pub fn scram(password: &SecretString, iterations: u32) -> Result<SecretString, rand::rngs::SysError> {
     let mut salt = [0; SALT_LENGTH];
     rand::rngs::SysRng.try_fill_bytes(&mut salt)?;
     Ok(scram_with(password, iterations, &salt))
@@ -34,11 +37,6 @@ fn scram_with(password: &SecretString, iterations: u32, salt: &[u8]) -> SecretSt
         BASE64_STANDARD.encode(server_key)
     )
     .into()
-}
-
-/// The MD5 hash PostgreSQL stores, for servers whose clients know nothing better.
-pub(crate) fn md5(password: &SecretString, username: &str) -> SecretString {
-    postgres_protocol::password::md5(password.expose_secret().as_bytes(), username).into()
 }
 
 fn mac(key: &[u8; 32], message: &[u8]) -> [u8; 32] {

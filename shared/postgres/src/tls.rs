@@ -1,8 +1,8 @@
 //! TLS to databases: always, and always with the certificate and the host name verified.
 
 use crate::rds;
+use keyturn::Error;
 use keyturn::codes::Code as Core;
-use keyturn::{Error, Result};
 use native_tls::{Certificate, TlsConnector};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ impl Tls {
     }
 
     /// For a server of this name.
-    pub(crate) fn connector(&self, host: &str) -> Result<TlsConnector> {
+    pub(crate) fn connector(&self, host: &str) -> keyturn::Result<TlsConnector> {
         let region = if self.own_roots.is_none() { rds_region(host) } else { None };
         let key = region.unwrap_or_default();
         if let Some(connector) = self.connectors.borrow().get(key) {
@@ -57,6 +57,16 @@ impl Tls {
             }
         }
     }
+}
+
+/// Reads the PEM file that `DATABASE_CA_FILE` names.
+///
+/// # Errors
+/// What is wrong with it, as a mistake in the settings is told.
+pub fn read_certificates(path: &str) -> Result<Vec<u8>, String> {
+    let pem = std::fs::read(path).map_err(|e| format!("cannot read {path}: {e}"))?;
+    let certificates = Certificate::stack_from_pem(&pem).map_err(|_| format!("{path} is not PEM"))?;
+    if certificates.is_empty() { Err(format!("{path} holds no certificate")) } else { Ok(pem) }
 }
 
 fn build(roots: Vec<Certificate>) -> native_tls::Result<TlsConnector> {

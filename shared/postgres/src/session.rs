@@ -3,8 +3,8 @@
 use crate::errors::{self, Phase};
 use crate::handshake::{Allowed, Guarded, Progress};
 use crate::place::Place;
-use crate::settings::PasswordHash;
 use crate::tls::Tls;
+use crate::words::Words;
 use keyturn::Deadline;
 use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
@@ -30,39 +30,44 @@ const CANCEL: Duration = Duration::from_millis(500);
 
 /// Whom to log in, where.
 #[derive(Clone, Debug)]
-pub(crate) struct Login {
-    pub(crate) user: String,
-    pub(crate) password: SecretString,
+pub struct Login {
+    pub user: String,
+    pub password: SecretString,
     /// The password is a token of RDS, which is valid for minutes and which RDS asks for as it is.
-    pub(crate) is_token: bool,
-    pub(crate) place: Place,
+    pub is_token: bool,
+    pub place: Place,
 }
 
 impl Login {
-    pub(crate) fn new(credential: &Credential, place: Place) -> Self {
+    #[must_use]
+    pub fn new(credential: &Credential, place: Place) -> Self {
         Self { user: credential.username().to_owned(), password: credential.password().clone(), is_token: false, place }
     }
 }
 
-/// How connections are made in this function.
+/// How connections are made in a function.
 #[derive(Debug)]
-pub(crate) struct Connector {
+pub struct Connector {
+    words: &'static Words,
     tls: Tls,
     md5_allowed: bool,
 }
 
 impl Connector {
-    pub(crate) fn new(own_roots: Option<Vec<u8>>, hash: PasswordHash) -> Self {
-        Self { tls: Tls::new(own_roots), md5_allowed: hash != PasswordHash::Scram }
+    /// `own_roots` are the only PEM certificates to trust; without them the roots of RDS and Mozilla's public ones. Where the server
+    /// asks for an MD5 answer, it is given only with `md5_allowed`.
+    #[must_use]
+    pub fn new(words: &'static Words, own_roots: Option<Vec<u8>>, md5_allowed: bool) -> Self {
+        Self { words, tls: Tls::new(own_roots), md5_allowed }
     }
 
     /// Logs in; passing failures are tried again.
-    pub(crate) async fn open(&self, login: &Login, deadline: Deadline) -> Attempt<Session> {
+    pub async fn open(&self, login: &Login, deadline: Deadline) -> Attempt<Session> {
         self.open_while(login, deadline, RETRY_FOR, Failure::is_transient).await
     }
 
     /// Logs in; `passing` failures are tried again for `patience`.
-    pub(crate) async fn open_while(
+    pub async fn open_while(
         &self,
         login: &Login,
         deadline: Deadline,
@@ -73,7 +78,7 @@ impl Connector {
     }
 
     /// Logs in, or says how far it came and why it ended there.
-    pub(crate) async fn open_once(&self, login: &Login, deadline: Deadline) -> Attempt<Session> {
+    pub async fn open_once(&self, login: &Login, deadline: Deadline) -> Attempt<Session> {
         let deadline = deadline.at_most(CONNECT);
         let limit = deadline.remaining();
         if limit.is_zero() {
@@ -90,7 +95,7 @@ impl Connector {
         let address = &login.place.address;
         let addresses = tokio::net::lookup_host((address.host.as_str(), address.port))
             .await
-            .map_err(|e| errors::no_address(&login.place, &e.to_string()))?;
+            .map_err(|e| errors::no_address(&login.place, &e.to_string(), self.words))?;
         phase.set(Phase::Connect);
         let stream = TcpStream::connect(addresses.collect::<Vec<_>>().as_slice())
             .await
@@ -111,14 +116,14 @@ impl Connector {
             .user(&login.user)
             .password(login.password.expose_secret())
             .dbname(&login.place.database)
-            .application_name("keyturn rotate-postgres")
+            .application_name(self.words.application_name())
             .ssl_mode(SslMode::Require)
             .channel_binding(ChannelBinding::Prefer)
             .connect_raw(stream, tls)
             .await
             .map_err(|e| {
                 let phase = if progress.accepted() { Phase::Start } else { phase.get() };
-                errors::login(&e, &login.user, &login.place, phase)
+                errors::login(&e, &login.user, &login.place, phase, self.words)
             })?;
         // PostgreSQL reports it at login, and a pooler passes on what its own login was told. Whose session it is decides whose
         // rights are read, so that a login which leads to another role's session is refused at once.
@@ -126,6 +131,7 @@ impl Connector {
         // Ends when the client is dropped; what goes wrong in it surfaces in the client's calls.
         tokio::spawn(async move { connection.await.ok() });
         let session = Session {
+            words: self.words,
             client,
             place: login.place.clone(),
             peer,
@@ -165,27 +171,30 @@ impl TlsConnect<TcpStream> for GuardedTls {
 }
 
 /// A value for a query, and its type, which spares the round trip of asking for it.
-pub(crate) type Parameter<'v> = (&'v (dyn ToSql + Sync), Type);
+pub type Parameter<'v> = (&'v (dyn ToSql + Sync), Type);
 
 /// A logged-in connection.
-pub(crate) struct Session {
+pub struct Session {
+    words: &'static Words,
     client: Client,
     place: Place,
     peer: SocketAddr,
     connector: native_tls::TlsConnector,
     /// The login was proven by an MD5 answer.
-    pub(crate) by_md5: bool,
+    pub by_md5: bool,
     /// Nothing of it is to be cancelled any more: that has been done, or must not be.
     given_up: Cell<bool>,
     deadline: Deadline,
 }
 
 impl Session {
-    pub(crate) fn place(&self) -> &Place {
+    #[must_use]
+    pub fn place(&self) -> &Place {
         &self.place
     }
 
-    pub(crate) fn deadline(&self) -> Deadline {
+    #[must_use]
+    pub fn deadline(&self) -> Deadline {
         self.deadline
     }
 
@@ -196,7 +205,7 @@ impl Session {
     }
 
     /// The backend that serves this session.
-    pub(crate) async fn pid(&self) -> Attempt<i32> {
+    pub async fn pid(&self) -> Attempt<i32> {
         let rows = self.rows("SELECT pg_catalog.pg_backend_pid()", &[], "asking for the backend").await?;
         Ok(rows[0].get(0))
     }
@@ -205,7 +214,7 @@ impl Session {
     /// is the application's in the next moment. A fixed schema path, so that no object of the database, operators included,
     /// can stand in for a catalog's. No JIT: compiling a query that is asked once takes longer than asking it. `read` must ask
     /// everything at once: the transaction's end follows on its heels.
-    pub(crate) async fn reading<T>(&self, read: impl Future<Output = Attempt<T>>) -> Attempt<T> {
+    pub async fn reading<T>(&self, read: impl Future<Output = Attempt<T>>) -> Attempt<T> {
         let begin =
             self.run("BEGIN; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL jit = off", "starting to read");
         let end = self.run("ROLLBACK", "ending to read");
@@ -216,31 +225,38 @@ impl Session {
         Ok(found)
     }
 
+    /// The failure that this server is a standby, or that its transactions are read-only.
+    #[must_use]
+    pub fn read_only_failure(&self) -> Failure {
+        errors::read_only(&self.place, self.words)
+    }
+
     /// Takes this long for what follows, instead of what is left of the time for connecting.
-    pub(crate) fn until(mut self, deadline: Deadline) -> Self {
+    #[must_use]
+    pub fn until(mut self, deadline: Deadline) -> Self {
         self.deadline = deadline;
         self
     }
 
     /// Runs statements that give no rows, in one round trip. `doing` completes "failed while ...".
-    pub(crate) async fn run(&self, sql: &str, doing: &str) -> Attempt<()> {
+    pub async fn run(&self, sql: &str, doing: &str) -> Attempt<()> {
         self.bounded(self.client.batch_execute(sql), doing).await
     }
 
     /// Makes the transaction's changes last. This is never cancelled: the server would go on without its standby, as if it had
     /// them, and a failover would lose a password that clients have by then.
-    pub(crate) async fn commit(&self) -> Attempt<()> {
+    pub async fn commit(&self) -> Attempt<()> {
         self.given_up.set(true);
         self.run("COMMIT", "committing").await
     }
 
     /// Runs exactly one statement, in one round trip, and lets go of its rows.
-    pub(crate) async fn execute(&self, sql: &str, doing: &str) -> Attempt<()> {
+    pub async fn execute(&self, sql: &str, doing: &str) -> Attempt<()> {
         self.bounded(self.client.execute_typed(sql, &[]), doing).await.map(drop)
     }
 
     /// Runs one query, in one round trip.
-    pub(crate) async fn rows(&self, sql: &str, parameters: &[Parameter<'_>], doing: &str) -> Attempt<Vec<Row>> {
+    pub async fn rows(&self, sql: &str, parameters: &[Parameter<'_>], doing: &str) -> Attempt<Vec<Row>> {
         self.bounded(self.client.query_typed(sql, parameters), doing).await
     }
 
@@ -250,7 +266,7 @@ impl Session {
         doing: &str,
     ) -> Attempt<T> {
         if let Ok(result) = self.deadline.bound(call).await {
-            return result.map_err(|e| errors::statement(&e, doing, &self.place));
+            return result.map_err(|e| errors::statement(&e, doing, &self.place, self.words));
         }
         if !self.given_up.get() {
             // Noted only afterwards: of calls that are given up together, one may be dropped while it asks.
@@ -263,7 +279,10 @@ impl Session {
                 "{} had not answered when the invocation's time was nearly up (while {doing}).",
                 self.place.address
             ),
-            "Look what the function's sessions wait for: SELECT pid, wait_event_type, wait_event, query FROM pg_stat_activity WHERE application_name = 'keyturn rotate-postgres'; give the function a timeout of 30 s or more.",
+            format!(
+                "Look what the function's sessions wait for: SELECT pid, wait_event_type, wait_event, query FROM pg_stat_activity WHERE application_name = '{}'; give the function a timeout of 30 s or more.",
+                self.words.application_name()
+            ),
         ))
     }
 

@@ -30,7 +30,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cleartext => f.write_str("it asks for the password in clear text"),
-            Self::Md5 => f.write_str("it asks for an MD5 answer, and PASSWORD_HASH=scram allows SCRAM-SHA-256 only"),
+            Self::Md5 => f.write_str("it asks for an MD5 answer"),
             Self::Nothing => f.write_str("it lets this user in without asking for the password (pg_hba.conf \"trust\" or \"cert\"), so that a login proves nothing"),
             Self::Other(code) => write!(f, "it asks for authentication method {code}, not for SCRAM-SHA-256"),
         }
