@@ -30,7 +30,7 @@ REGION = "eu-west-1"  # any will do: the templates name none
 # Deployed by CloudFormation as they are.
 PLAIN = ["watch"]
 # Translated.
-SERVERLESS = ["rotation", "break-glass"]
+SERVERLESS = ["rotation", "oncall"]
 
 # Where the translated templates find the zips.
 CODE = {

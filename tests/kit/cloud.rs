@@ -53,16 +53,16 @@ const DEPLOY_LIMIT: Duration = Duration::from_mins(5);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Template {
     Rotation,
-    BreakGlass,
+    Oncall,
 }
 
 impl Template {
-    pub const ALL: [Self; 2] = [Self::Rotation, Self::BreakGlass];
+    pub const ALL: [Self; 2] = [Self::Rotation, Self::Oncall];
 
     fn name(self) -> &'static str {
         match self {
             Self::Rotation => "rotation",
-            Self::BreakGlass => "break-glass",
+            Self::Oncall => "oncall",
         }
     }
 
@@ -231,7 +231,7 @@ impl Cloud {
                     .to_string(),
                 ),
             ],
-            Template::BreakGlass => {
+            Template::Oncall => {
                 let [pagerduty, okta, datadog, slack] = self.vendors.clone();
                 let settings = json!({
                     "OKTA_ORG_URL": oncall.okta.url(), "PAGERDUTY_API_URL": oncall.pagerduty.url(),
@@ -329,7 +329,7 @@ impl Cloud {
 
     /// What a resource of the two stacks is called where it is deployed.
     pub async fn physical_id(&self, resource: &str) -> Result<String> {
-        let stack = if resource.starts_with("Rotate") { Template::Rotation } else { Template::BreakGlass }.stack();
+        let stack = if resource.starts_with("Rotate") { Template::Rotation } else { Template::Oncall }.stack();
         self.physical_id_in(&stack, resource).await
     }
 

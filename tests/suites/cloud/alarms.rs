@@ -253,7 +253,7 @@ fn the_dashboard_shows_metrics_of_the_deployed_functions() {
 
 /// The template that has this function.
 fn template_of(function: &str) -> Template {
-    if function == "oncall-sync" { Template::BreakGlass } else { Template::Rotation }
+    if function == "oncall-sync" { Template::Oncall } else { Template::Rotation }
 }
 
 /// The topic of a stack.

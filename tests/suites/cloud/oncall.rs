@@ -58,7 +58,7 @@ fn a_tick_is_never_tried_again_nor_late_nor_lost_nor_two_at_a_time() {
         assert_eq!(events["DestinationConfig"]["OnFailure"]["Destination"], queue);
 
         // MiniStack takes no concurrency from CloudFormation: what CloudFormation is told has to do.
-        let processed = json!({"StackName": Template::BreakGlass.stack(), "TemplateStage": "Processed"});
+        let processed = json!({"StackName": Template::Oncall.stack(), "TemplateStage": "Processed"});
         let processed = cloud.api.call("cloudformation", "get_template", processed).await.unwrap();
         let properties = &processed["TemplateBody"]["Resources"]["OncallSyncFunction"]["Properties"];
         let reserved = &properties["ReservedConcurrentExecutions"]["Fn::If"];

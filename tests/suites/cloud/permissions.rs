@@ -266,7 +266,7 @@ fn logs_and_alarms_are_encrypted_with_a_key_that_their_services_alone_may_use() 
     on_the_cloud(async |cloud| {
         for (template, functions, days, tells) in [
             (Template::Rotation, &["rotate-postgres", "rotate-mongo"][..], 90, vec!["cloudwatch", "events"]),
-            (Template::BreakGlass, &["oncall-sync"], 365, vec!["cloudwatch"]),
+            (Template::Oncall, &["oncall-sync"], 365, vec!["cloudwatch"]),
         ] {
             let stack = template.stack();
             let key = cloud.physical_id_in(&stack, "OperationsKey").await.unwrap();

@@ -54,7 +54,7 @@ const ROTATION: [(&str, &str); 30] = [
     ("PermissionsBoundaryArn", "arn:aws:iam::123456789012:policy/boundary"),
 ];
 
-const BREAK_GLASS: [(&str, &str); 23] = [
+const ONCALL: [(&str, &str); 23] = [
     ("PagerDutySecretArn", SECRET),
     ("OktaSecretArn", SECRET),
     ("SecretsKeyArns", ""),
@@ -87,7 +87,7 @@ fn every_resource_of_the_templates_is_made_and_no_other() {
             let source = source::read(&template.file()).unwrap();
             let mut expected = names_below(&source, "Resources:");
             expected.retain(|name| !NOT_DEPLOYED.contains(&name.as_str()));
-            if template == Template::BreakGlass {
+            if template == Template::Oncall {
                 expected.insert(MADE_BY_SAM.to_owned());
             }
             assert_eq!(resources(cloud, &template.stack()).await, expected);
@@ -126,10 +126,10 @@ fn each_parameter_of_the_rotations_can_change_alone_and_no_evidence_goes() {
 }
 
 #[test]
-fn each_parameter_of_break_glass_can_change_alone_and_neither_evidence_nor_schedule_goes() {
+fn each_parameter_of_oncall_can_change_alone_and_neither_evidence_nor_schedule_goes() {
     on_the_cloud(async |cloud| {
         let gone = |parameter: &str| if parameter == "Name" { vec!["role", "alarm", "schedule"] } else { vec![] };
-        changed_one_by_one(cloud, Template::BreakGlass, "turned", &BREAK_GLASS, gone).await;
+        changed_one_by_one(cloud, Template::Oncall, "turned", &ONCALL, gone).await;
     });
 }
 
@@ -175,7 +175,7 @@ async fn changed_one_by_one(
 #[test]
 fn a_second_stack_with_the_same_path_is_refused_before_two_keep_the_same_ledgers() {
     on_the_cloud(async |cloud| {
-        let other = Other::of(cloud, Template::BreakGlass, "second").await;
+        let other = Other::of(cloud, Template::Oncall, "second").await;
         other.ask("create_stack", &other.template, &[("Path", "/test/platform/oncall-sync")]).await;
         assert_eq!(other.settled().await, "ROLLBACK_COMPLETE");
         // What a failed first try has made does not stand in the way of the next one.
@@ -187,7 +187,7 @@ fn a_second_stack_with_the_same_path_is_refused_before_two_keep_the_same_ledgers
 #[test]
 fn a_schedule_that_is_switched_off_is_there_and_does_not_tick_and_the_heartbeat_is_missed() {
     on_the_cloud(async |cloud| {
-        let other = Other::make(cloud, Template::BreakGlass, "unscheduled").await;
+        let other = Other::make(cloud, Template::Oncall, "unscheduled").await;
         let state = async || {
             let schedule = json!({"Name": "unscheduled-oncall-sync"});
             text(&cloud.api.call("scheduler", "get_schedule", schedule).await.unwrap()["State"]).to_owned()
@@ -204,7 +204,7 @@ fn a_schedule_that_is_switched_off_is_there_and_does_not_tick_and_the_heartbeat_
 #[test]
 fn the_schedule_cannot_be_on_where_nobody_would_be_told() {
     on_the_cloud(async |cloud| {
-        let other = Other::of(cloud, Template::BreakGlass, "silent").await;
+        let other = Other::of(cloud, Template::Oncall, "silent").await;
         let silent = [("AlarmEmail", ""), ("DatadogSecretArn", ""), ("SlackSecretArn", "")];
         let error = other.try_to("create_stack", &other.template, &silent).await.unwrap_err();
         assert!(error.contains("No break-glass in silence"), "{error}");
@@ -264,7 +264,7 @@ fn the_templates_of_a_release_work_without_a_transform_from_a_bucket_of_ones_own
             let put = json!({"Bucket": "releases", "Key": key, "file": zip});
             cloud.api.call("s3", "put_object", put).await.unwrap();
         }
-        for (template, name) in [(Template::Rotation, "released"), (Template::BreakGlass, "published")] {
+        for (template, name) in [(Template::Rotation, "released"), (Template::Oncall, "published")] {
             let mut other = Other::of(cloud, template, name).await;
             let released = format!("target/infra/{}.json", template.stack());
             other.template = source::read(&released).unwrap();
@@ -326,7 +326,7 @@ fn usual(template: Template, name: &str) -> BTreeMap<String, String> {
             ("AtlasProjectIds", "0123456789abcdef01234567"),
             ("LabelUpdatedTargetArn", "arn:aws:sqs:eu-west-1:123456789012:consumers"),
         ],
-        Template::BreakGlass => vec![
+        Template::Oncall => vec![
             ("PagerDutySecretArn", USUAL_SECRET),
             ("OktaSecretArn", USUAL_SECRET),
             ("DatadogSecretArn", USUAL_SECRET),
@@ -336,7 +336,7 @@ fn usual(template: Template, name: &str) -> BTreeMap<String, String> {
     };
     let mut all: BTreeMap<String, String> =
         of_both.into_iter().chain(own).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    if template == Template::BreakGlass {
+    if template == Template::Oncall {
         all.insert("Path".to_owned(), format!("/{name}/oncall-sync"));
     }
     all

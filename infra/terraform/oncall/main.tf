@@ -1,4 +1,4 @@
-# oncall-sync: what infra/break-glass.yaml makes, under the same names.
+# oncall-sync: what infra/oncall.yaml makes, under the same names.
 
 data "aws_caller_identity" "current" {}
 
@@ -52,7 +52,7 @@ module "operations" {
   source = "../shared/operations"
 
   name               = var.name
-  topic_name         = "${var.name}-break-glass-alarms"
+  topic_name         = "${var.name}-oncall-alarms"
   key_description    = "${var.name}: logs and alarms of oncall-sync"
   alarm_email        = var.alarm_email
   operations_key_arn = var.operations_key_arn
@@ -344,6 +344,6 @@ resource "aws_cloudwatch_metric_alarm" "this" {
 }
 
 resource "aws_cloudwatch_dashboard" "this" {
-  dashboard_name = "${var.name}-break-glass-${local.region}" # dashboards are the account's, not the region's
+  dashboard_name = "${var.name}-oncall-${local.region}" # dashboards are the account's, not the region's
   dashboard_body = templatefile("${path.module}/dashboard.json.tftpl", { name = var.name, region = local.region })
 }
