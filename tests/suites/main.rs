@@ -28,8 +28,11 @@ struct Library {
     variants: Vec<String>,
 }
 
-fn libraries() -> [Library; 1] {
-    [library::<::keyturn_postgres::codes::Code>("keyturn-postgres", "shared/postgres")]
+fn libraries() -> [Library; 2] {
+    [
+        library::<::keyturn_mongo::codes::Code>("keyturn-mongo", "shared/mongo"),
+        library::<::keyturn_postgres::codes::Code>("keyturn-postgres", "shared/postgres"),
+    ]
 }
 
 fn library<C>(name: &'static str, folder: &'static str) -> Library

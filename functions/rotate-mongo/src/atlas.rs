@@ -2,77 +2,64 @@
 //!
 //! Writes are safe to repeat: a PATCH sets, and a POST of a user who exists changes nothing and says so.
 
-mod access;
-mod call;
-mod digest;
-mod errors;
 mod shape;
 #[cfg(test)]
 mod tests;
 
 use crate::codes::Code;
 use crate::user::{Created, Directory, Progress, Set, User};
-use access::{Access, Tokens};
-use call::Call;
-use errors::Needs;
 use futures_util::future::join_all;
-use keyturn::clock::Clock;
 use keyturn::codes::DeclaredCode as _;
-use keyturn::http::{Answer, Base, Client, Http, RateLimit, StatusCode};
+use keyturn::http::{Base, Client, StatusCode};
 use keyturn::{Deadline, Result};
+use keyturn_mongo::atlas::{self, ADMIN, Needs, Page, Remedies, USERS, segment, user_path};
+use keyturn_mongo::codes::Code as Shared;
 use secrecy::{ExposeSecret as _, SecretString};
 pub(crate) use shape::Cluster;
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// The database that users with a password authenticate at.
-const ADMIN: &str = "admin";
 /// How long a cluster's status may take to come.
 const STATUS: Duration = Duration::from_secs(5);
-const CLUSTERS_A_PAGE: usize = 100;
-/// More pages than any project has: a list that is longer is none of Atlas's.
-const MOST_PAGES: usize = 100;
-/// The revisions of the API that calls speak, one for each resource: the date is a part of the media type. Of clusters, the
-/// revision 2023-01-01 ends on 2026-11-30, and flex clusters are in no list but their own.
-const USERS: &str = "2023-01-01";
+/// The revisions of the API that calls speak besides that of users. Of clusters, the revision 2023-01-01 ends on 2026-11-30, and
+/// flex clusters are in no list but their own.
 const STATUS_OF_CLUSTERS: &str = "2023-01-01";
 const CLUSTERS: &str = "2024-08-05";
 const FLEX_CLUSTERS: &str = "2024-11-13";
-/// Atlas's own advice where a 429 does not say how long to wait: 10 s, then 20, then 40.
-const FIRST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Atlas, and the access tokens that outlive an invocation.
+const REMEDIES: Remedies = Remedies {
+    credential: "Store {\"client_id\":\"mdb_sa_id_...\",\"client_secret\":\"mdb_sa_sk_...\"} or {\"public_key\":\"...\",\"private_key\":\"...\"}: aws secretsmanager put-secret-value --secret-id <ATLAS_SECRET_ID> --secret-string file://atlas.json",
+    quota: "Delete users that nobody needs (atlas dbusers list --projectId <id>), raise the project's limit (atlas.project.security.databaseAccess.users) and set ATLAS_USER_LIMIT to it, or use the strategy \"fixed\", which needs one user only.",
+    failure: "If it is Atlas's fault (5xx), Secrets Manager's next try may do.",
+};
+
+/// Atlas, for projects that take so many users.
 pub(crate) struct Atlas {
-    http: Http,
-    tokens: Tokens,
+    client: atlas::Atlas,
     most_users: usize,
 }
 
 impl Atlas {
-    /// At this address, for projects that take `most_users` users; `client` may be shared.
+    /// At this address; `client` may be shared.
     pub(crate) fn new(base: Base, client: &Client, most_users: usize) -> Self {
-        let limit = RateLimit::Doubling { first: FIRST_PAUSE };
-        Self { http: Http::new(base, client, limit, Clock::system()), tokens: Tokens::default(), most_users }
+        Self { client: atlas::Atlas::new(base, client, &REMEDIES), most_users }
     }
 
-    /// One project, with the credential in this secret: `{"client_id","client_secret"}` of a service account, or
-    /// `{"public_key","private_key"}`. Nothing is called yet.
+    /// One project, with the credential in this secret. Nothing is called yet.
     ///
     /// # Errors
     /// `ATLAS_SECRET_INVALID`, which quotes no value.
     pub(crate) fn project(&self, secret: &SecretString, group_id: &str) -> Result<Project<'_>> {
-        let access = Access::parse(secret, &self.tokens).map_err(|why| errors::secret_invalid(&why))?;
-        let (group, watched) = (group_id.to_owned(), OnceCell::new());
-        Ok(Project { atlas: self, access, group, watched, explained: AtomicBool::default() })
+        let (client, watched) = (self.client.project(secret, group_id)?, OnceCell::new());
+        Ok(Project { client, most_users: self.most_users, watched, explained: AtomicBool::default() })
     }
 }
 
 /// A project, as the holder of one credential sees it.
 pub(crate) struct Project<'a> {
-    atlas: &'a Atlas,
-    access: Access,
-    group: String,
+    client: atlas::Project<'a>,
+    most_users: usize,
     /// The clusters whose status is asked for, and whether those are all that a change has to come to: Atlas tells no status of flex
     /// clusters.
     watched: OnceCell<(Vec<Watched>, bool)>,
@@ -99,19 +86,19 @@ impl Project<'_> {
     /// # Errors
     /// The `ATLAS_*` codes; so for every call here.
     pub(crate) async fn clusters(&self, deadline: Deadline) -> Result<Vec<Cluster>> {
-        self.pages("/clusters", CLUSTERS, deadline).await
+        self.client.pages("/clusters", CLUSTERS, Needs::Clusters, deadline).await
     }
 
     /// Every flex cluster of the project, which are in no other list; `None` where Atlas does not list them to this credential.
     pub(crate) async fn flex_clusters(&self, deadline: Deadline) -> Result<Option<Vec<Cluster>>> {
-        match self.pages("/flexClusters", FLEX_CLUSTERS, deadline).await {
+        match self.client.pages::<Cluster>("/flexClusters", FLEX_CLUSTERS, Needs::Clusters, deadline).await {
             Ok(mut clusters) => {
                 for cluster in &mut clusters {
                     cluster.is_flex = true;
                 }
                 Ok(Some(clusters))
             }
-            Err(error) if error.is(Code::AtlasPermissionMissing) || error.is(Code::AtlasApiVersionGone) => {
+            Err(error) if error.is(Shared::AtlasPermissionMissing) || error.is(Shared::AtlasApiVersionGone) => {
                 let why = error.message();
                 tracing::warn!(
                     code = Code::FlexClustersUnknown.name(),
@@ -124,40 +111,9 @@ impl Project<'_> {
         }
     }
 
-    /// A list, from all of its pages.
-    async fn pages(&self, list: &str, version: &str, deadline: Deadline) -> Result<Vec<Cluster>> {
-        let mut clusters = Vec::new();
-        for number in 1..=MOST_PAGES {
-            let path = format!("{list}?itemsPerPage={CLUSTERS_A_PAGE}&pageNum={number}&includeCount=true");
-            let call = Call::get(&self.group, &path, version, Needs::Clusters)?;
-            let page: shape::Page<Cluster> = call.read(&self.send(&call, deadline).await?)?;
-            let read = page.results.len();
-            clusters.extend(page.results);
-            if clusters.len() >= page.total {
-                return Ok(clusters);
-            }
-            if read == 0 || number == MOST_PAGES {
-                let why = format!("page {number} leaves {} of {} out", page.total - clusters.len(), page.total);
-                return Err(errors::strange(&call.name, &why));
-            }
-        }
-        Ok(clusters)
-    }
-
-    /// Gives an access token back. Nothing depends on it: one that stays ends within the hour, but only a hundred may
-    /// live at a time.
+    /// Gives an access token back: see [`atlas::Project::leave`].
     pub(crate) async fn leave(&self) {
-        self.access.leave(&self.atlas.http).await;
-    }
-
-    async fn send(&self, call: &Call<'_>, deadline: Deadline) -> Result<Answer> {
-        self.access.send(&self.atlas.http, call, deadline).await
-    }
-
-    /// Makes a call whose answer holds nothing of interest.
-    async fn change(&self, call: &Call<'_>, deadline: Deadline) -> Result<()> {
-        let answer = self.send(call, deadline).await?;
-        if answer.status.is_success() { Ok(()) } else { Err(call.unexpected(&answer)) }
+        self.client.leave().await;
     }
 
     /// What is known of a watched cluster; why nothing is, is said once.
@@ -180,9 +136,9 @@ impl Project<'_> {
     }
 
     async fn ask_status(&self, watched: &Watched, deadline: Deadline) -> Result<Progress> {
-        let path = format!("/clusters/{}/status", call::segment(&watched.cluster)?);
-        let call = Call::get(&self.group, &path, STATUS_OF_CLUSTERS, Needs::Clusters)?;
-        let answer = self.send(&call, deadline).await?;
+        let path = format!("/clusters/{}/status", segment(&watched.cluster)?);
+        let call = self.client.get(&path, STATUS_OF_CLUSTERS, Needs::Clusters)?;
+        let answer = self.client.send(&call, deadline).await?;
         if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) {
             watched.refused.store(true, Ordering::Relaxed);
         }
@@ -190,23 +146,23 @@ impl Project<'_> {
         match status.change_status.as_str() {
             "APPLIED" => Ok(Progress::Applied),
             "PENDING" => Ok(Progress::Pending),
-            _ => Err(errors::strange(&call.name, "changeStatus is neither APPLIED nor PENDING")),
+            _ => Err(call.strange("changeStatus is neither APPLIED nor PENDING")),
         }
     }
 }
 
 impl Directory for Project<'_> {
     async fn user(&self, name: &str, deadline: Deadline) -> Result<Option<User>> {
-        let call = Call::get(&self.group, &user_path(ADMIN, name)?, USERS, Needs::Users)?;
-        let answer = self.send(&call, deadline).await?;
-        if answer.status == StatusCode::NOT_FOUND && errors::code(&answer) == "USERNAME_NOT_FOUND" {
+        let call = self.client.get(&user_path(ADMIN, name)?, USERS, Needs::Users)?;
+        let answer = self.client.send(&call, deadline).await?;
+        if answer.status == StatusCode::NOT_FOUND && atlas::code(&answer) == "USERNAME_NOT_FOUND" {
             return Ok(None);
         }
         let user = call.read::<shape::User>(&answer)?.read();
         if user.name == name && user.database == ADMIN {
             Ok(Some(user))
         } else {
-            Err(errors::strange(&call.name, "it is about another user"))
+            Err(call.strange("it is about another user"))
         }
     }
 
@@ -219,12 +175,12 @@ impl Directory for Project<'_> {
     async fn set_password(&self, user: &User, password: &SecretString, deadline: Deadline) -> Result<Set> {
         let body = shape::Password { password: password.expose_secret() };
         let path = user_path(&user.database, &user.name)?;
-        let call = Call::patch(&self.group, &path, USERS, &body)?.hiding(password);
-        match self.send(&call, deadline).await {
+        let call = self.client.patch(&path, USERS, &body)?.hiding(password);
+        match self.client.send(&call, deadline).await {
             Ok(answer) if answer.status.is_success() => Ok(Set::Confirmed),
             Ok(answer) if answer.status.is_server_error() => Ok(Set::Unanswered(call.unexpected(&answer))),
             Ok(answer) => Err(call.unexpected(&answer)),
-            Err(error) if error.is(Code::AtlasUnreachable) || error.is(Code::AtlasAnswerStrange) => {
+            Err(error) if error.is(Shared::AtlasUnreachable) || error.is(Shared::AtlasAnswerStrange) => {
                 Ok(Set::Unanswered(error))
             }
             Err(error) => Err(error),
@@ -234,36 +190,32 @@ impl Directory for Project<'_> {
     async fn create(&self, name: &str, model: &User, password: &SecretString, deadline: Deadline) -> Result<Created> {
         let body = shape::NewUser {
             database_name: ADMIN,
-            group_id: &self.group,
+            group_id: self.client.id(),
             username: name,
             password: password.expose_secret(),
             rights: shape::Rights::of(model),
         };
-        let call = Call::post(&self.group, "/databaseUsers", USERS, &body)?.hiding(password);
-        let answer = self.send(&call, deadline).await?;
+        let call = self.client.post("/databaseUsers", USERS, &body)?.hiding(password);
+        let answer = self.client.send(&call, deadline).await?;
         match answer.status {
             status if status.is_success() => Ok(Created::Made),
-            StatusCode::CONFLICT if !errors::code(&answer).is_empty() => Ok(Created::Taken),
+            StatusCode::CONFLICT if !atlas::code(&answer).is_empty() => Ok(Created::Taken),
             _ => Err(call.unexpected(&answer)),
         }
     }
 
     async fn set_rights(&self, user: &User, model: &User, deadline: Deadline) -> Result<()> {
         let path = user_path(&user.database, &user.name)?;
-        let call = Call::patch(&self.group, &path, USERS, &shape::Rights::of(model))?;
-        self.change(&call, deadline).await
+        let call = self.client.patch(&path, USERS, &shape::Rights::of(model))?;
+        self.client.change(&call, deadline).await
     }
 
     async fn has_room(&self, deadline: Deadline) -> Result<()> {
         let path = "/databaseUsers?itemsPerPage=1&includeCount=true";
-        let call = Call::get(&self.group, path, USERS, Needs::Users)?;
-        let answer = self.send(&call, deadline).await?;
-        let page: shape::Page<serde::de::IgnoredAny> = call.read(&answer)?;
-        if page.total < self.atlas.most_users {
-            Ok(())
-        } else {
-            Err(errors::full(&call.name, &format!("{} are there", page.total)))
-        }
+        let call = self.client.get(path, USERS, Needs::Users)?;
+        let answer = self.client.send(&call, deadline).await?;
+        let page: Page<serde::de::IgnoredAny> = call.read(&answer)?;
+        if page.total < self.most_users { Ok(()) } else { Err(call.full(&format!("{} are there", page.total))) }
     }
 
     fn is_lasting(&self, progress: Progress) -> bool {
@@ -285,12 +237,6 @@ impl Directory for Project<'_> {
     }
 
     fn whereabouts(&self) -> String {
-        let page = self.atlas.http.base().address(&format!("/v2/{}#/security/database/users", self.group));
-        format!("at Atlas, project {}, Database Access: {page}", self.group)
+        self.client.whereabouts()
     }
-}
-
-/// The path of a user below the project.
-fn user_path(database: &str, name: &str) -> Result<String> {
-    Ok(format!("/databaseUsers/{}/{}", call::segment(database)?, call::segment(name)?))
 }

@@ -5,13 +5,13 @@
 //! come from tags and settings, and what the value says of them must agree.
 
 use crate::codes::Code;
-use crate::login::{ADMIN_DATABASE, Servers};
 use crate::settings::{Engine, Setting, Settings, Tag, is_project_id, strategy};
 use keyturn::alternation::{base_of, twin_of};
 use keyturn::codes::Code as Core;
 use keyturn::credential::{Credential, Shape};
 use keyturn::rotation::{Job, Strategy};
 use keyturn::{Error, Result};
+use keyturn_mongo::login::{ADMIN_DATABASE, Servers};
 use secrecy::{ExposeSecret as _, SecretString};
 
 /// One secret's rotation.

@@ -1,4 +1,5 @@
-//! The codes of this function; those that every rotation has are in [`keyturn::codes`].
+//! The codes of this function; those that every rotation has are in [`keyturn::codes`], those of logins and Atlas in
+//! [`keyturn_mongo::codes`].
 
 use keyturn::codes::DeclaredCode;
 use strum::{EnumIter, EnumMessage, IntoStaticStr};
@@ -8,11 +9,6 @@ use strum::{EnumIter, EnumMessage, IntoStaticStr};
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     // The secret and its tags
-    /// The secret's host, or its tag `keyturn:hosts`, cannot be read, or names the servers of two replica sets that are your own.
-    #[strum(
-        message = "Name the servers of one cluster as host:port, host:port or mongodb://host:port,host:port/?replicaSet=name, without a credential."
-    )]
-    HostsInvalid,
     /// The secret's user is not the user of its tag `keyturn:username`, nor that user's twin.
     #[strum(message = "Correct the secret's value, or its tag.")]
     UsernameMismatch,
@@ -48,9 +44,6 @@ pub enum Code {
         message = "Take the tag off: aws secretsmanager untag-resource --secret-id <arn> --tag-keys keyturn:auth-db"
     )]
     AuthDatabaseNotAdmin,
-    /// A server of Atlas's is to be changed over the wire, where Atlas takes a password back.
-    #[strum(message = "Set the tag keyturn:engine=mongodb-atlas, and ATLAS_SECRET_ID.")]
-    AtlasNeedsItsApi,
     /// No admin is named where one is needed, or `ADMIN_SECRET_ARNS` names several and the secret none of them.
     #[strum(message = "Set ADMIN_SECRET_ARNS, and masterarn in the secret.")]
     AdminNotNamed,
@@ -122,55 +115,6 @@ pub enum Code {
         message = "Store a service account's {\"client_id\",\"client_secret\"} in a secret of its own, and set ATLAS_SECRET_ID to its ARN."
     )]
     AtlasSecretMissing,
-    /// The secret in `ATLAS_SECRET_ID` is not of the form it should have.
-    #[strum(
-        message = "Store {\"client_id\",\"client_secret\"} of a service account, or {\"public_key\",\"private_key\"} of an API key."
-    )]
-    AtlasSecretInvalid,
-    /// Atlas refuses the credential in `ATLAS_SECRET_ID`.
-    #[strum(message = "Store a valid one: a service account's secret ends on the day that Atlas shows beside it.")]
-    AtlasCredentialRefused,
-    /// Too many access tokens of the service account are alive.
-    #[strum(message = "Wait: each ends within the hour. Give each function a service account of its own.")]
-    AtlasTokenLimit,
-    /// The function's address, which the message names, is not on the credential's API access list.
-    #[strum(message = "Add it to that list; in a VPC it is the address of the NAT gateway.")]
-    AtlasIpNotAllowed,
-    /// The credential's roles do not allow this call.
-    #[strum(message = "Give it the role in the message (Project Database Access Admin) on this very project.")]
-    AtlasPermissionMissing,
-    /// There is no such project, or not in the credential's organization.
-    #[strum(
-        message = "Give the project's id, not its name: it stands in the address of its pages, cloud.mongodb.com/v2/<id>."
-    )]
-    AtlasProjectNotFound,
-    /// The project takes no further database user, and a twin is to be made.
-    #[strum(
-        message = "Delete users that nobody needs, raise the project's limit and set ATLAS_USER_LIMIT to it, or use the strategy fixed."
-    )]
-    AtlasUserQuota,
-    /// Atlas does not answer any more for the revision of this resource that the function speaks, or never had it here (Atlas for
-    /// Government).
-    #[strum(message = "Deploy a newer version of this function.")]
-    AtlasApiVersionGone,
-    /// Atlas gave no answer.
-    #[strum(
-        message = "Nothing now: it is tried again by itself. If it goes on, check the function's way to the Internet (in a VPC, a NAT gateway)."
-    )]
-    AtlasUnreachable,
-    /// Atlas takes no more calls for the moment.
-    #[strum(
-        message = "Nothing now: it is tried again by itself. If it goes on, find what else calls the API for this project so often."
-    )]
-    AtlasThrottled,
-    /// The answer is not what Atlas sends: a proxy's page, a redirect, something of another shape.
-    #[strum(message = "Check ATLAS_API_URL, and that no proxy answers in Atlas's place.")]
-    AtlasAnswerStrange,
-    /// Atlas refused or failed in another way.
-    #[strum(
-        message = "Look the error code in the message up in Atlas's documentation; a failure of Atlas's own is tried again by itself."
-    )]
-    AtlasCallFailed,
     /// Atlas does not list flex clusters to this credential: they are not asked whether they accept the password.
     #[strum(
         message = "If the user logs in to a flex cluster, give the credential the role Project Read Only beside its own. Else nothing."
@@ -180,30 +124,11 @@ pub enum Code {
     ClusterLeftOut,
     /// Atlas does not tell this credential whether a change is applied: logins alone will show it.
     AtlasProgressUnknown,
-    /// An access token of Atlas was not given back: it ends by itself within the hour.
-    AtlasTokenNotRevoked,
 
     // The server
     /// The twin cannot be given a role that does not exist.
     #[strum(message = "Make the role, or take it from the user the twin is copied from.")]
     RoleMissing,
-    /// The server belongs to another replica set than the one that is named, or to none.
-    #[strum(message = "Correct the replica set's name, or leave it out.")]
-    ReplicaSetNameWrong,
-    /// The server is older than the function's driver allows.
-    #[strum(message = "Upgrade to MongoDB 4.4 or later (DocumentDB: to 5.0 or later).")]
-    ServerTooOld,
-    /// The server is newer than the function's driver knows.
-    #[strum(message = "Deploy a newer version of this function.")]
-    ServerTooNew,
-    /// The server breaks the TLS handshake off as Atlas does with addresses that are not on the project's IP access list.
-    #[strum(
-        message = "In Atlas, add the function's address (in a VPC, that of its NAT gateway) to the project's IP access list, or use peering or a private endpoint (ATLAS_NETWORK)."
-    )]
-    AddressNotAllowed,
-    /// The TLS handshake failed for another reason than the certificate.
-    #[strum(message = "The server must offer TLS 1.2 or 1.3, and not demand a certificate of its clients.")]
-    TlsFailed,
     /// No admin is named, and the user may not change its own password.
     #[strum(message = "Run the createRole and the grant in the message, or name an admin.")]
     ChangeOwnPasswordMissing,
@@ -212,9 +137,6 @@ pub enum Code {
         message = "Let PASSWORD_LENGTH be from 8 to 100, and leave / \" @ out with EXCLUDE_CHARACTERS (DocumentDB's rules)."
     )]
     PasswordNotAllowed,
-    /// The server refused a command; its code is in the message.
-    #[strum(message = "Look the code up in MongoDB's list of error codes; the server's log says more.")]
-    CommandFailed,
 }
 
 impl DeclaredCode for Code {}

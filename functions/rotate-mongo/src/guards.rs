@@ -4,13 +4,14 @@
 
 use crate::case::{AtServer, Case};
 use crate::codes::Code;
-use crate::login::Servers;
 use crate::pattern::Captured;
 use crate::settings::{GuardSettings, Setting, Settings};
-use crate::user::{Role, User};
+use crate::user::User;
 use keyturn::codes::Code as Core;
 use keyturn::rotation::Job;
 use keyturn::{Error, Result};
+use keyturn_mongo::Role;
+use keyturn_mongo::login::Servers;
 use std::collections::BTreeSet;
 
 /// Built-in roles with power over users, over the cluster, or over every database.

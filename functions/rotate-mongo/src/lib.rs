@@ -4,9 +4,7 @@ mod apply;
 mod atlas;
 mod case;
 pub mod codes;
-mod errors;
 mod guards;
-mod login;
 mod pattern;
 mod places;
 mod plan;
@@ -28,8 +26,9 @@ use keyturn::lambda::{Invocation, Start};
 use keyturn::password::{PasswordPolicy, Preset};
 use keyturn::rotation::{Job, Report, Rotation, Strategy, Target};
 use keyturn::secrets::{CURRENT, Secrets};
-use keyturn::{Deadline, Error, Result};
-use login::{Connector, Servers};
+use keyturn::{Error, Result};
+use keyturn_mongo::atlas::ADDRESS;
+use keyturn_mongo::login::{Connector, Servers};
 use places::Places;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
@@ -50,12 +49,15 @@ pub fn build(start: Start) -> Result<impl AsyncFn(&Value, Invocation) -> Result<
     let settings = Settings::read(&mut vars);
     let passwords = PasswordPolicy::read(Preset::ALPHANUMERIC, &mut vars);
     vars.finish()?;
-    let rotation = Rotation::new("rotate-mongo", secrets.clone(), passwords, Mongo::new(settings, secrets)?);
+    let rotation = Rotation::new(FUNCTION, secrets.clone(), passwords, Mongo::new(settings, secrets)?);
     Ok(async move |event: &Value, invocation: Invocation| rotation.handle(event, invocation.deadline).await)
 }
 
-/// Where Atlas is, unless `ATLAS_API_URL` says otherwise.
-const ATLAS: &str = "https://cloud.mongodb.com";
+/// The function's name, in reports and to servers.
+const FUNCTION: &str = "rotate-mongo";
+
+/// Said where a session breaks while it is in use.
+const BROKEN: &str = "Secrets Manager tries the rotation again by itself; then the login is looked at first.";
 
 /// Said where an error keeps a step from trying the passwords.
 const UNSEEN: &str = "If an earlier try has set the new password and there is one user only, clients with the current one are refused where it is in force, until this is mended and the next try has finished.";
@@ -80,12 +82,11 @@ struct Mongo {
 
 impl Mongo {
     fn new(settings: Settings, secrets: Secrets) -> Result<Self> {
-        let base =
-            settings.atlas.base.clone().map_or_else(|| Base::parse(ATLAS), Ok).map_err(|why| {
-                Error::new(Core::ConfigurationInvalid, format!("{ATLAS}: {why}."), "Set ATLAS_API_URL.")
-            })?;
+        let base = settings.atlas.base.clone().map_or_else(|| Base::parse(ADDRESS), Ok).map_err(|why| {
+            Error::new(Core::ConfigurationInvalid, format!("{ADDRESS}: {why}."), "Set ATLAS_API_URL.")
+        })?;
         let atlas = Atlas::new(base, &http::client()?, settings.atlas.most_users);
-        let connector = Connector::new(settings.database_ca.clone());
+        let connector = Connector::new(FUNCTION, BROKEN, settings.database_ca.clone());
         Ok(Self { settings, secrets, connector, atlas, proven: RefCell::default() })
     }
 

@@ -1,13 +1,13 @@
 //! What each place says to a credential: a cluster, a replica set, each router of a sharded cluster. Every step decides by
 //! this table alone, and errors and log lines show it.
 
-use crate::codes::Code;
-use crate::login::{Connector, Login, Servers};
-use crate::user::Role;
 use futures_util::future::join_all;
 use keyturn::credential::Credential;
 use keyturn::failure::Failure;
 use keyturn::{Deadline, Error, Result};
+use keyturn_mongo::Role;
+use keyturn_mongo::codes::Code;
+use keyturn_mongo::login::{Connector, Login, Servers};
 use std::collections::BTreeSet;
 use std::fmt;
 

@@ -4,15 +4,16 @@ use crate::Mongo;
 use crate::apply::in_force;
 use crate::codes::Code;
 use crate::guards::{self, Rights};
-use crate::login::Servers;
 use crate::places::{Places, Table};
-use crate::user::{Directory, Role};
+use crate::user::Directory;
 use crate::work::Work;
 use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
 use keyturn::failure::Failure;
 use keyturn::rotation::{Job, Strategy, Target as _};
 use keyturn::{Error, Result};
+use keyturn_mongo::Role;
+use keyturn_mongo::login::Servers;
 use secrecy::ExposeSecret as _;
 use std::collections::BTreeSet;
 

@@ -3,15 +3,16 @@
 mod answers;
 
 use crate::codes::Code;
-use crate::errors::{self, Answer, CommandFailure};
-use crate::login::{Connector, Login, Servers, Session};
 use crate::settings::Setting;
-use crate::user::{Created, Directory, Progress, Role, Set, User};
+use crate::user::{Created, Directory, Progress, Set, User};
 use answers::{concern_failure, known_user, role_documents};
 use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
 use keyturn::failure::{self, Attempt, Failure, RETRY_FOR};
 use keyturn::{Deadline, Error, Result};
+use keyturn_mongo::Role;
+use keyturn_mongo::login::{Connector, Login, Servers, Session};
+use keyturn_mongo::{Answer, CommandFailure, refused};
 use mongodb::bson::{Document, Timestamp, doc};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::cell::{Cell, RefCell};
@@ -118,9 +119,9 @@ impl<'p> Server<'p> {
         let answer = session.run(&self.database, command, doing, deadline).await?;
         match concern_failure(&answer) {
             // Whatever kept it from a majority: it is in effect on this server.
-            Some(refused) => {
-                let refused = Answer { code: WRITE_CONCERN_FAILED, ..refused };
-                Err(errors::refused(refused, doing, session.servers()))
+            Some(answer) => {
+                let answer = Answer { code: WRITE_CONCERN_FAILED, ..answer };
+                Err(refused(answer, doing, session.servers()))
             }
             None => Ok(answer),
         }

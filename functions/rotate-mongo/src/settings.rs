@@ -1,13 +1,13 @@
 //! The settings of the environment and the tags of a secret: each declared once, and read into types.
 
 use crate::codes::Code;
-use crate::login::ca_file;
 use crate::pattern::Pattern;
 use chrono::{DateTime, Utc};
 use keyturn::http::Base;
 use keyturn::rotation::{Job, Strategy};
 use keyturn::settings::{DeclaredSetting, Vars};
 use keyturn::{Error, admin, clock};
+use keyturn_mongo::login::ca_file;
 use std::path::PathBuf;
 use std::time::Duration;
 use strum::{Display, EnumIter, EnumMessage, EnumProperty, IntoStaticStr};

@@ -2,10 +2,11 @@
 
 use crate::case::Case;
 use crate::guards;
-use crate::user::{Directory, Role, User};
+use crate::user::{Directory, User};
 use crate::work::Work;
 use keyturn::Result;
 use keyturn::credential::Credential;
+use keyturn_mongo::Role;
 use std::collections::BTreeSet;
 
 /// What was found, for [`plan`](crate::plan) to judge.

@@ -4,10 +4,9 @@ use crate::atlas::{Cluster, Project};
 use crate::case::{AtAtlas, AtServer, Case, System};
 use crate::codes::Code;
 use crate::guards;
-use crate::login::{ADMIN_DATABASE, Login, Servers};
 use crate::places::Places;
 use crate::server::{Holders, Power, Server};
-use crate::user::{Directory, Scope, User};
+use crate::user::{Directory, User};
 use crate::work::Work;
 use crate::{Mongo, Proven};
 use keyturn::codes::{Code as Core, DeclaredCode as _};
@@ -15,6 +14,8 @@ use keyturn::credential::Credential;
 use keyturn::rotation::{Job, Strategy};
 use keyturn::secrets::{CURRENT, Stored};
 use keyturn::{Error, Result, admin};
+use keyturn_mongo::Scope;
+use keyturn_mongo::login::{ADMIN_DATABASE, Login, Servers};
 use secrecy::ExposeSecret as _;
 
 impl Mongo {

@@ -3,11 +3,12 @@
 
 use crate::codes::Code;
 use crate::places::Table;
-use crate::user::{Directory, Progress, Role};
+use crate::user::{Directory, Progress};
 use crate::work::Work;
 use keyturn::codes::DeclaredCode as _;
 use keyturn::credential::Credential;
 use keyturn::{Deadline, Error};
+use keyturn_mongo::Role;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};

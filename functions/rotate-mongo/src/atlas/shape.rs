@@ -1,8 +1,9 @@
 //! What Atlas sends and takes, as far as it is used here. Unknown members are ignored, missing ones are not made up.
 
 use crate::settings::Network;
-use crate::user::{self, Role, Scope};
+use crate::user;
 use keyturn::failure::words;
+use keyturn_mongo::{Role, Scope};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -82,14 +83,6 @@ pub(super) struct NewUser<'a> {
     pub(super) password: &'a str,
     #[serde(flatten)]
     pub(super) rights: Rights<'a>,
-}
-
-/// A page of a list.
-#[derive(Deserialize)]
-pub(super) struct Page<T> {
-    pub(super) results: Vec<T>,
-    #[serde(rename = "totalCount")]
-    pub(super) total: usize,
 }
 
 /// A cluster.

@@ -151,7 +151,7 @@ fn users_of_a_pull_request_stay_on_its_database() {
 fn the_two_of_a_turn_have_the_same_rights() {
     let model = with_roles(&["readWrite@shop"]);
     let scoped = User {
-        scopes: BTreeSet::from([crate::user::Scope { kind: "CLUSTER".into(), name: "c".into() }]),
+        scopes: BTreeSet::from([keyturn_mongo::Scope { kind: "CLUSTER".into(), name: "c".into() }]),
         ..model.clone()
     };
     let job = Job::of("arn:app", [], keyturn::Deadline::after(std::time::Duration::ZERO));

@@ -1,8 +1,9 @@
 //! What servers answer about users, read.
 
-use crate::errors::Answer;
-use crate::user::{Role, User};
+use crate::user::User;
 use keyturn::failure::words;
+use keyturn_mongo::Answer;
+use keyturn_mongo::Role;
 use mongodb::bson::{Bson, Document, doc};
 use std::collections::BTreeSet;
 

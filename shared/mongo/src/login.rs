@@ -6,7 +6,7 @@ mod servers;
 mod sightings;
 
 use crate::errors::{self, CommandFailure};
-use crate::user::Role;
+use crate::role::Role;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use keyturn::Deadline;
@@ -25,7 +25,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use servers::DEFAULT_PORT;
-pub(crate) use servers::Servers;
+pub use servers::Servers;
 use sightings::Sightings;
 use std::collections::BTreeSet;
 use std::future::IntoFuture as _;
@@ -33,7 +33,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// The database that keeps users, unless somebody chose another.
-pub(crate) const ADMIN_DATABASE: &str = "admin";
+pub const ADMIN_DATABASE: &str = "admin";
 
 /// For finding a server. Refused connections and failed lookups are tried again for as long.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -47,16 +47,20 @@ const HEARTBEAT: Duration = Duration::from_hours(1);
 /// For saying goodbye: less than the second that an invocation keeps to report in.
 const CLOSE: Duration = Duration::from_millis(300);
 
-/// How logins are made in this function.
+/// How logins are made in a function.
 #[derive(Debug)]
-pub(crate) struct Connector {
+pub struct Connector {
+    /// The function's name: servers show `keyturn/<name>` beside its connections.
+    function: &'static str,
+    /// What an error says where a session broke while it was in use.
+    broken: &'static str,
     /// PEM certificates to trust; without it Mozilla's, which are compiled in.
     ca_file: Option<PathBuf>,
 }
 
 /// What a login came to.
 #[derive(Debug)]
-pub(crate) enum Login {
+pub enum Login {
     Accepted(Session),
     /// The server says, in these words, that the password is wrong or that there is no such user; it does not tell the two
     /// apart.
@@ -75,7 +79,7 @@ struct Who<'a> {
 ///
 /// # Errors
 /// What is wrong with the file.
-pub(crate) fn ca_file(path: &str) -> Result<PathBuf, String> {
+pub fn ca_file(path: &str) -> Result<PathBuf, String> {
     let mut certificates = CertificateDer::pem_file_iter(path).map_err(|why| format!("cannot read {path}: {why}"))?;
     match certificates.next() {
         None => Err(format!("{path} holds no certificate")),
@@ -106,9 +110,11 @@ impl ReplicaSet {
 }
 
 impl Connector {
-    /// Trusts the certificates in this file (see [`ca_file`]) instead of Mozilla's.
-    pub(crate) fn new(ca_file: Option<PathBuf>) -> Self {
-        Self { ca_file }
+    /// Logins of this function, which servers see as `keyturn/<function>`. `broken` is what to do where a session breaks while
+    /// it is in use. It trusts the certificates in the file (see [`ca_file()`]) instead of Mozilla's.
+    #[must_use]
+    pub fn new(function: &'static str, broken: &'static str, ca_file: Option<PathBuf>) -> Self {
+        Self { function, broken, ca_file }
     }
 
     /// Logs `user` of the database `auth_db` in, and proves by `connectionStatus` that it is this user who is logged in. One
@@ -116,7 +122,7 @@ impl Connector {
     ///
     /// # Errors
     /// Everything that is not the server saying that this password is wrong.
-    pub(crate) async fn log_in(
+    pub async fn log_in(
         &self,
         servers: &Servers,
         user: &str,
@@ -152,7 +158,7 @@ impl Connector {
     /// Which of these are one place: the members of a replica set, as they name each other. Each other server is asked alone: a
     /// router of a sharded cluster keeps users in memory and learns of a change in its own time, and of what does not answer
     /// nobody knows that it is a member.
-    pub(crate) async fn places(&self, servers: Servers, deadline: Deadline) -> Vec<Servers> {
+    pub async fn places(&self, servers: Servers, deadline: Deadline) -> Vec<Servers> {
         if !servers.may_be_several() {
             return vec![servers];
         }
@@ -231,7 +237,7 @@ impl Connector {
         };
         let user = format!("{}@{}", who.user, who.auth_db);
         match status {
-            Ok(Ok(status)) => Session::of(client, servers, who, &status).map(Login::Accepted),
+            Ok(Ok(status)) => Session::of(client, servers, who, &status, self.broken).map(Login::Accepted),
             Err(_) => Err(sightings.verdict().unwrap_or_else(|| errors::silent(servers, "logging in", limit))),
             Ok(Err(error)) => {
                 if let Some(words) = errors::password_refused(&error) {
@@ -259,7 +265,7 @@ impl Connector {
         let address = |Address { host, port }: &Address| ServerAddress::Tcp { host: host.clone(), port: Some(*port) };
         ClientOptions::builder()
             .hosts(servers.hosts().iter().map(address).collect::<Vec<_>>())
-            .app_name("keyturn/rotate-mongo".to_owned())
+            .app_name(format!("keyturn/{}", self.function))
             .credential(credential)
             .tls(Tls::Enabled(TlsOptions::builder().ca_file_path(self.ca_file.clone()).build()))
             .repl_set_name(servers.replica_set().map(str::to_owned))
@@ -302,34 +308,36 @@ fn credential(who: Who<'_>, mechanism: Option<AuthMechanism>) -> Credential {
 
 /// A logged-in client.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub struct Session {
     client: Client,
     servers: Servers,
-    pub(crate) user: String,
+    broken: &'static str,
+    pub user: String,
     /// The database that keeps the user.
-    pub(crate) auth_db: String,
+    pub auth_db: String,
     /// What the server says the session may do: the user's roles, and those that they bring with them.
-    pub(crate) roles: BTreeSet<Role>,
+    pub roles: BTreeSet<Role>,
 }
 
 impl Session {
-    fn of(client: Client, servers: &Servers, who: Who<'_>, status: &Document) -> Attempt<Self> {
+    fn of(client: Client, servers: &Servers, who: Who<'_>, status: &Document, broken: &'static str) -> Attempt<Self> {
         let (users, roles) = identity(status);
         let user = format!("{}@{}", who.user, who.auth_db);
         if users != [user.as_str()] {
             return Err(errors::somebody_else(&user, &users, servers));
         }
         let (user, auth_db) = (who.user.to_owned(), who.auth_db.to_owned());
-        Ok(Self { client, servers: servers.clone(), user, auth_db, roles })
+        Ok(Self { client, servers: servers.clone(), broken, user, auth_db, roles })
     }
 
     /// Where it is logged in.
-    pub(crate) fn servers(&self) -> &Servers {
+    #[must_use]
+    pub fn servers(&self) -> &Servers {
         &self.servers
     }
 
     /// Runs a command once. `doing` completes "The server failed while ...".
-    pub(crate) async fn run(
+    pub async fn run(
         &self,
         database: &str,
         command: Document,
@@ -344,15 +352,19 @@ impl Session {
         let database: Database = self.client.database(database);
         match deadline.bound(database.run_command(command).into_future()).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => {
-                Err(errors::command(&error, doing, &self.servers, hidden.as_ref().map(SecretString::expose_secret)))
-            }
+            Ok(Err(error)) => Err(errors::command(
+                &error,
+                doing,
+                &self.servers,
+                self.broken,
+                hidden.as_ref().map(SecretString::expose_secret),
+            )),
             Err(_) => Err(errors::silent(&self.servers, doing, limit).into()),
         }
     }
 
     /// Ends the session at the server and closes its connections, so that none of them outlives the invocation.
-    pub(crate) async fn close(&self) {
+    pub async fn close(&self) {
         close(self.client.clone()).await;
     }
 }
@@ -419,8 +431,9 @@ mod tests {
     async fn names_that_scram_cannot_carry_are_refused_before_any_connection() {
         let servers = Servers::parse("localhost:1", None).unwrap();
         for name in ["", "a,b", "a=b"] {
-            let login =
-                Connector::new(None).log_in(&servers, name, "admin", &"x".into(), Deadline::after(CONNECT)).await;
+            let login = Connector::new("test", "", None)
+                .log_in(&servers, name, "admin", &"x".into(), Deadline::after(CONNECT))
+                .await;
             assert_eq!(login.unwrap_err().error.code(), "LOGIN_FAILED", "{name}");
         }
     }
@@ -428,8 +441,9 @@ mod tests {
     #[tokio::test]
     async fn no_time_left_is_said_so() {
         let servers = Servers::parse("localhost:1", None).unwrap();
-        let login =
-            Connector::new(None).log_in(&servers, "u", "admin", &"x".into(), Deadline::after(Duration::ZERO)).await;
+        let login = Connector::new("test", "", None)
+            .log_in(&servers, "u", "admin", &"x".into(), Deadline::after(Duration::ZERO))
+            .await;
         assert_eq!(login.unwrap_err().error.code(), "OUT_OF_TIME");
     }
 }

@@ -12,7 +12,7 @@ pub(super) const DEFAULT_PORT: u16 = 27017;
 
 /// The servers of one cluster. Two are equal when they name the same hosts, in whatever order.
 #[derive(Clone, Debug)]
-pub(crate) struct Servers {
+pub struct Servers {
     /// Never empty, each once.
     hosts: Vec<Address>,
     replica_set: Option<String>,
@@ -28,7 +28,7 @@ impl Servers {
     ///
     /// # Errors
     /// What is wrong with the text, for "... {it}". A text that may hold a credential is not quoted.
-    pub(crate) fn parse(text: &str, name: Option<&str>) -> std::result::Result<Self, String> {
+    pub fn parse(text: &str, name: Option<&str>) -> std::result::Result<Self, String> {
         Self::read(text, DEFAULT_PORT, name)
     }
 
@@ -37,7 +37,7 @@ impl Servers {
     ///
     /// # Errors
     /// `HOSTS_INVALID`; `ATLAS_NEEDS_ITS_API` for servers of Atlas, which undoes what `updateUser` does there.
-    pub(crate) fn own(text: &str, port: Option<u16>, whence: &str) -> Result<Self> {
+    pub fn own(text: &str, port: Option<u16>, whence: &str) -> Result<Self> {
         let servers = Self::read(text, port.unwrap_or(DEFAULT_PORT), None).map_err(|why| {
             Error::of(Code::HostsInvalid, format!("{whence} names no servers that can be used: {why}."))
         })?;
@@ -50,7 +50,8 @@ impl Servers {
         Ok(servers)
     }
 
-    pub(crate) fn hosts(&self) -> &[Address] {
+    #[must_use]
+    pub fn hosts(&self) -> &[Address] {
         &self.hosts
     }
 
@@ -66,7 +67,8 @@ impl Servers {
 
     /// Whether these are Amazon DocumentDB's, by the names that AWS gives its clusters and instances: in China, the region stands
     /// behind `docdb`.
-    pub(crate) fn are_document_db(&self) -> bool {
+    #[must_use]
+    pub fn are_document_db(&self) -> bool {
         let mut hosts = self.hosts.iter().map(|address| &address.host);
         hosts.any(|host| host.contains(".amazonaws.com") && (host.contains(".docdb.") || host.contains(".docdb-")))
     }
@@ -85,7 +87,8 @@ impl Servers {
         Self { name: listed(&hosts), hosts, replica_set: None, is_alone: false }
     }
 
-    pub(crate) fn is_alone(&self) -> bool {
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
         self.is_alone
     }
 

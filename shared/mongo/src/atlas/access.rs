@@ -3,7 +3,7 @@
 
 use super::call::Call;
 use super::digest::{Challenge, Session};
-use super::errors;
+use super::errors::{self, Remedies};
 use crate::codes::Code;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -139,7 +139,7 @@ pub(super) struct Account {
 
 impl Account {
     async fn send(&self, http: &Http, call: &Call<'_>, deadline: Deadline) -> Result<Answer> {
-        let token = self.token(http, deadline).await?;
+        let token = self.token(http, call.remedies, deadline).await?;
         let answer = once(http, call, || Some(Ok(token.header.clone())), deadline).await?;
         // 401 is also said of a role that is missing: another token would not help, and this one is still good.
         if answer.status != StatusCode::UNAUTHORIZED || errors::code(&answer) == errors::ROLE_MISSING {
@@ -147,20 +147,20 @@ impl Account {
         }
         // It ended meanwhile, or somebody revoked it.
         self.cache.forget(&token).await;
-        let token = self.token(http, deadline).await?;
+        let token = self.token(http, call.remedies, deadline).await?;
         once(http, call, || Some(Ok(token.header.clone())), deadline).await
     }
 
-    async fn token(&self, http: &Http, deadline: Deadline) -> Result<Arc<Token>> {
-        self.cache.get(async || self.mint(http, deadline).await).await
+    async fn token(&self, http: &Http, remedies: &Remedies, deadline: Deadline) -> Result<Arc<Token>> {
+        self.cache.get(async || self.mint(http, remedies, deadline).await).await
     }
 
     /// A new token, and its life in seconds.
-    async fn mint(&self, http: &Http, deadline: Deadline) -> Result<(Token, i64)> {
+    async fn mint(&self, http: &Http, remedies: &Remedies, deadline: Deadline) -> Result<(Token, i64)> {
         let request = Request::post_form(TOKEN_PATH, &[("grant_type", "client_credentials")]);
         let answer = self.post(http, &request, deadline).await?;
         if !answer.status.is_success() {
-            return Err(errors::no_token(TOKEN_CALL, &answer));
+            return Err(errors::no_token(TOKEN_CALL, &answer, remedies));
         }
         let grant: Grant = answer.json().map_err(|failure| errors::unanswered(TOKEN_CALL, &failure))?;
         if !grant.token_type.eq_ignore_ascii_case("bearer") {

@@ -15,28 +15,30 @@ use std::time::Duration;
 
 /// What a server said in refusing a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// The error code, as in the server's `error_codes.yml`.
-    pub(crate) code: i32,
+    pub code: i32,
     /// Its message, fit to be shown.
-    pub(crate) words: String,
+    pub words: String,
 }
 
 /// Why a command failed. Never that a password is wrong: that is what a login comes to.
 #[derive(Clone, Debug)]
-pub(crate) struct CommandFailure {
-    pub(crate) failure: Failure,
+pub struct CommandFailure {
+    pub failure: Failure,
     /// If it was the server that refused.
-    pub(crate) answer: Option<Answer>,
+    pub answer: Option<Answer>,
 }
 
 impl CommandFailure {
-    pub(crate) fn is_transient(&self) -> bool {
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
         self.failure.is_transient()
     }
 
     /// The code with which the server refused.
-    pub(crate) fn server_code(&self) -> Option<i32> {
+    #[must_use]
+    pub fn server_code(&self) -> Option<i32> {
         self.answer.as_ref().map(|answer| answer.code)
     }
 }
@@ -285,6 +287,7 @@ pub(crate) fn command(
     error: &DriverError,
     doing: &str,
     servers: &impl Display,
+    broken: &str,
     hidden: Option<&str>,
 ) -> CommandFailure {
     let failure = match &*error.kind {
@@ -292,7 +295,7 @@ pub(crate) fn command(
         ErrorKind::Authentication { .. } => Failure::permanent(
             Core::LoginFailed,
             format!("The connection to {servers} broke while {doing}, and could not be logged in again."),
-            "Secrets Manager tries the rotation again by itself; then the login is looked at first.",
+            broken,
         ),
         kind => broken_off(servers, doing, &detail(kind)),
     };
@@ -300,7 +303,7 @@ pub(crate) fn command(
 }
 
 /// A command was answered with an error, in whichever part of the answer.
-pub(crate) fn refused(answer: Answer, doing: &str, servers: &impl Display) -> CommandFailure {
+pub fn refused(answer: Answer, doing: &str, servers: &impl Display) -> CommandFailure {
     let Answer { code, words } = &answer;
     let said = format!("{servers} failed while {doing}: {words} (code {code}).");
     let failure = match code {
@@ -387,7 +390,7 @@ mod tests {
 
     fn refused_with(code: i32, message: &str, hidden: Option<&str>) -> CommandFailure {
         let error = DriverError::from(ErrorKind::Command(command_error(code, message)));
-        command(&error, "changing the password", &"rs0", hidden)
+        command(&error, "changing the password", &"rs0", "", hidden)
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One call to the Admin API: what is sent, how errors name it, and what it needs.
 
-use super::errors::{self, Needs};
+use super::errors::{self, Needs, Remedies};
 use keyturn::http::header::HeaderValue;
 use keyturn::http::{Answer, Method, Request};
 use keyturn::{Error, Result};
@@ -13,49 +13,69 @@ use serde::de::DeserializeOwned;
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A call.
-pub(super) struct Call<'a> {
+pub struct Call<'a> {
     pub(super) request: Request,
     /// Method and path, without query.
     pub(super) name: String,
     pub(super) accept: HeaderValue,
     needs: Needs,
+    pub(super) remedies: &'static Remedies,
     /// The password in its body: nothing that holds it is shown.
     hidden: Option<&'a SecretString>,
 }
 
 impl<'a> Call<'a> {
-    /// A GET of `path` (encoded, query and all) below a project.
-    pub(super) fn get(group: &str, path: &str, version: &str, needs: Needs) -> Result<Self> {
-        Self::new(Request::get(below(group, path)), version, needs)
+    pub(super) fn get(
+        group: &str,
+        path: &str,
+        version: &str,
+        needs: Needs,
+        remedies: &'static Remedies,
+    ) -> Result<Self> {
+        Self::new(Request::get(below(group, path)), version, needs, remedies)
     }
 
-    /// A PATCH with this as JSON.
-    pub(super) fn patch(group: &str, path: &str, version: &str, body: &impl Serialize) -> Result<Self> {
+    pub(super) fn patch(
+        group: &str,
+        path: &str,
+        version: &str,
+        body: &impl Serialize,
+        remedies: &'static Remedies,
+    ) -> Result<Self> {
         let request = Request::typed(Method::PATCH, below(group, path), media_type(version), json(body)?);
-        Self::new(request, version, Needs::Users)
+        Self::new(request, version, Needs::Users, remedies)
     }
 
-    /// A POST of this as JSON.
-    pub(super) fn post(group: &str, path: &str, version: &str, body: &impl Serialize) -> Result<Self> {
+    pub(super) fn post(
+        group: &str,
+        path: &str,
+        version: &str,
+        body: &impl Serialize,
+        remedies: &'static Remedies,
+    ) -> Result<Self> {
         let request = Request::typed(Method::POST, below(group, path), media_type(version), json(body)?);
-        Self::new(request, version, Needs::Users)
+        Self::new(request, version, Needs::Users, remedies)
     }
 
-    fn new(request: Request, version: &str, needs: Needs) -> Result<Self> {
+    fn new(request: Request, version: &str, needs: Needs, remedies: &'static Remedies) -> Result<Self> {
         let name = format!("{} {}", request.method(), request.path().split('?').next().unwrap_or_default());
         let accept = HeaderValue::try_from(media_type(version))
             .map_err(|_| errors::unmade("its media type cannot be a header"))?;
-        Ok(Self { request, name, accept, needs, hidden: None })
+        Ok(Self { request, name, accept, needs, remedies, hidden: None })
     }
 
     /// The same, with a password that must not be shown.
-    pub(super) fn hiding(mut self, password: &'a SecretString) -> Self {
+    #[must_use]
+    pub fn hiding(mut self, password: &'a SecretString) -> Self {
         self.hidden = Some(password);
         self
     }
 
-    /// What a good answer holds; any other is an error.
-    pub(super) fn read<T: DeserializeOwned>(&self, answer: &Answer) -> Result<T> {
+    /// What a good answer holds.
+    ///
+    /// # Errors
+    /// What any other answer means.
+    pub fn read<T: DeserializeOwned>(&self, answer: &Answer) -> Result<T> {
         if !answer.status.is_success() {
             return Err(self.unexpected(answer));
         }
@@ -63,8 +83,21 @@ impl<'a> Call<'a> {
     }
 
     /// What an answer of this status means.
-    pub(super) fn unexpected(&self, answer: &Answer) -> Error {
-        errors::status(&self.name, self.needs, answer, self.hidden)
+    #[must_use]
+    pub fn unexpected(&self, answer: &Answer) -> Error {
+        errors::status(&self.name, self.needs, answer, self.hidden, self.remedies)
+    }
+
+    /// The answer is not what Atlas sends; `why` quotes nothing of it.
+    #[must_use]
+    pub fn strange(&self, why: &str) -> Error {
+        errors::strange(&self.name, why)
+    }
+
+    /// The project takes no further user; `why` says how that is known.
+    #[must_use]
+    pub fn full(&self, why: &str) -> Error {
+        errors::full(&self.name, why, self.remedies)
     }
 }
 
@@ -85,7 +118,7 @@ fn json(body: &impl Serialize) -> Result<SecretString> {
 ///
 /// # Errors
 /// Names that no path can hold: an empty one, and dots alone, which lead elsewhere even when they are escaped.
-pub(super) fn segment(name: &str) -> Result<String> {
+pub fn segment(name: &str) -> Result<String> {
     if ["", ".", ".."].contains(&name) {
         return Err(errors::unmade("a name in its path is empty or only dots"));
     }

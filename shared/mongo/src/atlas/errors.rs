@@ -9,7 +9,6 @@ use serde_json::Value;
 use std::net::IpAddr;
 
 const PROXY: &str = "Check that ATLAS_API_URL, if it is set, is Atlas's own address (https://cloud.mongodb.com), and that no proxy answers in its place.";
-const STORE: &str = "Store {\"client_id\":\"mdb_sa_id_...\",\"client_secret\":\"mdb_sa_sk_...\"} or {\"public_key\":\"...\",\"private_key\":\"...\"}: aws secretsmanager put-secret-value --secret-id <ATLAS_SECRET_ID> --secret-string file://atlas.json";
 /// A text that shares this many characters in a row with a password is not shown: Atlas takes none that is shorter.
 const TELLING: usize = 8;
 
@@ -18,16 +17,27 @@ pub(super) const ROLE_MISSING: &str = "USER_UNAUTHORIZED";
 
 /// What the credential must be allowed to do for a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Needs {
+pub enum Needs {
     /// Read and change database users.
     Users,
     /// Read clusters.
     Clusters,
 }
 
+/// What messages say that depends on the function which calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Remedies {
+    /// How to store a credential that can be used, without a full stop.
+    pub credential: &'static str,
+    /// What to do where the project takes no further user.
+    pub quota: &'static str,
+    /// What to do where Atlas failed by its own fault.
+    pub failure: &'static str,
+}
+
 /// The secret is not what it should be.
-pub(super) fn secret_invalid(why: &str) -> Error {
-    Error::new(Code::AtlasSecretInvalid, format!("Atlas's secret cannot be used: {why}."), STORE)
+pub(super) fn secret_invalid(why: &str, remedies: &Remedies) -> Error {
+    Error::new(Code::AtlasSecretInvalid, format!("Atlas's secret cannot be used: {why}."), remedies.credential)
 }
 
 fn project_missing(what: String) -> Error {
@@ -61,16 +71,16 @@ pub(super) fn strange(call: &str, why: &str) -> Error {
 }
 
 /// The project takes no further user; `why` says how that is known.
-pub(super) fn full(call: &str, why: &str) -> Error {
+pub(super) fn full(call: &str, why: &str, remedies: &Remedies) -> Error {
     Error::new(
         Code::AtlasUserQuota,
         format!("{call} at Atlas: the project takes no further database user ({why})."),
-        "Delete users that nobody needs (atlas dbusers list --projectId <id>), raise the project's limit (atlas.project.security.databaseAccess.users) and set ATLAS_USER_LIMIT to it, or use the strategy \"fixed\", which needs one user only.",
+        remedies.quota,
     )
 }
 
 /// The token endpoint said no.
-pub(super) fn no_token(call: &str, answer: &Answer) -> Error {
+pub(super) fn no_token(call: &str, answer: &Answer, remedies: &Remedies) -> Error {
     let said = Said::of(answer);
     match (answer.status, said.oauth()) {
         (StatusCode::FORBIDDEN, "access_denied") => Error::new(
@@ -80,13 +90,19 @@ pub(super) fn no_token(call: &str, answer: &Answer) -> Error {
             ),
             "Wait: each ends an hour after it was made, and 100 may live at a time. Give this function a service account of its own, or find out what else asks for tokens with it.",
         ),
-        (StatusCode::UNAUTHORIZED, _) | (StatusCode::BAD_REQUEST, "invalid_client") => refused(call, answer),
-        _ => status(call, Needs::Users, answer, None),
+        (StatusCode::UNAUTHORIZED, _) | (StatusCode::BAD_REQUEST, "invalid_client") => refused(call, answer, remedies),
+        _ => status(call, Needs::Users, answer, None, remedies),
     }
 }
 
 /// What an answer means that is not what the call is for. Nothing is shown that holds a piece of the password `hidden`.
-pub(super) fn status(call: &str, needs: Needs, answer: &Answer, hidden: Option<&SecretString>) -> Error {
+pub(super) fn status(
+    call: &str,
+    needs: Needs,
+    answer: &Answer,
+    hidden: Option<&SecretString>,
+    remedies: &Remedies,
+) -> Error {
     let said = Said::of(answer);
     let what = format!("{call} at Atlas failed: {}.", told(answer, hidden));
     // Flex clusters, in Atlas for Government.
@@ -94,12 +110,12 @@ pub(super) fn status(call: &str, needs: Needs, answer: &Answer, hidden: Option<&
     match (answer.status, said.code()) {
         // Atlas says 401 where other APIs say 403.
         (StatusCode::UNAUTHORIZED, ROLE_MISSING) => permission_missing(what, needs),
-        (StatusCode::UNAUTHORIZED, _) => refused(call, answer),
+        (StatusCode::UNAUTHORIZED, _) => refused(call, answer, remedies),
         _ if !said.0.is_object() => {
             strange(call, &format!("the answer is not the vendor's ({}, no JSON)", answer.status))
         }
         (StatusCode::FORBIDDEN, code) if code.contains("ACCESS_LIST") => address_refused(call, &said),
-        (_, "GROUP_USERS_LIMIT_EXCEEDED") => full(call, "GROUP_USERS_LIMIT_EXCEEDED"),
+        (_, "GROUP_USERS_LIMIT_EXCEEDED") => full(call, "GROUP_USERS_LIMIT_EXCEEDED", remedies),
         (StatusCode::FORBIDDEN, _) => permission_missing(what, needs),
         (StatusCode::NOT_FOUND, "GROUP_NOT_FOUND") => project_missing(what),
         _ if has_no_such_list || matches!(answer.status, StatusCode::GONE | StatusCode::NOT_ACCEPTABLE) => Error::new(
@@ -110,16 +126,19 @@ pub(super) fn status(call: &str, needs: Needs, answer: &Answer, hidden: Option<&
         _ => Error::new(
             Code::AtlasCallFailed,
             what,
-            "Look the error code up at https://www.mongodb.com/docs/atlas/api/api-errors. If it is Atlas's fault (5xx), Secrets Manager's next try may do.",
+            format!(
+                "Look the error code up at https://www.mongodb.com/docs/atlas/api/api-errors. {}",
+                remedies.failure
+            ),
         ),
     }
 }
 
-fn refused(call: &str, answer: &Answer) -> Error {
+fn refused(call: &str, answer: &Answer, remedies: &Remedies) -> Error {
     Error::new(
         Code::AtlasCredentialRefused,
         format!("{call} at Atlas: the credential was refused ({}).", told(answer, None)),
-        format!("{STORE}. A service account's secret ends on the day that Atlas shows beside it."),
+        format!("{}. A service account's secret ends on the day that Atlas shows beside it.", remedies.credential),
     )
 }
 
@@ -146,7 +165,8 @@ fn address_refused(call: &str, said: &Said) -> Error {
 }
 
 /// Atlas's error code; empty where the answer is not an error of Atlas's.
-pub(super) fn code(answer: &Answer) -> String {
+#[must_use]
+pub fn code(answer: &Answer) -> String {
     Said::of(answer).code().to_owned()
 }
 
