@@ -1,13 +1,17 @@
-//! Alerts to where people look: Datadog events and Slack messages.
+//! Alerts to where people look: Datadog events and Slack messages, and which of these channels took them.
 //!
 //! Titles and texts hold names that others chose. Each channel makes the whole of them harmless: no markup, no
 //! mentions, no invisible characters. Nothing is sent twice where it is unknown whether the first one arrived.
 
+mod channels;
+mod conditions;
 mod datadog;
 mod slack;
 #[cfg(test)]
 mod tests;
 
+pub use channels::{Channel, Channels};
+pub use conditions::Conditions;
 pub use datadog::Datadog;
 pub use slack::Slack;
 

@@ -242,6 +242,13 @@ pub enum Code {
     TlsSetupFailed,
 
     // Vendors and alerts
+    /// The secret with a vendor's credential does not exist, or has no AWSCURRENT value.
+    #[strum(
+        message = "If it was deleted: aws secretsmanager restore-secret --secret-id <id>. Else correct the setting that names it, or store it with infra/examples/secrets/create.sh, and name its ARN in the stack's parameters."
+    )]
+    CredentialMissing,
+    /// A channel took an alert.
+    AlertSent,
     /// Datadog or Slack did not take an alert.
     #[strum(message = "Invoke the function with {\"action\":\"doctor\"} to try the channel.")]
     AlertFailed,

@@ -6,6 +6,7 @@ use crate::{Error, Result};
 use futures_util::FutureExt as _;
 use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 tokio::task_local! {
     /// Where the work under [`caught`] panicked: a place in the source.
@@ -48,6 +49,11 @@ pub async fn caught<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
         }
     };
     PLACE.scope(RefCell::default(), work).await
+}
+
+/// A poisoned mutex is used on: no value behind one is changed in several steps.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

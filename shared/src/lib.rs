@@ -19,7 +19,11 @@ pub mod failure;
 pub mod fields;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "ledger")]
+pub mod ids;
 pub mod lambda;
+#[cfg(feature = "ledger")]
+pub mod ledger;
 mod log;
 pub mod metrics;
 #[cfg(feature = "http")]
@@ -30,6 +34,8 @@ pub mod password;
 pub mod rotation;
 pub mod secrets;
 pub mod settings;
+#[cfg(feature = "alert")]
+pub mod vendor;
 
 pub use deadline::{Deadline, Elapsed};
 pub use error::{Error, Result};

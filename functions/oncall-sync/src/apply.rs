@@ -4,21 +4,21 @@
 //! a person who is no member, changes nothing.
 
 use crate::codes::Code;
-use crate::ids::OktaId;
 use crate::knowledge::{Reading, Standing};
-use crate::ledger::{Change, Channel, Remembered, Untold};
 use crate::lock;
 use crate::observe::{Observer, View};
 use crate::okta::{self, Membership, Outcome, Status};
 use crate::planner::{Grant, Notice, Plan, Revoke, Settled};
-use crate::telemetry::alerts::{self, Channels};
+use crate::telemetry::alerts;
 use crate::telemetry::audit::{self, Tally};
-use crate::vendor::AT_ONCE;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::{self, StreamExt as _};
-use keyturn::alert::Alert;
+use keyturn::alert::{Alert, Channel, Channels};
 use keyturn::clock::Clock;
+use keyturn::ids::OktaId;
+use keyturn::ledger::{Change, Remembered, Untold};
 use keyturn::parameters::Parameters;
+use keyturn::vendor::AT_ONCE;
 use keyturn::{Deadline, Error};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};

@@ -1,8 +1,8 @@
 //! What ties one on-call source to one Okta group: the JSON document of each parameter below `CONFIG_PATH`.
 
 use crate::codes::Code;
-use crate::ids::{BindingId, GroupId, OktaId, PersonId, PolicyId, RotationId, ScheduleId};
 use chrono::TimeDelta;
+use keyturn::ids::{BindingId, GroupId, OktaId, PersonId, PolicyId, RotationId, ScheduleId};
 use keyturn::{Error, Result};
 use serde::{Deserialize, Deserializer};
 use std::collections::{BTreeMap, BTreeSet};

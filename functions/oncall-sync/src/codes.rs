@@ -1,7 +1,8 @@
 //! The codes of oncall-sync. Those of AWS, of events and of the channels are the core's.
 
-use keyturn::Error;
 use keyturn::codes::DeclaredCode;
+use keyturn::vendor::Proof;
+use keyturn::{Error, Result};
 use strum::{EnumIter, EnumMessage, EnumString, IntoStaticStr};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumMessage, EnumString, IntoStaticStr)]
@@ -49,11 +50,6 @@ pub enum Code {
     /// A ledger has no document any more, but people are still in its group.
     #[strum(message = "Nothing: each of them leaves when the shift ends, or max_stale after it was last confirmed.")]
     BindingGone,
-    /// The secret with a vendor's credential does not exist, or has no AWSCURRENT value.
-    #[strum(
-        message = "If it was deleted: aws secretsmanager restore-secret --secret-id <id>. Else correct the setting that names it, or store it with infra/examples/secrets/create.sh, and name its ARN in the stack's parameters."
-    )]
-    CredentialMissing,
     /// PagerDuty's secret is not of the form it should have; the message names the key, never a value.
     #[strum(
         message = "Store {\"token\":\"...\"} (\"region\":\"eu\" where the account is in the EU) or {\"client_id\":\"...\",\"client_secret\":\"...\",\"subdomain\":\"...\",\"region\":\"us\"}: aws secretsmanager put-secret-value --secret-id <PAGERDUTY_SECRET_ID> --secret-string file://pagerduty.json"
@@ -244,8 +240,6 @@ pub enum Code {
     Granted,
     /// A caller asked for a revoke by hand.
     RevokeAsked,
-    /// A channel took an alert.
-    AlertSent,
     /// A tick is over.
     TickDone,
     /// A forecast is over.
@@ -270,13 +264,22 @@ impl Code {
         error.code().parse().ok()
     }
 
-    /// Whether the vendor takes the credential for nothing.
-    pub(crate) fn is_refused_credential(error: &Error) -> bool {
+    /// What the outcome of a call says of the credential.
+    pub(crate) fn proof<R>(outcome: &Result<R>) -> Proof {
+        match outcome {
+            Ok(_) => Proof::Works,
+            Err(why) if Self::is_refused_credential(why) => Proof::Refused(why.clone()),
+            Err(why) if Self::may_be_the_credentials(why) => Proof::Fault(why.clone()),
+            Err(_) => Proof::None,
+        }
+    }
+
+    fn is_refused_credential(error: &Error) -> bool {
         matches!(Self::of(error), Some(Self::PagerdutyCredentialRefused | Self::OktaCredentialRefused))
     }
 
     /// Whether another credential might have fared better: one of the right host, or with more rights.
-    pub(crate) fn may_be_the_credentials(error: &Error) -> bool {
+    fn may_be_the_credentials(error: &Error) -> bool {
         let scope_or_host = matches!(
             Self::of(error),
             Some(
@@ -286,7 +289,7 @@ impl Code {
                     | Self::OktaScopeMissing
             )
         );
-        scope_or_host || Self::is_refused_credential(error) || Self::is_forbidden(error)
+        scope_or_host || Self::is_forbidden(error)
     }
 
     /// Whether a right is missing, which does not come by itself.

@@ -1,9 +1,9 @@
 //! The events that the function takes.
 
-use crate::ids::BindingId;
 use chrono::TimeDelta;
 use keyturn::Error;
 use keyturn::codes::Code as Core;
+use keyturn::ids::BindingId;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;

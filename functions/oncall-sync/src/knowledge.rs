@@ -1,8 +1,8 @@
 //! What was read, as types in which "unknown" can never be taken for "nobody".
 
-use crate::ids::{OktaId, PersonId};
 use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::Error;
+use keyturn::ids::{OktaId, PersonId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A reading older than this proves nothing about now.

@@ -8,9 +8,7 @@ mod apply;
 pub mod binding;
 pub mod codes;
 mod event;
-pub mod ids;
 mod knowledge;
-mod ledger;
 mod observe;
 pub mod okta;
 mod planner;
@@ -19,14 +17,16 @@ pub mod settings;
 mod source;
 mod telemetry;
 mod turns;
-mod vendor;
 
 use apply::Applier;
 use event::Event;
+use keyturn::alert::{Channels, Conditions};
 use keyturn::clock::Clock;
+use keyturn::defect::lock;
 use keyturn::lambda::{Invocation, Start};
 use keyturn::parameters::Parameters;
 use keyturn::secrets::Secrets;
+use keyturn::vendor::Clients;
 use keyturn::{Deadline, Result, Vars, defect, http};
 use observe::Observer;
 use okta::{Membership, Okta};
@@ -35,11 +35,8 @@ use serde_json::Value;
 use settings::Settings;
 pub use source::pagerduty;
 use std::cell::Cell;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use telemetry::alerts::Channels;
+use std::sync::Arc;
 use telemetry::audit;
-use telemetry::conditions::Conditions;
-use vendor::Clients;
 
 /// This function's name: the metrics' dimension.
 const NAME: &str = "oncall-sync";
@@ -78,7 +75,12 @@ impl OncallSync {
         let clients = Clients { secrets: secrets.clone(), http: http::client()?, clock: clock.clone() };
         let okta = Arc::new(Okta::new(&settings, &clients));
         let observer = Arc::new(Observer::new(&settings, &clients, parameters.clone(), Arc::clone(&okta)));
-        let channels = Channels::new(&settings, &clients);
+        let channels = Channels::new(
+            settings.datadog_secret.as_deref(),
+            settings.datadog_api.as_ref(),
+            settings.slack_secret.as_deref(),
+            &clients,
+        );
         let is_scheduled = settings.is_scheduled;
         let applier = Applier::new(
             settings.ledger_path,
@@ -107,17 +109,13 @@ impl OncallSync {
     }
 }
 
-/// A poisoned mutex is used on: no value behind one is changed in several steps.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use aws_sdk_secretsmanager::config::BehaviorVersion;
     use keyturn::metrics;
     use serde_json::json;
+    use std::sync::Mutex;
     use std::time::Duration;
 
     /// The function, at a clock that panics as soon as it is looked at.

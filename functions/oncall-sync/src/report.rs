@@ -1,7 +1,7 @@
 //! What the function answers.
 
-use crate::ids::{BindingId, OktaId};
 use chrono::{DateTime, Utc};
+use keyturn::ids::{BindingId, OktaId};
 use serde::Serialize;
 
 /// The answer to an event.

@@ -1,10 +1,10 @@
 //! Asks a vendor about many ids, oldest first: a slow vendor leaves no time for all of them in one tick.
 
 use crate::lock;
-use crate::vendor::AT_ONCE;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, StreamExt as _};
 use keyturn::Deadline;
+use keyturn::vendor::AT_ONCE;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::Mutex;

@@ -3,15 +3,16 @@
 use crate::OncallSync;
 use crate::apply::Work;
 use crate::codes::Code;
-use crate::ids::{BindingId, OktaId};
 use crate::knowledge::{Members, Reading, Standing};
-use crate::ledger::{Channel, Ledger, Person, Remembered};
 use crate::observe::View;
 use crate::okta::{Found, Status, User};
 use crate::planner::{self, Notice, by_hand};
 use crate::report::Report;
 use crate::telemetry::{alerts, audit};
 use chrono::{DateTime, TimeDelta, Utc};
+use keyturn::alert::Channel;
+use keyturn::ids::{BindingId, OktaId};
+use keyturn::ledger::{Ledger, Person, Remembered};
 use keyturn::{Deadline, Error, Result};
 
 impl OncallSync {

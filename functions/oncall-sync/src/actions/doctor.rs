@@ -3,14 +3,13 @@
 use crate::OncallSync;
 use crate::binding::Binding;
 use crate::codes::Code;
-use crate::ids::{GroupId, OktaId};
-use crate::ledger::Channel;
 use crate::observe::unseen;
 use crate::report::{Check, Report};
 use crate::source::pagerduty::PagerDuty;
 use crate::telemetry::alerts;
-use crate::vendor::Proof;
+use keyturn::alert::Channel;
 use keyturn::alert::Datadog;
+use keyturn::ids::{GroupId, OktaId};
 use keyturn::{Deadline, Result};
 use std::collections::BTreeSet;
 
@@ -123,7 +122,8 @@ impl OncallSync {
     async fn channels(&self, deadline: Deadline) -> Vec<Check> {
         let mut checks = Vec::new();
         if let Some(datadog) = &self.applier.channels.datadog {
-            let valid = datadog.check(deadline, Proof::of, async |datadog: &Datadog| datadog.validate(deadline).await);
+            let valid =
+                datadog.check(deadline, Code::proof, async |datadog: &Datadog| datadog.validate(deadline).await);
             checks.push(check("Datadog: API key", valid.await, "valid"));
         }
         // The test alert proves the webhook that is stored now.

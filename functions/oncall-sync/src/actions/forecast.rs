@@ -2,7 +2,6 @@
 
 use crate::OncallSync;
 use crate::codes::Code;
-use crate::ids::{BindingId, PersonId};
 use crate::knowledge::Reading;
 use crate::observe::{Foreseen, View};
 use crate::planner::{self, Ahead, Warning, instant};
@@ -10,6 +9,7 @@ use crate::report::Report;
 use crate::telemetry::{alerts, audit};
 use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::alert::Alert;
+use keyturn::ids::{BindingId, PersonId};
 use keyturn::{Deadline, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -55,7 +55,7 @@ impl OncallSync {
             alerts.extend(self.told(view, &ahead, now));
         }
         lines.extend(bad.values().map(|error| format!("refused: {error}")));
-        let untaken = self.applier.channels.tell(&alerts, &self.warnings, &unknown, deadline).await;
+        let untaken = self.applier.channels.tell(&alerts, &self.warnings, alerts::is_of_any(&unknown), deadline).await;
         audit::forecast_done(warnings, untaken);
         Ok(Report::Forecast { unknown: unknown.len(), warnings, forecast: lines })
     }

@@ -38,7 +38,8 @@ impl OncallSync {
         }
         let unknown = works.iter().map(|work| &work.view).filter(|view| is_in_the_dark(view));
         let unknown = unknown.map(|view| &view.binding.id).collect();
-        untaken += self.applier.channels.tell(&conditions, &self.conditions, &unknown, deadline).await;
+        untaken +=
+            self.applier.channels.tell(&conditions, &self.conditions, alerts::is_of_any(&unknown), deadline).await;
         // What a document gets wrong shows in `Unresolved`: it must not hide that the function itself has stopped.
         for name in bad.keys() {
             audit::document_refused(name);

@@ -3,13 +3,13 @@
 
 use super::{AT_ONCE, View, each};
 use crate::codes::Code;
-use crate::ids::{GroupId, OktaId};
 use crate::knowledge::{Eligible, Identity, Reading};
 use crate::lock;
 use crate::okta::Okta;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::{self, StreamExt as _};
 use keyturn::clock::Clock;
+use keyturn::ids::{GroupId, OktaId};
 use keyturn::{Deadline, Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;

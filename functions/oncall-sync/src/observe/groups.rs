@@ -2,14 +2,14 @@
 
 use crate::binding::Binding;
 use crate::codes::Code;
-use crate::ids::{BindingId, GroupId};
 use crate::lock;
 use crate::okta::{Group, Okta, Rules};
 use crate::telemetry::audit;
-use crate::vendor::AT_ONCE;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::{self, StreamExt as _};
 use keyturn::clock::Clock;
+use keyturn::ids::{BindingId, GroupId};
+use keyturn::vendor::AT_ONCE;
 use keyturn::{Deadline, Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;

@@ -1,14 +1,14 @@
 //! The ledgers below `LEDGER_PATH`, and which group each speaks of.
 
-use crate::ids::{BindingId, GroupId};
-use crate::ledger::{Hold, Ledger, Person, Remembered, State};
 use crate::telemetry::audit;
-use crate::vendor::AT_ONCE;
 use chrono::{DateTime, Utc};
 use futures_util::future;
 use futures_util::stream::{self, StreamExt as _};
 use keyturn::Deadline;
+use keyturn::ids::{BindingId, GroupId};
+use keyturn::ledger::{Hold, Ledger, Person, Remembered, State};
 use keyturn::parameters::{Parameter, Parameters};
+use keyturn::vendor::AT_ONCE;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn whoever_was_held_meanwhile_is_held_out_of_a_group_that_the_binding_has_again() {
-        let ann: crate::ids::OktaId = "00u1".try_into().unwrap();
+        let ann: keyturn::ids::OktaId = "00u1".try_into().unwrap();
         let hold = Hold { since: DateTime::UNIX_EPOCH, until: None, out: false, reason: "left laptop".to_owned() };
         let confirmed = |group: &str, seconds: i64, state: State| {
             let mut ledger = Ledger::new(group.try_into().unwrap());

@@ -3,7 +3,6 @@
 
 use crate::binding::Binding;
 use crate::codes::Code;
-use crate::ids::{OktaId, PersonId};
 use crate::knowledge::{Identity, Members};
 use crate::lock;
 use crate::okta::{Found, Okta, Status, User};
@@ -12,6 +11,7 @@ use crate::source::pagerduty::PagerDuty;
 use crate::source::shift::Email;
 use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::clock::Clock;
+use keyturn::ids::{OktaId, PersonId};
 use keyturn::{Deadline, Error, Result};
 use std::collections::HashMap;
 use std::sync::Mutex;

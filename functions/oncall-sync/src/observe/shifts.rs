@@ -3,11 +3,11 @@
 use super::Readings;
 use crate::binding::{Binding, Counted, Source};
 use crate::codes::Code;
-use crate::ids::{PersonId, RotationId, ScheduleId};
 use crate::knowledge::covers;
 use crate::source::OnCall;
 use crate::source::shift::{Part, Parts, Shift, Who};
 use chrono::{DateTime, Utc};
+use keyturn::ids::{PersonId, RotationId, ScheduleId};
 use keyturn::{Error, Result};
 use std::collections::BTreeSet;
 

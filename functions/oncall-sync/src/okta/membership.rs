@@ -1,8 +1,8 @@
 //! Who is in a group: the only calls that change anything at Okta.
 
 use super::{Call, Okta, Permission};
-use crate::ids::{GroupId, OktaId};
 use keyturn::http::{Request, StatusCode};
+use keyturn::ids::{GroupId, OktaId};
 use keyturn::{Deadline, Result};
 use std::sync::Arc;
 

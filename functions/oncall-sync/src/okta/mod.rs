@@ -13,12 +13,13 @@ pub use account::Account;
 pub(crate) use membership::{Membership, Outcome};
 pub(crate) use people::{Found, Status, User};
 
-use crate::ids::{GroupId, OktaId};
+use crate::codes::Code;
 use crate::settings::Settings;
-use crate::vendor::{Clients, Proof, Vendor};
 use errors::Permission;
 use keyturn::http::header::LINK;
 use keyturn::http::{Answer, Base, Request, StatusCode};
+use keyturn::ids::{GroupId, OktaId};
+use keyturn::vendor::{Clients, Proof, Vendor};
 use keyturn::{Deadline, Error, Result};
 use people::WireUser;
 use serde::Deserialize;
@@ -178,13 +179,13 @@ impl Call {
 
     fn judge(&self, outcome: &Result<Answer>) -> Proof {
         match outcome {
-            Ok(answer) if errors::is_refusal(answer) => Proof::Fault(errors::refused(&self.name, answer)),
+            Ok(answer) if errors::is_refusal(answer) => Proof::Refused(errors::refused(&self.name, answer)),
             Ok(answer) if answer.status == StatusCode::FORBIDDEN => Proof::Fault(self.unexpected(answer)),
             Ok(answer) if answer.status.is_success() => Proof::Works,
             // Okta's own "there is no such thing".
             Ok(answer) if self.not_found(answer).is_ok() => Proof::Works,
             Ok(_) => Proof::None,
-            Err(_) => Proof::of(outcome),
+            Err(_) => Code::proof(outcome),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::errors::Permission;
 use super::{ACTIVE, Call, Okta};
-use crate::ids::{GroupId, OktaId};
+use keyturn::ids::{GroupId, OktaId};
 use keyturn::{Deadline, Result};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;

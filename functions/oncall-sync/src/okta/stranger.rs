@@ -3,8 +3,8 @@
 use super::errors::Permission;
 use super::people::WithId;
 use super::{Call, Okta};
-use crate::ids::{GroupId, OktaId};
 use keyturn::http::StatusCode;
+use keyturn::ids::{GroupId, OktaId};
 use keyturn::{Deadline, Result};
 use std::collections::BTreeSet;
 

@@ -4,11 +4,11 @@ use super::duty::Duty;
 use super::{Facts, Notice, Plan, instant, plan};
 use crate::binding::Binding;
 use crate::codes::Code;
-use crate::ids::{OktaId, PersonId};
 use crate::knowledge::{Eligible, Identity, Member, Members, Reading, Shift, Standing};
-use crate::ledger::{Ledger, Remembered};
 use chrono::{DateTime, Utc};
 use keyturn::Error;
+use keyturn::ids::{OktaId, PersonId};
+use keyturn::ledger::{Ledger, Remembered};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 

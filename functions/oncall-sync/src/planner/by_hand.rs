@@ -2,9 +2,9 @@
 
 use super::duty::Duty;
 use super::{Facts, Grant, Plan, Presence, Revoke, settled};
-use crate::ledger::{Change, Granted, HandClaim, Hold, Ledger, Person, Reason, Remembered, State};
 use crate::okta::User;
 use chrono::{DateTime, Utc};
+use keyturn::ledger::{Change, Granted, HandClaim, Hold, Ledger, Person, Reason, Remembered, State};
 
 /// Adds a person until a set time. A shift that goes on keeps its own claim.
 pub(crate) fn grant(facts: Facts<'_>, ledger: &Ledger, user: &User, until: DateTime<Utc>, reason: &str) -> Plan {

@@ -1,9 +1,9 @@
 //! Who is on call at this instant, by a fresh reading.
 
 use crate::binding::Binding;
-use crate::ids::{OktaId, PersonId};
 use crate::knowledge::{Identity, Reading};
 use chrono::{DateTime, Utc};
+use keyturn::ids::{OktaId, PersonId};
 use std::collections::BTreeMap;
 
 /// Everybody on call now, each once.

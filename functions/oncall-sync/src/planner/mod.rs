@@ -45,11 +45,11 @@ pub(crate) use show::{instant, lines};
 
 use crate::binding::{Binding, Outsiders};
 use crate::codes::Code;
-use crate::ids::{OktaId, PersonId};
 use crate::knowledge::{Eligible, Identity, Member, Members, Reading, Standing};
-use crate::ledger::{Change, Gap, Granted, Hold, Leaving, Ledger, Person, Reason, Remembered, ShiftClaim, State};
 use chrono::{DateTime, TimeDelta, Utc};
 use duty::{Duty, OnCall};
+use keyturn::ids::{OktaId, PersonId};
+use keyturn::ledger::{Change, Gap, Granted, Hold, Leaving, Ledger, Person, Reason, Remembered, ShiftClaim, State};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Nobody stays longer than this after the last reading because the document is bad.

@@ -1,9 +1,9 @@
 //! A plan as a person reads it: stable, one line a fact.
 
 use super::{Facts, Notice, Plan};
-use crate::ids::OktaId;
 use crate::knowledge::{Members, Reading};
 use chrono::{DateTime, SecondsFormat, Utc};
+use keyturn::ids::OktaId;
 use std::collections::BTreeSet;
 use std::fmt;
 

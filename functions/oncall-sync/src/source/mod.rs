@@ -4,9 +4,9 @@
 pub mod pagerduty;
 pub(crate) mod shift;
 
-use crate::ids::{PolicyId, ScheduleId};
 use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::Result;
+use keyturn::ids::{PolicyId, ScheduleId};
 use shift::{Levels, Parts, Shift};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
 //! Who is on call, as an on-call source says it, whatever vendor that is.
 
-use crate::ids::{PersonId, RotationId};
 use chrono::{DateTime, Utc};
+use keyturn::ids::{PersonId, RotationId};
 use std::collections::BTreeSet;
 
 /// A shift from `start` (inclusive) to `end` (exclusive); `None`: for good.

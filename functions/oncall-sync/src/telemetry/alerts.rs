@@ -1,112 +1,21 @@
-//! Alerts: which there are, their words, and the channels that take them.
+//! Alerts: which there are, and their words.
 
-use super::audit;
-use super::conditions::Conditions;
 use crate::NAME;
 use crate::binding::Binding;
 use crate::codes::Code;
-use crate::ids::{BindingId, OktaId};
-use crate::ledger::{Change, Channel, Reason};
 use crate::planner::{Notice, Warning, instant};
-use crate::settings::Settings;
-use crate::vendor::{AT_ONCE, Clients, Vendor};
 use chrono::{DateTime, Utc};
-use futures_util::stream::{self, StreamExt as _};
-use keyturn::alert::{Alert, Datadog, Severity, Slack};
+use keyturn::Error;
+use keyturn::alert::{Alert, Severity};
 use keyturn::codes::DeclaredCode as _;
-use keyturn::{Deadline, Error, Result};
-use std::collections::{BTreeMap, BTreeSet};
+use keyturn::ids::{BindingId, OktaId};
+use keyturn::ledger::{Change, Reason};
+use std::collections::BTreeSet;
 
-/// Where alerts go. Without any, the log and the metrics say it alone.
-pub(crate) struct Channels {
-    pub(crate) datadog: Option<Vendor<Datadog>>,
-    pub(crate) slack: Option<Vendor<Slack>>,
-}
-
-impl Channels {
-    pub(crate) fn new(settings: &Settings, clients: &Clients) -> Self {
-        let place = settings.datadog_api.clone();
-        let datadog = settings.datadog_secret.as_ref().map(|id| {
-            Vendor::new(clients, id, move |text, client, clock| Datadog::parse(text, place.as_ref(), client, clock))
-        });
-        let slack = settings.slack_secret.as_ref().map(|id| Vendor::new(clients, id, Slack::parse));
-        Self { datadog, slack }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.datadog.is_none() && self.slack.is_none()
-    }
-
-    /// Sends an alert to these channels at once; gives back those that did not take it. One that is not set takes everything.
-    pub(crate) async fn send(
-        &self,
-        alert: &Alert,
-        channels: &BTreeSet<Channel>,
-        deadline: Deadline,
-    ) -> BTreeSet<Channel> {
-        let datadog = self.datadog.as_ref().filter(|_| channels.contains(&Channel::Datadog));
-        let slack = self.slack.as_ref().filter(|_| channels.contains(&Channel::Slack));
-        let (datadog, slack) = tokio::join!(
-            post("datadog", datadog, alert, deadline, async |datadog| datadog.post(alert, deadline).await),
-            post("slack", slack, alert, deadline, async |slack| slack.post(alert, deadline).await),
-        );
-        let untaken = [(Channel::Datadog, datadog), (Channel::Slack, slack)];
-        untaken.into_iter().filter(|(_, taken)| !taken).map(|(channel, _)| channel).collect()
-    }
-
-    /// Sends the alerts of conditions to the channels that have not taken them. Gives back how many were not taken now.
-    /// Their keys begin with the binding's id; of those that are `unknown`, a condition from before may still hold.
-    pub(crate) async fn tell(
-        &self,
-        alerts: &BTreeMap<String, Alert>,
-        conditions: &Conditions,
-        unknown: &BTreeSet<&BindingId>,
-        deadline: Deadline,
-    ) -> usize {
-        let may_hold = |key: &str| unknown.iter().any(|id| key.starts_with(&format!("{id}:")));
-        let untold = conditions.untold(alerts.keys(), may_hold);
-        let send = async |(key, channels): (String, BTreeSet<Channel>)| {
-            let Some(alert) = alerts.get(&key) else { return 0 };
-            let untaken = self.send(alert, &channels, deadline).await;
-            let count = untaken.len();
-            conditions.told(&key, untaken);
-            count
-        };
-        stream::iter(untold).map(send).buffer_unordered(AT_ONCE).collect::<Vec<usize>>().await.into_iter().sum()
-    }
-}
-
-/// Posts to one channel, if there is one to post to. Whether nothing is left to be told to it.
-async fn post<T>(
-    name: &'static str,
-    channel: Option<&Vendor<T>>,
-    alert: &Alert,
-    deadline: Deadline,
-    post: impl AsyncFn(&T) -> Result<()>,
-) -> bool {
-    let Some(vendor) = channel else { return true };
-    // Not by `Vendor::call`: an alert that may have arrived is not sent again with another credential.
-    let sent = match vendor.account(deadline).await {
-        Ok(account) => {
-            let sent = post(&account).await;
-            if sent.is_err() {
-                // Whatever was wrong, the secret may have been replaced.
-                vendor.doubt(&account).await;
-            }
-            sent
-        }
-        Err(error) => Err(error),
-    };
-    match sent {
-        Ok(()) => {
-            audit::alerted(&alert.title, name);
-            true
-        }
-        Err(error) => {
-            audit::alert_failed(&alert.title, &error);
-            false
-        }
-    }
+/// Whether the key of a condition is one of these bindings': the keys begin with the binding's id.
+pub(crate) fn is_of_any(bindings: &BTreeSet<&BindingId>) -> impl Fn(&str) -> bool {
+    let beginnings: Vec<String> = bindings.iter().map(|id| format!("{id}:")).collect();
+    move |key| beginnings.iter().any(|beginning| key.starts_with(beginning))
 }
 
 /// The alert of a change. A grant is told before it is made, a revoke when it is done.

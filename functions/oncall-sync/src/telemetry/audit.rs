@@ -4,11 +4,11 @@ use crate::NAME;
 use crate::binding::Binding;
 use crate::codes::Code;
 use crate::event::SYNC;
-use crate::ids::{BindingId, OktaId};
 use crate::planner::{Grant, Revoke, Settled};
 use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::Error;
 use keyturn::codes::DeclaredCode as _;
+use keyturn::ids::{BindingId, OktaId};
 use keyturn::metrics::{self, Metric};
 use std::fmt;
 
@@ -174,14 +174,6 @@ pub(crate) fn unfinished(binding: &Binding, change: &str, user: &OktaId, why: &s
         why,
         "The {change} of Okta user {user} in group {group} (binding {id}) is not finished; the next tick goes on with it."
     );
-}
-
-pub(crate) fn alert_failed(title: &str, error: &Error) {
-    tracing::error!(code = error.code(), alert = title, remedy = error.remedy(), "{}", error.message());
-}
-
-pub(crate) fn alerted(title: &str, channel: &'static str) {
-    tracing::info!(code = Code::AlertSent.name(), alert = title, channel, "An alert was sent to {channel}: {title}");
 }
 
 /// What one binding's tick came to.

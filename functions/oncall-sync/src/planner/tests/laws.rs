@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::knowledge::{Identity, Shift};
-use crate::ledger::{HandClaim, Hold};
+use keyturn::ledger::{HandClaim, Hold};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};

@@ -2,13 +2,13 @@
 
 use super::*;
 use crate::binding::{Counted, Source};
-use crate::ids::{BindingId, GroupId};
 use crate::knowledge::{Identity, Shift};
-use crate::ledger::{Hold, Untold};
 use crate::observe::ledgers::{Entry, Ledgers, latest};
 use crate::okta::{Status, User};
 use crate::planner;
 use keyturn::Error;
+use keyturn::ids::{BindingId, GroupId};
+use keyturn::ledger::{Hold, Untold};
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
 

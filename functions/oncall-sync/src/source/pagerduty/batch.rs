@@ -15,12 +15,12 @@
 use super::oncalls::{Filter, Reading};
 use super::{Call, PagerDuty, errors};
 use crate::codes::Code;
-use crate::ids::{PolicyId, ScheduleId};
 use crate::source::shift::{Levels, Parts, Shift, Who};
 use crate::source::{Asked, OnCall, Window};
-use crate::vendor::AT_ONCE;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, StreamExt as _};
+use keyturn::ids::{PolicyId, ScheduleId};
+use keyturn::vendor::AT_ONCE;
 use keyturn::{Deadline, Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 

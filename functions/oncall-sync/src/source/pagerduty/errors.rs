@@ -1,9 +1,9 @@
 //! One call to PagerDuty, and the words for each way in which it fails. Never a body, a token or a query in them.
 
 use crate::codes::Code;
-use crate::ids::{PolicyId, ScheduleId};
 use chrono::{DateTime, SecondsFormat, Utc};
 use keyturn::http::{Answer, Failure, Request, StatusCode, is_code};
+use keyturn::ids::{PolicyId, ScheduleId};
 use keyturn::{Error, Result};
 use serde_json::Value;
 use url::form_urlencoded::Serializer;

@@ -17,16 +17,17 @@ mod user;
 
 pub use account::{Account, Places};
 
-use crate::ids::{PersonId, ScheduleId};
+use crate::codes::Code;
 use crate::lock;
 use crate::settings::Settings;
 use crate::source::Window;
 use crate::source::shift::Parts;
 use crate::turns::Turns;
-use crate::vendor::{Clients, Proof, Vendor};
 use chrono::TimeDelta;
 use errors::Call;
 use keyturn::http::{Answer, StatusCode};
+use keyturn::ids::{PersonId, ScheduleId};
+use keyturn::vendor::{Clients, Vendor};
 use keyturn::{Deadline, Error, Result};
 use schedule::{Found, Version};
 use serde_json::Value;
@@ -114,7 +115,7 @@ impl PagerDuty {
         if !self.vendor.account(deadline).await?.asks_for_tokens() {
             return Ok(());
         }
-        self.vendor.call(deadline, Proof::of, async |account: &Account| account.authorize(deadline).await).await
+        self.vendor.call(deadline, Code::proof, async |account: &Account| account.authorize(deadline).await).await
     }
 
     /// Makes sure that the credential may read users, which is how the doctor tries it.
@@ -124,7 +125,7 @@ impl PagerDuty {
     pub(crate) async fn check_users(&self, deadline: Deadline) -> Result<()> {
         let call = Call::with_query("/users", &[("limit", "1")]);
         let answer =
-            self.vendor.check(deadline, Proof::of, async |account: &Account| account.ask(&call, deadline).await);
+            self.vendor.check(deadline, Code::proof, async |account: &Account| account.ask(&call, deadline).await);
         let answer = found(&call, &answer.await?)?;
         user::check_list(answer).map_err(|why| call.strange(&why))
     }
@@ -145,7 +146,7 @@ impl PagerDuty {
     }
 
     async fn ask(&self, call: &Call, deadline: Deadline) -> Result<Answer> {
-        self.vendor.call(deadline, Proof::of, async |account: &Account| account.ask(call, deadline).await).await
+        self.vendor.call(deadline, Code::proof, async |account: &Account| account.ask(call, deadline).await).await
     }
 
     fn version(&self, id: &ScheduleId) -> Option<Version> {

@@ -2,9 +2,9 @@
 
 use super::errors::{Call, instant};
 use super::shape::{User, present, shape, shift, who};
-use crate::ids::{PersonId, RotationId, ScheduleId};
 use crate::source::shift::{Email, Part, Parts, Who};
 use chrono::{DateTime, Utc};
+use keyturn::ids::{PersonId, RotationId, ScheduleId};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeSet;

@@ -1,8 +1,8 @@
 //! From JSON to the shapes that PagerDuty documents, with errors that quote nothing of it.
 
-use crate::ids::PersonId;
 use crate::source::shift::{Email, Shift, Who};
 use chrono::{DateTime, Utc};
+use keyturn::ids::PersonId;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;

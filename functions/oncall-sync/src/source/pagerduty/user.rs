@@ -1,8 +1,8 @@
 //! `GET /users`.
 
 use super::shape::{User, shape};
-use crate::ids::PersonId;
 use crate::source::shift::Email;
+use keyturn::ids::PersonId;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;

@@ -1,21 +1,20 @@
 //! An account at a vendor: its credential is read from Secrets Manager every five minutes, and when the vendor refuses it.
 //! One that works stays in use for as long as the secret brings no other that works.
 
+use crate::clock::Clock;
 use crate::codes::Code;
+use crate::http::Client;
+use crate::secrets::{CURRENT, Secrets, Stored};
+use crate::{Deadline, Error, Result};
 use chrono::{DateTime, TimeDelta, Utc};
-use keyturn::clock::Clock;
-use keyturn::codes::Code as Core;
-use keyturn::http::Client;
-use keyturn::secrets::{CURRENT, Secrets, Stored};
-use keyturn::{Deadline, Error, Result};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore};
 
-/// Requests to one vendor at a time: enough to read 200 bindings in every tick at 0.7 s an answer, and far below the 35 that
-/// Okta takes at once in a free org (75 in others; developer.okta.com/docs/reference/rl2-concurrency).
-pub(crate) const AT_ONCE: usize = 12;
+/// Requests to one vendor at a time: enough for oncall-sync to read 200 bindings in every tick at 0.7 s an answer, and far
+/// below the 35 that Okta takes at once in a free org (75 in others; developer.okta.com/docs/reference/rl2-concurrency).
+pub const AT_ONCE: usize = 12;
 
 const KEPT_FOR: TimeDelta = TimeDelta::minutes(5);
 /// How long reading a secret again may take: every call to the vendor waits for it.
@@ -28,14 +27,14 @@ type Parse<T> = Box<dyn Fn(&SecretString, &Client, &Clock) -> Result<T> + Send +
 
 /// What every vendor's client is built from.
 #[derive(Clone)]
-pub(crate) struct Clients {
-    pub(crate) secrets: Secrets,
-    pub(crate) http: Client,
-    pub(crate) clock: Clock,
+pub struct Clients {
+    pub secrets: Secrets,
+    pub http: Client,
+    pub clock: Clock,
 }
 
 /// The one account at one vendor.
-pub(crate) struct Vendor<T> {
+pub struct Vendor<T> {
     clients: Clients,
     secret_id: String,
     parse: Parse<T>,
@@ -56,24 +55,16 @@ struct Current<T> {
     before: Option<(SecretString, Arc<T>)>,
 }
 
-/// What an outcome says of the credential.
-pub(crate) enum Proof {
+/// What the outcome of a call says of the credential.
+pub enum Proof {
     /// The vendor took it.
     Works,
-    /// It may be to blame.
+    /// The vendor takes it for nothing.
+    Refused(Error),
+    /// Another one might have fared better: one of the right host, or with more rights.
     Fault(Error),
     /// Nothing: another one would have heard the same.
     None,
-}
-
-impl Proof {
-    pub(crate) fn of<R>(outcome: &Result<R>) -> Self {
-        match outcome {
-            Ok(_) => Self::Works,
-            Err(why) if Code::may_be_the_credentials(why) => Self::Fault(why.clone()),
-            Err(_) => Self::None,
-        }
-    }
 }
 
 /// What to try where a call with an account failed.
@@ -87,7 +78,7 @@ enum Rival<T> {
 
 impl<T> Vendor<T> {
     /// The account whose credential is in the secret `secret_id`, which is read when it is first needed.
-    pub(crate) fn new(
+    pub fn new(
         clients: &Clients,
         secret_id: &str,
         parse: impl Fn(&SecretString, &Client, &Clock) -> Result<T> + Send + Sync + 'static,
@@ -108,7 +99,7 @@ impl<T> Vendor<T> {
     /// | new in the secret, and no call with it has worked | the one from before; where that works, it stays in use |
     /// | replaced by another call meanwhile | the one in use |
     /// | refused | the secret read again, since it may have been replaced |
-    pub(crate) async fn call<R>(
+    pub async fn call<R>(
         &self,
         deadline: Deadline,
         judge: impl Fn(&Result<R>) -> Proof,
@@ -117,15 +108,15 @@ impl<T> Vendor<T> {
         let _permit = deadline.bound(self.in_flight.acquire()).await.map_err(|_| self.late())?;
         let account = self.account(deadline).await?;
         let outcome = call(&account).await;
-        let why = match judge(&outcome) {
+        let (why, is_refused) = match judge(&outcome) {
             Proof::Works => {
                 self.keep(&account);
                 return outcome;
             }
             Proof::None => return outcome,
-            Proof::Fault(why) => why,
+            Proof::Refused(why) => (why, true),
+            Proof::Fault(why) => (why, false),
         };
-        let is_refused = Code::is_refused_credential(&why);
         match self.rival(&account).await {
             Rival::Before(before) => {
                 let other = call(&before).await;
@@ -134,7 +125,7 @@ impl<T> Vendor<T> {
                         self.go_back(&account, &why).await;
                         return other;
                     }
-                    Proof::Fault(why) if Code::is_refused_credential(&why) => self.keep(&account),
+                    Proof::Refused(_) => self.keep(&account),
                     Proof::Fault(_) | Proof::None => {}
                 }
                 if !is_refused {
@@ -148,7 +139,7 @@ impl<T> Vendor<T> {
         }
         let outcome = call(&*self.account(deadline).await?).await;
         match (judge(&outcome), self.problem().await) {
-            (Proof::Fault(why), Some(problem)) if Code::is_refused_credential(&why) => Err(problem),
+            (Proof::Refused(_), Some(problem)) => Err(problem),
             _ => outcome,
         }
     }
@@ -158,7 +149,7 @@ impl<T> Vendor<T> {
     /// # Errors
     /// `CREDENTIAL_MISSING`, what reading a secret can say, and what `parse` says of its text; none of them once there is an
     /// account, which stays in use with a warning.
-    pub(crate) async fn account(&self, deadline: Deadline) -> Result<Arc<T>> {
+    pub async fn account(&self, deadline: Deadline) -> Result<Arc<T>> {
         let mut current = deadline.bound(self.current.lock()).await.map_err(|_| self.late())?;
         // The wall clock goes on while Lambda freezes the process.
         let now = self.clients.clock.now();
@@ -191,7 +182,7 @@ impl<T> Vendor<T> {
     ///
     /// # Errors
     /// As for [`Vendor::account`] and of the call, although another credential may be in use.
-    pub(crate) async fn check<R>(
+    pub async fn check<R>(
         &self,
         deadline: Deadline,
         judge: impl Fn(&Result<R>) -> Proof,
@@ -204,7 +195,7 @@ impl<T> Vendor<T> {
     }
 
     /// Why the credential in use is not the one in the secret, where it is not.
-    pub(crate) async fn problem(&self) -> Option<Error> {
+    pub async fn problem(&self) -> Option<Error> {
         self.current.lock().await.as_ref()?.problem.clone()
     }
 
@@ -245,7 +236,7 @@ impl<T> Vendor<T> {
 
     /// A call with this account failed, for whatever reason: the next [`Vendor::account`] reads the secret again, which may
     /// have been replaced.
-    pub(crate) async fn doubt(&self, doubted: &Arc<T>) {
+    pub async fn doubt(&self, doubted: &Arc<T>) {
         if let Some(current) = self.current.lock().await.as_mut().filter(|held| Arc::ptr_eq(&held.account, doubted)) {
             current.read_again = DateTime::UNIX_EPOCH;
         }
@@ -276,7 +267,7 @@ impl<T> Vendor<T> {
 
     fn late(&self) -> Error {
         Error::new(
-            Core::OutOfTime,
+            Code::OutOfTime,
             format!("The time was up before a call could be made with the secret {}.", self.secret_id),
             "The next tick tries again by itself.",
         )

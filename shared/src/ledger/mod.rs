@@ -1,13 +1,14 @@
-//! The ledger: one record for each person of a binding's group, in one of six states. Parameter Store keeps one parameter
-//! for each binding and group.
+//! The ledger of oncall-sync: one record for each person of a binding's group, in one of six states. Parameter Store keeps
+//! one parameter for each binding and group.
 //!
-//! `planner` has the table of the states' transitions.
+//! oncall-sync's `planner` has the table of the states' transitions.
 
 mod first_format;
 mod later;
 #[cfg(test)]
 mod tests;
 
+use crate::alert::Channel;
 use crate::ids::{GroupId, OktaId, PersonId};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -23,56 +24,56 @@ const MOST_UNTOLD: usize = 4;
 
 /// Everything remembered of one binding's group.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub(crate) struct Ledger {
+pub struct Ledger {
     format: u32,
-    pub(crate) group: GroupId,
+    pub group: GroupId,
     /// One more with each write: of two ledgers of one group (its binding was renamed), the higher one counts.
-    pub(crate) serial: u64,
+    pub serial: u64,
     /// The parameter's version that this text was written as. Another one means that somebody else wrote it, perhaps a text
     /// of long ago.
     #[serde(default)]
-    pub(crate) version: i64,
+    pub version: i64,
     /// It is not what stands in the parameter, which cannot be read or is older.
     #[serde(skip)]
-    pub(crate) restored: bool,
+    pub restored: bool,
     /// The last reading of the source that was stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) confirmed_at: Option<DateTime<Utc>>,
+    pub confirmed_at: Option<DateTime<Utc>>,
     /// Readings that found nobody on call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) gap: Option<Gap>,
+    pub gap: Option<Gap>,
     #[serde(default)]
-    pub(crate) people: BTreeMap<OktaId, Person>,
+    pub people: BTreeMap<OktaId, Person>,
     #[serde(skip)]
     unknown: Vec<later::Unknown>,
 }
 
 /// Readings that found nobody on call.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub(crate) struct Gap {
+pub struct Gap {
     /// How many in a row.
-    pub(crate) readings: u32,
+    pub readings: u32,
     /// The last of them: one reading counts once, however often it is planned with.
-    pub(crate) last: DateTime<Utc>,
+    pub last: DateTime<Utc>,
 }
 
 /// One person in one group.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub(crate) struct Person {
+pub struct Person {
     /// The Okta user's login and address, for people who read the ledger; empty until the group has shown the person.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub(crate) login: String,
+    pub login: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub(crate) email: String,
-    pub(crate) state: State,
+    pub email: String,
+    pub state: State,
     /// Changes whose alert is still to be taken by a channel.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) untold: Vec<Untold>,
+    pub untold: Vec<Untold>,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum State {
+pub enum State {
     /// Has a right to be in the group.
     Granted(Granted),
     /// Was in the group when there was no ledger and nobody could say who was on call.
@@ -92,64 +93,64 @@ pub(crate) enum State {
 
 /// The claims that somebody has, each with its end.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub(crate) struct Granted {
-    pub(crate) since: DateTime<Utc>,
+pub struct Granted {
+    pub since: DateTime<Utc>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) on_call: Option<ShiftClaim>,
+    pub on_call: Option<ShiftClaim>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) by_hand: Option<HandClaim>,
+    pub by_hand: Option<HandClaim>,
     /// The group has shown the person since the grant.
-    pub(crate) shown: bool,
+    pub shown: bool,
 }
 
 /// The claim of somebody who is on call.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub(crate) struct ShiftClaim {
+pub struct ShiftClaim {
     /// The person's id at the on-call source.
-    pub(crate) person: PersonId,
+    pub person: PersonId,
     /// When the shift ends, as the source said last; absent where it has no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) shift_end: Option<DateTime<Utc>>,
+    pub shift_end: Option<DateTime<Utc>>,
     /// When the claim ends whatever happens, unless a later reading confirms it.
-    pub(crate) until: DateTime<Utc>,
+    pub until: DateTime<Utc>,
 }
 
 /// The claim of somebody who was granted by hand.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub(crate) struct HandClaim {
-    pub(crate) until: DateTime<Utc>,
-    pub(crate) reason: String,
+pub struct HandClaim {
+    pub until: DateTime<Utc>,
+    pub reason: String,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub(crate) struct Leaving {
-    pub(crate) reason: Reason,
+pub struct Leaving {
+    pub reason: Reason,
     /// When that was decided.
-    pub(crate) since: DateTime<Utc>,
+    pub since: DateTime<Utc>,
     /// When the person should have left, where there was a time for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) due: Option<DateTime<Utc>>,
+    pub due: Option<DateTime<Utc>>,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub(crate) struct Hold {
-    pub(crate) since: DateTime<Utc>,
+pub struct Hold {
+    pub since: DateTime<Utc>,
     /// When the shift ends, as the source said last. A shift that begins after it is another one, and ends the hold.
     /// Absent where no end is known: until the source does not name the person any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) until: Option<DateTime<Utc>>,
+    pub until: Option<DateTime<Utc>>,
     /// The group no longer shows the person.
-    pub(crate) out: bool,
+    pub out: bool,
     /// The reason that was given.
     #[serde(default)]
-    pub(crate) reason: String,
+    pub reason: String,
 }
 
 /// Why somebody leaves.
 #[derive(Clone, Copy, Debug, Deserialize, Display, IntoStaticStr, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
-pub(crate) enum Reason {
+pub enum Reason {
     /// The shift is over.
     ShiftEnded,
     /// They were on call without an end, and are not any more.
@@ -176,39 +177,21 @@ pub(crate) enum Reason {
 impl Reason {
     /// As logs, alerts, plans and ledgers say it.
     #[must_use]
-    pub(crate) fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         self.into()
-    }
-}
-
-/// Where alerts go.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Channel {
-    Datadog,
-    Slack,
-    /// A channel of a later version of Keyturn.
-    #[serde(other)]
-    Other,
-}
-
-impl Channel {
-    /// All of them; one that the deployment has not set takes everything at once.
-    pub(crate) fn all() -> BTreeSet<Self> {
-        BTreeSet::from([Self::Datadog, Self::Slack])
     }
 }
 
 /// A change, and the channels that have not taken its alert yet.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub(crate) struct Untold {
-    pub(crate) change: Change,
-    pub(crate) channels: BTreeSet<Channel>,
+pub struct Untold {
+    pub change: Change,
+    pub channels: BTreeSet<Channel>,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Change {
+pub enum Change {
     /// The person gets in; `until` is absent where the shift has no end.
     Granted {
         why: String,
@@ -227,7 +210,7 @@ pub(crate) enum Change {
 
 /// A ledger, if there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Remembered {
+pub enum Remembered {
     Known(Ledger),
     /// There is none: the first run, or somebody deleted it. This one begins: nobody is in it but who is held.
     Never(Ledger),
@@ -239,14 +222,15 @@ pub(crate) enum Remembered {
 }
 
 impl Remembered {
-    pub(crate) fn known(&self) -> Option<&Ledger> {
+    #[must_use]
+    pub fn known(&self) -> Option<&Ledger> {
         match self {
             Self::Known(ledger) => Some(ledger),
             Self::Never(_) | Self::Unreadable { .. } => None,
         }
     }
 
-    pub(crate) fn known_mut(&mut self) -> Option<&mut Ledger> {
+    pub fn known_mut(&mut self) -> Option<&mut Ledger> {
         match self {
             Self::Known(ledger) => Some(ledger),
             Self::Never(_) | Self::Unreadable { .. } => None,
@@ -256,7 +240,7 @@ impl Remembered {
 
 impl Ledger {
     #[must_use]
-    pub(crate) fn new(group: GroupId) -> Self {
+    pub fn new(group: GroupId) -> Self {
         Self {
             format: FORMAT,
             group,
@@ -274,7 +258,7 @@ impl Ledger {
     ///
     /// # Errors
     /// What is wrong with it, in words that quote nothing of it.
-    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
         let value: Value = serde_json::from_str(text).map_err(|_| "it is no JSON")?;
         if value.get("format").is_none() {
             return first_format::read(value).map_err(|_| WRONG_FORM);
@@ -289,31 +273,33 @@ impl Ledger {
     }
 
     /// The text to store.
-    pub(crate) fn text(&self) -> serde_json::Result<String> {
+    pub fn text(&self) -> serde_json::Result<String> {
         let mut value = serde_json::to_value(self)?;
         later::add(&self.unknown, &mut value);
         Ok(value.to_string())
     }
 
     /// Whether this text is the last that the function wrote. The first format does not say.
-    pub(crate) fn is_of_version(&self, version: i64) -> bool {
+    #[must_use]
+    pub fn is_of_version(&self, version: i64) -> bool {
         self.version == version
     }
 
     /// Somebody's state.
-    pub(crate) fn state(&self, okta: &OktaId) -> Option<&State> {
+    #[must_use]
+    pub fn state(&self, okta: &OktaId) -> Option<&State> {
         self.people.get(okta).map(|person| &person.state)
     }
 
     /// Puts somebody into a state, and leaves everything else that is known of the person.
-    pub(crate) fn put(&mut self, okta: &OktaId, state: State) -> &mut Person {
+    pub fn put(&mut self, okta: &OktaId, state: State) -> &mut Person {
         let person = self.people.entry(okta.clone()).or_insert_with(|| Person::new(State::Tolerated));
         person.state = state;
         person
     }
 
     /// The group no longer shows the person.
-    pub(crate) fn has_left(&mut self, okta: &OktaId, now: DateTime<Utc>) {
+    pub fn has_left(&mut self, okta: &OktaId, now: DateTime<Utc>) {
         let Some(person) = self.people.get_mut(okta) else { return };
         match &mut person.state {
             State::Held(hold) => hold.out = true,
@@ -323,7 +309,7 @@ impl Ledger {
     }
 
     /// The group shows the person, under this login and address.
-    pub(crate) fn has_come(&mut self, okta: &OktaId, login: &str, email: &str) {
+    pub fn has_come(&mut self, okta: &OktaId, login: &str, email: &str) {
         if let Some(person) = self.people.get_mut(okta)
             && let State::Granted(granted) = &mut person.state
         {
@@ -334,7 +320,8 @@ impl Ledger {
     }
 
     /// The changes that are done and still to be told; `accepted` are the people whom Okta has just said to have removed.
-    pub(crate) fn news(&self, accepted: &BTreeSet<OktaId>) -> Vec<(OktaId, Untold)> {
+    #[must_use]
+    pub fn news(&self, accepted: &BTreeSet<OktaId>) -> Vec<(OktaId, Untold)> {
         // A grant that another change follows was made, or is over.
         let is_last =
             |person: &Person, change: &Change| person.untold.last().is_some_and(|last| last.change == *change);
@@ -352,7 +339,7 @@ impl Ledger {
     }
 
     /// All channels but these have taken the alert of a change.
-    pub(crate) fn was_told(&mut self, okta: &OktaId, change: &Change, untaken: &BTreeSet<Channel>) {
+    pub fn was_told(&mut self, okta: &OktaId, change: &Change, untaken: &BTreeSet<Channel>) {
         let Some(person) = self.people.get_mut(okta) else { return };
         for untold in person.untold.iter_mut().filter(|untold| untold.change == *change) {
             untold.channels.retain(|channel| untaken.contains(channel));
@@ -362,7 +349,7 @@ impl Ledger {
     }
 
     /// Nothing of somebody who left is kept once everything is told.
-    pub(crate) fn forget_left(&mut self, okta: &OktaId) {
+    pub fn forget_left(&mut self, okta: &OktaId) {
         self.people.retain(|other, person| {
             other != okta || !matches!(person.state, State::Left { .. }) || !person.untold.is_empty()
         });
@@ -384,7 +371,7 @@ impl Ledger {
     /// Whether `next` has to be stored in place of this: something changed, or people in it live on a confirmation that
     /// was stored longer than `refresh` ago.
     #[must_use]
-    pub(crate) fn is_outdated_by(&self, next: &Self, refresh: TimeDelta) -> bool {
+    pub fn is_outdated_by(&self, next: &Self, refresh: TimeDelta) -> bool {
         let old = match (self.confirmed_at, next.confirmed_at) {
             // The other way round, too: the clock may have been set back.
             (Some(stored), Some(read)) => (read - stored).abs() >= refresh,
@@ -405,7 +392,8 @@ impl Ledger {
 }
 
 impl Person {
-    pub(crate) fn new(state: State) -> Self {
+    #[must_use]
+    pub fn new(state: State) -> Self {
         Self { login: String::new(), email: String::new(), state, untold: Vec::new() }
     }
 
@@ -415,7 +403,8 @@ impl Person {
     }
 
     /// Whether there is anything left to do about the person where the group cannot be listed.
-    pub(crate) fn is_unfinished(&self) -> bool {
+    #[must_use]
+    pub fn is_unfinished(&self) -> bool {
         match &self.state {
             State::Granted(_) | State::Adopted { .. } | State::Leaving(_) | State::Left { .. } | State::Other(_) => {
                 true
@@ -429,7 +418,8 @@ impl Person {
         self.on_call().is_some()
     }
 
-    pub(crate) fn on_call(&self) -> Option<&ShiftClaim> {
+    #[must_use]
+    pub fn on_call(&self) -> Option<&ShiftClaim> {
         match &self.state {
             State::Granted(granted) => granted.on_call.as_ref(),
             _ => None,
@@ -437,12 +427,12 @@ impl Person {
     }
 
     /// A removal that was decided on was not done, and is not to be told of any more.
-    pub(crate) fn forget_removal(&mut self) {
+    pub fn forget_removal(&mut self) {
         self.untold.pop_if(|untold| matches!(untold.change, Change::Revoked { .. }));
     }
 
     /// Notes a change whose alert every channel shall take.
-    pub(crate) fn tell(&mut self, change: Change) {
+    pub fn tell(&mut self, change: Change) {
         self.untold.retain(|untold| untold.change != change);
         self.untold.push(Untold { change, channels: Channel::all() });
         // A channel that is gone for good must not fill the parameter.

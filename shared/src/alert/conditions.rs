@@ -1,18 +1,18 @@
 //! Conditions that a person was told of already. Losing them costs repeated alerts, never a wrong decision.
 
-use crate::ledger::Channel;
-use crate::lock;
+use super::Channel;
+use crate::defect::lock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 /// Conditions that hold, each with the channels that have not taken its alert.
 #[derive(Debug, Default)]
-pub(crate) struct Conditions(Mutex<BTreeMap<String, BTreeSet<Channel>>>);
+pub struct Conditions(Mutex<BTreeMap<String, BTreeSet<Channel>>>);
 
 impl Conditions {
     /// Of the conditions that hold now, those that somebody is still to be told of, each with the channels. One that holds
     /// no longer is forgotten, and told again when it comes back; one of which nobody knows `may_hold`.
-    pub(crate) fn untold<'a>(
+    pub fn untold<'a>(
         &self,
         conditions: impl Iterator<Item = &'a String>,
         may_hold: impl Fn(&str) -> bool,
@@ -26,12 +26,12 @@ impl Conditions {
     }
 
     /// A condition whose key is so, of those that held.
-    pub(crate) fn find(&self, is_it: impl Fn(&str) -> bool) -> Option<String> {
+    pub fn find(&self, is_it: impl Fn(&str) -> bool) -> Option<String> {
         lock(&self.0).keys().find(|key| is_it(key)).cloned()
     }
 
     /// All channels but these have taken the alert of a condition.
-    pub(crate) fn told(&self, condition: &str, untaken: BTreeSet<Channel>) {
+    pub fn told(&self, condition: &str, untaken: BTreeSet<Channel>) {
         if let Some(left) = lock(&self.0).get_mut(condition) {
             *left = untaken;
         }
