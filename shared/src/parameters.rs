@@ -1,10 +1,13 @@
 //! SSM Parameter Store: configuration documents and small state.
 
-use crate::aws_call::{Call, within};
+use crate::aws_call::{Call, Failed, within};
 use crate::{Deadline, Result};
 use aws_sdk_ssm::Client;
+use aws_sdk_ssm::operation::put_parameter::{PutParameterError, PutParameterOutput};
 use aws_sdk_ssm::types::{ParameterTier, ParameterType};
 use chrono::{DateTime, Utc};
+use futures_util::future::try_join_all;
+use std::collections::BTreeSet;
 
 /// A parameter as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +30,18 @@ pub enum Kind {
     Encrypted,
 }
 
+/// What became of a new parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    Stored,
+    /// There is one of this name, which stays as it is. An earlier try of the same call may have stored it.
+    Taken,
+}
+
+/// Parameter Store takes so many names in one call.
+const NAMES: usize = 10;
+const NOT_FOUND: &str = "ParameterNotFound";
+
 /// Parameter Store, through the AWS SDK, whose standard retries run within each call's deadline.
 #[derive(Clone, Debug)]
 pub struct Parameters {
@@ -39,16 +54,65 @@ impl Parameters {
         Self { client }
     }
 
+    /// The parameter of this name, if there is one.
+    ///
+    /// # Errors
+    /// The `AWS_*` codes.
+    pub async fn get(&self, name: &str, deadline: Deadline) -> Result<Option<Parameter>> {
+        let call = self.client.get_parameter().name(name).with_decryption(false).send();
+        match Box::pin(within(deadline, call)).await {
+            Ok(answer) => Ok(answer.parameter.and_then(read)),
+            Err(e) if e.code() == Some(NOT_FOUND) => Ok(None),
+            Err(e) => Err(e.explain(&Call::parameter_store("GetParameter", name))),
+        }
+    }
+
+    /// The parameters of these names that there are, in any order.
+    ///
+    /// # Errors
+    /// The `AWS_*` codes.
+    pub async fn get_many(&self, names: &BTreeSet<String>, deadline: Deadline) -> Result<Vec<Parameter>> {
+        let names: Vec<String> = names.iter().cloned().collect();
+        let calls = names.chunks(NAMES).map(|names| self.get_few(names, deadline));
+        Ok(try_join_all(calls).await?.concat())
+    }
+
+    async fn get_few(&self, names: &[String], deadline: Deadline) -> Result<Vec<Parameter>> {
+        let call = self.client.get_parameters().set_names(Some(names.to_vec())).with_decryption(false).send();
+        let answer = Box::pin(within(deadline, call))
+            .await
+            .map_err(|e| e.explain(&Call::parameter_store("GetParameters", &names.join(", "))))?;
+        Ok(answer.parameters.unwrap_or_default().into_iter().filter_map(read).collect())
+    }
+
     /// Every parameter directly below `path`, all pages of them.
     ///
     /// # Errors
     /// The `AWS_*` codes.
     pub async fn below(&self, path: &str, deadline: Deadline) -> Result<Vec<Parameter>> {
+        self.list(path, false, deadline).await
+    }
+
+    /// Every parameter below `path`, at any depth.
+    ///
+    /// # Errors
+    /// The `AWS_*` codes.
+    pub async fn anywhere_below(&self, path: &str, deadline: Deadline) -> Result<Vec<Parameter>> {
+        self.list(path, true, deadline).await
+    }
+
+    async fn list(&self, path: &str, recursive: bool, deadline: Deadline) -> Result<Vec<Parameter>> {
         let mut found = Vec::new();
         let mut page = None;
         loop {
-            let call =
-                self.client.get_parameters_by_path().path(path).with_decryption(false).set_next_token(page).send();
+            let call = self
+                .client
+                .get_parameters_by_path()
+                .path(path)
+                .recursive(recursive)
+                .with_decryption(false)
+                .set_next_token(page)
+                .send();
             // Boxed: the SDK's futures are large, and everything that waits for one holds it.
             let answer = Box::pin(within(deadline, call))
                 .await
@@ -92,6 +156,32 @@ impl Parameters {
     /// # Errors
     /// The `AWS_*` codes.
     pub async fn put(&self, name: &str, value: &str, deadline: Deadline) -> Result<i64> {
+        let stored = self.store(name, value, true, deadline).await;
+        let stored = stored.map_err(|e| e.explain(&Call::parameter_store("PutParameter", name)))?;
+        Ok(stored.version)
+    }
+
+    /// Stores a parameter that does not exist.
+    ///
+    /// Safe to repeat: one that exists stays as it is.
+    ///
+    /// # Errors
+    /// The `AWS_*` codes.
+    pub async fn put_new(&self, name: &str, value: &str, deadline: Deadline) -> Result<Put> {
+        match self.store(name, value, false, deadline).await {
+            Ok(_) => Ok(Put::Stored),
+            Err(e) if e.code() == Some("ParameterAlreadyExists") => Ok(Put::Taken),
+            Err(e) => Err(e.explain(&Call::parameter_store("PutParameter", name))),
+        }
+    }
+
+    async fn store(
+        &self,
+        name: &str,
+        value: &str,
+        overwrite: bool,
+        deadline: Deadline,
+    ) -> std::result::Result<PutParameterOutput, Failed<PutParameterError>> {
         let call = self
             .client
             .put_parameter()
@@ -100,11 +190,24 @@ impl Parameters {
             .r#type(ParameterType::String)
             // Up to 4 KB for nothing, 8 KB for something; a parameter that was large once cannot be put back by name.
             .tier(ParameterTier::IntelligentTiering)
-            .overwrite(true)
+            .overwrite(overwrite)
             .send();
-        let stored = Box::pin(within(deadline, call)).await;
-        let stored = stored.map_err(|e| e.explain(&Call::parameter_store("PutParameter", name)))?;
-        Ok(stored.version)
+        Box::pin(within(deadline, call)).await
+    }
+
+    /// Deletes a parameter, whether it exists or not.
+    ///
+    /// Safe to repeat.
+    ///
+    /// # Errors
+    /// The `AWS_*` codes.
+    pub async fn delete(&self, name: &str, deadline: Deadline) -> Result<()> {
+        let call = self.client.delete_parameter().name(name).send();
+        match Box::pin(within(deadline, call)).await {
+            Ok(_) => Ok(()),
+            Err(e) if e.code() == Some(NOT_FOUND) => Ok(()),
+            Err(e) => Err(e.explain(&Call::parameter_store("DeleteParameter", name))),
+        }
     }
 }
 

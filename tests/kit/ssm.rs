@@ -158,6 +158,7 @@ struct GetParameter {
 }
 
 fn get(parameters: &Parameters, request: &GetParameter) -> Reply {
+    check_characters(&request.name)?;
     let parameter = parameters.get(&request.name).ok_or_else(not_found)?;
     Ok(json!({"Parameter": shown(&request.name, parameter, request.with_decryption)?}))
 }
@@ -300,21 +301,33 @@ fn put(parameters: &mut Parameters, request: PutParameter) -> Reply {
     Ok(json!({"Version": version, "Tier": tier}))
 }
 
+/// What the name of a new parameter has to be: as [`check_characters`], at most 15 levels, none of them empty.
 fn check_name(name: &str) -> Result<(), Failure> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-/".contains(c);
-    let rest = name.trim_start_matches('/').to_ascii_lowercase();
+    check_characters(name)?;
+    let levels: Vec<&str> = name.strip_prefix('/').unwrap_or(name).split('/').collect();
+    let first = levels[0].to_ascii_lowercase();
+    let reserved = first.starts_with("aws") || first.starts_with("ssm");
     let hierarchical = !name.contains('/') || name.starts_with('/');
-    if name.is_empty()
-        || !hierarchical
-        || !name.chars().all(allowed)
-        || rest.starts_with("aws")
-        || rest.starts_with("ssm")
-    {
-        return Err(invalid(format!(
-            "{name} is no parameter name: letters, digits, _.- and / in front of each level."
-        )));
+    if !hierarchical || reserved || levels.contains(&"") {
+        return Err(no_name(name));
+    }
+    if levels.len() > 15 {
+        return Err(Failure::new(
+            "HierarchyLevelLimitExceededException",
+            "A hierarchy can have a maximum of 15 levels.",
+        ));
     }
     Ok(())
+}
+
+/// A name with a version or a label behind a colon, which AWS takes where it reads, is refused: no function uses one.
+fn check_characters(name: &str) -> Result<(), Failure> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-/".contains(c);
+    if name.is_empty() || !name.chars().all(allowed) { Err(no_name(name)) } else { Ok(()) }
+}
+
+fn no_name(name: &str) -> Failure {
+    invalid(format!("{name} is no parameter name: letters, digits, _.- and / in front of each level."))
 }
 
 #[derive(Deserialize)]

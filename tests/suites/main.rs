@@ -8,6 +8,7 @@ mod defects;
 mod documents;
 mod matrix;
 mod oncall_sync;
+mod parameters;
 mod polling;
 mod prove;
 mod refusal;

@@ -23,6 +23,55 @@ async fn a_missing_parameter_is_not_found() {
 }
 
 #[tokio::test]
+async fn a_name_that_cannot_be_one_is_invalid_and_not_missing() {
+    let (_aws, client) = stack().await;
+    assert_eq!(code(client.get_parameter().name("/a@b").send().await), "ValidationException");
+}
+
+#[tokio::test]
+async fn a_deleted_parameter_is_gone_and_begins_anew() {
+    let (aws, client) = stack().await;
+    aws.parameters.put("/a", "one");
+    aws.parameters.put("/a", "two");
+    client.delete_parameter().name("/a").send().await.unwrap();
+    assert_eq!(code(client.get_parameter().name("/a").send().await), "ParameterNotFound");
+    let put = client.put_parameter().name("/a").value("x").r#type(ParameterType::String).send().await;
+    assert_eq!(put.unwrap().version(), 1);
+}
+
+#[tokio::test]
+async fn of_several_names_those_that_do_not_exist_are_listed_as_invalid() {
+    let (aws, client) = stack().await;
+    aws.parameters.put("/a", "one");
+    let names = |names: std::ops::Range<usize>| names.map(|n| format!("/{n}")).collect();
+    let get = |names: Vec<String>| client.get_parameters().set_names(Some(names)).send();
+    let answer = get(vec!["/none".to_owned(), "/a".to_owned()]).await.unwrap();
+    let found: Vec<_> = answer.parameters().iter().map(|found| found.name().unwrap()).collect();
+    assert_eq!((found, answer.invalid_parameters()), (vec!["/a"], ["/none".to_owned()].as_slice()));
+    get(names(0..10)).await.unwrap();
+    assert_eq!(code(get(names(0..11)).await), "ValidationException");
+}
+
+#[tokio::test]
+async fn a_path_shows_what_is_directly_below_it_or_at_any_depth_page_by_page() {
+    let (aws, client) = stack().await;
+    for name in ["/state", "/state/shop/ann", "/state/shop/bob", "/state/top", "/states/x"] {
+        aws.parameters.put(name, "x");
+    }
+    let list = async |recursive: bool, token: Option<String>| {
+        let call = client.get_parameters_by_path().path("/state").recursive(recursive).max_results(2);
+        let answer = call.set_next_token(token).send().await.unwrap();
+        let names: Vec<String> = answer.parameters().iter().map(|found| found.name().unwrap().to_owned()).collect();
+        (names, answer.next_token)
+    };
+    assert_eq!(list(false, None).await, (vec!["/state/top".to_owned()], None));
+    let (first, token) = list(true, None).await;
+    assert_eq!(first, ["/state/shop/ann", "/state/shop/bob"]);
+    assert!(token.is_some());
+    assert_eq!(list(true, token).await, (vec!["/state/top".to_owned()], None));
+}
+
+#[tokio::test]
 async fn only_overwrite_replaces_a_value() {
     let (aws, client) = stack().await;
     aws.parameters.put("/a", "one");
@@ -38,10 +87,12 @@ async fn only_overwrite_replaces_a_value() {
 async fn a_new_parameter_needs_a_type_and_a_good_name() {
     let (_aws, client) = stack().await;
     assert_eq!(code(client.put_parameter().name("/a").value("x").send().await), "ValidationException");
-    for name in ["a/b", "/a b", "/aws/x", "ssm-x"] {
-        let put = client.put_parameter().name(name).value("x").r#type(ParameterType::String);
-        assert_eq!(code(put.send().await), "ValidationException", "{name}");
+    let put = |name: &str| client.put_parameter().name(name).value("x").r#type(ParameterType::String).send();
+    for name in ["a/b", "/a b", "/aws/x", "ssm-x", "/a//b", "/a/"] {
+        assert_eq!(code(put(name).await), "ValidationException", "{name}");
     }
+    put(&"/a".repeat(15)).await.unwrap();
+    assert_eq!(code(put(&"/a".repeat(16)).await), "HierarchyLevelLimitExceededException");
 }
 
 #[tokio::test]
