@@ -85,6 +85,6 @@ fn failed(channel: &str, why: impl fmt::Display) -> Error {
     Error::new(
         Code::AlertFailed,
         format!("An alert to {channel} was not taken: {why}."),
-        "The log line and the metric still raise the CloudWatch alarm. Invoke the function with {\"action\":\"doctor\"} to try the channel.",
+        "The log line and the metric still raise the CloudWatch alarm. Look at the secret of the channel; oncall-sync tries it on {\"action\":\"doctor\"}.",
     )
 }

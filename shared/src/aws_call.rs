@@ -40,6 +40,13 @@ impl<'a> Call<'a> {
         Self { service: "ssm", action, on: name, whose, again }
     }
 
+    /// An action of CloudWatch Logs on a log group.
+    #[cfg(feature = "logs")]
+    pub(crate) fn logs(action: &'static str, group: &'a str) -> Self {
+        let (whose, again) = ("CloudWatch Logs'", "ask again");
+        Self { service: "logs", action, on: group, whose, again }
+    }
+
     fn unreachable(&self, why: &str) -> Error {
         let Self { service, action, on, .. } = self;
         Error::new(

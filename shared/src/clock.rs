@@ -1,6 +1,6 @@
 //! The wall clock, for time stamps. Durations are measured with `tokio::time::Instant`, deadlines are [`crate::Deadline`]s.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,6 +8,12 @@ use std::sync::Arc;
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
 pub fn now() -> DateTime<Utc> {
     Utc::now()
+}
+
+/// As RFC 3339 has it, in whole seconds: `2026-11-29T12:34:56Z`.
+#[must_use]
+pub fn instant(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// A wall clock to be handed to whoever decides by it, so that tests can turn its hands.

@@ -152,6 +152,12 @@ pub enum Code {
     /// There is no such secret in this account and region.
     #[strum(message = "Check it: aws secretsmanager describe-secret --secret-id <arn>")]
     SecretNotFound,
+    /// There is no such log group in this account and region.
+    #[strum(message = "Correct the setting that names it: aws logs describe-log-groups --log-group-name-prefix <name>")]
+    LogGroupNotFound,
+    /// More log lines match than are read at a time, so that an answer would be made of a part of them.
+    #[strum(message = "Ask for a shorter period, and for the rest of it again.")]
+    TooManyLogLines,
     /// AWS gave no answer.
     #[strum(
         message = "In a VPC: an interface endpoint for the service, or a NAT gateway, and a security group that allows HTTPS. Behind a private CA: AWS_CA_BUNDLE."
@@ -250,7 +256,7 @@ pub enum Code {
     /// A channel took an alert.
     AlertSent,
     /// Datadog or Slack did not take an alert.
-    #[strum(message = "Invoke the function with {\"action\":\"doctor\"} to try the channel.")]
+    #[strum(message = "Look at the secret of the channel; oncall-sync tries it on {\"action\":\"doctor\"}.")]
     AlertFailed,
     /// Datadog's secret is not of the form it should have; the message names the key, never a value.
     #[strum(message = "Store it as the manual shows.")]

@@ -1,5 +1,7 @@
 //! Start-up of a function: logging, the AWS SDK, and the loop that hands events to a handler.
 
+#[cfg(feature = "logs")]
+use crate::logs::Logs;
 #[cfg(feature = "parameters")]
 use crate::parameters::Parameters;
 use crate::secrets::Secrets;
@@ -74,6 +76,13 @@ impl Start {
     pub fn parameters(&self) -> Parameters {
         Parameters::new(aws_sdk_ssm::Client::new(&self.aws))
     }
+
+    /// CloudWatch Logs.
+    #[cfg(feature = "logs")]
+    #[must_use]
+    pub fn logs(&self) -> Logs {
+        Logs::new(aws_sdk_cloudwatchlogs::Client::new(&self.aws))
+    }
 }
 
 /// Runs a function until Lambda ends the process: logging and the SDK first, then `build`, then each event to what was
@@ -128,6 +137,7 @@ async fn aws(vars: &mut Vars) -> SdkConfig {
         Setting::AwsEndpointUrlSecretsManager,
         Setting::AwsEndpointUrlRds,
         Setting::AwsEndpointUrlSsm,
+        Setting::AwsEndpointUrlCloudwatchLogs,
         Setting::SecretsManagerEndpoint,
     ] {
         vars.parsed(endpoint, check_endpoint);

@@ -25,6 +25,8 @@ pub mod lambda;
 #[cfg(feature = "ledger")]
 pub mod ledger;
 mod log;
+#[cfg(feature = "logs")]
+pub mod logs;
 pub mod metrics;
 #[cfg(feature = "http")]
 pub mod oauth;

@@ -38,7 +38,7 @@ metrics! {
     RotationFinished: "Count",
     /// Sessions of the user whose password a rotation is about to replace: of clients that missed the turn before.
     StaleSessions: "Count",
-    /// A tick read everything and did everything (1), or not (0).
+    /// A tick or sweep read everything and did everything (1), or not (0).
     RunsOk: "Count",
     /// How old what is known of a binding's source is, in seconds.
     SourceAgeSeconds: "Seconds",
@@ -48,9 +48,16 @@ metrics! {
     Grants: "Count",
     /// Revokes that were made.
     Revokes: "Count",
-    /// How much longer than their shift somebody was in the group, in seconds.
+    /// How much longer than their shift somebody was in the group, or a login could be used, in seconds.
     OverstaySeconds: "Seconds",
-    /// What a person has to look at: people on call without a grant, outsiders, refused bindings, changes not verified.
+    /// Database logins that people on call were given.
+    LoginsOpened: "Count",
+    /// Of these, those that are gone.
+    LoginsClosed: "Count",
+    /// Requests for a login that were refused, or could not be carried out.
+    OpenRefused: "Count",
+    /// What a person has to look at: people on call without a grant, outsiders, refused documents, changes not verified, logins
+    /// that nobody knows or that cannot be dropped.
     Unresolved: "Count",
     /// More people were on call, or would have been granted, than the binding allows (1), or not (0).
     BrakePulled: "Count",

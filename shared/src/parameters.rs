@@ -1,12 +1,11 @@
 //! SSM Parameter Store: configuration documents and small state.
 
-use crate::aws_call::{Call, Failed, within};
+use crate::aws_call::{Call, within};
 use crate::{Deadline, Result};
 use aws_sdk_ssm::Client;
-use aws_sdk_ssm::operation::put_parameter::{PutParameterError, PutParameterOutput};
 use aws_sdk_ssm::types::{ParameterTier, ParameterType};
 use chrono::{DateTime, Utc};
-use futures_util::future::try_join_all;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use std::collections::BTreeSet;
 
 /// A parameter as it was read.
@@ -30,16 +29,8 @@ pub enum Kind {
     Encrypted,
 }
 
-/// What became of a new parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Put {
-    Stored,
-    /// There is one of this name, which stays as it is. An earlier try of the same call may have stored it.
-    Taken,
-}
-
-/// Parameter Store takes so many names in one call.
-const NAMES: usize = 10;
+/// Parameters that are asked for at a time.
+const AT_ONCE: usize = 10;
 const NOT_FOUND: &str = "ParameterNotFound";
 
 /// Parameter Store, through the AWS SDK, whose standard retries run within each call's deadline.
@@ -72,17 +63,8 @@ impl Parameters {
     /// # Errors
     /// The `AWS_*` codes.
     pub async fn get_many(&self, names: &BTreeSet<String>, deadline: Deadline) -> Result<Vec<Parameter>> {
-        let names: Vec<String> = names.iter().cloned().collect();
-        let calls = names.chunks(NAMES).map(|names| self.get_few(names, deadline));
-        Ok(try_join_all(calls).await?.concat())
-    }
-
-    async fn get_few(&self, names: &[String], deadline: Deadline) -> Result<Vec<Parameter>> {
-        let call = self.client.get_parameters().set_names(Some(names.to_vec())).with_decryption(false).send();
-        let answer = Box::pin(within(deadline, call))
-            .await
-            .map_err(|e| e.explain(&Call::parameter_store("GetParameters", &names.join(", "))))?;
-        Ok(answer.parameters.unwrap_or_default().into_iter().filter_map(read).collect())
+        let found = stream::iter(names).map(|name| self.get(name, deadline)).buffer_unordered(AT_ONCE);
+        Ok(found.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
     }
 
     /// Every parameter directly below `path`, all pages of them.
@@ -156,32 +138,6 @@ impl Parameters {
     /// # Errors
     /// The `AWS_*` codes.
     pub async fn put(&self, name: &str, value: &str, deadline: Deadline) -> Result<i64> {
-        let stored = self.store(name, value, true, deadline).await;
-        let stored = stored.map_err(|e| e.explain(&Call::parameter_store("PutParameter", name)))?;
-        Ok(stored.version)
-    }
-
-    /// Stores a parameter that does not exist.
-    ///
-    /// Safe to repeat: one that exists stays as it is.
-    ///
-    /// # Errors
-    /// The `AWS_*` codes.
-    pub async fn put_new(&self, name: &str, value: &str, deadline: Deadline) -> Result<Put> {
-        match self.store(name, value, false, deadline).await {
-            Ok(_) => Ok(Put::Stored),
-            Err(e) if e.code() == Some("ParameterAlreadyExists") => Ok(Put::Taken),
-            Err(e) => Err(e.explain(&Call::parameter_store("PutParameter", name))),
-        }
-    }
-
-    async fn store(
-        &self,
-        name: &str,
-        value: &str,
-        overwrite: bool,
-        deadline: Deadline,
-    ) -> std::result::Result<PutParameterOutput, Failed<PutParameterError>> {
         let call = self
             .client
             .put_parameter()
@@ -190,9 +146,11 @@ impl Parameters {
             .r#type(ParameterType::String)
             // Up to 4 KB for nothing, 8 KB for something; a parameter that was large once cannot be put back by name.
             .tier(ParameterTier::IntelligentTiering)
-            .overwrite(overwrite)
+            .overwrite(true)
             .send();
-        Box::pin(within(deadline, call)).await
+        let stored = Box::pin(within(deadline, call)).await;
+        let stored = stored.map_err(|e| e.explain(&Call::parameter_store("PutParameter", name)))?;
+        Ok(stored.version)
     }
 
     /// Deletes a parameter, whether it exists or not.

@@ -74,13 +74,20 @@ pub enum Setting {
         example = "https://vpce-0123.rds.eu-west-1.vpce.amazonaws.com"
     ))]
     AwsEndpointUrlRds,
-    /// the same for Parameter Store alone, which only `oncall-sync` calls
+    /// the same for Parameter Store alone, which `oncall-sync` and `break-glass` call
     #[strum(props(
         default = "AWS's",
         only = "variable",
         example = "https://vpce-0123.ssm.eu-west-1.vpce.amazonaws.com"
     ))]
     AwsEndpointUrlSsm,
+    /// the same for CloudWatch Logs alone, which only `break-glass` calls
+    #[strum(props(
+        default = "AWS's",
+        only = "variable",
+        example = "https://vpce-0123.logs.eu-west-1.vpce.amazonaws.com"
+    ))]
+    AwsEndpointUrlCloudwatchLogs,
     /// set by Lambda: the dimension of the metrics
     #[strum(props(default = "the crate's name", only = "variable"))]
     AwsLambdaFunctionName,
@@ -209,6 +216,31 @@ impl Vars {
             ),
             "Correct them in the function's configuration; the function's README has the table of settings.",
         ))
+    }
+}
+
+/// Reads a setting that is `on` or `off`.
+///
+/// # Errors
+/// It is neither.
+pub fn switch(value: &str) -> std::result::Result<bool, String> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("neither on nor off".to_owned()),
+    }
+}
+
+/// Reads a path of Parameter Store, and gives it back without a slash at its end.
+///
+/// # Errors
+/// It does not begin with a slash, or is nothing else.
+pub fn path(value: &str) -> std::result::Result<String, String> {
+    let path = value.trim_end_matches('/');
+    if path.starts_with('/') && path.len() > 1 {
+        Ok(path.to_owned())
+    } else {
+        Err("not a path of Parameter Store, which begins with \"/\"".to_owned())
     }
 }
 

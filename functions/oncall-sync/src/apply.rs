@@ -115,8 +115,19 @@ impl Work {
     /// Logs the changes of earlier ticks, once the ledger says that they are done: no later tick logs them again.
     fn log_settled(&mut self, now: DateTime<Utc>) {
         for settled in std::mem::take(&mut self.unlogged) {
-            audit::settled(&self.view.binding, &settled, now);
+            let (Settled::Granted(okta) | Settled::Revoked(Revoke { okta, .. })) = &settled;
+            audit::settled(&self.view.binding, &settled, self.login(okta), now);
         }
+    }
+
+    /// A person's login, as the group or the ledger had it; empty where neither knows.
+    fn login(&self, okta: &OktaId) -> &str {
+        let member = self.view.members.listed().and_then(|members| members.get(okta));
+        let remembered = || self.view.ledger.known().and_then(|ledger| ledger.people.get(okta));
+        member
+            .map(|member| member.login.as_str())
+            .or_else(|| remembered().map(|known| known.login.as_str()))
+            .unwrap_or("")
     }
 
     /// Why a change is not finished.
@@ -149,7 +160,8 @@ impl Work {
             let seen = self.accepted.contains(&revoke.okta) && !members.contains_key(&revoke.okta);
             if seen && self.revoked.insert(revoke.okta.clone()) {
                 self.next.known_mut().into_iter().for_each(|ledger| ledger.has_left(&revoke.okta, now));
-                audit::settled(&self.view.binding, &Settled::Revoked(revoke), now);
+                let login = self.login(&revoke.okta).to_owned();
+                audit::settled(&self.view.binding, &Settled::Revoked(revoke), &login, now);
             }
         }
         for okta in self.plan.grants.iter().map(|grant| grant.okta.clone()).collect::<Vec<_>>() {
@@ -159,7 +171,7 @@ impl Work {
                     .known_mut()
                     .into_iter()
                     .for_each(|ledger| ledger.has_come(&okta, &member.login, &member.email));
-                audit::settled(&self.view.binding, &Settled::Granted(okta), now);
+                audit::settled(&self.view.binding, &Settled::Granted(okta), &member.login, now);
             }
         }
     }

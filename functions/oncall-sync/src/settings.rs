@@ -2,7 +2,7 @@
 
 use keyturn::Vars;
 use keyturn::http::Base;
-use keyturn::settings::DeclaredSetting;
+use keyturn::settings::{DeclaredSetting, path, switch};
 use strum::{EnumIter, EnumMessage, EnumProperty, IntoStaticStr};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumMessage, EnumProperty, IntoStaticStr)]
@@ -86,23 +86,6 @@ impl Settings {
             vars.mistake(Setting::LedgerPath, "the same as CONFIG_PATH, so that ledgers would be read as bindings");
         }
         settings
-    }
-}
-
-fn switch(value: &str) -> Result<bool, String> {
-    match value {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err("neither on nor off".to_owned()),
-    }
-}
-
-fn path(value: &str) -> Result<String, String> {
-    let path = value.trim_end_matches('/');
-    if path.starts_with('/') && path.len() > 1 {
-        Ok(path.to_owned())
-    } else {
-        Err("not a path of Parameter Store, which begins with \"/\"".to_owned())
     }
 }
 

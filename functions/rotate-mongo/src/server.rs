@@ -5,14 +5,14 @@ mod answers;
 use crate::codes::Code;
 use crate::settings::Setting;
 use crate::user::{Created, Directory, Progress, Set, User};
-use answers::{concern_failure, known_user, role_documents};
+use answers::{known_user, role_documents};
 use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
 use keyturn::failure::{self, Attempt, Failure, RETRY_FOR};
 use keyturn::{Deadline, Error, Result};
-use keyturn_mongo::Role;
-use keyturn_mongo::login::{Connector, Login, Servers, Session};
-use keyturn_mongo::{Answer, CommandFailure, refused};
+use keyturn_mongo::login::{Connector, Login, Servers, Session, majority};
+use keyturn_mongo::shell::{grant, make_role, privilege, run_in};
+use keyturn_mongo::{CommandFailure, Role, WRITE_CONCERN_FAILED};
 use mongodb::bson::{Document, Timestamp, doc};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::cell::{Cell, RefCell};
@@ -20,14 +20,8 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How long a change may wait for a majority of the replica set, in milliseconds.
-const MAJORITY_WITHIN_MS: i64 = 5000;
-
 /// How long a majority may take to come up with what the primary has written.
 const MAJORITY_WITHIN: Duration = Duration::from_secs(5);
-
-/// The code with which a server says that a majority has not confirmed a change, which is in effect on the primary.
-const WRITE_CONCERN_FAILED: i32 = 64;
 
 /// What came of a command.
 type Answered = std::result::Result<Document, CommandFailure>;
@@ -116,15 +110,7 @@ impl<'p> Server<'p> {
 
     async fn run_once(&self, command: Document, doing: &str, deadline: Deadline) -> Answered {
         let session = self.session();
-        let answer = session.run(&self.database, command, doing, deadline).await?;
-        match concern_failure(&answer) {
-            // Whatever kept it from a majority: it is in effect on this server.
-            Some(answer) => {
-                let answer = Answer { code: WRITE_CONCERN_FAILED, ..answer };
-                Err(refused(answer, doing, session.servers()))
-            }
-            None => Ok(answer),
-        }
+        session.run(&self.database, command, doing, deadline).await
     }
 
     /// Runs a command that sets a password, for the mechanisms that `user` has: left out, the server adds SCRAM-SHA-1 to a user
@@ -215,7 +201,7 @@ impl<'p> Server<'p> {
                 format!("{name}@{database} lacks {} on {database:?} at {servers}: {words}.", own.join(", ")),
                 format!(
                     "As an admin: {}; {}. Then allow users to have this role, which is in admin: {}={role}@admin in the function's environment.",
-                    run_in("admin", &make_role(&role, &[(database, &own)])),
+                    run_in("admin", &make_role(&role, &[privilege(database, &own)])),
                     run_in(database, &grant(name, &role, "admin")),
                     Setting::AllowRoles,
                 ),
@@ -224,8 +210,8 @@ impl<'p> Server<'p> {
         // Just that much, and never userAdmin on admin: who has that can make itself root.
         let of_roles = ["grantRole", "revokeRole"];
         let databases: BTreeSet<&String> = roles.iter().map(|role| &role.database).collect();
-        let mut rights = vec![(database.as_str(), actions)];
-        rights.extend(databases.into_iter().map(|database| (database.as_str(), of_roles.as_slice())));
+        let mut rights = vec![privilege(database, actions)];
+        rights.extend(databases.into_iter().map(|database| privilege(database, &of_roles)));
         Error::new(
             Core::AdminLacksPrivilege,
             format!("{who}@{auth_db}, the admin in {secret}, may not do this at {servers}: {words}."),
@@ -344,10 +330,6 @@ impl Directory for Server<'_> {
     }
 }
 
-fn majority() -> Document {
-    doc! { "w": "majority", "wtimeout": MAJORITY_WITHIN_MS }
-}
-
 /// Codes with which servers refuse a field that they do not know: `FailedToParse`, `InvalidOptions`, `CommandNotSupported`,
 /// `NotImplemented`, DocumentDB's own 303, and the command parser's of newer servers.
 fn question_unknown(failed: &CommandFailure) -> bool {
@@ -371,39 +353,4 @@ fn written(hello: &Document, key: &str) -> Option<Timestamp> {
 /// The action by which a user does to itself what an admin does by `action`.
 fn own_action(action: &str) -> &str {
     if action == "changePassword" { "changeOwnPassword" } else { action }
-}
-
-/// A command for mongosh, to be pasted.
-fn run_in(database: &str, command: &Document) -> String {
-    let command = serde_json::to_string(command).unwrap_or_default();
-    format!("db.getSiblingDB({}).runCommand({command})", serde_json::Value::from(database))
-}
-
-/// A role in `admin`, where a role may hold rights on any database.
-fn make_role(name: &str, rights: &[(&str, &[&str])]) -> Document {
-    let privilege = |(database, actions): &(&str, &[&str])| {
-        doc! { "resource": { "db": *database, "collection": "" }, "actions": actions.to_vec() }
-    };
-    doc! { "createRole": name, "privileges": rights.iter().map(privilege).collect::<Vec<_>>(), "roles": [] }
-}
-
-fn grant(user: &str, role: &str, database: &str) -> Document {
-    doc! { "grantRolesToUser": user, "roles": [{ "role": role, "db": database }] }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commands_to_paste_are_quoted() {
-        assert_eq!(
-            run_in("a\"b", &grant("o'neil\"", "userAdmin", "shop")),
-            r#"db.getSiblingDB("a\"b").runCommand({"grantRolesToUser":"o'neil\"","roles":[{"role":"userAdmin","db":"shop"}]})"#
-        );
-        assert_eq!(
-            run_in("admin", &make_role("ownPassword", &[("shop", &["changeOwnPassword"])])),
-            r#"db.getSiblingDB("admin").runCommand({"createRole":"ownPassword","privileges":[{"resource":{"db":"shop","collection":""},"actions":["changeOwnPassword"]}],"roles":[]})"#
-        );
-    }
 }

@@ -88,6 +88,11 @@ impl Project<'_> {
         Call::post(&self.group, path, version, body, self.atlas.remedies)
     }
 
+    /// A DELETE.
+    pub fn delete(&self, path: &str, version: &str) -> Result<Call<'_>> {
+        Call::delete(&self.group, path, version, self.atlas.remedies)
+    }
+
     /// Makes a call. An answer that refuses it is an answer.
     ///
     /// # Errors

@@ -8,12 +8,12 @@ use strum::{EnumIter, EnumMessage, IntoStaticStr};
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
     // Atlas
-    /// The secret in `ATLAS_SECRET_ID` is not of the form it should have.
+    /// The secret with Atlas's credential (`ATLAS_SECRET_ID`, a document's `admin_secret`) is not of the form it should have.
     #[strum(
         message = "Store {\"client_id\",\"client_secret\"} of a service account, or {\"public_key\",\"private_key\"} of an API key."
     )]
     AtlasSecretInvalid,
-    /// Atlas refuses the credential in `ATLAS_SECRET_ID`.
+    /// Atlas refuses the credential in that secret (`ATLAS_SECRET_ID`, a document's `admin_secret`).
     #[strum(message = "Store a valid one: a service account's secret ends on the day that Atlas shows beside it.")]
     AtlasCredentialRefused,
     /// Too many access tokens of the service account are alive.
@@ -30,9 +30,9 @@ pub enum Code {
         message = "Give the project's id, not its name: it stands in the address of its pages, cloud.mongodb.com/v2/<id>."
     )]
     AtlasProjectNotFound,
-    /// The project takes no further database user, and a twin is to be made.
+    /// The project takes no further database user, and a twin or a login is to be made.
     #[strum(
-        message = "Delete users that nobody needs, raise the project's limit and set ATLAS_USER_LIMIT to it, or use the strategy fixed."
+        message = "Delete users that nobody needs, raise the project's limit (rotate-mongo: and set ATLAS_USER_LIMIT to it, or use the strategy fixed)."
     )]
     AtlasUserQuota,
     /// Atlas does not answer any more for the revision of this resource that the function speaks, or never had it here (Atlas for
@@ -61,7 +61,8 @@ pub enum Code {
     AtlasTokenNotRevoked,
 
     // The server
-    /// The secret's host, or its tag `keyturn:hosts`, cannot be read, or names the servers of two replica sets that are your own.
+    /// The secret's host, its tag `keyturn:hosts`, or a document's `hosts` cannot be read, or names the servers of two replica
+    /// sets that are your own.
     #[strum(
         message = "Name the servers of one cluster as host:port, host:port or mongodb://host:port,host:port/?replicaSet=name, without a credential."
     )]

@@ -7,11 +7,15 @@ use crate::codes::Code;
 use keyturn::Error;
 use keyturn::codes::Code as Core;
 use keyturn::failure::{Failure, no_address, words};
+use mongodb::bson::Document;
 use mongodb::error::{CommandError, Error as DriverError, ErrorKind};
 use std::error::Error as StdError;
 use std::fmt::Display;
 use std::io;
 use std::time::Duration;
+
+/// The code with which a server says that a majority has not confirmed a change, which is in effect on the primary.
+pub const WRITE_CONCERN_FAILED: i32 = 64;
 
 /// What a server said in refusing a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -302,8 +306,15 @@ pub(crate) fn command(
     failure.into()
 }
 
+/// What stands in an answer that is otherwise good about the change not having reached a majority. Whatever kept it from
+/// one: it is in effect on this server.
+pub(crate) fn concern_failure(answer: &Document) -> Option<Answer> {
+    let failure = answer.get_document("writeConcernError").ok()?;
+    Some(Answer { code: WRITE_CONCERN_FAILED, words: words(failure.get_str("errmsg").unwrap_or_default()) })
+}
+
 /// A command was answered with an error, in whichever part of the answer.
-pub fn refused(answer: Answer, doing: &str, servers: &impl Display) -> CommandFailure {
+pub(crate) fn refused(answer: Answer, doing: &str, servers: &impl Display) -> CommandFailure {
     let Answer { code, words } = &answer;
     let said = format!("{servers} failed while {doing}: {words} (code {code}).");
     let failure = match code {
@@ -481,5 +492,12 @@ mod tests {
         assert!(
             refused_with(2, "pwd is too short", Some("hunter2")).failure.error.message().contains("pwd is too short")
         );
+    }
+
+    #[test]
+    fn a_change_that_did_not_reach_a_majority_is_seen() {
+        let late = doc! { "ok": 1, "writeConcernError": { "code": 64, "errmsg": "waiting for replication timed out" } };
+        assert_eq!(concern_failure(&late).unwrap().code, 64);
+        assert_eq!(concern_failure(&doc! { "ok": 1 }), None);
     }
 }

@@ -5,6 +5,7 @@ pub mod codes;
 mod errors;
 pub mod login;
 mod role;
+pub mod shell;
 
-pub use errors::{Answer, CommandFailure, refused};
+pub use errors::{Answer, CommandFailure, WRITE_CONCERN_FAILED};
 pub use role::{Role, Scope};

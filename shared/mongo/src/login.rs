@@ -44,6 +44,9 @@ const LOGIN: Duration = Duration::from_secs(10);
 /// No server is looked at a second time while all goes well: sessions are shorter than this.
 const HEARTBEAT: Duration = Duration::from_hours(1);
 
+/// How long a change may wait for a majority of the replica set, in milliseconds.
+const MAJORITY_WITHIN_MS: i64 = 5000;
+
 /// For saying goodbye: less than the second that an invocation keeps to report in.
 const CLOSE: Duration = Duration::from_millis(300);
 
@@ -292,6 +295,12 @@ fn mechanisms(auth_db: &str) -> impl Iterator<Item = Option<AuthMechanism>> {
     chosen.into_iter().chain([Some(AuthMechanism::ScramSha256), Some(AuthMechanism::ScramSha1)])
 }
 
+/// The write concern of changes that must outlive a failover.
+#[must_use]
+pub fn majority() -> Document {
+    doc! { "w": "majority", "wtimeout": MAJORITY_WITHIN_MS }
+}
+
 async fn close(client: Client) {
     // A server that does not answer any more needs no goodbye.
     let _ = Deadline::after(CLOSE).bound(client.shutdown().immediate(true).into_future()).await;
@@ -336,7 +345,7 @@ impl Session {
         &self.servers
     }
 
-    /// Runs a command once. `doing` completes "The server failed while ...".
+    /// Runs a command once; a change that no majority confirms is an error. `doing` completes "The server failed while ...".
     pub async fn run(
         &self,
         database: &str,
@@ -351,7 +360,10 @@ impl Session {
         }
         let database: Database = self.client.database(database);
         match deadline.bound(database.run_command(command).into_future()).await {
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(answer)) => match errors::concern_failure(&answer) {
+                Some(refused) => Err(errors::refused(refused, doing, &self.servers)),
+                None => Ok(answer),
+            },
             Ok(Err(error)) => Err(errors::command(
                 &error,
                 doing,

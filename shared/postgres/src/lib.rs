@@ -4,6 +4,7 @@
 pub mod codes;
 mod errors;
 mod handshake;
+pub mod mark;
 mod place;
 pub mod rds;
 mod session;

@@ -6,11 +6,12 @@ use crate::codes::Code;
 use crate::knowledge::{Members, Reading, Standing};
 use crate::observe::View;
 use crate::okta::{Found, Status, User};
-use crate::planner::{self, Notice, by_hand};
+use crate::planner::{Notice, by_hand};
 use crate::report::Report;
 use crate::telemetry::{alerts, audit};
 use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::alert::Channel;
+use keyturn::clock::instant;
 use keyturn::ids::{BindingId, OktaId};
 use keyturn::ledger::{Ledger, Person, Remembered};
 use keyturn::{Deadline, Error, Result};
@@ -121,7 +122,7 @@ impl OncallSync {
         }
         let held = until.map_or_else(
             || "until they are not on call any more".to_owned(),
-            |until| format!("until {}", planner::instant(until)),
+            |until| format!("until {}", instant(until)),
         );
         Ok(Report::Revoked { binding: binding.clone(), user: user.id, held })
     }

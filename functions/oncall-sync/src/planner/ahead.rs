@@ -1,12 +1,13 @@
 //! The days to come: what the planner would say at every instant at which a shift begins or ends.
 
 use super::duty::Duty;
-use super::{Facts, Notice, Plan, instant, plan};
+use super::{Facts, Notice, Plan, plan};
 use crate::binding::Binding;
 use crate::codes::Code;
 use crate::knowledge::{Eligible, Identity, Member, Members, Reading, Shift, Standing};
 use chrono::{DateTime, Utc};
 use keyturn::Error;
+use keyturn::clock::instant;
 use keyturn::ids::{OktaId, PersonId};
 use keyturn::ledger::{Ledger, Remembered};
 use std::collections::{BTreeMap, BTreeSet};

@@ -41,7 +41,7 @@ mod show;
 mod tests;
 
 pub(crate) use ahead::{Ahead, Warning, ahead};
-pub(crate) use show::{instant, lines};
+pub(crate) use show::lines;
 
 use crate::binding::{Binding, Outsiders};
 use crate::codes::Code;

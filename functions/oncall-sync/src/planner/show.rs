@@ -2,7 +2,7 @@
 
 use super::{Facts, Notice, Plan};
 use crate::knowledge::{Members, Reading};
-use chrono::{DateTime, SecondsFormat, Utc};
+use keyturn::clock::instant;
 use keyturn::ids::OktaId;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -80,9 +80,4 @@ impl fmt::Display for Notice {
             ),
         }
     }
-}
-
-/// An instant, for people to read.
-pub(crate) fn instant(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

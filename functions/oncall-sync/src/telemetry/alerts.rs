@@ -3,10 +3,11 @@
 use crate::NAME;
 use crate::binding::Binding;
 use crate::codes::Code;
-use crate::planner::{Notice, Warning, instant};
+use crate::planner::{Notice, Warning};
 use chrono::{DateTime, Utc};
 use keyturn::Error;
 use keyturn::alert::{Alert, Severity};
+use keyturn::clock::instant;
 use keyturn::codes::DeclaredCode as _;
 use keyturn::ids::{BindingId, OktaId};
 use keyturn::ledger::{Change, Reason};

@@ -139,8 +139,8 @@ pub(crate) fn grant_intended(binding: &Binding, grant: &Grant) {
     );
 }
 
-/// The group was read and shows a change of this tick, or of an earlier one.
-pub(crate) fn settled(binding: &Binding, settled: &Settled, now: DateTime<Utc>) {
+/// The group was read and shows a change of this tick, or of an earlier one. `login` is the person's, as far as it is known.
+pub(crate) fn settled(binding: &Binding, settled: &Settled, login: &str, now: DateTime<Utc>) {
     let Binding { id, group, .. } = binding;
     match settled {
         Settled::Granted(okta) => tracing::info!(
@@ -148,6 +148,7 @@ pub(crate) fn settled(binding: &Binding, settled: &Settled, now: DateTime<Utc>) 
             binding = id.as_str(),
             group = group.as_str(),
             user = okta.as_str(),
+            login,
             "Okta user {okta} was added to group {group} (binding {id})."
         ),
         Settled::Revoked(revoke @ Revoke { okta, reason, .. }) => tracing::info!(
@@ -155,6 +156,7 @@ pub(crate) fn settled(binding: &Binding, settled: &Settled, now: DateTime<Utc>) 
             binding = id.as_str(),
             group = group.as_str(),
             user = okta.as_str(),
+            login,
             reason = reason.as_str(),
             overstay_s = revoke.overstay(now).num_seconds(),
             "Okta user {okta} was removed from group {group} (binding {id}): {reason}."

@@ -2,7 +2,6 @@
 
 use crate::user::User;
 use keyturn::failure::words;
-use keyturn_mongo::Answer;
 use keyturn_mongo::Role;
 use mongodb::bson::{Bson, Document, doc};
 use std::collections::BTreeSet;
@@ -21,12 +20,6 @@ pub(super) fn known_user(answer: &Document, name: &str, database: &str) -> Optio
         mechanisms,
         ends: None,
     })
-}
-
-/// What stands in an answer that is otherwise good about the change not having reached a majority.
-pub(super) fn concern_failure(answer: &Document) -> Option<Answer> {
-    let failure = answer.get_document("writeConcernError").ok()?;
-    Some(Answer { code: failure.get_i32("code").unwrap_or_default(), words: words(text(failure, "errmsg")) })
 }
 
 /// Roles as commands take them.
@@ -100,12 +93,5 @@ mod tests {
             user.insert("mechanisms", mechanisms.clone());
             assert!(read("admin", user).passwordless.is_some(), "{mechanisms:?}");
         }
-    }
-
-    #[test]
-    fn a_change_that_did_not_reach_a_majority_is_seen() {
-        let late = doc! { "ok": 1, "writeConcernError": { "code": 64, "errmsg": "waiting for replication timed out" } };
-        assert_eq!(concern_failure(&late).unwrap().code, 64);
-        assert_eq!(concern_failure(&doc! { "ok": 1 }), None);
     }
 }

@@ -57,6 +57,10 @@ impl<'a> Call<'a> {
         Self::new(request, version, Needs::Users, remedies)
     }
 
+    pub(super) fn delete(group: &str, path: &str, version: &str, remedies: &'static Remedies) -> Result<Self> {
+        Self::new(Request::delete(below(group, path)), version, Needs::Users, remedies)
+    }
+
     fn new(request: Request, version: &str, needs: Needs, remedies: &'static Remedies) -> Result<Self> {
         let name = format!("{} {}", request.method(), request.path().split('?').next().unwrap_or_default());
         let accept = HeaderValue::try_from(media_type(version))

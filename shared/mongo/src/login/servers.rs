@@ -74,7 +74,8 @@ impl Servers {
     }
 
     /// One server, to be asked alone.
-    pub(super) fn alone(host: &Address) -> Self {
+    #[must_use]
+    pub fn alone(host: &Address) -> Self {
         Self { hosts: vec![host.clone()], replica_set: None, is_alone: true, name: host.to_string() }
     }
 

@@ -1,7 +1,6 @@
 //! One call to PagerDuty, and the words for each way in which it fails. Never a body, a token or a query in them.
 
 use crate::codes::Code;
-use chrono::{DateTime, SecondsFormat, Utc};
 use keyturn::http::{Answer, Failure, Request, StatusCode, is_code};
 use keyturn::ids::{PolicyId, ScheduleId};
 use keyturn::{Error, Result};
@@ -84,11 +83,6 @@ pub(super) fn empty_policy(id: &PolicyId) -> Error {
             "PagerDuty names nobody at any level of the escalation policy {id}: it does not exist, is empty, or may not be seen."
         ),
     )
-}
-
-/// An instant as queries take it. Cut to the second, so that a shift that begins `now` is within the window.
-pub(super) fn instant(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// Whether this is PagerDuty's own way of saying no (`{"error": {...}}`), and not a proxy's.

@@ -1,9 +1,10 @@
 //! `GET /oncalls`: who is on call for many schedules, or many escalation policies, page by page.
 
-use super::errors::{Call, instant};
+use super::errors::Call;
 use super::shape::{User, present, shape, shift, who};
 use crate::source::shift::{Levels, Shift};
 use chrono::{DateTime, Utc};
+use keyturn::clock::instant;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;

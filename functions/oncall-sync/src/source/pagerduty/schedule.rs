@@ -1,9 +1,10 @@
 //! Schedules: layer-based ones over v2, shift-based ones over v3.
 
-use super::errors::{Call, instant};
+use super::errors::Call;
 use super::shape::{User, present, shape, shift, who};
 use crate::source::shift::{Email, Part, Parts, Who};
 use chrono::{DateTime, Utc};
+use keyturn::clock::instant;
 use keyturn::ids::{PersonId, RotationId, ScheduleId};
 use serde::Deserialize;
 use serde_json::Value;
