@@ -86,7 +86,7 @@ package: ## Build each function's zip for Lambda (ARCHITECTURE=arm64 or x86_64; 
 reproducible: package ## Build the functions once more in another folder, and compare the zips (on 2 cores some 10 minutes more)
 	@$(PYTHON) infra/tools/reproducible.py $(ARCHITECTURE)
 
-deploy: ## Deploy what `make package` built: STACK=rotation or oncall, with the answers in infra/samconfig.toml
+deploy: ## Deploy what `make package` built: STACK=rotation, oncall or break-glass, with the answers in infra/samconfig.toml
 	@$(PYTHON) tests/tools/install.py sam
 	@$(if $(AWS_REGION),AWS_DEFAULT_REGION=$(AWS_REGION)) SAM_CLI_TELEMETRY=0 .tools/sam/run -m samcli deploy \
 	  --config-file $(CURDIR)/infra/samconfig.toml --config-env $(or $(STACK),rotation) $(OPTIONS)

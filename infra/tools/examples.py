@@ -45,7 +45,7 @@ def main():
     types = Types(schemas)
     groups = collections.Counter()
     examples = {path for path in EXAMPLES.rglob("*") if path.is_file()}
-    for path in sorted(examples.union(INFRA.rglob("*.json"), INFRA.rglob("*.md"))):
+    for path in sorted(examples.union(INFRA.rglob("*.json"), INFRA.rglob("*.md"), INFRA.glob("*.sh"))):
         groups[check_file(path, types)] += 1
     groups["policy verdicts"] = sum(check_verdicts(path, schemas) for path in EXAMPLES.rglob("kyverno-test.yaml"))
     groups["consumers"] = sum(check_consumer(path) for path in (EXAMPLES / "consumers").glob("*.yaml"))
@@ -450,6 +450,8 @@ OWN = {
     ("cloudformation", "wait"): ["stack-name"],
     ("ec2", "authorize-security-group-ingress"): "group-id protocol port source-group cidr".split(),
     ("configure", "get"): [],
+    ("configure", "export-credentials"): ["format"],
+    ("sso", "login"): ["profile"],
     ("rds", "generate-db-auth-token"): "hostname port username".split(),
     # `--zip-file` stands for the model's `--content`.
     ("lambda", "publish-layer-version"): "layer-name zip-file compatible-runtimes compatible-architectures".split(),

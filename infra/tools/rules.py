@@ -54,6 +54,13 @@ def broken(resource):
         case "AWS::Lambda::Permission":
             if "SourceAccount" not in properties:
                 yield "deputy", "another account's service may invoke it"
+        case "AWS::Lambda::Url":
+            if properties["AuthType"] != "AWS_IAM":
+                yield "asked", "a function URL for everybody"
+            if "Cors" in properties:
+                yield "asked", "a function URL for pages of a browser"
+            if "Qualifier" not in properties:
+                yield "asked", "a function URL without an alias of its own"
         case "AWS::CloudWatch::Alarm":
             if not properties.get("AlarmActions"):
                 yield "told", "an alarm that tells nobody"

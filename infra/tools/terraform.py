@@ -22,7 +22,7 @@ from pathlib import Path
 import hcl2
 from botocore import xform_name
 from samtranslator.yaml_helper import yaml_parse
-from terraform_provider import ACCOUNT, KEY_ARN, PARTITION, READ, REGION, Provider, read_schemas, serving
+from terraform_provider import ACCOUNT, FUNCTION_URL, KEY_ARN, PARTITION, READ, REGION, Provider, read_schemas, serving
 from validate import CODE, SERVERLESS, Evaluated, translate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -226,6 +226,13 @@ PROBES = [
     "/",
     "ab",
     "bucket.of-zips",
+    "DBA:AROAEXAMPLEID1234567",
+    "DBA:AROAEXAMPLEID1234567,S+R=E_.@-:AROAEXAMPLEID7654321",
+    "DBA",
+    "DBA:AROAEXAMPLEID1234567,",
+    "DBA:AIDAEXAMPLEID1234567",
+    "D BA:AROAEXAMPLEID1234567",
+    "D" * 500 + ":AROAEXAMPLEID1234567",
     "",
 ]
 
@@ -237,13 +244,14 @@ TOGETHER = {
     "LogExportRoleArn": ["LogExportArn"],
     "LabelUpdatedRoleArn": ["LabelUpdatedTargetArn"],
     "OncallSchedule": ["AlarmEmail"],
+    "SweepSchedule": ["AlarmEmail"],
 }
 
 # What each rule of the templates refuses, as inputs, and what the module says then.
 REFUSED = {
     "NetworkIsWhole": [({"SubnetIds": ["subnet-1"]}, "belong together"), ({"SecurityGroupIds": ["sg-1"]}, "belong together")],
     "ExportIsWhole": [({"LogExportArn": PROBES[4]}, "belong together"), ({"LogExportRoleArn": PROBES[5]}, "belong together")],
-    "SomebodyIsTold": [({"OncallSchedule": "on"}, "No break-glass in silence")],
+    "SomebodyIsTold": [({"OncallSchedule": "on"}, "No break-glass in silence"), ({"SweepSchedule": "on"}, "No break-glass in silence")],
 }
 
 # What a resource is called in Terraform, and those of its properties that have another name there.
@@ -253,9 +261,11 @@ TYPES = {
     "AWS::Events::Rule": ("aws_cloudwatch_event_rule", {}),
     "AWS::IAM::Role": ("aws_iam_role", {"RoleName": "name", "AssumeRolePolicyDocument": "assume_role_policy"}),
     "AWS::KMS::Key": ("aws_kms_key", {"KeyPolicy": "policy"}),
+    "AWS::Lambda::Alias": ("aws_lambda_alias", {}),
     "AWS::Lambda::EventInvokeConfig": ("aws_lambda_function_event_invoke_config", {}),
     "AWS::Lambda::Function": ("aws_lambda_function", {}),
     "AWS::Lambda::Permission": ("aws_lambda_permission", {}),
+    "AWS::Lambda::Url": ("aws_lambda_function_url", {"AuthType": "authorization_type", "TargetFunctionArn": "function_name"}),
     "AWS::Logs::LogGroup": ("aws_cloudwatch_log_group", {"LogGroupName": "name"}),
     "AWS::Logs::SubscriptionFilter": ("aws_cloudwatch_log_subscription_filter", {}),
     "AWS::SNS::Subscription": ("aws_sns_topic_subscription", {}),
@@ -308,7 +318,9 @@ class Parity:
             problem(self.name, f"{name} is a parameter, or a variable, but not both")
         for name in declared.keys() & wanted.keys() - {xform_name(name) for name in CODE}:
             parameter, found = wanted[name], declared[name]
-            default = [] if parameter["Type"] == "CommaDelimitedList" else parameter.get("Default")
+            default = parameter.get("Default")
+            if default is not None and parameter["Type"] == "CommaDelimitedList":
+                default = []
             if unquoted(found.get("default")) != default:
                 problem(self.name, f"{name} is {found.get('default')} by default, and {default!r} in the template")
             if unquoted(found["description"]) != self.in_terraform(parameter["Description"].strip()):
@@ -329,11 +341,12 @@ class Parity:
             probes = [*values, 8] if declared["Type"] == "Number" else [*values, "other"] if values else PROBES
             if parameter not in CODE and (values or "AllowedPattern" in declared):
                 tried[parameter] = probes
-        # Each call tries a value of each parameter.
+        # Each call tries a value of each parameter. Lists take every value, and have to be there all the same.
         count = max(map(len, tried.values()))
         cases = {f"try-{n}": {name: probes[n % len(probes)] for name, probes in tried.items()} for n in range(count)}
+        lists = {name: value for name, value in self.required().items() if isinstance(value, list)}
         folder = self.folder("values")
-        _, errors = self.terraform.plan(folder, f"../{variables.name}", cases)
+        _, errors = self.terraform.plan(folder, f"../{variables.name}", {case: inputs | lists for case, inputs in cases.items()})
         lines = (folder / "main.tf.json").read_text().splitlines()
         found = set()
         for error in errors:
@@ -352,7 +365,8 @@ class Parity:
         return sum(map(len, tried.values())) + self.check_rules()
 
     def check_rules(self):
-        refused = {f"{rule}-{number}": one for rule in self.template["Rules"] for number, one in enumerate(REFUSED[rule])}
+        rules = [(rule, one) for rule in self.template["Rules"] for one in REFUSED[rule] if one[0].keys() <= self.parameters.keys()]
+        refused = {f"{rule}-{number}": one for number, (rule, one) in enumerate(rules)}
         refused["Code-0"] = ({"CodeBucket": ""}, "Name one of")
         refused["Code-1"] = ({"PackageFolder": "../zips"}, "Name one of")
         cases = {case: self.required() | inputs for case, (inputs, _) in refused.items()}
@@ -456,7 +470,7 @@ class Parity:
 
 
 def make_zips(folder):
-    for function in ("rotate-postgres", "rotate-mongo", "oncall-sync"):
+    for function in ("rotate-postgres", "rotate-mongo", "oncall-sync", "break-glass"):
         (folder / function).mkdir(parents=True, exist_ok=True)
         (folder / function / "bootstrap.zip").write_text(function)
 
@@ -486,7 +500,8 @@ class Stack(Evaluated):
             for name, resource in template["Resources"].items()
             if "Condition" not in resource or self.condition(resource["Condition"])
         }
-        for name, resource in template["Resources"].items():
+        # An alias is called after its function.
+        for name, resource in sorted(template["Resources"].items(), key=lambda item: item[1]["Type"] == "AWS::Lambda::Alias"):
             self.values |= self.names(name, resource["Type"], resource["Properties"])
 
     def names(self, logical, kind, properties):
@@ -499,6 +514,10 @@ class Stack(Evaluated):
             case "AWS::Lambda::Function":
                 name = self.of(properties["FunctionName"])
                 return {logical: name, f"{logical}.Arn": arn("lambda", f"function:{name}")}
+            case "AWS::Lambda::Alias":
+                return {logical: arn("lambda", f"function:{self.of(properties['FunctionName'])}:{properties['Name']}")}
+            case "AWS::Lambda::Url":
+                return {f"{logical}.FunctionUrl": FUNCTION_URL}
             case "AWS::IAM::Role":
                 name = self.of(properties["RoleName"])
                 return {logical: name, f"{logical}.Arn": arn("iam", f"role/{name}", region="")}
@@ -538,7 +557,8 @@ def in_terraform(stack, logical):
             properties["LoggingConfig"]["LogFormat"] = "Text"
             properties["Tags"] = None  # SAM's own
         case "AWS::Lambda::EventInvokeConfig":
-            properties["Qualifier"] = None  # the only one that there is
+            if properties["Qualifier"] == "$LATEST":
+                properties["Qualifier"] = None  # of a function without aliases the only one that there is
         case "AWS::Logs::LogGroup":
             properties["RetentionInDays"] = int(properties["RetentionInDays"])  # of a parameter, and so a text
         case "AWS::IAM::Role":

@@ -21,6 +21,7 @@ from hypercorn.config import Config
 
 ACCOUNT, REGION, PARTITION = "123456789012", "eu-west-1", "aws"
 KEY_ARN = f"arn:{PARTITION}:kms:{REGION}:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
+FUNCTION_URL = f"https://abcdefghijklmnopqrstuvwxyz012345.lambda-url.{REGION}.on.aws/"
 
 # What data sources read.
 READ = {
@@ -42,6 +43,7 @@ READ = {
 ARNS = {
     "aws_cloudwatch_log_group": "logs:{region}:{account}:log-group:{name}",
     "aws_iam_role": "iam::{account}:role/{name}",
+    "aws_lambda_alias": "lambda:{region}:{account}:function:{function_name}:{name}",
     "aws_lambda_function": "lambda:{region}:{account}:function:{function_name}",
     "aws_sns_topic": "sns:{region}:{account}:{name}",
     "aws_sqs_queue": "sqs:{region}:{account}:{name}",
@@ -53,6 +55,8 @@ def made_by_aws(kind, argument, values):
     """What AWS says of a new resource, where it is known what that would be."""
     if argument == "url" and kind == "aws_sqs_queue":
         return f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{values['name']}"
+    if argument == "function_url" and kind == "aws_lambda_function_url":
+        return FUNCTION_URL
     if kind == "aws_kms_key":
         return {"arn": KEY_ARN, "key_id": KEY_ARN.rpartition("/")[2]}.get(argument)
     if argument in ("arn", "id") and kind in ARNS:

@@ -30,7 +30,7 @@ REGION = "eu-west-1"  # any will do: the templates name none
 # Deployed by CloudFormation as they are.
 PLAIN = ["watch"]
 # Translated.
-SERVERLESS = ["rotation", "oncall"]
+SERVERLESS = ["rotation", "oncall", "break-glass"]
 
 # Where the translated templates find the zips.
 CODE = {
@@ -58,6 +58,7 @@ LARGEST = {
     "PostgresMirrorSecretArns": [ARN] * 16,
     "PostgresIamAdmins": [f"arn:{PARTITION}:rds-db:{LONGEST_REGION}:{ACCOUNT}:dbuser:cluster-{'A' * 26}/{'u' * 30}"] * 8,
     "AtlasProjectIds": ["0123456789abcdef01234567"] * 20,
+    "AdminSecretArns": [ARN] * 30,
     "SecretsKeyArns": [KEY] * 6,
 }
 

@@ -1,4 +1,4 @@
-//! AWS as the function sees it: Secrets Manager and Parameter Store behind one endpoint, with the stack's faults.
+//! AWS as the function sees it: Secrets Manager, Parameter Store and CloudWatch Logs behind one endpoint, with the stack's faults.
 //!
 //! There are two listeners. What the function calls is recorded in the fault plan and struck by it; everybody else (a
 //! client that watches a secret, a test) goes in by the other door, where nothing goes wrong.
@@ -17,10 +17,11 @@ use axum::response::{Html, IntoResponse as _, Response};
 use bytes::Bytes;
 use serde_json::Value;
 
-pub use clients::{function_config, parameters_client, secrets_client};
+pub use clients::{function_config, logs_client, parameters_client, secrets_client};
 
 use crate::aws_json::{ACCOUNT, Failure, Request, Service, respond};
 use crate::faults::{Fault, Faults, Moment};
+use crate::logs::LogGroups;
 use crate::secrets_manager::{Asker, SecretsManager};
 use crate::server::{Server, cut};
 use crate::ssm::ParameterStore;
@@ -69,6 +70,7 @@ impl Refusal {
                 let kind = match request.service {
                     Service::SecretsManager => "InternalServiceError",
                     Service::ParameterStore => "InternalServerError",
+                    Service::Logs => "ServiceUnavailableException",
                 };
                 Failure::new(kind, "An error occurred on the server side.").with_status(500)
             }
@@ -85,6 +87,7 @@ struct Planned {
 struct Front {
     secrets: SecretsManager,
     parameters: ParameterStore,
+    logs: LogGroups,
     faults: Faults,
     planned: Mutex<Vec<Planned>>,
     latency: Mutex<Duration>,
@@ -97,19 +100,23 @@ pub struct Aws {
     pub secrets: SecretsManager,
     /// Parameter Store, to set up and to look at.
     pub parameters: ParameterStore,
+    /// CloudWatch Logs, to set up.
+    pub logs: LogGroups,
     front: Arc<Front>,
     for_function: Server,
     for_clients: Server,
 }
 
 impl Aws {
-    /// Starts both services on free loopback ports.
+    /// Starts the services on free loopback ports.
     pub async fn start(faults: Faults) -> anyhow::Result<Self> {
         let secrets = SecretsManager::new()?;
         let parameters = ParameterStore::default();
+        let logs = LogGroups::default();
         let front = Arc::new(Front {
             secrets: secrets.clone(),
             parameters: parameters.clone(),
+            logs: logs.clone(),
             faults,
             planned: Mutex::default(),
             latency: Mutex::default(),
@@ -117,7 +124,7 @@ impl Aws {
         });
         let for_function = Server::start(Router::new().fallback(function_call).with_state(Arc::clone(&front))).await?;
         let for_clients = Server::start(Router::new().fallback(client_call).with_state(Arc::clone(&front))).await?;
-        Ok(Self { secrets, parameters, front, for_function, for_clients })
+        Ok(Self { secrets, parameters, logs, front, for_function, for_clients })
     }
 
     /// The endpoint for the function under test (`AWS_ENDPOINT_URL`): recorded, and struck by faults.
@@ -208,6 +215,7 @@ impl Front {
         match request.service {
             Service::SecretsManager => self.secrets.call_name(request),
             Service::ParameterStore => ParameterStore::call_name(request),
+            Service::Logs => LogGroups::call_name(request),
         }
     }
 
@@ -222,6 +230,7 @@ impl Front {
         match request.service {
             Service::SecretsManager => self.secrets.answer(request, asker),
             Service::ParameterStore => self.parameters.answer(request),
+            Service::Logs => self.logs.answer(request),
         }
     }
 

@@ -1,4 +1,4 @@
-//! AWS JSON 1.1, the protocol of Secrets Manager and Parameter Store: strict reading of requests, replies, errors.
+//! AWS JSON 1.1, the protocol of Secrets Manager, Parameter Store and CloudWatch Logs: strict reading of requests, replies, errors.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,6 +20,7 @@ const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 pub(crate) enum Service {
     SecretsManager,
     ParameterStore,
+    Logs,
 }
 
 impl Service {
@@ -27,6 +28,7 @@ impl Service {
         match prefix {
             "secretsmanager" => Some(Self::SecretsManager),
             "AmazonSSM" => Some(Self::ParameterStore),
+            "Logs_20140328" => Some(Self::Logs),
             _ => None,
         }
     }
@@ -36,6 +38,7 @@ impl Service {
         match self {
             Self::SecretsManager => "secretsmanager",
             Self::ParameterStore => "ssm",
+            Self::Logs => "logs",
         }
     }
 }

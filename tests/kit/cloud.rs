@@ -27,18 +27,25 @@ use crate::daemon::tools;
 use crate::rds::{Cluster, Instance, Network, Rds};
 use crate::rotator::Rotator;
 use crate::source::{checkout, functions};
+use crate::stacks::break_glass::Answer;
 use crate::stacks::mongo::{ENVIRONMENT, MongoApp, MongoStack};
 use crate::stacks::oncall::{Bound, CONFIG_PATH, Engineer, Oncall};
 use crate::stacks::postgres::{ADMIN, App, Stack};
 use gate::Gate;
 use ministack::MiniStack;
 
-/// The parameter `Name` of both stacks: the prefix of the names of functions, roles, log groups and alarms.
+/// The parameter `Name` of all stacks: the prefix of the names of functions, roles, log groups and alarms.
 pub const NAME: &str = "keyturn";
 /// What the names of the secrets here begin with. To the functions a name means nothing.
 pub const PREFIX: &str = "/test/platform";
 /// Below it oncall-sync's bindings and ledgers are.
 pub const PATH: &str = "/test/platform/oncall-sync";
+/// Below it break-glass's documents and records are.
+pub const BREAK_GLASS_PATH: &str = "/test/platform/break-glass";
+/// A database that whoever is on call may open: its name, and that of its document. People act as `<name>_admin`.
+pub const DATABASE: &str = "night";
+/// A permission set whose holders may ask, and the id of its role.
+const PERMISSION_SET: (&str, &str) = ("DBA", "AROAEXAMPLEID1234567");
 /// The queue that is handed each secret's new version, once a test has made it.
 pub const CONSUMERS: &str = "consumers";
 /// What the functions take for the only addresses of their secrets' keys; nothing here is encrypted with it.
@@ -54,15 +61,17 @@ const DEPLOY_LIMIT: Duration = Duration::from_mins(5);
 pub enum Template {
     Rotation,
     Oncall,
+    BreakGlass,
 }
 
 impl Template {
-    pub const ALL: [Self; 2] = [Self::Rotation, Self::Oncall];
+    pub const ALL: [Self; 3] = [Self::Rotation, Self::Oncall, Self::BreakGlass];
 
     fn name(self) -> &'static str {
         match self {
             Self::Rotation => "rotation",
             Self::Oncall => "oncall",
+            Self::BreakGlass => "break-glass",
         }
     }
 
@@ -138,6 +147,7 @@ impl Cloud {
         mongo.atlas_arn = moved(&api, &mongo, "databases/atlas", &mongo.atlas_arn).await?;
         let vendors = credentials(&api, &oncall).await?;
         let (shop, ann) = on_call(&api, &oncall).await?;
+        database(&api, &postgres, &shop).await?;
         let made = postgres.app("unattached").await?.secret;
         let text = postgres.value(&made, "AWSCURRENT")?.to_string();
         let unattached = secret_of(&api, &postgres, "made-before/unattached", &[], &text).await?;
@@ -194,7 +204,7 @@ impl Cloud {
         let (postgres, mongo, oncall) = (&self.postgres, &self.mongo, &self.oncall);
         let endpoint = self.gate.url();
         let ca_file = |certificates: &Certificates| certificates.ca_file().display().to_string();
-        let of_both = [
+        let of_all = [
             // Nothing is in a VPC here, but Lambda is told one and the roles may join it.
             ("SubnetIds", "subnet-0123456789abcdef0,subnet-0123456789abcdef1".to_owned()),
             ("SecurityGroupIds", "sg-0123456789abcdef0".to_owned()),
@@ -248,8 +258,27 @@ impl Cloud {
                     ("OncallSettings", settings.to_string()),
                 ]
             }
+            Template::BreakGlass => {
+                let [_, _, datadog, slack] = self.vendors.clone();
+                let settings = json!({
+                    "DATADOG_API_URL": oncall.datadog.url(), "SECRETS_MANAGER_ENDPOINT": endpoint,
+                    "DATABASE_CA_FILE": ca_file(postgres.postgres.certificates()),
+                });
+                let (set, role) = PERMISSION_SET;
+                vec![
+                    ("AdminSecretArns", postgres.admin_arn.clone()),
+                    ("PermissionSets", format!("{set}:{role}")),
+                    ("Path", BREAK_GLASS_PATH.to_owned()),
+                    ("OncallPath", PATH.to_owned()),
+                    ("OncallName", NAME.to_owned()),
+                    ("SweepSchedule", "on".to_owned()),
+                    ("DatadogSecretArn", datadog),
+                    ("SlackSecretArn", slack),
+                    ("BreakGlassSettings", settings.to_string()),
+                ]
+            }
         };
-        of_both.into_iter().chain(own).map(|(name, value)| (name.to_owned(), Value::String(value))).collect()
+        of_all.into_iter().chain(own).map(|(name, value)| (name.to_owned(), Value::String(value))).collect()
     }
 
     /// The endpoint of the Secrets Manager whose rotations are the service's. MiniStack has every other service.
@@ -268,6 +297,22 @@ impl Cloud {
     #[must_use]
     pub fn bootstrap(&self, function: &str) -> PathBuf {
         self.ministack.folder().join("unpacked").join(function).join("bootstrap")
+    }
+
+    /// What somebody asks break-glass by its function URL, whose part is played here: it tells the function who has signed, and
+    /// `MiniStack` does not.
+    pub async fn ask_break_glass(&self, person: &Engineer, method: &str, path: &str, body: &Value) -> Result<Answer> {
+        let ((set, role), session) = (PERMISSION_SET, &person.email);
+        let iam = json!({
+            "accountId": ACCOUNT, "callerId": format!("{role}:{session}"),
+            "userArn": format!("arn:aws:sts::{ACCOUNT}:assumed-role/AWSReservedSSO_{set}_0123456789abcdef/{session}"),
+        });
+        let event = json!({
+            "version": "2.0", "rawPath": path, "rawQueryString": "", "isBase64Encoded": false, "body": body.to_string(),
+            "requestContext": {"authorizer": {"iam": iam}, "http": {"method": method, "path": path}},
+        });
+        let answer = self.api.invoke(&format!("{}:url", Self::deployed("break-glass")), &event).await;
+        Answer::read(&answer.map_err(|error| anyhow::anyhow!("{error}"))?)
     }
 
     /// Every action that this function was let through with so far.
@@ -327,10 +372,14 @@ impl Cloud {
         gate::policies(&self.api, &self.physical_id(role).await?).await
     }
 
-    /// What a resource of the two stacks is called where it is deployed.
+    /// What a resource of the stacks is called where it is deployed, if its logical name begins with its function's or is a sweep's.
     pub async fn physical_id(&self, resource: &str) -> Result<String> {
-        let stack = if resource.starts_with("Rotate") { Template::Rotation } else { Template::Oncall }.stack();
-        self.physical_id_in(&stack, resource).await
+        let template = match resource {
+            _ if resource.starts_with("Rotate") => Template::Rotation,
+            _ if resource.starts_with("BreakGlass") || resource.starts_with("Sweep") => Template::BreakGlass,
+            _ => Template::Oncall,
+        };
+        self.physical_id_in(&template.stack(), resource).await
     }
 
     /// The same of any stack.
@@ -500,4 +549,28 @@ async fn on_call(api: &AwsApi, world: &Oncall) -> Result<(Bound, Engineer)> {
     });
     api.call("ssm", "put_parameter", parameter).await?;
     Ok((shop, ann))
+}
+
+/// Gives break-glass a database to open for whoever is granted by this binding.
+async fn database(api: &AwsApi, stack: &Stack, shop: &Bound) -> Result<()> {
+    let server = &stack.postgres;
+    let access = format!("{DATABASE}_admin");
+    let with = if server.major() >= 16 { "ADMIN TRUE, INHERIT TRUE, SET TRUE" } else { "ADMIN OPTION" };
+    for statement in [
+        format!("CREATE ROLE {access} NOLOGIN"),
+        format!("GRANT {access} TO {ADMIN} WITH {with}"),
+        format!("GRANT pg_signal_backend TO {ADMIN}"),
+        format!("CREATE DATABASE {DATABASE} OWNER {access}"),
+    ] {
+        server.execute(&statement).await?;
+    }
+    let document = json!({
+        "engine": "postgres", "host": "localhost", "port": server.port(), "dbname": DATABASE, "access": access,
+        "admin_secret": stack.admin_arn, "max_minutes": 60, "bindings": [{"binding": shop.id, "group": shop.group}],
+    });
+    let parameter = json!({
+        "Name": format!("{BREAK_GLASS_PATH}/databases/{DATABASE}"), "Value": document.to_string(), "Type": "String",
+    });
+    api.call("ssm", "put_parameter", parameter).await?;
+    Ok(())
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use bytes::Bytes;
@@ -116,8 +116,13 @@ impl Lambda {
     }
 
     pub async fn invoke(&self, payload: Value) -> Invocation {
+        self.invoke_by(None, &payload).await
+    }
+
+    /// The same by an alias.
+    pub async fn invoke_by(&self, qualifier: Option<&str>, payload: &Value) -> Invocation {
         let started = Instant::now();
-        let answer = self.function.invoke(Bytes::from(payload.to_string())).await;
+        let answer = self.function.invoke(Bytes::from(payload.to_string()), qualifier).await;
         let result = answer.map(|body| serde_json::from_slice(&body).unwrap_or(Value::Null));
         Invocation { result, duration: started.elapsed() }
     }
@@ -165,7 +170,7 @@ impl Drop for Lambda {
 }
 
 impl Function {
-    async fn invoke(&self, payload: Bytes) -> Result<Bytes, FunctionError> {
+    async fn invoke(&self, payload: Bytes, qualifier: Option<&str>) -> Result<Bytes, FunctionError> {
         let id = uuid();
         loop {
             let idle = lock(&self.idle).pop();
@@ -175,7 +180,8 @@ impl Function {
                 None => self.new_environment().await?,
             };
             let timeout = *lock(&self.timeout);
-            match environment.run(Job { id: id.clone(), payload: payload.clone(), timeout }).await {
+            let qualifier = qualifier.map(str::to_owned);
+            match environment.run(Job { id: id.clone(), payload: payload.clone(), timeout, qualifier }).await {
                 End::Answered(result) => {
                     self.note_use(&mut environment);
                     lock(&self.idle).push(environment);
@@ -209,9 +215,12 @@ impl Function {
 async fn invocations(
     State(function): State<Arc<Function>>,
     Path(name): Path<String>,
+    uri: Uri,
     headers: HeaderMap,
     payload: Bytes,
 ) -> Response {
+    // As the API has it, an alias may stand in the name: `cargo lambda invoke` has no other way to say one.
+    let (name, alias) = name.split_once(':').map_or((&*name, None), |(name, alias)| (name, Some(alias)));
     if name != function.name {
         let body = json!({"Type": "User", "Message": format!("Function not found: {name}")});
         let kind = [("x-amzn-errortype", "ResourceNotFoundException")];
@@ -223,7 +232,8 @@ async fn invocations(
         return (StatusCode::BAD_REQUEST, kind, body.to_string()).into_response();
     }
     let version = ("x-amz-executed-version", "$LATEST");
-    match function.invoke(payload).await {
+    let qualifier = alias.or_else(|| uri.query().and_then(|query| query.strip_prefix("Qualifier=")));
+    match function.invoke(payload, qualifier).await {
         Ok(body) => ([version, ("content-type", "application/json")], body).into_response(),
         Err(error) => {
             let headers = [version, ("content-type", "application/json"), ("x-amz-function-error", "Unhandled")];

@@ -10,6 +10,7 @@ pub mod cloud;
 mod daemon;
 pub mod faults;
 pub mod lambda;
+pub mod logs;
 pub mod mongo;
 pub mod postgres;
 pub mod rds;

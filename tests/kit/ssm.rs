@@ -87,6 +87,15 @@ impl ParameterStore {
         self.parameters().get(name).map(|parameter| parameter.value.clone())
     }
 
+    /// The names and values of all parameters below a path.
+    #[must_use]
+    pub fn below(&self, path: &str) -> Vec<(String, String)> {
+        let path = format!("{path}/");
+        let parameters = self.parameters();
+        let below = parameters.iter().filter(|(name, _)| name.starts_with(&path));
+        below.map(|(name, parameter)| (name.clone(), parameter.value.clone())).collect()
+    }
+
     pub(crate) fn answer(&self, request: Request) -> Reply {
         let parameters = &mut *self.parameters();
         match request.action.as_str() {
@@ -105,6 +114,9 @@ impl ParameterStore {
         let names = request.body["Names"].as_array().map(|names| names.iter().filter_map(Value::as_str).collect());
         let one = request.body["Name"].as_str().or(request.body["Path"].as_str()).unwrap_or_default();
         let names: Vec<&str> = names.unwrap_or_else(|| vec![one]);
+        // The names of break-glass's logins are new each time.
+        let names: Vec<&str> =
+            names.into_iter().map(|name| name.split_once("/bg_").map_or(name, |(path, _)| path)).collect();
         format!("{} {}", request.action, names.join("+"))
     }
 }

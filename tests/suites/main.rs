@@ -4,6 +4,7 @@
 
 mod aws_function;
 mod boundaries;
+mod break_glass;
 mod defects;
 mod documents;
 mod matrix;
@@ -53,8 +54,9 @@ struct Function {
     settings: Vec<settings::Entry>,
 }
 
-fn functions() -> [Function; 3] {
+fn functions() -> [Function; 4] {
     [
+        of::<::break_glass::codes::Code, ::break_glass::settings::Setting>("break-glass", false),
         of::<::rotate_postgres::codes::Code, ::rotate_postgres::settings::Setting>("rotate-postgres", true),
         of::<::rotate_mongo::codes::Code, ::rotate_mongo::settings::Setting>("rotate-mongo", true),
         of::<::oncall_sync::codes::Code, ::oncall_sync::settings::Setting>("oncall-sync", false),

@@ -18,6 +18,12 @@ pub fn parameters_client(endpoint: &str) -> aws_sdk_ssm::Client {
     aws_sdk_ssm::Client::new(&config(endpoint, RetryConfig::disabled()))
 }
 
+/// An SDK client of CloudWatch Logs at this endpoint, which says what happened instead of trying again.
+#[must_use]
+pub fn logs_client(endpoint: &str) -> aws_sdk_cloudwatchlogs::Client {
+    aws_sdk_cloudwatchlogs::Client::new(&config(endpoint, RetryConfig::disabled()))
+}
+
 /// The configuration a function has that runs inside the test's own process: it tries again like the real one, only sooner.
 #[must_use]
 pub fn function_config(endpoint: &str) -> SdkConfig {

@@ -21,7 +21,7 @@ pub(super) struct MiniStack {
 }
 
 impl MiniStack {
-    /// Starts one with this folder, whose functions find Parameter Store and RDS at this endpoint. Blocks for a second or two.
+    /// Starts one with this folder, whose functions find Parameter Store, RDS and logs at this endpoint. Blocks for a second or two.
     pub(super) fn start(folder: TempDir, gate: &str) -> Result<Self> {
         let (program, home) = (tool("cloud")?, folder.path());
         let log = home.join("ministack.log");
@@ -39,6 +39,7 @@ impl MiniStack {
             command.env("DOCKER_HOST", format!("unix://{}", home.join("no-docker").display()));
             // The functions inherit it. AWS_ENDPOINT_URL itself would take precedence over their own settings.
             command.env("AWS_ENDPOINT_URL_SSM", gate).env("AWS_ENDPOINT_URL_RDS", gate);
+            command.env("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", gate);
             command
         };
         // Killed: nothing of it is kept, and it would wait long for idle connections. Functions end without their Runtime API.

@@ -43,18 +43,25 @@ pub fn allows(documents: &[Value], action: &str, resource: &str, context: Contex
 /// Whether every operator of a condition holds for every key that it names.
 fn holds(condition: &Value, context: Context<'_>) -> Result<bool> {
     for (operator, keys) in condition.as_object().into_iter().flatten() {
+        let (operator, if_exists) = match operator.strip_suffix("IfExists") {
+            Some(operator) => (operator, true),
+            None => (operator.as_str(), false),
+        };
         let operator = operator.strip_prefix("ForAnyValue:").unwrap_or(operator);
         let (is_negated, plain) = match operator.split_once("Not") {
             Some((kind, rest)) => (true, format!("{kind}{rest}")),
             None => (false, operator.to_owned()),
         };
         let fits: fn(&str, &str) -> bool = match plain.as_str() {
-            "StringEquals" => |pattern, value| pattern == value,
+            "StringEquals" | "Bool" => |pattern, value| pattern == value,
             "StringLike" | "ArnEquals" | "ArnLike" => takes,
             _ => bail!("the operator {operator} is not known here"),
         };
         for (key, patterns) in keys.as_object().into_iter().flatten() {
-            let mut values = context.iter().filter(|(name, _)| name.eq_ignore_ascii_case(key));
+            let mut values = context.iter().filter(|(name, _)| name.eq_ignore_ascii_case(key)).peekable();
+            if if_exists && values.peek().is_none() {
+                continue;
+            }
             let is_met = values.any(|(_, value)| items(patterns).iter().any(|pattern| fits(pattern, value)));
             if is_met == is_negated {
                 return Ok(false);

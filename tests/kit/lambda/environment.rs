@@ -31,6 +31,8 @@ pub(super) struct Job {
     pub(super) id: String,
     pub(super) payload: Bytes,
     pub(super) timeout: Duration,
+    /// The alias or version that was invoked.
+    pub(super) qualifier: Option<String>,
 }
 
 /// How an environment came to the end of an invocation.
@@ -279,11 +281,12 @@ async fn next(State(api): State<Arc<RuntimeApi>>) -> Response {
     *lock(&api.running) = Some(job.id.clone());
     let _ = api.notify.send(Event::Taken);
     let deadline = keyturn::clock::now() + job.timeout;
+    let qualifier = job.qualifier.map(|qualifier| format!(":{qualifier}")).unwrap_or_default();
     let headers = [
         ("content-type", "application/json".to_owned()),
         ("lambda-runtime-aws-request-id", job.id.clone()),
         ("lambda-runtime-deadline-ms", deadline.timestamp_millis().to_string()),
-        ("lambda-runtime-invoked-function-arn", api.arn.clone()),
+        ("lambda-runtime-invoked-function-arn", format!("{}{qualifier}", api.arn)),
         ("lambda-runtime-trace-id", format!("Root=1-00000000-{};Sampled=0", job.id.replace('-', ""))),
     ];
     (headers, job.payload).into_response()

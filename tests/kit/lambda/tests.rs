@@ -135,6 +135,14 @@ async fn the_invoke_api_marks_failures() {
     let bad = post(lambda.invoke_url(), json!({"fail": "why"})).await;
     assert_eq!((bad.status().as_u16(), &bad.headers()["x-amz-function-error"]), (200, &"Unhandled".parse().unwrap()));
     assert_eq!(bad.json::<Value>().await.unwrap(), json!({"errorType": "CODE", "errorMessage": "why"}));
+    for by_alias in [
+        format!("{}:live", lambda.invoke_url().trim_end_matches("/invocations")) + "/invocations",
+        format!("{}?Qualifier=live", lambda.invoke_url()),
+    ] {
+        let answer = post(by_alias, json!({})).await.json::<Value>().await.unwrap();
+        let arn = answer["headers"]["lambda-runtime-invoked-function-arn"].as_str().unwrap();
+        assert!(arn.ends_with(":function:fake:live"), "{arn}");
+    }
     let unknown = post(lambda.invoke_url().replace("fake", "other"), json!({})).await;
     assert_eq!(unknown.status().as_u16(), 404);
     let error = invoke_at(&client, &lambda.invoke_url(), &json!({"fail": "why"})).await.unwrap_err();

@@ -1,4 +1,4 @@
-//! Atlas: the part of its Admin API that rotate-mongo uses, and the token endpoint for service accounts, with
+//! Atlas: the part of its Admin API that Keyturn uses, and the token endpoint for service accounts, with
 //! state. A change of a database user reaches the real server behind a cluster later than the API answers.
 
 mod access;
@@ -82,8 +82,8 @@ impl Deref for Atlas {
 }
 
 impl Atlas {
-    /// Starts an empty organisation that lives by this clock, on a free port. Only tokens expire by the clock: changes
-    /// take real time.
+    /// Starts an empty organisation that lives by this clock, on a free port. Tokens and temporary users end by the
+    /// clock; changes take real time.
     pub async fn start(clock: Clock, faults: Faults) -> anyhow::Result<Self> {
         let organisation = Organisation { clock: clock.clone(), state: Mutex::new(State::new()) };
         let front = Front::start(organisation, clock, faults).await?;
@@ -106,8 +106,11 @@ impl Atlas {
         self.front.replace(call, times, refusal::too_many(path, said));
     }
 
+    /// Users whose end has come are gone from it.
     fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.front.vendor().state)
+        let mut state = lock(&self.front.vendor().state);
+        state.end_users(self.now());
+        state
     }
 
     fn now(&self) -> DateTime<Utc> {

@@ -17,7 +17,12 @@ const BELOW: &str = "LessThanThreshold";
 /// What Lambda itself counts: also of a function that could not say anything.
 const LAMBDA_ERRORS: &str = "Errors";
 
-const ALARMS: [Expected; 12] = [
+const ALARMS: [Expected; 17] = [
+    ("break-glass-alert-failed", "break-glass", "AlertFailed", "Sum", 300, 1, AT_LEAST, 1.0, "notBreaching"),
+    ("break-glass-opened", "break-glass", "LoginsOpened", "Sum", 60, 1, AT_LEAST, 1.0, "notBreaching"),
+    ("break-glass-overstay", "break-glass", "OverstaySeconds", "Maximum", 60, 1, AT_LEAST, 90.0, "notBreaching"),
+    ("break-glass-sweep-missing", "break-glass", "RunsOk", "Sum", 60, 3, BELOW, 1.0, "breaching"),
+    ("break-glass-unresolved", "break-glass", "Unresolved", "Maximum", 60, 16, AT_LEAST, 1.0, "notBreaching"),
     ("label-updated-failed", "label-updated", "FailedInvocations", "Sum", 60, 1, AT_LEAST, 1.0, "notBreaching"),
     ("oncall-sync-alert-failed", "oncall-sync", "AlertFailed", "Sum", 300, 1, AT_LEAST, 1.0, "notBreaching"),
     ("oncall-sync-brake-pulled", "oncall-sync", "BrakePulled", "Maximum", 60, 1, AT_LEAST, 1.0, "notBreaching"),
@@ -71,7 +76,7 @@ fn every_alarm_watches_what_it_should_and_tells_the_topic() {
             assert_eq!(alarm["ActionsEnabled"], json!(true), "{name}");
             assert_eq!(alarm["AlarmActions"], json!([topic]), "{name}");
             // That nobody was granted in the next minute is no news.
-            let told_of_the_end = if metric == "Grants" { json!([]) } else { json!([topic]) };
+            let told_of_the_end = if ["Grants", "LoginsOpened"].contains(&metric) { json!([]) } else { json!([topic]) };
             assert_eq!(alarm["OKActions"], told_of_the_end, "{name}");
             let runbook = text(&alarm["AlarmDescription"]).split_once("Runbook ").unwrap().1;
             assert!(source::read(runbook).is_ok(), "{name}: {runbook} is not there");
@@ -238,13 +243,15 @@ fn the_dashboard_shows_metrics_of_the_deployed_functions() {
             for metric in list(&properties["metrics"]) {
                 let [namespace, name, dimension, value, ..] = list(metric) else { panic!("{metric}") };
                 if namespace == "AWS/SQS" {
-                    assert_eq!((text(dimension), text(value)), ("QueueName", "keyturn-missed-ticks"));
+                    assert_eq!(text(dimension), "QueueName");
+                    assert!(["keyturn-missed-ticks", "keyturn-missed-sweeps"].contains(&text(value)), "{metric}");
                     continue;
                 }
                 assert_eq!((text(namespace), text(dimension)), ("Keyturn", "Function"));
                 let of_rotation =
                     ["Step", "Rotation", "StaleSessions"].iter().any(|prefix| text(name).starts_with(prefix));
-                let functions = if of_rotation { &["rotate-postgres", "rotate-mongo"][..] } else { &["oncall-sync"] };
+                let functions =
+                    if of_rotation { ["rotate-postgres", "rotate-mongo"] } else { ["oncall-sync", "break-glass"] };
                 assert!(functions.iter().any(|function| *value == Cloud::deployed(function)), "{metric}");
             }
         }
@@ -253,7 +260,11 @@ fn the_dashboard_shows_metrics_of_the_deployed_functions() {
 
 /// The template that has this function.
 fn template_of(function: &str) -> Template {
-    if function == "oncall-sync" { Template::Oncall } else { Template::Rotation }
+    match function {
+        "oncall-sync" => Template::Oncall,
+        "break-glass" => Template::BreakGlass,
+        _ => Template::Rotation,
+    }
 }
 
 /// The topic of a stack.
@@ -261,7 +272,7 @@ async fn topic(cloud: &Cloud, template: Template) -> String {
     cloud.physical_id_in(&template.stack(), "AlarmTopic").await.unwrap()
 }
 
-/// The alarms of both stacks.
+/// The alarms of all stacks.
 async fn alarms(cloud: &Cloud) -> Vec<Value> {
     let ours = json!({"AlarmNamePrefix": format!("{NAME}-")});
     let mut found = cloud.api.call("cloudwatch", "describe_alarms", ours).await.unwrap();

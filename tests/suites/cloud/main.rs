@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what helps a test fails it like the test itself would")]
 
 mod alarms;
+mod break_glass;
 mod consistency;
 mod oncall;
 mod permissions;

@@ -2,7 +2,7 @@
 
 use crate::world::{eventually, list, on_the_cloud, text, ticked};
 use keyturn_tests::cloud::policy::{items, statements};
-use keyturn_tests::cloud::{ACCOUNT, ApiError, Cloud, NAME, PATH, REGION, Template};
+use keyturn_tests::cloud::{ACCOUNT, ApiError, BREAK_GLASS_PATH, Cloud, DATABASE, NAME, PATH, REGION, Template};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,8 +20,12 @@ const OF_OTHERS: [(&str, &str); 8] = [
 ];
 
 /// Each function, and the logical name of its role.
-const ROLES: [(&str, &str); 3] =
-    [("rotate-postgres", "RotatePostgresRole"), ("rotate-mongo", "RotateMongoRole"), ("oncall-sync", "OncallSyncRole")];
+const ROLES: [(&str, &str); 4] = [
+    ("rotate-postgres", "RotatePostgresRole"),
+    ("rotate-mongo", "RotateMongoRole"),
+    ("oncall-sync", "OncallSyncRole"),
+    ("break-glass", "BreakGlassRole"),
+];
 
 #[test]
 fn every_action_that_is_allowed_is_used_and_every_one_used_is_allowed() {
@@ -36,6 +40,10 @@ fn every_action_that_is_allowed_is_used_and_every_one_used_is_allowed() {
         assert!(cloud.mongo.rotate(&mongo.secret).await.unwrap().succeeded());
         ticked(cloud).await;
         overwritten(cloud).await;
+        opened_and_closed(cloud).await;
+        let ops = format!("{}:ops", Cloud::deployed("break-glass"));
+        let report = json!({"action": "report", "since": keyturn::clock::now() - chrono::TimeDelta::hours(1)});
+        cloud.api.invoke(&ops, &report).await.unwrap();
         for (function, role) in ROLES {
             let mut allowed = BTreeSet::new();
             for statement in of_the_code(cloud, role).await {
@@ -45,6 +53,17 @@ fn every_action_that_is_allowed_is_used_and_every_one_used_is_allowed() {
             assert_eq!(cloud.used(function), allowed, "{function}");
         }
     });
+}
+
+/// Somebody who is on call opens a database by the deployed function, and closes it.
+async fn opened_and_closed(cloud: &Cloud) {
+    let path = format!("/{DATABASE}");
+    let ask = async |method: &str, body: Value| cloud.ask_break_glass(&cloud.ann, method, &path, &body).await.unwrap();
+    // While another test has just written the ledger, it is not believed.
+    let is_open = async || ask("POST", json!({"minutes": 10, "reason": "INC-42"})).await.status == 200;
+    eventually("the database is open", Duration::from_secs(240), is_open).await;
+    let answer = ask("DELETE", json!({})).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
 }
 
 /// A leaked password is made useless by the deployed function, which rotates by itself.
@@ -118,6 +137,19 @@ fn nobody_but_lambda_takes_a_functions_role_and_nobody_but_the_scheduler_that_of
         let queue = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{NAME}-missed-ticks");
         let expected = [("lambda:InvokeFunction".to_owned(), function), ("sqs:SendMessage".to_owned(), queue)];
         assert_eq!(ticks, BTreeSet::from(expected));
+
+        let group = format!("arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule-group/default");
+        let condition = json!({"StringEquals": {"aws:SourceAccount": ACCOUNT, "aws:SourceArn": group}});
+        assert_eq!(trusts("SweepRole").await, (json!({"Service": "scheduler.amazonaws.com"}), condition));
+        let mut sweeps = BTreeSet::new();
+        for statement in all(cloud, "SweepRole").await {
+            sweeps.insert((text(&statement["Action"]).to_owned(), text(&statement["Resource"]).to_owned()));
+        }
+        // Not on the alias of the function URL, where it could say that somebody asks.
+        let alias = format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{}:ops", Cloud::deployed("break-glass"));
+        let queue = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{NAME}-missed-sweeps");
+        let expected = [("lambda:InvokeFunction".to_owned(), alias), ("sqs:SendMessage".to_owned(), queue)];
+        assert_eq!(sweeps, BTreeSet::from(expected));
     });
 }
 
@@ -134,10 +166,13 @@ fn secrets_manager_of_this_account_alone_may_invoke_the_rotations() {
             assert_eq!(statement["Action"], "lambda:InvokeFunction");
             assert_eq!(statement["Condition"], json!({"StringEquals": {"AWS:SourceAccount": ACCOUNT}}));
         }
-        // The schedule has a role of its own. MiniStack answers with an empty policy where AWS has none.
-        let name = json!({"FunctionName": Cloud::deployed("oncall-sync")});
-        let found = cloud.api.call("lambda", "get_policy", name).await.unwrap();
-        assert!(text(&found["Policy"]).contains("\"Statement\": []"), "{found}");
+        // The schedules have roles of their own, and who may ask break-glass, their own policies say. MiniStack answers with an
+        // empty policy where AWS has none.
+        for function in ["oncall-sync", "break-glass"] {
+            let name = json!({"FunctionName": Cloud::deployed(function)});
+            let found = cloud.api.call("lambda", "get_policy", name).await.unwrap();
+            assert!(text(&found["Policy"]).contains("\"Statement\": []"), "{found}");
+        }
     });
 }
 
@@ -199,6 +234,8 @@ fn a_role_may_neither_read_nor_write_what_is_not_its_functions() {
             let named = json!({"Name": format!("{PATH}/{name}"), "Value": "{}", "Type": "String"});
             ("ssm", "put_parameter", named)
         };
+        let named = json!({"Name": format!("{BREAK_GLASS_PATH}/databases/mine"), "Value": "{}", "Type": "String"});
+        let document = ("ssm", "put_parameter", named);
         let invoke = ("lambda", "invoke", json!({"FunctionName": Cloud::deployed("oncall-sync"), "Payload": "{}"}));
         for (role, may, may_not) in [
             (
@@ -244,6 +281,20 @@ fn a_role_may_neither_read_nor_write_what_is_not_its_functions() {
                     write(&okta),
                     parameter("bindings/shop"),
                     parameter("elsewhere"),
+                    invoke.clone(),
+                ],
+            ),
+            (
+                "BreakGlassRole",
+                vec![read(&postgres_admin)],
+                vec![
+                    read(&app),
+                    read(&mongo_admin),
+                    read(&okta),
+                    read(&unlisted),
+                    write(&postgres_admin),
+                    parameter("ledgers/shop"),
+                    document,
                     invoke,
                 ],
             ),
@@ -267,6 +318,7 @@ fn logs_and_alarms_are_encrypted_with_a_key_that_their_services_alone_may_use() 
         for (template, functions, days, tells) in [
             (Template::Rotation, &["rotate-postgres", "rotate-mongo"][..], 90, vec!["cloudwatch", "events"]),
             (Template::Oncall, &["oncall-sync"], 365, vec!["cloudwatch"]),
+            (Template::BreakGlass, &["break-glass"], 3653, vec!["cloudwatch"]),
         ] {
             let stack = template.stack();
             let key = cloud.physical_id_in(&stack, "OperationsKey").await.unwrap();
@@ -343,6 +395,7 @@ fn is_narrow(cloud: &Cloud, function: &str, action: &str, resource: &str) -> boo
             admins.into_iter().chain(&cloud.mirrors).collect()
         }
         "rotate-mongo" => vec![&cloud.mongo.admin_arn, &cloud.mongo.atlas_arn],
+        "break-glass" => [&cloud.postgres.admin_arn].into_iter().chain(&cloud.vendors[2..]).collect(),
         _ => cloud.vendors.iter().collect(),
     };
     let prefix = match (service, function) {
@@ -351,8 +404,21 @@ fn is_narrow(cloud: &Cloud, function: &str, action: &str, resource: &str) -> boo
         ("secretsmanager", _) => return listed.iter().any(|arn| *arn == resource),
         ("ssm", "oncall-sync") if action == "ssm:PutParameter" => format!("parameter{PATH}/ledgers/"),
         ("ssm", "oncall-sync") => format!("parameter{PATH}/"),
+        ("ssm", "break-glass") if action == "ssm:GetParameter" && rest.contains("/ledgers/") => {
+            format!("parameter{PATH}/ledgers/")
+        }
+        ("ssm", "break-glass") if ["ssm:PutParameter", "ssm:DeleteParameter"].contains(&action) => {
+            format!("parameter{BREAK_GLASS_PATH}/logins/")
+        }
+        ("ssm", "break-glass") => format!("parameter{BREAK_GLASS_PATH}/"),
+        ("logs", "break-glass") if action == "logs:FilterLogEvents" => {
+            let logs =
+                ["break-glass", "oncall-sync"].map(|of| format!("log-group:/aws/lambda/{}:*", Cloud::deployed(of)));
+            return logs.iter().any(|log| log == rest);
+        }
         ("logs", _) => format!("log-group:/aws/lambda/{}:", Cloud::deployed(function)),
         ("sqs", "oncall-sync") => format!("{NAME}-missed-ticks"),
+        ("sqs", "break-glass") => format!("{NAME}-missed-sweeps"),
         // Which one an admin's secret belongs to, its tag says.
         ("lambda", "rotate-postgres") => format!("function:{}", Cloud::deployed(function)),
         ("rds-db", "rotate-postgres") => "dbuser:db-".to_owned(),

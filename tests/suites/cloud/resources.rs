@@ -11,7 +11,8 @@ use std::time::Duration;
 const MADE_BY_SAM: &str = "OncallSyncFunctionEventInvokeConfig";
 
 /// What stays out where the stack is deployed as the suites have it.
-const NOT_DEPLOYED: [&str; 3] = ["RotatePostgresLogExport", "RotateMongoLogExport", "OncallSyncLogExport"];
+const NOT_DEPLOYED: [&str; 4] =
+    ["RotatePostgresLogExport", "RotateMongoLogExport", "OncallSyncLogExport", "BreakGlassLogExport"];
 
 const KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/6b1f0f3c-0000-4000-8000-00000000c0de";
 const LAYER: &str = "arn:aws:lambda:eu-west-1:123456789012:layer:authorities:1";
@@ -80,6 +81,34 @@ const ONCALL: [(&str, &str); 23] = [
     ("PermissionsBoundaryArn", "arn:aws:iam::123456789012:policy/boundary"),
 ];
 
+const BREAK_GLASS: [(&str, &str); 25] = [
+    ("AdminSecretArns", SECRET),
+    ("SecretsKeyArns", ""),
+    ("PermissionSets", "SRE:AROAEXAMPLEID7654321"),
+    ("AlarmEmail", ""),
+    ("DatadogSecretArn", ""),
+    ("SlackSecretArn", ""),
+    ("SweepSchedule", "off"),
+    ("Path", "/another/path"),
+    ("SubnetIds", "subnet-0000000000000000a"),
+    ("SecurityGroupIds", "sg-0000000000000000a"),
+    ("OncallPath", "/another/oncall-sync"),
+    ("OncallName", "another"),
+    ("BreakGlassSettings", "{\"LOG_LEVEL\": \"debug\"}"),
+    ("Architecture", "x86_64"),
+    ("ReserveConcurrency", "off"),
+    ("CertificateLayerArn", LAYER),
+    ("Tracing", "Active"),
+    ("CodeSigningConfigArn", SIGNED),
+    ("EnvironmentKeyArn", KEY),
+    ("LogRetentionDays", "365"),
+    ("LogExportArn", "arn:aws:firehose:eu-west-1:123456789012:deliverystream/another"),
+    ("LogExportRoleArn", ROLE),
+    ("OperationsKeyArn", KEY),
+    ("Name", "renamed"),
+    ("PermissionsBoundaryArn", "arn:aws:iam::123456789012:policy/boundary"),
+];
+
 #[test]
 fn every_resource_of_the_templates_is_made_and_no_other() {
     on_the_cloud(async |cloud| {
@@ -130,6 +159,14 @@ fn each_parameter_of_oncall_can_change_alone_and_neither_evidence_nor_schedule_g
     on_the_cloud(async |cloud| {
         let gone = |parameter: &str| if parameter == "Name" { vec!["role", "alarm", "schedule"] } else { vec![] };
         changed_one_by_one(cloud, Template::Oncall, "turned", &ONCALL, gone).await;
+    });
+}
+
+#[test]
+fn each_parameter_of_break_glass_can_change_alone_and_neither_evidence_nor_sweep_goes() {
+    on_the_cloud(async |cloud| {
+        let gone = |parameter: &str| if parameter == "Name" { vec!["role", "alarm", "schedule"] } else { vec![] };
+        changed_one_by_one(cloud, Template::BreakGlass, "opened", &BREAK_GLASS, gone).await;
     });
 }
 
@@ -187,27 +224,34 @@ fn a_second_stack_with_the_same_path_is_refused_before_two_keep_the_same_ledgers
 #[test]
 fn a_schedule_that_is_switched_off_is_there_and_does_not_tick_and_the_heartbeat_is_missed() {
     on_the_cloud(async |cloud| {
-        let other = Other::make(cloud, Template::Oncall, "unscheduled").await;
-        let state = async || {
-            let schedule = json!({"Name": "unscheduled-oncall-sync"});
-            text(&cloud.api.call("scheduler", "get_schedule", schedule).await.unwrap()["State"]).to_owned()
-        };
-        assert_eq!(state().await, "ENABLED");
-        other.update(&[("OncallSchedule", "off")]).await;
-        assert_eq!(state().await, "DISABLED");
-        let heartbeat = ("alarm", "unscheduled-oncall-sync-heartbeat-missing".to_owned());
-        assert!(other.lasting().await.contains(&heartbeat));
-        other.delete().await;
+        for (template, name, schedule, alarm) in [
+            (Template::Oncall, "unscheduled", "OncallSchedule", "oncall-sync-heartbeat-missing"),
+            (Template::BreakGlass, "unswept", "SweepSchedule", "break-glass-sweep-missing"),
+        ] {
+            let other = Other::make(cloud, template, name).await;
+            let function = if template == Template::Oncall { "oncall-sync" } else { "break-glass" };
+            let state = async || {
+                let schedule = json!({"Name": format!("{name}-{function}")});
+                text(&cloud.api.call("scheduler", "get_schedule", schedule).await.unwrap()["State"]).to_owned()
+            };
+            assert_eq!(state().await, "ENABLED");
+            other.update(&[(schedule, "off")]).await;
+            assert_eq!(state().await, "DISABLED");
+            assert!(other.lasting().await.contains(&("alarm", format!("{name}-{alarm}"))));
+            other.delete().await;
+        }
     });
 }
 
 #[test]
 fn the_schedule_cannot_be_on_where_nobody_would_be_told() {
     on_the_cloud(async |cloud| {
-        let other = Other::of(cloud, Template::Oncall, "silent").await;
-        let silent = [("AlarmEmail", ""), ("DatadogSecretArn", ""), ("SlackSecretArn", "")];
-        let error = other.try_to("create_stack", &other.template, &silent).await.unwrap_err();
-        assert!(error.contains("No break-glass in silence"), "{error}");
+        for template in [Template::Oncall, Template::BreakGlass] {
+            let other = Other::of(cloud, template, "silent").await;
+            let silent = [("AlarmEmail", ""), ("DatadogSecretArn", ""), ("SlackSecretArn", "")];
+            let error = other.try_to("create_stack", &other.template, &silent).await.unwrap_err();
+            assert!(error.contains("No break-glass in silence"), "{error}");
+        }
     });
 }
 
@@ -264,7 +308,9 @@ fn the_templates_of_a_release_work_without_a_transform_from_a_bucket_of_ones_own
             let put = json!({"Bucket": "releases", "Key": key, "file": zip});
             cloud.api.call("s3", "put_object", put).await.unwrap();
         }
-        for (template, name) in [(Template::Rotation, "released"), (Template::Oncall, "published")] {
+        for (template, name) in
+            [(Template::Rotation, "released"), (Template::Oncall, "published"), (Template::BreakGlass, "handed-out")]
+        {
             let mut other = Other::of(cloud, template, name).await;
             let released = format!("target/infra/{}.json", template.stack());
             other.template = source::read(&released).unwrap();
@@ -308,7 +354,7 @@ async fn stack(cloud: &Cloud, name: &str) -> Option<Value> {
 
 /// What another stack is made with: everything is on.
 fn usual(template: Template, name: &str) -> BTreeMap<String, String> {
-    let of_both = [
+    let of_all = [
         ("Name", name),
         ("SubnetIds", "subnet-0123456789abcdef0,subnet-0123456789abcdef1"),
         ("SecurityGroupIds", "sg-0123456789abcdef0"),
@@ -333,12 +379,21 @@ fn usual(template: Template, name: &str) -> BTreeMap<String, String> {
             ("SlackSecretArn", USUAL_SECRET),
             ("OncallSchedule", "on"),
         ],
+        Template::BreakGlass => vec![
+            ("AdminSecretArns", USUAL_SECRET),
+            ("PermissionSets", "DBA:AROAEXAMPLEID1234567"),
+            ("DatadogSecretArn", USUAL_SECRET),
+            ("SlackSecretArn", USUAL_SECRET),
+            ("SweepSchedule", "on"),
+        ],
     };
     let mut all: BTreeMap<String, String> =
-        of_both.into_iter().chain(own).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    if template == Template::Oncall {
-        all.insert("Path".to_owned(), format!("/{name}/oncall-sync"));
-    }
+        of_all.into_iter().chain(own).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    match template {
+        Template::Rotation => None,
+        Template::Oncall => all.insert("Path".to_owned(), format!("/{name}/oncall-sync")),
+        Template::BreakGlass => all.insert("Path".to_owned(), format!("/{name}/break-glass")),
+    };
     all
 }
 

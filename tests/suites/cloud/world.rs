@@ -53,7 +53,7 @@ pub(crate) fn list(value: &Value) -> &[Value] {
 /// The widgets of all dashboards.
 pub(crate) async fn widgets(cloud: &Cloud) -> Vec<Value> {
     let mut all = Vec::new();
-    for part in ["rotation", "oncall"] {
+    for part in ["rotation", "oncall", "break-glass"] {
         let name = json!({"DashboardName": format!("{NAME}-{part}-{REGION}")});
         let found = cloud.api.call("cloudwatch", "get_dashboard", name).await.unwrap();
         let body: Value = serde_json::from_str(text(&found["DashboardBody"])).unwrap();

@@ -24,6 +24,7 @@ enum Request<'a> {
     MakeUser,
     GetUser { database: &'a str, name: &'a str },
     PatchUser { database: &'a str, name: &'a str },
+    DeleteUser { database: &'a str, name: &'a str },
     ListClusters,
     ListFlexClusters,
     ClusterStatus { cluster: &'a str },
@@ -38,6 +39,7 @@ impl<'a> Request<'a> {
             ("POST", ["databaseUsers"]) => Self::MakeUser,
             ("GET", ["databaseUsers", database, name]) => Self::GetUser { database, name },
             ("PATCH", ["databaseUsers", database, name]) => Self::PatchUser { database, name },
+            ("DELETE", ["databaseUsers", database, name]) => Self::DeleteUser { database, name },
             ("GET", ["clusters"]) => Self::ListClusters,
             ("GET", ["flexClusters"]) => Self::ListFlexClusters,
             ("GET", ["clusters", cluster, "status"]) => Self::ClusterStatus { cluster },
@@ -48,7 +50,11 @@ impl<'a> Request<'a> {
 
     fn endpoint(&self) -> Endpoint {
         match self {
-            Self::ListUsers | Self::MakeUser | Self::GetUser { .. } | Self::PatchUser { .. } => Endpoint::DatabaseUsers,
+            Self::ListUsers
+            | Self::MakeUser
+            | Self::GetUser { .. }
+            | Self::PatchUser { .. }
+            | Self::DeleteUser { .. } => Endpoint::DatabaseUsers,
             Self::ListClusters => Endpoint::Clusters,
             Self::ListFlexClusters => Endpoint::FlexClusters,
             Self::ClusterStatus { .. } => Endpoint::ClusterStatus,
@@ -65,6 +71,7 @@ impl<'a> Request<'a> {
 }
 
 pub(super) fn answer(state: &mut State, call: &Call, now: DateTime<Utc>) -> Answer {
+    state.end_users(now);
     match (call.method.as_str(), call.path.as_str()) {
         ("POST", oauth::TOKEN) => return oauth::issue(state, call, now),
         ("POST", oauth::REVOKE) => return oauth::revoke(state, call),
@@ -83,7 +90,10 @@ pub(super) fn answer(state: &mut State, call: &Call, now: DateTime<Utc>) -> Answ
     access::check_role(state, &caller, project, request.endpoint())?;
     let url = state.url.clone();
     let holdings = state.projects.entry(project.to_owned()).or_default();
-    let (status, body) = carry_out(holdings, &url, project, call, &request)?;
+    let (status, body) = carry_out(holdings, &url, project, call, &request, now)?;
+    if body.is_null() {
+        return Ok(Reply::empty(status));
+    }
     let kind = format!("{};charset=utf-8", media_type(&version));
     Ok(Reply { status, body: body.to_string(), ..Reply::default() }.with("content-type", kind))
 }
@@ -133,18 +143,24 @@ fn carry_out(
     project: &str,
     call: &Call,
     request: &Request<'_>,
+    now: DateTime<Utc>,
 ) -> Result<(u16, Value), Refused> {
     match *request {
         Request::ListUsers => {
             let users: Vec<Value> = holdings.users.iter().map(|user| user.shown(url)).collect();
             Ok((200, page(url, call, &users)?))
         }
-        Request::MakeUser => make_user(holdings, url, project, &body(call)?),
+        Request::MakeUser => make_user(holdings, url, project, &body(call)?, now),
         Request::GetUser { database, name } => {
             let user = holdings.user(database, name).ok_or_else(|| no_such_user(name))?;
             Ok((200, user.shown(url)))
         }
-        Request::PatchUser { database, name } => patch_user(holdings, url, [database, name], &body(call)?),
+        Request::PatchUser { database, name } => patch_user(holdings, url, [database, name], &body(call)?, now),
+        Request::DeleteUser { database, name } => {
+            holdings.user(database, name).ok_or_else(|| no_such_user(name))?;
+            holdings.delete(|user| user.database() == database && user.name() == name);
+            Ok((204, Value::Null))
+        }
         Request::ListClusters | Request::ListFlexClusters => {
             let flex = matches!(request, Request::ListFlexClusters);
             let listed = holdings.clusters.iter().filter(|cluster| cluster.is_flex() == flex);
@@ -180,8 +196,9 @@ fn make_user(
     url: &str,
     project: &str,
     body: &Map<String, Value>,
+    now: DateTime<Utc>,
 ) -> Result<(u16, Value), Refused> {
-    let user = DatabaseUser::requested(project, body)?;
+    let user = DatabaseUser::requested(project, body, now)?;
     if holdings.user(user.database(), user.name()).is_some() {
         let detail = format!("A user with username {} already exists.", user.name());
         return Err(Refused::honest(error(409, "USER_ALREADY_EXISTS", &detail, &[json!(user.name())])));
@@ -205,10 +222,11 @@ fn patch_user(
     url: &str,
     [database, name]: [&str; 2],
     body: &Map<String, Value>,
+    now: DateTime<Utc>,
 ) -> Result<(u16, Value), Refused> {
     let user = holdings.user_mut(database, name).ok_or_else(|| no_such_user(name))?;
     let before = user.clone();
-    user.patch(body)?;
+    user.patch(body, now)?;
     let user = user.clone();
     if user.has_password() {
         let wanted = Wanted::Here { password: body.contains_key("password"), roles: body.contains_key("roles") };

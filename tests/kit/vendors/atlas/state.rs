@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Wanted};
 use super::digest::Nonces;
 use super::users::DatabaseUser;
 
@@ -72,6 +72,15 @@ impl Holdings {
         self.users.iter_mut().find(|user| user.database() == database && user.name() == name)
     }
 
+    /// Deletes these users, and sends that on its way to the clusters.
+    pub(super) fn delete(&mut self, goes: impl Fn(&DatabaseUser) -> bool) {
+        for user in self.users.extract_if(.., |user| goes(user)).filter(DatabaseUser::has_password) {
+            for cluster in self.clusters.iter().filter(|cluster| user.covers(cluster.name())) {
+                cluster.change(user.login(), Wanted::Gone);
+            }
+        }
+    }
+
     pub(super) fn cluster(&self, name: &str) -> Option<&Arc<Cluster>> {
         self.clusters.iter().find(|cluster| cluster.name() == name)
     }
@@ -95,6 +104,13 @@ pub(super) struct State {
 impl State {
     pub(super) fn new() -> Self {
         Self::default()
+    }
+
+    /// Deletes the users whose `deleteAfterDate` has come.
+    pub(super) fn end_users(&mut self, now: DateTime<Utc>) {
+        for holdings in self.projects.values_mut() {
+            holdings.delete(|user| user.ends().is_some_and(|end| end <= now));
+        }
     }
 
     /// How many tokens of this account are good.

@@ -1,5 +1,6 @@
 //! Database users: what the API shows of them, and how a body changes them.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
@@ -30,6 +31,12 @@ const AUTH_TYPES: [&str; 4] = ["awsIAMType", "ldapAuthType", "oidcAuthType", "x5
 /// Atlas takes no shorter password, in characters.
 const SHORTEST_PASSWORD: usize = 8;
 
+/// The most that Atlas takes, in characters.
+const LONGEST_DESCRIPTION: usize = 100;
+
+/// How long a temporary user may live ("Create One Database User in One Project": `deleteAfterDate`).
+const LONGEST_LIFE: TimeDelta = TimeDelta::weeks(1);
+
 /// How a path holds a name.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'$');
 
@@ -58,13 +65,14 @@ impl DatabaseUser {
     }
 
     /// A body for a new user: it must have what Atlas requires.
-    pub(super) fn requested(project: &str, body: &Map<String, Value>) -> Result<Self, Refused> {
+    pub(super) fn requested(project: &str, body: &Map<String, Value>, now: DateTime<Utc>) -> Result<Self, Refused> {
         for required in ["databaseName", "groupId", "roles", "username"] {
             if !body.contains_key(required) {
                 return Err(missing(required));
             }
         }
         check_project(project, body)?;
+        check_end(body, now)?;
         let user = Self::new(project, body)?;
         if user.has_password() && user.password.is_empty() {
             return Err(missing("password"));
@@ -73,10 +81,11 @@ impl DatabaseUser {
     }
 
     /// Replaces what the body names: a member that is sent replaces the old one as a whole.
-    pub(super) fn patch(&mut self, body: &Map<String, Value>) -> Result<(), Refused> {
+    pub(super) fn patch(&mut self, body: &Map<String, Value>, now: DateTime<Utc>) -> Result<(), Refused> {
         check_shapes(body)?;
         let project = self.text("groupId").to_owned();
         check_project(&project, body)?;
+        check_end(body, now)?;
         self.check_fixed(body, &["username"], "DATABASE_USERNAME_CANNOT_BE_CHANGED", "username")?;
         self.check_fixed(body, &["databaseName"], "DATABASE_NAME_CANNOT_BE_CHANGED", "authentication database")?;
         self.check_fixed(body, &AUTH_TYPES, "AUTH_TYPE_CANNOT_BE_CHANGED", "authentication type")?;
@@ -114,6 +123,11 @@ impl DatabaseUser {
 
     pub(super) fn database(&self) -> &str {
         self.text("databaseName")
+    }
+
+    /// When the user goes by itself.
+    pub(super) fn ends(&self) -> Option<DateTime<Utc>> {
+        instant(self.shown.get("deleteAfterDate")?)
     }
 
     /// Whether the user proves themselves by a password, and so exists on the servers.
@@ -169,6 +183,19 @@ fn check_project(project: &str, body: &Map<String, Value>) -> Result<(), Refused
     }
 }
 
+/// A date in the future, of the next week.
+fn check_end(body: &Map<String, Value>, now: DateTime<Utc>) -> Result<(), Refused> {
+    match body.get("deleteAfterDate").map(instant) {
+        None => Ok(()),
+        Some(Some(end)) if end > now && end <= now + LONGEST_LIFE => Ok(()),
+        Some(_) => Err(invalid_attribute("deleteAfterDate")),
+    }
+}
+
+fn instant(value: &Value) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(value.as_str()?).ok().map(|instant| instant.to_utc())
+}
+
 fn check_shapes(body: &Map<String, Value>) -> Result<(), Refused> {
     let wrong = body.iter().find(|(name, value)| !fits(name, value));
     wrong.map_or(Ok(()), |(name, _)| Err(invalid_attribute(name)))
@@ -177,6 +204,7 @@ fn check_shapes(body: &Map<String, Value>) -> Result<(), Refused> {
 fn fits(name: &str, value: &Value) -> bool {
     let all = |fits: fn(&Value) -> bool| value.as_array().is_some_and(|entries| entries.iter().all(fits));
     match name {
+        "description" => value.as_str().is_some_and(|text| text.chars().count() <= LONGEST_DESCRIPTION),
         "labels" | "links" => value.is_array(),
         "roles" => all(is_role) && value != &json!([]),
         "scopes" => all(is_scope),

@@ -1,3 +1,4 @@
+use chrono::TimeDelta;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -127,4 +128,53 @@ async fn no_two_users_of_a_name_are_added() {
     let short = scene.atlas.add_user(&scene.project, &json!({"username": "b"}), "short").await;
     assert!(short.unwrap_err().to_string().contains("SHORT_PASSWORD"));
     assert!(scene.atlas.add_user(&scene.project, &json!({}), "first-password").await.is_err());
+}
+
+#[tokio::test]
+async fn a_temporary_user_goes_by_itself_and_its_servers_hear_of_it() {
+    let (scene, server) = Scene::with_server().await;
+    let body = with(new_user(&scene, "guest"), "deleteAfterDate", json!("2026-03-02T13:00:00Z"));
+    assert_eq!(scene.post(&body).await.status, 201);
+    scene.atlas.applied("main", 1).await.unwrap();
+    assert!(server.user("admin", "guest").await.unwrap().is_some());
+    scene.clock.advance(TimeDelta::minutes(59));
+    assert_eq!(scene.get("/databaseUsers/admin/guest").await.json()["deleteAfterDate"], "2026-03-02T13:00:00Z");
+    scene.clock.advance(TimeDelta::minutes(1));
+    assert_eq!(scene.atlas.user_json(&scene.project, "guest"), Value::Null);
+    scene.atlas.applied("main", 2).await.unwrap();
+    assert!(server.user("admin", "guest").await.unwrap().is_none());
+    scene.assert_proper();
+}
+
+#[tokio::test]
+async fn a_temporary_user_ends_within_a_week() {
+    for end in ["2026-03-02T12:00:00Z", "2026-03-09T12:00:01Z", "2026-03-03", "soon"] {
+        let scene = Scene::with_user().await;
+        let body = with(new_user(&scene, "guest"), "deleteAfterDate", json!(end));
+        assert_eq!(scene.post(&body).await.refusal(), no(400, "INVALID_ATTRIBUTE"), "{end}");
+        scene.assert_violation("deleteAfterDate");
+        assert_eq!(scene.atlas.user_json(&scene.project, "guest"), Value::Null);
+        let scene = Scene::with_user().await;
+        assert_eq!(
+            scene.patch(&json!({"deleteAfterDate": end})).await.refusal(),
+            no(400, "INVALID_ATTRIBUTE"),
+            "{end}"
+        );
+        scene.assert_violation("deleteAfterDate");
+    }
+    let scene = Scene::new().await;
+    let body = with(new_user(&scene, "guest"), "deleteAfterDate", json!("2026-03-09T12:00:00Z"));
+    assert_eq!(scene.post(&body).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_deleted_user_is_gone_from_the_servers_later_and_cannot_be_deleted_twice() {
+    let (scene, server) = Scene::with_server().await;
+    let deleted = Answer::of(scene.request(Method::DELETE, "/databaseUsers/admin/app")).await;
+    assert_eq!((deleted.status, deleted.body.as_str()), (204, ""));
+    scene.atlas.applied("main", 1).await.unwrap();
+    assert!(server.user("admin", "app").await.unwrap().is_none());
+    let again = Answer::of(scene.request(Method::DELETE, "/databaseUsers/admin/app")).await;
+    assert_eq!(again.refusal(), no(404, "USERNAME_NOT_FOUND"));
+    scene.assert_proper();
 }

@@ -1,0 +1,5 @@
+//! The bootstrap.
+
+fn main() -> Result<(), lambda_runtime::Error> {
+    keyturn::lambda::run(break_glass::build)
+}
