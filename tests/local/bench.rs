@@ -1,5 +1,6 @@
-//! `make bench`: what a start, each step of a rotation, and a tick cost.
+//! `make bench`: what a start, each step of a rotation, a tick, and a login for a person cost.
 
+mod logins;
 mod mongo;
 mod steps;
 mod ticks;
@@ -12,7 +13,7 @@ use keyturn_tests::lambda::Lambda;
 use keyturn_tests::rotator::Rotator;
 use keyturn_tests::stacks::oncall::Oncall;
 use keyturn_tests::stacks::postgres::{Builder, Latency, Stack};
-use serde_json::json;
+use serde_json::{Value, json};
 use steps::{Column, Rotations};
 
 pub(crate) use ticks::oncall_now;
@@ -38,8 +39,14 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
         if wanted("rotate-mongo") { Some(mongo::measure(arguments.function("rotate-mongo")?).await?) } else { None };
     let oncall =
         if wanted("oncall-sync") { Some(one_binding(arguments.function("oncall-sync")?).await?) } else { None };
+    let logins = if wanted("break-glass") { Some(logins::measure(arguments).await?) } else { None };
 
-    let measured = [postgres.as_ref().map(|it| &it.measured), mongo.as_ref().map(|it| &it.measured), oncall.as_ref()];
+    let measured = [
+        postgres.as_ref().map(|it| &it.measured),
+        mongo.as_ref().map(|it| &it.measured),
+        oncall.as_ref(),
+        logins.as_ref().map(|it| &it.measured),
+    ];
     print_budgets(screen, &measured.into_iter().flatten().collect::<Vec<_>>())?;
     if let Some(postgres) = postgres {
         postgres.print(screen, arguments).await?;
@@ -49,6 +56,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     }
     if let Some(oncall) = oncall {
         ticks::print(screen, oncall.bootstrap).await?;
+    }
+    if let Some(logins) = logins {
+        logins.print(screen, arguments).await?;
     }
     Ok(())
 }
@@ -136,7 +146,7 @@ async fn one_binding(bootstrap: PathBuf) -> Result<Measured> {
     let world = Oncall::builder().on_the_machines_clock().start().await?;
     oncall_now(&world, "shop", "ann")?;
     let lambda = world.lambda(Some(bootstrap.clone())).await?;
-    let starts = cold_ticks(&lambda, COLD_STARTS).await?;
+    let starts = cold_invocations(&lambda, None, &json!({"action": "sync"}), COLD_STARTS).await?;
     Ok(Measured { name: "oncall-sync", starts, peak: lambda.peak_memory(), bootstrap })
 }
 
@@ -152,12 +162,12 @@ pub(crate) async fn cold_starts(rotator: &Rotator, secret: &str, times: usize) -
     sorted(rotator.lambda.cold_starts().split_off(before), times)
 }
 
-/// Starts oncall-sync this often, each time for a tick, and gives back the same.
-pub(crate) async fn cold_ticks(lambda: &Lambda, times: usize) -> Result<Vec<Duration>> {
+/// Starts a function this often, each time for this event, and gives back the same.
+async fn cold_invocations(lambda: &Lambda, alias: Option<&str>, event: &Value, times: usize) -> Result<Vec<Duration>> {
     let before = lambda.cold_starts().len();
     for _ in 0..times {
         lambda.recycle();
-        lambda.invoke(json!({"action": "sync"})).await.result.map_err(anyhow::Error::msg)?;
+        lambda.invoke_by(alias, event).await.result.map_err(anyhow::Error::msg)?;
     }
     sorted(lambda.cold_starts().split_off(before), times)
 }
@@ -200,7 +210,7 @@ pub(crate) fn print_budgets(screen: Screen, functions: &[&Measured]) -> Result<(
     }
     let times = functions.first().map_or(0, |function| function.starts.len());
     screen.note(&format!(
-        "  cold start: the median of {times}; memory: over whole rotations, and over ticks that grant somebody"
+        "  cold start: the median of {times}; memory: over whole rotations, ticks that grant somebody, logins opened and ended"
     ));
     Ok(())
 }

@@ -17,7 +17,7 @@ pub(crate) const USAGE: &str = "usage: keyturn-local demo|local|cloud|rotate|ben
   --secret NAME      what `rotate` rotates: shop, at PostgreSQL (default), or reports, at Atlas";
 
 /// The functions that `bench` measures.
-const FUNCTIONS: [&str; 3] = ["rotate-postgres", "rotate-mongo", "oncall-sync"];
+const FUNCTIONS: [&str; 4] = ["rotate-postgres", "rotate-mongo", "oncall-sync", "break-glass"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -124,7 +124,7 @@ mod tests {
             ("demo --slowly 1", "unknown option --slowly"),
             ("demo --postgres", "--postgres has no value"),
             ("demo --postgres new", "new is no major version"),
-            ("bench --only postgres", "postgres is none of rotate-postgres, rotate-mongo, oncall-sync"),
+            ("bench --only postgres", "postgres is none of rotate-postgres, rotate-mongo, oncall-sync, break-glass"),
             ("bench --aws-ms soon", "soon is no number of milliseconds"),
         ] {
             assert!(read(line).unwrap_err().to_string().contains(problem), "{line}");

@@ -6,6 +6,7 @@ mod clients;
 mod day;
 mod judge;
 mod leak;
+mod login;
 mod mongo;
 mod secrecy;
 
@@ -86,7 +87,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     let day = break_glass::play(screen).await?;
     let real = break_glass::real(screen, arguments.function("oncall-sync")?).await?;
     demo.broken.extend(day.broken());
-    demo.broken.extend(day.search(&real));
+    demo.broken.extend(login::play(screen, &real, arguments).await?);
+    demo.broken.extend(day.search(&real)?);
     demo.conclude(&[mongo.line(), day.line()])
 }
 

@@ -1,8 +1,9 @@
-//! `make local`: the stacks of all functions stay up, and `cargo lambda watch` runs them. `make cloud`: so do the
-//! deployed functions. `make rotate` asks for a rotation.
+//! `make local`: the stacks of all functions stay up, and `cargo lambda watch` runs them, all but break-glass. `make cloud`:
+//! so do the deployed functions. `make rotate` asks for a rotation.
 
 mod cloud;
 mod folder;
+mod logins;
 mod reports;
 mod rotate;
 
@@ -19,6 +20,7 @@ use reports::Reports;
 use tokio::time::sleep;
 
 pub(crate) use cloud::run as cloud;
+pub(crate) use logins::beside;
 pub(crate) use rotate::rotate;
 
 use crate::bench::oncall_now;
@@ -54,7 +56,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
         "starting PostgreSQL {}, MongoDB, Secrets Manager, Atlas, PagerDuty, Okta, Datadog and Slack",
         arguments.postgres
     );
-    // The stacks' own functions are never invoked; any program will do.
+    // These stacks' own functions are never invoked; any program will do.
     let program = std::env::current_exe()?;
     let stack = Stack::builder(arguments.postgres).bootstrap(program.clone()).start().await?;
     let secret = secret(&stack).await?;
@@ -65,6 +67,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     stack.aws.secrets.stage_pending(&secret, TOKEN)?;
     reports.invoke_at(mongo_port)?;
     let on_call = on_call().await?;
+    let logins = logins::start(arguments, &on_call).await?;
 
     let folder = Folder::make()?;
     let ca_file = stack.postgres.certificates().ca_file().display().to_string();
@@ -80,9 +83,13 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
     folder.write(&client_environment(NAME), &[("AWS_ENDPOINT_URL", &stack.aws.client_url())])?;
     reports.write(&folder)?;
     print_stacks(screen, &stack, &reports, &on_call);
+    logins.print_stack();
+    print_terminals(screen);
     print_rotation(screen, rotate_port, arguments.features.as_deref());
     reports::print_rotation(screen, mongo_port);
     print_on_call(screen, sync_port);
+    logins.print_events(screen);
+    screen.title("What happens to the secrets, and who is in the group");
     let secrets = [(&stack.aws, secret.as_str(), NAME), (&reports.stack.aws, &reports.secret, reports::NAME)];
     let OnCall { world, shop, people: [ann, dan] } = &on_call;
     watch(screen, &secrets, || world.members(shop, &[ann, dan])).await
@@ -126,6 +133,9 @@ fn print_stacks(screen: Screen, stack: &Stack, reports: &Reports, on_call: &OnCa
         dan.email
     );
     println!("  Okta at {}: the group {} is empty", world.okta.url(), shop.group);
+}
+
+fn print_terminals(screen: Screen) {
     screen.title("In every other terminal");
     println!("  export PATH=\"$PWD/.tools/cargo-lambda/bin:$PATH\"");
 }
@@ -159,7 +169,6 @@ fn print_on_call(screen: Screen, port: u16) {
     for event in ["doctor", "plan", "tick", "sync", "grant", "revoke"] {
         println!("  cargo lambda invoke oncall-sync {at} --data-file events/oncall-sync-{event}.json");
     }
-    screen.title("What happens to the secrets, and who is in the group");
 }
 
 /// Prints every change of the secrets' labels, and of the group's members.

@@ -14,7 +14,7 @@ const ROTATIONS: usize = 9;
 const STEPS: [&str; 4] = ["createSecret", "setSecret", "testSecret", "finishSecret"];
 
 /// Much longer than repeated measurements of one step differ by.
-const FAR: Duration = Duration::from_millis(40);
+pub(super) const FAR: Duration = Duration::from_millis(40);
 
 /// Of each step, the middle of some rotations.
 type Times = BTreeMap<&'static str, Duration>;
@@ -75,7 +75,7 @@ pub(super) async fn waits(rotator: &Rotator, secret: &str, put: impl Fn(Duration
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number, never below zero")]
-fn how_often(wait: Duration, without: Duration, with: Duration) -> usize {
+pub(super) fn how_often(wait: Duration, without: Duration, with: Duration) -> usize {
     (with.saturating_sub(without).as_secs_f64() / wait.as_secs_f64()).round() as usize
 }
 

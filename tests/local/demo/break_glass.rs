@@ -277,7 +277,7 @@ impl Played {
     }
 
     /// Looks for every token wherever one could have been written down. Gives back what was found.
-    pub(super) fn search(&self, real: &Real) -> Vec<String> {
+    pub(super) fn search(&self, real: &Real) -> Result<Vec<String>> {
         let mut tokens = Credentials::default();
         tokens.remember_tokens(&self.world);
         tokens.remember_tokens(&real.world);
@@ -290,7 +290,7 @@ impl Played {
             ("messages in Slack", text([self.world.slack.messages(), real.world.slack.messages()].concat())),
             ("ledgers in Parameter Store", lines(&self.ledgers)),
             ("the function's answers", lines(&self.answers)),
-            ("the real function's log", real.log.lines().map(str::to_owned).collect()),
+            ("the real function's log", real.log()?.lines().map(str::to_owned).collect()),
         ] {
             let hits = tokens.hits(&lines.join("\n"));
             println!("  {place:<34}{:>9} lines   {} hits", grouped(lines.len() as u64), self.screen.zero(hits, 0));
@@ -298,30 +298,47 @@ impl Played {
                 found.push(format!("{place}: {hits} tokens in clear in {} lines", lines.len()));
             }
         }
-        found
+        Ok(found)
     }
 }
 
 /// The real bootstrap, after it granted somebody who is on call now.
 pub(super) struct Real {
-    world: Oncall,
-    log: String,
+    pub world: Oncall,
+    pub shop: Bound,
+    pub ann: Engineer,
+    lambda: Lambda,
 }
 
 /// Starts the real bootstrap on the machine's clock, and has it grant somebody.
 pub(super) async fn real(screen: Screen, bootstrap: PathBuf) -> Result<Real> {
     let world = Oncall::builder().on_the_machines_clock().start().await?;
     let (shop, ann) = oncall_now(&world, "shop", "ann")?;
-    let lambda: Lambda = world.lambda(Some(bootstrap)).await?;
-    let tick = lambda.invoke(json!({"source": "aws.events", "detail-type": "Scheduled Event"})).await;
-    tick.result.map_err(anyhow::Error::msg).context("the real oncall-sync")?;
-    ensure!(world.members(&shop, &[&ann]) == ["ann"], "the real oncall-sync did not let ann in");
+    let lambda = world.lambda(Some(bootstrap)).await?;
+    let real = Real { world, shop, ann, lambda };
+    real.tick().await?;
+    ensure!(real.members(&[&real.ann]) == ["ann"], "the real oncall-sync did not let ann in");
     println!(
         "  {:<10}one tick of the real function, on the machine's clock: {} comes in",
         "bootstrap",
         screen.name("ann")
     );
-    let log = lambda.logs()?;
-    ensure!(world.violations().is_empty(), "no client sends {:?}", world.violations());
-    Ok(Real { world, log })
+    Ok(real)
+}
+
+impl Real {
+    pub(super) async fn tick(&self) -> Result<()> {
+        let tick = self.lambda.invoke(json!({"source": "aws.events", "detail-type": "Scheduled Event"})).await;
+        tick.result.map_err(anyhow::Error::msg).context("the real oncall-sync")?;
+        ensure!(self.world.violations().is_empty(), "no client sends {:?}", self.world.violations());
+        Ok(())
+    }
+
+    pub(super) fn members(&self, people: &[&Engineer]) -> Vec<String> {
+        self.world.members(&self.shop, people)
+    }
+
+    pub(super) fn log(&self) -> Result<String> {
+        self.lambda.logs()
+    }
 }

@@ -33,8 +33,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn print(screen: Screen, cloud: &Cloud, dan: &str) {
-    let [rotation, oncall] = Template::ALL.map(Template::stack);
-    screen.title(&format!("The stacks {rotation} and {oncall} are deployed until Ctrl-C"));
+    let [rotation, oncall, break_glass] = Template::ALL.map(Template::stack);
+    screen.title(&format!("The stacks {rotation}, {oncall} and {break_glass} are deployed until Ctrl-C"));
     println!("  MiniStack, an AWS of your own with IAM enforced, at {}", cloud.api.endpoint());
     println!("  Secrets Manager, whose rotations are the service's, at {}", cloud.secrets_manager_url());
     println!("  PostgreSQL {} on 127.0.0.1:{}", cloud.postgres.postgres.major(), cloud.postgres.postgres.port());

@@ -1,6 +1,6 @@
 //! Each function may do what it does, on what is its own, and nothing else.
 
-use crate::world::{eventually, list, on_the_cloud, text, ticked};
+use crate::world::{OPENS, eventually, list, on_the_cloud, text, ticked};
 use keyturn_tests::cloud::policy::{items, statements};
 use keyturn_tests::cloud::{ACCOUNT, ApiError, BREAK_GLASS_PATH, Cloud, DATABASE, NAME, PATH, REGION, Template};
 use serde_json::{Value, json};
@@ -57,11 +57,12 @@ fn every_action_that_is_allowed_is_used_and_every_one_used_is_allowed() {
 
 /// Somebody who is on call opens a database by the deployed function, and closes it.
 async fn opened_and_closed(cloud: &Cloud) {
+    let _alone = OPENS.lock().await;
     let path = format!("/{DATABASE}");
     let ask = async |method: &str, body: Value| cloud.ask_break_glass(&cloud.ann, method, &path, &body).await.unwrap();
     // While another test has just written the ledger, it is not believed.
     let is_open = async || ask("POST", json!({"minutes": 10, "reason": "INC-42"})).await.status == 200;
-    eventually("the database is open", Duration::from_secs(240), is_open).await;
+    eventually("the database is open", Duration::from_mins(4), is_open).await;
     let answer = ask("DELETE", json!({})).await;
     assert_eq!(answer.status, 200, "{answer:?}");
 }

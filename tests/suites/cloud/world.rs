@@ -13,6 +13,9 @@ static WORLD: LazyLock<(Runtime, Cloud)> = LazyLock::new(|| {
     (runtime, cloud)
 });
 
+/// Whoever closes a database closes all that they have open there: one test at a time opens it.
+pub(crate) static OPENS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Plays a test on it.
 pub(crate) fn on_the_cloud(test: impl AsyncFnOnce(&'static Cloud)) {
     let (runtime, cloud) = &*WORLD;
