@@ -16,6 +16,13 @@ static WORLD: LazyLock<(Runtime, Cloud)> = LazyLock::new(|| {
 /// Whoever closes a database closes all that they have open there: one test at a time opens it.
 pub(crate) static OPENS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
+/// Has oncall-sync write its ledger anew: a text that another test has put there is not believed.
+pub(crate) async fn granted_by_hand(cloud: &Cloud) {
+    let grant =
+        json!({"action": "grant", "binding": "shop", "user": cloud.ann.email, "minutes": 60, "reason": "INC-42"});
+    let _ = cloud.api.invoke(&Cloud::deployed("oncall-sync"), &grant).await; // refused before its first tick
+}
+
 /// Plays a test on it.
 pub(crate) fn on_the_cloud(test: impl AsyncFnOnce(&'static Cloud)) {
     let (runtime, cloud) = &*WORLD;
