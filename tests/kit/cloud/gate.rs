@@ -147,6 +147,9 @@ impl Inner {
         if action == "ssm:GetParametersByPath" && answer.is_refused() {
             answer = below_path(ministack, &request, answer).await?;
         }
+        if action == "logs:FilterLogEvents" && answer.is_refused() {
+            answer = of_log_group(ministack, &request, answer).await?;
+        }
         let secret = request["SecretId"].as_str().unwrap_or_default();
         let has_it = |emulator: &&Emulator| emulator.secrets.stages(secret).is_ok();
         let emulator = emulators.iter().find(has_it);
@@ -235,6 +238,11 @@ fn rds_action(headers: &HeaderMap, body: &Bytes) -> Option<String> {
 }
 
 impl Answer {
+    fn of(body: &Value) -> Self {
+        let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
+        Self { status: StatusCode::OK, headers: HeaderMap::from_iter([kind]), body: body.to_string().into() }
+    }
+
     fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
@@ -267,8 +275,18 @@ async fn below_path(api: &AwsApi, request: &Value, refused: Answer) -> Result<An
     for parameter in found["Parameters"].as_array_mut().into_iter().flatten() {
         parameter.as_object_mut().map(|fields| fields.remove("LastModifiedDate")); // a text here, a number there
     }
-    let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
-    Ok(Answer { status: StatusCode::OK, headers: HeaderMap::from_iter([kind]), body: found.to_string().into() })
+    Ok(Answer::of(&found))
+}
+
+/// The same of `FilterLogEvents`, for which AWS takes the log group.
+async fn of_log_group(api: &AwsApi, request: &Value, refused: Answer) -> Result<Answer> {
+    let Some(role) = refused.refused_role() else { return Ok(refused) };
+    let group = request["logGroupName"].as_str().unwrap_or_default();
+    let resource = format!("arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{group}:*");
+    if !allows(&policies(api, &role).await?, "logs:FilterLogEvents", &resource, &[])? {
+        return Ok(refused);
+    }
+    Ok(Answer::of(&api.call("logs", "filter_log_events", request.clone()).await?))
 }
 
 /// The documents of all policies that are part of this role.

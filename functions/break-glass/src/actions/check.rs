@@ -20,7 +20,7 @@ impl BreakGlass {
         let mut checks: Vec<Check> = refused.collect();
         for document in &documents.good {
             for opener in openers(document) {
-                // Nobody is called like this: what matters is whether the ledger can be read.
+                // No Okta login is empty, so this asks only whether the ledger can be read.
                 let standing = Standing::of(opener, ledgers.of(opener), "", self.clock.now());
                 let readable = match standing {
                     Standing::Unknown(why) => Err(Error::of(

@@ -1,5 +1,4 @@
-//! What the function can be asked for: by a person (`open`, `close`, `list`), by the schedule (`sweep`), by operators (`report`,
-//! `check`).
+//! The actions: a person asks for `open`, `close` and `list`, the schedule for `sweep`, operators for `report` and `check`.
 
 mod check;
 mod close;
@@ -65,7 +64,7 @@ impl BreakGlass {
         }
     }
 
-    /// What is open in the databases that the caller may ask for.
+    /// Lists the open logins of the databases that the caller's permission set may open.
     async fn list(&self, caller: &Caller, deadline: Deadline) -> Result<Http> {
         let (documents, records) = tokio::join!(self.store.documents(deadline), self.store.records(deadline));
         let documents = documents?.good;

@@ -142,7 +142,7 @@ impl BreakGlass {
     }
 }
 
-/// Who grants it, and until when; nobody and without an end where nobody needs to be on call.
+/// The opener whose ledger grants the caller, and the grant's end; neither for a `read_only` document.
 fn granted<'d>(
     document: &'d Document,
     caller: &Caller,

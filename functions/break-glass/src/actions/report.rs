@@ -48,7 +48,7 @@ pub struct Report {
     html: String,
 }
 
-/// What was read, beside what could not be.
+/// The audit lines of one log, and what of it could not be read.
 struct Read {
     lines: Vec<Line>,
     unknown: Vec<String>,
@@ -57,7 +57,7 @@ struct Read {
 impl BreakGlass {
     /// # Errors
     /// `EVENT_INVALID`, `REPORT_TOO_LARGE`, and what makes a report of a part of its time: `TOO_MANY_LOG_LINES`, `OUT_OF_TIME`.
-    /// Whatever else cannot be read is named in the report.
+    /// The report's `unknown` names everything else that could not be read.
     pub(crate) async fn report(
         &self,
         since: DateTime<Utc>,

@@ -492,7 +492,7 @@ impl Admin<'_> {
         while !left.is_empty() {
             if begun.elapsed() > STARTS {
                 for pid in &left {
-                    // Refused for somebody else's, which is none of ours then.
+                    // Without `pg_signal_backend` the server refuses it for a connection that is not the login's.
                     let end = format!("SELECT pg_catalog.pg_terminate_backend({pid})");
                     let _ = self.session.execute(&end, "ending a connection that does not start").await;
                 }
