@@ -154,8 +154,8 @@ mod tests {
     #[test]
     fn an_operator_that_is_not_known_is_never_taken_for_met() {
         let document = json!({"Statement": [
-            {"Effect": "Allow", "Action": "a", "Resource": "r", "Condition": {"Bool": {"aws:SecureTransport": "true"}}},
+            {"Effect": "Allow", "Action": "a", "Resource": "r", "Condition": {"NumericLessThan": {"aws:MultiFactorAuthAge": "300"}}},
         ]});
-        assert!(allows(&[document], "a", "r", &[("aws:SecureTransport", "true")]).is_err());
+        assert!(allows(&[document], "a", "r", &[("aws:MultiFactorAuthAge", "10")]).is_err());
     }
 }
