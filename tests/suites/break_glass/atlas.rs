@@ -4,7 +4,7 @@ use crate::polling::eventually;
 use chrono::{DateTime, Duration, Utc};
 use keyturn_tests::faults::Faults;
 use keyturn_tests::mongo::Mongo;
-use keyturn_tests::stacks::break_glass::{Answer, BINDING, GROUP, Stack};
+use keyturn_tests::stacks::break_glass::{Answer, BINDING, CONFIG_PATH, GROUP, Stack};
 use keyturn_tests::vendors::atlas::{Atlas, Project};
 use keyturn_tests::vendors::{Call, Reply, TestClock};
 use serde_json::{Value, json};
@@ -133,6 +133,26 @@ async fn a_credential_that_may_only_look_is_refused_before_anything_is_made() {
     }
     let names: Vec<String> = scene.atlas.seen().iter().map(Call::name).collect();
     assert!(!names.iter().any(|name| name.starts_with("POST") && name.ends_with("databaseUsers")), "{names:?}");
+}
+
+#[tokio::test]
+async fn what_everybody_may_open_only_reads() {
+    let scene = Scene::new(&["readAnyDatabase@admin"], &json!({"read_only": true})).await;
+    let mut document: Value = serde_json::from_str(&scene.stack.aws.parameters.below(CONFIG_PATH)[0].1).unwrap();
+    document.as_object_mut().unwrap().remove("bindings");
+    scene.stack.document("shop", &document);
+    let answer = scene.stack.open("zoe", "shop", 5).await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let user = scene.atlas.user_json(&scene.project, &answer.text("username"));
+    assert_eq!(user["roles"], json!([{"roleName": "readAnyDatabase", "databaseName": "admin"}]));
+    for roles in [["readWriteAnyDatabase@admin"], ["atlasAdmin@admin"], ["enableSharding@admin"], ["mine@admin"]] {
+        document["roles"] = json!(roles);
+        scene.stack.document("shop", &document);
+        let answer = scene.stack.open("zoe", "shop", 5).await.unwrap();
+        assert_eq!(answer.code(), "ACCESS_TOO_POWERFUL", "{roles:?}: {answer:?}");
+    }
+    assert_eq!(scene.logins().len(), 1);
+    scene.proper();
 }
 
 #[tokio::test]

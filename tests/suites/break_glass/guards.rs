@@ -1,7 +1,7 @@
 //! What an admin lacks, and an access that could lengthen its own life: refused by name before anything is made, and named by
 //! the check in advance.
 
-use keyturn_tests::stacks::break_glass::{ADMIN, Stack};
+use keyturn_tests::stacks::break_glass::{ADMIN, CONFIG_PATH, Stack};
 use serde_json::{Value, json};
 
 /// What is wrong (`{admin}` and `{access}` stand for the roles), the code, a piece of the remedy, and the versions.
@@ -106,5 +106,45 @@ async fn what_is_said_to_read_only_cannot_write() {
         let refused = stack.open("zoe", "reports", 5).await.unwrap();
         assert_eq!(refused.code(), "ACCESS_TOO_POWERFUL", "{grant}: {refused:?}");
         postgres.execute_in("reports", &format!("REVOKE {grant} FROM reports_admin")).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn of_two_admins_that_act_as_one_role_each_ends_what_the_other_has_made() {
+    for major in [13, 15, 16, 18] {
+        let stack = Stack::builder(major).start().await.unwrap();
+        let server = stack.postgres();
+        server.execute("CREATE ROLE admins NOLOGIN CREATEROLE").await.unwrap();
+        let mut secrets = Vec::new();
+        for login in ["admin_blue", "admin_green"] {
+            let password = server.make_login(login, "").await.unwrap();
+            server.execute(&format!("GRANT admins TO {login}; ALTER ROLE {login} SET role = admins")).await.unwrap();
+            let value = json!({"username": login, "password": password});
+            secrets.push(stack.aws.secrets.create(login, &value.to_string()).unwrap());
+        }
+        stack.database("shop", &json!({"admin_secret": secrets[0]})).await.unwrap();
+        let grants = if major >= 16 {
+            "GRANT shop_admin TO admins WITH ADMIN TRUE, INHERIT TRUE, SET TRUE"
+        } else {
+            "GRANT shop_admin, pg_signal_backend TO admins"
+        };
+        server.execute(grants).await.unwrap();
+        stack.grant("ann", 60);
+        let answer = stack.open("ann", "shop", 5).await.unwrap();
+        assert_eq!(answer.status, 200, "{major}: {answer:?}");
+        let session = stack.log_in(&answer).await.unwrap();
+        session.batch_execute("CREATE TABLE made_by_ann (id int)").await.unwrap();
+
+        // The rotation turns.
+        let documents = stack.aws.parameters.below(CONFIG_PATH);
+        let (_, document) = documents.first().unwrap();
+        let mut document: Value = serde_json::from_str(document).unwrap();
+        document["admin_secret"] = secrets[1].as_str().into();
+        stack.document("shop", &document);
+        stack.minutes_later(6);
+        let swept = stack.sweep().await.unwrap();
+        assert_eq!(swept["closed"], json!([answer.text("username")]), "{major}: {swept}");
+        assert_eq!(stack.roles().await.unwrap(), [""; 0], "{major}");
+        assert!(session.batch_execute("SELECT 1").await.is_err(), "{major}: the session goes on");
     }
 }
