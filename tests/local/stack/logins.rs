@@ -84,7 +84,12 @@ mod tests {
         assert_eq!(ask("url", "open").await["statusCode"], 200);
         assert_eq!(stack.roles().await.unwrap().len(), 1);
         let now = keyturn::clock::now();
-        world.pagerduty.override_shift(&shop.schedule, &dan.pagerduty, now, now + TimeDelta::hours(1));
+        world.pagerduty.override_shift(
+            &shop.schedule,
+            &dan.pagerduty,
+            now - TimeDelta::minutes(1),
+            now + TimeDelta::hours(1),
+        );
         world.tick().await.unwrap();
         assert_eq!(world.members(&shop, &[&ann, &dan]), ["dan"]);
         assert_eq!(ask("ops", "sweep").await["closed"].as_array().map(Vec::len), Some(1));
