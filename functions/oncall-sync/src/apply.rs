@@ -86,9 +86,9 @@ impl Work {
         self.unfinished().is_empty()
     }
 
-    /// Whether the group shows every planned change, but for those that wait for a person to mend something.
-    pub(crate) fn is_finished_but_for_a_person(&self) -> bool {
-        self.unfinished().into_iter().all(|(_, okta)| self.error_of(okta).is_some_and(Code::needs_a_person))
+    /// Whether the group shows every planned change, but for those whose failure says nothing of others.
+    pub(crate) fn is_finished_but_for_one_alone(&self) -> bool {
+        self.unfinished().into_iter().all(|(_, okta)| self.error_of(okta).is_some_and(Code::is_of_one_alone))
     }
 
     /// The planned changes that the group does not show.

@@ -344,6 +344,21 @@ impl Code {
         let of_a_group = Self::is_about_the_group(error) && !error.is(Self::GroupNotRead);
         other || of_a_group || Self::is_forbidden(error)
     }
+
+    /// Whether it says nothing of the vendor as a whole: one schedule, group or person. Whatever shows that, it must not look as
+    /// if the function had stopped.
+    pub(crate) fn is_of_one_alone(error: &Error) -> bool {
+        let of_one_request = matches!(
+            Self::of(error),
+            Some(
+                Self::PagerdutyCallFailed
+                    | Self::PagerdutyAnswerStrange
+                    | Self::OktaCallFailed
+                    | Self::OktaAnswerStrange
+            )
+        );
+        of_one_request || Self::needs_a_person(error)
+    }
 }
 
 #[cfg(test)]

@@ -367,6 +367,24 @@ async fn one_person_group_or_schedule_that_needs_a_person_does_not_hide_that_the
     world.pagerduty.replace(&format!("GET /v3/schedules/{}", bank.schedule), 1, Reply::html(403));
     world.pagerduty.replace(&format!("GET /schedules/{}", bank.schedule), 1, Reply::html(403));
     tick("a schedule that the key may not read", "bank is not looked after (PAGERDUTY_FORBIDDEN)").await;
+    // What the vendor itself gets wrong about one of them shows in the metrics of its binding, and may pass.
+    let mut tick = async |what: &str, kept: &str| {
+        let report = lambda.invoke(json!({})).await.result.unwrap();
+        ticks += 1;
+        let logs = lambda.logs().unwrap();
+        assert_eq!(metric(&logs, "RunsOk"), vec![1; ticks], "{what}: {logs}");
+        assert_eq!(report[kept], 1, "{what}: {report}");
+    };
+    let odd = json!({"schedule": {"id": bank.schedule, "final_schedule": 7}});
+    for reply in [Reply::json(200, &odd), Reply::html(500)] {
+        world.pagerduty.replace(&format!("GET /v3/schedules/{}", bank.schedule), 1, reply.clone());
+        world.pagerduty.replace(&format!("GET /schedules/{}", bank.schedule), 1, reply);
+        tick("a schedule of another form, or an error", "unknown").await;
+    }
+    world.okta.replace(&format!("GET {path}"), 1, Reply::html(500));
+    tick("a group that is answered with an error", "unknown").await;
+    world.okta.replace(&format!("PUT {path}/{}", bob.okta), 1, Reply::html(500));
+    tick("a user whom Okta fails to add", "unfinished").await;
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 

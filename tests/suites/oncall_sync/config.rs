@@ -181,6 +181,33 @@ async fn an_encrypted_document_stops_its_own_binding_and_an_encrypted_ledger_is_
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 
+/// Whoever was granted there stays, and nobody would know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_ledger_of_a_group_that_no_document_names_is_told_once_until_it_is_deleted() {
+    let world = Oncall::start().await.unwrap();
+    let (shop, bank, ann) = shop_and_bank(&world);
+    world.tick().await.unwrap();
+    assert_eq!(world.members(&shop, &[&ann]), ["ann"]);
+    delete_parameter(&world, &format!("{CONFIG_PATH}/shop")).await;
+    delete_parameter(&world, &shop.ledger_name()).await;
+    world.aws.parameters.put(&shop.ledger_name(), "{");
+    for _ in 0..2 {
+        world.minutes_later(1);
+        let report = world.tick().await.unwrap();
+        assert_eq!((&report["refused"], &report["bindings"]), (&json!(1), &json!(1)), "{report}");
+        assert_eq!([&shop, &bank].map(|bound| world.members(bound, &[&ann])), [["ann"], ["ann"]]);
+    }
+    let ledger = shop.ledger_name();
+    let title = format!("Break-glass: shop.{} is not looked after (LEDGER_UNREADABLE)", shop.group);
+    let texts = told(&world, &title);
+    let says = [format!("who is in the group {}", shop.group), format!("aws ssm delete-parameter --name {ledger}")];
+    assert!(texts.len() == 1 && says.iter().all(|says| texts[0].contains(says)), "{texts:?}, {:?}", world.alerts());
+    delete_parameter(&world, &ledger).await;
+    world.minutes_later(1);
+    assert_eq!(world.tick().await.unwrap()["refused"], 0);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_bindings_every_tick_fails() {
     let world = Oncall::start().await.unwrap();

@@ -47,7 +47,7 @@ impl OncallSync {
         // Where nothing at all could be read, it is not the documents that are wrong.
         let blind = works.iter().any(|work| work.view.standing == Standing::Followed)
             && works.iter().all(|work| work.view.unknown().next().is_some());
-        let fine = !blind && works.iter().all(|work| is_fine(&work.view) && work.is_finished_but_for_a_person());
+        let fine = !blind && works.iter().all(|work| is_fine(&work.view) && work.is_finished_but_for_one_alone());
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         audit::tick_done(fine, bad.len(), untaken, duration_ms);
         Ok(Report::Synced {
@@ -117,7 +117,7 @@ fn is_in_the_dark(view: &View) -> bool {
     view.standing == Standing::Followed && view.unknown().any(|(what, _)| what != "eligible")
 }
 
-/// Whether everything was read that can be: where there is no good document nothing should be read.
+/// Whether nothing failed in reading that others may meet as well: where there is no good document nothing should be read.
 fn is_fine(view: &View) -> bool {
-    view.standing != Standing::Followed || view.unknown().all(|(_, why)| Code::needs_a_person(why))
+    view.standing != Standing::Followed || view.unknown().all(|(_, why)| Code::is_of_one_alone(why))
 }

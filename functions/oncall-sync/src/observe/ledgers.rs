@@ -1,14 +1,15 @@
 //! The ledgers below `LEDGER_PATH`, and which group each speaks of.
 
+use crate::codes::Code;
 use crate::telemetry::audit;
 use chrono::{DateTime, Utc};
 use futures_util::future;
 use futures_util::stream::{self, StreamExt as _};
-use keyturn::Deadline;
 use keyturn::ids::{BindingId, GroupId};
 use keyturn::ledger::{Hold, Ledger, Person, Remembered, State};
 use keyturn::parameters::{Parameter, Parameters};
 use keyturn::vendor::AT_ONCE;
+use keyturn::{Deadline, Error};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -93,6 +94,15 @@ impl Ledgers {
         ledger
     }
 
+    /// The last part of the names of ledgers that cannot be read, of groups that are not `followed`: people may be in those.
+    pub(super) fn lost(&self, followed: &BTreeSet<&GroupId>) -> impl Iterator<Item = String> {
+        let left = self.0.iter().filter(|(group, _)| !followed.contains(group));
+        left.filter_map(|(group, entries)| {
+            let entry = entries.last().filter(|entry| matches!(entry.ledger, Remembered::Unreadable { .. }))?;
+            Some(format!("{}.{group}", entry.binding))
+        })
+    }
+
     /// One ledger for each group that is not `followed`, as long as people are in it; that of `asked`, whom a person asks
     /// about, in any case.
     pub(super) fn leftover(self, followed: &BTreeSet<&GroupId>, asked: Option<&BindingId>) -> Vec<(GroupId, Entry)> {
@@ -104,6 +114,20 @@ impl Ledgers {
         };
         self.0.into_iter().filter(|(group, _)| !followed.contains(group)).filter_map(left).collect()
     }
+}
+
+/// What is told of a ledger of [`Ledgers::lost`].
+pub(super) fn followed_by_nobody(name: &str) -> Error {
+    let group = name.rsplit('.').next().unwrap_or_default();
+    Error::new(
+        Code::LedgerUnreadable,
+        format!(
+            "The ledger {name} cannot be read, nor can an earlier version of it, and no valid document names its group: whoever was granted there stays."
+        ),
+        format!(
+            "Look who is in the group {group} at Okta, and take out who should not be; then aws ssm delete-parameter --name {name}"
+        ),
+    )
 }
 
 async fn read(parameter: Parameter, store: &Parameters, deadline: Deadline) -> Option<(GroupId, Entry)> {

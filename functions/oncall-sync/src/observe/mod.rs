@@ -86,7 +86,8 @@ impl View {
 #[derive(Debug)]
 pub(crate) struct Observed {
     pub(crate) views: Vec<View>,
-    /// Refused documents, by the parameter's name.
+    /// Refused documents, by the parameter's name; and ledgers that cannot be read, of groups that no document names, by the last
+    /// part of theirs.
     pub(crate) bad: BTreeMap<String, Error>,
 }
 
@@ -206,13 +207,19 @@ impl Observer {
         }
         self.eligibility.ask_for(&mut views, &self.okta, deadline).await;
         let followed = bindings.good.iter().map(|binding| &binding.group).collect();
+        let lost: Vec<String> = ledgers.lost(&followed).collect();
         let leftover = ledgers.leftover(&followed, only).into_iter();
         let leftover = leftover.filter(|(_, entry)| only.is_none_or(|only| entry.binding == *only));
         views.extend(leftover.map(|(group, entry)| {
             let last_reading = lock(&self.readings).get(&entry.binding).copied();
             View { last_reading, ..left_over(&bindings, group, entry) }
         }));
-        Ok(Observed { views, bad: bindings.bad })
+        let mut bad = bindings.bad;
+        bad.extend(lost.into_iter().map(|name| {
+            let error = ledgers::followed_by_nobody(&format!("{}/{name}", self.ledger_path));
+            (name, error)
+        }));
+        Ok(Observed { views, bad })
     }
 
     /// Reads all shifts from `now` to `now + horizon`, and nothing of the groups: in what is seen, they are empty.
