@@ -22,6 +22,9 @@ use std::time::Duration;
 
 /// How long a cluster's status may take to come.
 const STATUS: Duration = Duration::from_secs(5);
+/// For how long a change may be put off, by a 429 or by answers that are lost: whoever asks for it has just looked whether it is
+/// still wanted, and later another rotation may be under way, whose password it would replace.
+const PUT_OFF: Duration = Duration::from_secs(15);
 /// The revisions of the API that calls speak besides that of users. Of clusters, the revision 2023-01-01 ends on 2026-11-30, and
 /// flex clusters are in no list but their own.
 const STATUS_OF_CLUSTERS: &str = "2023-01-01";
@@ -176,7 +179,7 @@ impl Directory for Project<'_> {
         let body = shape::Password { password: password.expose_secret() };
         let path = user_path(&user.database, &user.name)?;
         let call = self.client.patch(&path, USERS, &body)?.hiding(password);
-        match self.client.send(&call, deadline).await {
+        match self.client.send(&call, deadline.at_most(PUT_OFF)).await {
             Ok(answer) if answer.status.is_success() => Ok(Set::Confirmed),
             Ok(answer) if answer.status.is_server_error() => Ok(Set::Unanswered(call.unexpected(&answer))),
             Ok(answer) => Err(call.unexpected(&answer)),
@@ -196,7 +199,7 @@ impl Directory for Project<'_> {
             rights: shape::Rights::of(model),
         };
         let call = self.client.post("/databaseUsers", USERS, &body)?.hiding(password);
-        let answer = self.client.send(&call, deadline).await?;
+        let answer = self.client.send(&call, deadline.at_most(PUT_OFF)).await?;
         match answer.status {
             status if status.is_success() => Ok(Created::Made),
             StatusCode::CONFLICT if !atlas::code(&answer).is_empty() => Ok(Created::Taken),
@@ -207,7 +210,7 @@ impl Directory for Project<'_> {
     async fn set_rights(&self, user: &User, model: &User, deadline: Deadline) -> Result<()> {
         let path = user_path(&user.database, &user.name)?;
         let call = self.client.patch(&path, USERS, &shape::Rights::of(model))?;
-        self.client.change(&call, deadline).await
+        self.client.change(&call, deadline.at_most(PUT_OFF)).await
     }
 
     async fn has_room(&self, deadline: Deadline) -> Result<()> {

@@ -1,12 +1,12 @@
 //! A change of one user's password that is half made: no try ends with clients refused at a place where the old password could
 //! have been put back, and every error says which password is in force where.
 
-use super::scene::{away, back, created, finishes, password, patches, refused, rotates, sets, step};
+use super::scene::{away, back, created, finishes, password, patches, refused, rotates, sets, step, user_path};
 use crate::polling::eventually;
 use keyturn_tests::mongo::Mongo;
 use keyturn_tests::stacks::mongo::{MongoApp, MongoStack};
 use keyturn_tests::vendors::Reply;
-use keyturn_tests::vendors::atlas::Endpoint;
+use keyturn_tests::vendors::atlas::{Endpoint, RateLimit};
 use serde_json::json;
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ async fn clients_are_let_in_again_where_a_change_cannot_be_completed() {
     a_cluster_is_lost_while_it_is_waited_for(&stack).await;
     a_cluster_is_lost_between_two_tries(&stack).await;
     a_cluster_is_lost_before_the_test(&stack).await;
-    for status in [401, 403] {
-        the_change_is_never_taken_and_no_status_is_told(&stack, status).await;
+    for untold in [Untold::Refused(401), Untold::Refused(403), Untold::HostsByHand] {
+        the_change_is_never_taken_and_no_status_is_told(&stack, untold).await;
     }
     somebody_else_sets_a_third_password_meanwhile(&stack).await;
     assert_eq!(stack.atlas.live_tokens(), 0, "every token is given back");
@@ -104,6 +104,23 @@ async fn a_cluster_is_lost_between_two_tries(stack: &MongoStack) {
     nothing_is_changed_until_it_is_back(stack, &app, &token).await;
 }
 
+/// For longer than a change may wait that nobody is locked out by.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_old_password_is_put_back_though_atlas_puts_that_off() {
+    let stack = &MongoStack::builder().clusters(2).start().await.unwrap();
+    stack.aws.secrets.set_attempts(1);
+    let app = stack.atlas_app("put-off").await.unwrap();
+    let token = created(stack, &app).await;
+    step(stack, &app, &token, "setSecret").await.unwrap();
+    away(stack, "cluster1");
+    stack.lambda.set_timeout(Duration::from_secs(20));
+    stack.atlas.limit(&format!("PATCH {}", user_path(stack, &app.user)), 1, RateLimit::Header(20));
+    let result = step(stack, &app, &token, "setSecret").await;
+    is_put_back(stack, &app, result, "DATABASE_UNREACHABLE").await;
+    nothing_is_changed_until_it_is_back(stack, &app, &token).await;
+    assert_eq!(stack.violations(), Vec::<String>::new());
+}
+
 async fn a_cluster_is_lost_before_the_test(stack: &MongoStack) {
     let app = stack.atlas_app("untested").await.unwrap();
     let token = created(stack, &app).await;
@@ -115,11 +132,31 @@ async fn a_cluster_is_lost_before_the_test(stack: &MongoStack) {
     finishes(stack, &app, &token).await;
 }
 
+/// Why nobody says whether a change is applied.
+#[derive(Clone, Copy, Debug)]
+enum Untold {
+    /// Atlas refuses to say it, with this status.
+    Refused(u16),
+    /// By `keyturn:hosts` nobody knows which clusters there are.
+    HostsByHand,
+}
+
 /// It is refused for longer than any change takes: that is an answer, too.
-async fn the_change_is_never_taken_and_no_status_is_told(stack: &MongoStack, status: u16) {
-    let app = stack.atlas_app(&format!("blind{status}")).await.unwrap();
+async fn the_change_is_never_taken_and_no_status_is_told(stack: &MongoStack, untold: Untold) {
+    let mut places = ["cluster0", "cluster1"].map(str::to_owned);
+    let name = match untold {
+        Untold::Refused(status) => format!("blind{status}"),
+        Untold::HostsByHand => "by-hand".to_owned(),
+    };
+    let app = stack.atlas_app(&name).await.unwrap();
+    match untold {
+        Untold::Refused(status) => stack.atlas.refuse(&stack.principal, Endpoint::ClusterStatus, status),
+        Untold::HostsByHand => {
+            places = [0, 1].map(|nth| stack.clusters[nth].address());
+            stack.tag(&app.secret, "hosts", &places.join(" ")).unwrap();
+        }
+    }
     let token = created(stack, &app).await;
-    stack.atlas.refuse(&stack.principal, Endpoint::ClusterStatus, status);
     stack.atlas.ignore_next_change("cluster1");
     let again = async {
         eventually("it is set", async || patches(stack, &app.user).len() == 1).await;
@@ -129,9 +166,14 @@ async fn the_change_is_never_taken_and_no_status_is_told(stack: &MongoStack, sta
         stack.atlas.ignore_next_change("cluster1");
     };
     let (result, ()) = tokio::join!(step(stack, &app, &token, "setSecret"), again);
-    let back = "The current password is back, and works at cluster0, cluster1.";
-    refused(result, "PASSWORD_NOT_TAKEN", &["cluster0: accepted; cluster1: ", back]);
+    let [first, second] = &places;
+    let back = "The current password is back, and works at ";
+    let says = [format!("{first}: accepted"), format!("{second}: "), back.to_owned()];
+    refused(result, "PASSWORD_NOT_TAKEN", &[&says[0], &says[1], &says[2]]);
     assert!(stack.logs_in(&app.secret, "AWSCURRENT").await.unwrap(), "clients go on working");
+    for nth in [0, 1] {
+        assert!(accepts(stack, nth, &app, &app.password).await, "{untold:?}: {}", places[nth]);
+    }
     stack.atlas.permit(&stack.principal, Endpoint::ClusterStatus);
     finishes(stack, &app, &token).await;
 }

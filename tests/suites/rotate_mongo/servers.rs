@@ -256,6 +256,37 @@ async fn a_value_that_is_stored_after_set_secret_is_not_called_the_old_one() {
     assert_eq!(stack.violations(), Vec::<String>::new());
 }
 
+/// Between the change and the login that is to prove it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_sets_on_a_server_while_the_new_password_is_proven_stays_and_is_said() {
+    let stack = MongoStack::builder().through_proxy().start().await.unwrap();
+    stack.aws.secrets.set_attempts(1);
+    for strategy in ["fixed", "alternating"] {
+        let app = stack.own_app(strategy).await.unwrap();
+        stack.tag(&app.secret, "strategy", strategy).unwrap();
+        rotates(&stack, &app).await; // so that there is a twin
+        let token = created(&stack, &app).await;
+        let user = stack.value(&app.secret, "AWSPENDING").unwrap()["username"].as_str().unwrap().to_owned();
+        stack.faults.reset();
+        let fault = Fault::Slow(Duration::from_secs(1));
+        stack.faults.inject(Point { call: "setSecret mongo updateUser #1".to_owned(), moment: Moment::After, fault });
+        let theirs = async {
+            eventually("the change", async || !stack.faults.struck().is_empty()).await;
+            stack.mongo.set_password("admin", &user, "Of-somebody-1").await.unwrap();
+        };
+        let (result, ()) = tokio::join!(step(&stack, &app, &token, "setSecret"), theirs);
+        let says: [&str; 2] = match strategy {
+            "fixed" => ["something else set another one, which was left as it is", "neither password"],
+            _ => ["was set, and is refused", "is in use and untouched"],
+        };
+        refused(result, "PASSWORD_NOT_TAKEN", &says);
+        assert!(stack.mongo.logs_in("admin", &user, "Of-somebody-1").await.unwrap(), "{strategy}: it stays");
+        stack.mongo.set_password("admin", &user, &password(&stack, &app, "AWSPENDING")).await.unwrap();
+        finishes(&stack, &app, &token).await;
+    }
+    assert_eq!(stack.violations(), Vec::<String>::new());
+}
+
 /// DocumentDB's rule is known by the name of its host, before anybody looks for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pending_password_that_document_db_never_takes_is_refused_by_its_rule() {

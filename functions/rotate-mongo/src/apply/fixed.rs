@@ -35,8 +35,14 @@ use crate::work::Work;
 use keyturn::credential::Credential;
 use keyturn::failure::Failure;
 use keyturn::{Error, Result};
+use keyturn_mongo::codes::Code as Shared;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// Atlas puts a change off by minutes: how soon it is asked again first.
+const FIRST_PUT_OFF: Duration = Duration::from_secs(5);
 
 /// Which password is in force at a place.
 #[derive(Clone, Debug)]
@@ -246,9 +252,24 @@ impl<D: Directory> Work<'_, D> {
         )))
     }
 
+    /// Sets the current password again, for as long as there is time: while Atlas puts that off, clients are refused.
+    async fn set_back(&self, current: &Credential, still: &impl AsyncFn() -> Result<()>) -> Result<Set> {
+        let mut pause = FIRST_PUT_OFF;
+        loop {
+            let set = self.set_password(&self.user, current, still).await;
+            match &set {
+                Err(error) if error.is(Shared::AtlasThrottled) && pause < self.job.deadline.remaining() => {
+                    sleep(pause).await;
+                    pause *= 2;
+                }
+                _ => return set,
+            }
+        }
+    }
+
     /// Puts the current password back, and says in the error where it works again.
     async fn put_back(&self, current: &Credential, why: Error, still: &impl AsyncFn() -> Result<()>) -> Error {
-        let (set, doubt) = match self.set_password(&self.user, current, still).await {
+        let (set, doubt) = match self.set_back(current, still).await {
             Ok(Set::Confirmed) => ("is back", String::new()),
             Ok(Set::WithoutMajority(_)) => ("is back", " No majority of the replica set has confirmed it.".to_owned()),
             Ok(Set::Unanswered(error)) => ("may be back", format!(" {}", error.message())),

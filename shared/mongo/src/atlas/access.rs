@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::TimeDelta;
 use keyturn::clock::Clock;
 use keyturn::codes::DeclaredCode as _;
+use keyturn::defect::lock;
 use keyturn::fields::Fields;
 use keyturn::http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use keyturn::http::{Answer, Http, Request, StatusCode, sensitive};
@@ -17,7 +18,7 @@ use keyturn::oauth::{Grant, TokenCache};
 use keyturn::{Deadline, Result};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const TOKEN_PATH: &str = "/api/oauth/token";
@@ -258,10 +259,6 @@ async fn once(
 /// The value of an `Authorization`.
 fn header(text: &str) -> Result<HeaderValue> {
     sensitive(text).map_err(|why| errors::unmade(&format!("the credential cannot be sent: {why}")))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
