@@ -1,8 +1,9 @@
 //! One key turns, and nobody notices: each strategy, at each target.
 
-use super::scene::{finishes, put_current, refused, rotates, step};
+use super::scene::{created, finishes, put_current, refused, rotates, step};
 use keyturn_tests::stacks::mongo::{MongoApp, MongoStack};
 use serde_json::json;
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_users_password_turns_at_atlas_and_the_old_one_is_dead() {
@@ -47,6 +48,28 @@ async fn a_users_password_turns_on_a_server_of_ones_own() {
     let stack = MongoStack::start().await.unwrap();
     turns_fixed(&stack, &stack.own_app("shop").await.unwrap()).await;
     turns_alternating(&stack, &stack.own_app("pay").await.unwrap()).await;
+    assert_eq!(stack.violations(), Vec::<String>::new());
+}
+
+/// With one user, clients there are refused until the new value has come to them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_waits_for_other_regions_and_says_so_where_they_do_not_follow() {
+    let stack = MongoStack::start().await.unwrap();
+    for app in [stack.own_app("shop").await.unwrap(), stack.atlas_app("pay").await.unwrap()] {
+        for (follows_after, warned) in [(2, false), (usize::MAX, true)] {
+            let token = created(&stack, &app).await;
+            for name in ["setSecret", "testSecret"] {
+                step(&stack, &app, &token, name).await.unwrap();
+            }
+            stack.aws.secrets.replicate(&app.secret, "us-east-1", follows_after).unwrap();
+            stack.lambda.set_timeout(Duration::from_secs(if warned { 3 } else { 60 }));
+            let report = step(&stack, &app, &token, "finishSecret").await.unwrap();
+            let says = report["warnings"][0].as_str().unwrap_or_default();
+            assert_eq!(says.starts_with("REPLICA_NOT_IN_SYNC: "), warned, "{report}");
+            assert!(stack.logs_in(&app.secret, "AWSCURRENT").await.unwrap());
+            stack.lambda.set_timeout(Duration::from_secs(60));
+        }
+    }
     assert_eq!(stack.violations(), Vec::<String>::new());
 }
 
