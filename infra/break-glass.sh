@@ -79,7 +79,7 @@ ask() {
     answer=${answer%"$newline"*}
     case $code in
         2*) ;;
-        *) fail "refused ($code): $(said '"\(.message // .Message // .) \(.remedy // "")"' 2>/dev/null || printf '%s' "$answer")" ;;
+        *) fail "refused ($code): $(said '[.code, .message // .Message // tojson, .remedy] | map(values) | join(" ")' 2>/dev/null || printf '%s' "$answer")" ;;
     esac
 }
 
@@ -97,6 +97,10 @@ open_login() {
     check_database "$1"
     case $2 in
         '' | *[!0-9]*) fail "$2 is no number of minutes" ;;
+    esac
+    case $3 in
+        *[!0-9]*) ;;
+        *) fail "$3 is no reason: break-glass.sh open $1 $3 INC-42" ;;
     esac
     database=$1
     ask POST "/$database" "$(jq -cn --argjson minutes "$2" --arg reason "$3" '{$minutes, $reason}')"

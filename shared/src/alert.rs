@@ -69,7 +69,8 @@ fn harmless_line(text: &str) -> String {
 }
 
 /// Control characters, and those that reorder or hide what stands beside them.
-fn is_unseen(c: char) -> bool {
+#[must_use]
+pub fn is_unseen(c: char) -> bool {
     let soft = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}');
     let directing = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
     let tag = matches!(c, '\u{e0000}'..='\u{e007f}');

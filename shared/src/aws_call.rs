@@ -123,7 +123,7 @@ impl<E: ProvideErrorMetadata + std::error::Error + 'static> Failed<E> {
                 Code::AwsAccessDenied,
                 what,
                 format!(
-                    "The function's role needs \"{service}:{action}\" on \"{on}\": attach the rotation to this function, or list the ARN in the stack's parameters (another account's secret has to allow the role in its own policy, too). Do not widen the role."
+                    "The function's role needs \"{service}:{action}\" on \"{on}\". A secret that is rotated: attach the rotation to this function. Another one, or a parameter: list its ARN, or correct its path, in the stack's parameters (another account's secret has to allow the role in its own policy, too). Do not widen the role."
                 ),
             ),
             "ResourceNotFoundException" => Error::new(

@@ -135,7 +135,7 @@ pub enum Code {
     // AWS
     /// AWS refused a call for lack of permission; the message names the action and the resource.
     #[strum(
-        message = "Attach the rotation to this function, or list the ARN in the stack's parameters; do not widen the role. A secret of another account has to allow the role in its own policy, too."
+        message = "A secret that is rotated: attach the rotation to this function. Another one, or a parameter: list its ARN, or correct its path, in the stack's parameters; do not widen the role. A secret of another account has to allow the role in its own policy, too."
     )]
     AwsAccessDenied,
     /// The KMS key of the secret cannot be used.

@@ -5,8 +5,8 @@ use crate::{Deadline, Result};
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::{ParameterTier, ParameterType};
 use chrono::{DateTime, Utc};
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use std::collections::BTreeSet;
+use futures_util::stream::{self, StreamExt as _};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A parameter as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,13 +58,17 @@ impl Parameters {
         }
     }
 
-    /// The parameters of these names that there are, in any order.
-    ///
-    /// # Errors
-    /// The `AWS_*` codes.
-    pub async fn get_many(&self, names: &BTreeSet<String>, deadline: Deadline) -> Result<Vec<Parameter>> {
-        let found = stream::iter(names).map(|name| self.get(name, deadline)).buffer_unordered(AT_ONCE);
-        Ok(found.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
+    /// The parameters of these names: each with what [`Parameters::get`] says of it.
+    pub async fn get_many(
+        &self,
+        names: BTreeSet<String>,
+        deadline: Deadline,
+    ) -> BTreeMap<String, Result<Option<Parameter>>> {
+        let ask = async |name: String| {
+            let found = self.get(&name, deadline).await;
+            (name, found)
+        };
+        stream::iter(names).map(ask).buffer_unordered(AT_ONCE).collect().await
     }
 
     /// Every parameter directly below `path`, all pages of them.

@@ -1,7 +1,7 @@
 //! What the function answers.
 
 use crate::codes::Code;
-use crate::document::{Document, Engine};
+use crate::document::{DatabaseName, Document, Engine};
 use crate::login::{LoginName, Record};
 use keyturn::clock::instant;
 use keyturn::codes::{Code as Core, DeclaredCode as _};
@@ -106,7 +106,8 @@ impl Http {
         Self::new(200, &json!({ "closed": logins }))
     }
 
-    pub(crate) fn open(records: &[Record]) -> Self {
+    /// The names of the databases that the caller may ask for, and what is open.
+    pub(crate) fn open(databases: &[&DatabaseName], records: &[Record]) -> Self {
         let entry = |record: &Record| {
             json!({
                 "database": record.database,
@@ -117,7 +118,8 @@ impl Http {
                 "until": instant(record.until),
             })
         };
-        Self::new(200, &json!({ "open": records.iter().map(entry).collect::<Vec<_>>() }))
+        let open: Vec<Value> = records.iter().map(entry).collect();
+        Self::new(200, &json!({ "databases": databases, "open": open }))
     }
 
     pub(crate) fn refused(error: &Error) -> Self {

@@ -31,10 +31,14 @@ pub enum Code {
 
     // What is asked for
     /// There is no document of that database, or the caller's permission set may not open it.
-    #[strum(message = "List them: aws ssm get-parameters-by-path --path <CONFIG_PATH>")]
+    #[strum(
+        message = "GET / (`break-glass.sh list`) names the databases that you may open. An operator stores their documents below CONFIG_PATH."
+    )]
     DatabaseUnknown,
     /// The document of a database is refused; the message names the parameter and the key.
-    #[strum(message = "Correct the document. Until then nobody opens that database, and logins end by themselves.")]
+    #[strum(
+        message = "Correct the document. Until then nobody opens that database, and what is open there is not ended by the sweep."
+    )]
     DocumentInvalid,
     /// More minutes are asked for than the document allows.
     #[strum(message = "Ask for less; ask again when the time is nearly over.")]
@@ -71,7 +75,7 @@ pub enum Code {
     LoginOfAnother,
     /// A login begins like this function's and has no record: somebody made it by hand, or deleted the record.
     #[strum(
-        message = "Find out who made it; drop it by hand. A login of PostgreSQL or Atlas ends by itself at its date."
+        message = "Find out who made it; drop it by hand. One that this function made takes no new session after its date (PostgreSQL, Atlas); one that was made by hand has none."
     )]
     StrayLogin,
 

@@ -9,6 +9,7 @@ use crate::settings::Settings;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, TimeDelta, Utc};
+use keyturn::alert::is_unseen;
 use keyturn::codes::Code as Core;
 use keyturn::{Error, Result};
 use serde::Deserialize;
@@ -203,10 +204,7 @@ impl UrlEvent {
 fn line(text: &str) -> Result<String> {
     let text = text.trim();
     let length = text.chars().count();
-    let hidden = |c: char| {
-        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-    };
-    if (3..=200).contains(&length) && !text.chars().any(hidden) {
+    if (3..=200).contains(&length) && !text.chars().any(is_unseen) {
         Ok(text.to_owned())
     } else {
         Err(invalid("reason is one line of 3 to 200 characters"))

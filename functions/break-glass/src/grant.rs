@@ -7,6 +7,9 @@ use keyturn::ledger::{Granted, Ledger, Person, State};
 use keyturn::parameters::Parameter;
 use keyturn::{Error, Result};
 
+/// The remedy for whoever was revoked by hand.
+const HELD: &str = "An override does not end that, nor does another shift that follows on this one. Have somebody grant it by hand: {\"action\": \"grant\"} of oncall-sync.";
+
 /// What one ledger says of a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -24,8 +27,17 @@ pub(crate) enum Standing {
 
 impl Standing {
     /// Reads the ledger of one opener. A text that `oncall-sync` did not write itself is not believed.
-    pub(crate) fn of(opener: &Opener, ledger: Option<&Parameter>, person: &str, now: DateTime<Utc>) -> Self {
-        let Some(parameter) = ledger else { return Self::Unknown("it does not exist") };
+    pub(crate) fn of(
+        opener: &Opener,
+        ledger: std::result::Result<Option<&Parameter>, &'static str>,
+        person: &str,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let parameter = match ledger {
+            Ok(Some(parameter)) => parameter,
+            Ok(None) => return Self::Unknown("it does not exist"),
+            Err(why) => return Self::Unknown(why),
+        };
         let ledger = match Ledger::parse(&parameter.value) {
             Ok(ledger) if ledger.group != opener.group => return Self::Unknown("it is the ledger of another group"),
             Ok(ledger) if !ledger.is_of_version(parameter.version) => {
@@ -97,10 +109,11 @@ pub(crate) fn find<'o>(
     let is_held = standings.iter().any(|(_, standing)| *standing == Standing::Held);
     let bindings: Vec<&str> = standings.iter().map(|(opener, _)| opener.binding.as_str()).collect();
     let what = if is_held { "was revoked by hand, and is held out until the shift ends" } else { "is not granted" };
-    Err(Error::of(
+    let refused = Error::of(
         Code::NotGranted,
         format!("{person} {what} ({}, at {}).", bindings.join(", "), now.format("%H:%M UTC")),
-    ))
+    );
+    Err(if is_held { refused.with_remedy(HELD) } else { refused })
 }
 
 #[cfg(test)]
@@ -138,7 +151,7 @@ mod tests {
     }
 
     fn standing(ledger: &Parameter) -> Standing {
-        Standing::of(&opener("00g1"), Some(ledger), "Ann@Corp.example", now())
+        Standing::of(&opener("00g1"), Ok(Some(ledger)), "Ann@Corp.example", now())
     }
 
     #[test]
@@ -165,7 +178,7 @@ mod tests {
         ] {
             assert_eq!(standing(&ledger(&state)), expected, "{state}");
         }
-        let stranger = Standing::of(&opener("00g1"), Some(&ledger(&json!("tolerated"))), "bob@corp.example", now());
+        let stranger = Standing::of(&opener("00g1"), Ok(Some(&ledger(&json!("tolerated")))), "bob@corp.example", now());
         assert_eq!(stranger, Standing::Stranger);
     }
 
@@ -173,10 +186,12 @@ mod tests {
     fn a_ledger_that_cannot_be_believed_grants_nobody() {
         let good = ledger(&granted(Some("2026-11-29T13:00:00Z"), None));
         let unknown = |ledger: Option<&Parameter>, group: &str| {
-            matches!(Standing::of(&opener(group), ledger, "ann@corp.example", now()), Standing::Unknown(_))
+            matches!(Standing::of(&opener(group), Ok(ledger), "ann@corp.example", now()), Standing::Unknown(_))
         };
         assert!(!unknown(Some(&good), "00g1"));
         assert!(unknown(None, "00g1"), "there is none");
+        let unread = Standing::of(&opener("00g1"), Err("Parameter Store did not give it"), "ann@corp.example", now());
+        assert_eq!(unread, Standing::Unknown("Parameter Store did not give it"));
         assert!(unknown(Some(&good), "00g2"), "of another group");
         assert!(unknown(Some(&parameter("{".to_owned())), "00g1"), "broken");
         assert!(unknown(Some(&Parameter { version: 8, ..good.clone() }), "00g1"), "put back by somebody");

@@ -19,6 +19,7 @@ mod telemetry;
 
 use answer::Answer;
 use chrono::{DateTime, Utc};
+use document::DatabaseName;
 use event::Event;
 use keyturn::alert::{Channels, Conditions};
 use keyturn::clock::Clock;
@@ -27,10 +28,11 @@ use keyturn::logs::Logs;
 use keyturn::parameters::Parameters;
 use keyturn::secrets::Secrets;
 use keyturn::vendor::Clients;
-use keyturn::{Deadline, Result, Vars, defect, http};
+use keyturn::{Deadline, Error, Result, Vars, defect, http};
 use serde_json::Value;
 use settings::Settings;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use store::Store;
 use systems::Systems;
 use telemetry::audit;
@@ -50,6 +52,8 @@ pub struct BreakGlass {
     conditions: Conditions,
     /// When logins without a record were looked for last.
     strays_looked_for: Cell<Option<DateTime<Utc>>>,
+    /// What was found then, by database.
+    strays: RefCell<BTreeMap<DatabaseName, BTreeMap<String, Error>>>,
     clock: Clock,
 }
 
@@ -84,6 +88,7 @@ impl BreakGlass {
             channels,
             conditions: Conditions::default(),
             strays_looked_for: Cell::default(),
+            strays: RefCell::default(),
             clock,
             settings,
         })

@@ -99,6 +99,9 @@ pub(crate) struct Record {
     /// Its opening failed, and nobody knows whether it was made: nobody has its password.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) failed: bool,
+    /// Its person has asked for its end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) closing: bool,
     /// Since when it should be gone, where a sweep could not end it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) due_since: Option<DateTime<Utc>>,
@@ -156,6 +159,7 @@ impl Record {
             opener,
             state: State::Open,
             failed: false,
+            closing: false,
             due_since: None,
             untold: BTreeSet::new(),
         }

@@ -18,12 +18,23 @@ pub(crate) struct Store {
 /// Ledgers by the name of their parameter.
 pub(crate) struct Ledgers {
     path: String,
-    read: BTreeMap<String, Parameter>,
+    read: BTreeMap<String, Result<Option<Parameter>>>,
 }
 
 impl Ledgers {
-    pub(crate) fn of(&self, opener: &Opener) -> Option<&Parameter> {
-        self.read.get(&opener.ledger(&self.path))
+    /// The ledger of an opener, if there is one; or why nobody knows.
+    pub(crate) fn of(&self, opener: &Opener) -> std::result::Result<Option<&Parameter>, &'static str> {
+        match self.read.get(&opener.ledger(&self.path)) {
+            // SecureStrings are not decrypted: `oncall-sync` writes none.
+            Some(Ok(Some(ledger))) if ledger.kind == Kind::Text => Ok(Some(ledger)),
+            Some(Err(_)) => Err("Parameter Store did not give it"),
+            _ => Ok(None),
+        }
+    }
+
+    /// What Parameter Store did not give, with the reason.
+    pub(crate) fn unread(&self) -> impl Iterator<Item = (&str, &Error)> {
+        self.read.iter().filter_map(|(name, read)| Some((name.as_str(), read.as_ref().err()?)))
     }
 }
 
@@ -53,18 +64,10 @@ impl Store {
         Ok(sorted(parameters, document))
     }
 
-    /// The ledgers of these openers, so far as they exist.
-    pub(crate) async fn ledgers<'o>(
-        &self,
-        openers: impl Iterator<Item = &'o Opener>,
-        deadline: Deadline,
-    ) -> Result<Ledgers> {
+    /// The ledgers of these openers. One that cannot be read stops no other.
+    pub(crate) async fn ledgers<'o>(&self, openers: impl Iterator<Item = &'o Opener>, deadline: Deadline) -> Ledgers {
         let names: BTreeSet<String> = openers.map(|opener| opener.ledger(&self.ledger_path)).collect();
-        let read = self.parameters.get_many(&names, deadline).await?;
-        // SecureStrings are not decrypted: `oncall-sync` writes none.
-        let read = read.into_iter().filter(|parameter| parameter.kind == Kind::Text);
-        let read = read.map(|parameter| (parameter.name.clone(), parameter)).collect();
-        Ok(Ledgers { path: self.ledger_path.clone(), read })
+        Ledgers { path: self.ledger_path.clone(), read: self.parameters.get_many(names, deadline).await }
     }
 
     /// The records of a database's logins.

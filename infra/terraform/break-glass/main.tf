@@ -109,13 +109,16 @@ module "break_glass" {
     local.read_alert_channels,
     [
       {
-        Sid    = "ReadDocumentsAndRecords"
-        Effect = "Allow"
-        Action = ["ssm:GetParameter", "ssm:GetParametersByPath"]
-        Resource = [
-          "${local.parameters}/databases", "${local.parameters}/databases/*",
-          "${local.parameters}/logins", "${local.parameters}/logins/*",
-        ]
+        Sid      = "ReadDocuments"
+        Effect   = "Allow"
+        Action   = ["ssm:GetParameter", "ssm:GetParametersByPath"]
+        Resource = ["${local.parameters}/databases", "${local.parameters}/databases/*"]
+      },
+      {
+        Sid      = "ReadRecords"
+        Effect   = "Allow"
+        Action   = "ssm:GetParametersByPath"
+        Resource = ["${local.parameters}/logins", "${local.parameters}/logins/*"]
       },
       {
         Sid      = "ReadLedgers"

@@ -218,6 +218,7 @@ async fn a_login_that_cannot_be_dropped_is_locked_and_told_with_the_statements()
         let told = events.iter().find(|event| event["title"].as_str().unwrap().contains("LOGIN_NOT_DROPPED")).unwrap();
         assert!(told["text"].as_str().unwrap().contains("DROP OWNED BY"), "{told}");
         assert_eq!(stack.records().len(), 1, "it is still looked after");
+        assert!(told["text"].as_str().unwrap().contains("As RDS's master user"), "{told}");
         // As the remedy says.
         let sql =
             format!("REASSIGN OWNED BY \"{login}\" TO shop_admin; DROP OWNED BY \"{login}\"; DROP ROLE \"{login}\"");
@@ -226,4 +227,56 @@ async fn a_login_that_cannot_be_dropped_is_locked_and_told_with_the_statements()
         assert_eq!((&swept["closed"], &swept["unresolved"]), (&json!([login]), &json!(0)), "{swept}");
         assert_eq!(stack.records(), [Value::Null; 0]);
     }
+}
+
+/// The document is not what it was when the login was made.
+#[tokio::test]
+async fn a_login_is_locked_and_its_sessions_end_though_its_access_has_another_name_by_now() {
+    for major in [13, 18] {
+        let stack = Stack::start(major).await.unwrap();
+        stack.grant("ann", 60);
+        let answer = stack.open("ann", "shop", 30).await.unwrap();
+        let session = stack.log_in(&answer).await.unwrap();
+        stack.postgres().execute("ALTER ROLE shop_admin RENAME TO shop_owner").await.unwrap();
+        stack.hold("ann");
+        let swept = stack.sweep().await.unwrap();
+        assert_eq!((&swept["closed"], &swept["unresolved"]), (&json!([]), &json!(1)), "{major}: {swept}");
+        assert!(session.simple_query("SELECT 1").await.is_err(), "{major}: the session goes on");
+        assert!(stack.log_in(&answer).await.is_err(), "{major}");
+        stack.postgres().execute("ALTER ROLE shop_owner RENAME TO shop_admin").await.unwrap();
+        assert_eq!(stack.sweep().await.unwrap()["closed"], json!([answer.text("username")]), "{major}");
+    }
+}
+
+#[tokio::test]
+async fn a_person_and_the_sweep_may_end_a_login_at_the_same_time() {
+    for _ in 0..4 {
+        let stack = Stack::start(17).await.unwrap();
+        stack.grant("ann", 60);
+        let answer = stack.open("ann", "shop", 30).await.unwrap();
+        let _session = stack.log_in(&answer).await.unwrap();
+        stack.hold("ann");
+        let (closed, swept) = tokio::join!(stack.ask("ann", "DELETE", "/shop", None), stack.sweep());
+        let (closed, swept) = (closed.unwrap(), swept.unwrap());
+        assert_eq!((closed.status, &swept["unresolved"]), (200, &json!(0)), "{closed:?} {swept}");
+        assert_eq!((stack.roles().await.unwrap(), stack.records()), (vec![], vec![]));
+    }
+}
+
+/// Hours before its end.
+#[tokio::test]
+async fn what_a_person_could_not_close_the_sweep_closes_and_tells_meanwhile() {
+    let stack = Stack::start(18).await.unwrap();
+    stack.grant("ann", 60);
+    let answer = stack.open("ann", "shop", 60).await.unwrap();
+    let login = answer.text("username");
+    let sql = format!("CREATE SCHEMA others; GRANT USAGE ON SCHEMA others TO \"{login}\"");
+    stack.postgres().execute_in("shop", &sql).await.unwrap();
+    let refused = stack.ask("ann", "DELETE", "/shop", None).await.unwrap();
+    assert_eq!((refused.status, refused.code()), (503, "LOGIN_NOT_DROPPED"), "{refused:?}");
+    assert_eq!(stack.sweep().await.unwrap()["unresolved"], 1);
+    assert!(stack.alerts().join("\n").contains("LOGIN_NOT_DROPPED"), "{:?}", stack.alerts());
+    stack.postgres().execute_in("shop", "DROP SCHEMA others").await.unwrap();
+    assert_eq!(stack.sweep().await.unwrap()["closed"], json!([login]));
+    assert!(stack.alerts().contains(&"Database closed: shop (closed)".to_owned()), "{:?}", stack.alerts());
 }

@@ -1,6 +1,7 @@
 //! What an admin lacks, and an access that could lengthen its own life: refused by name before anything is made, and named by
 //! the check in advance.
 
+use keyturn_tests::aws::parameters_client;
 use keyturn_tests::stacks::break_glass::{ADMIN, CONFIG_PATH, Stack};
 use serde_json::{Value, json};
 
@@ -78,8 +79,23 @@ async fn the_check_finds_nothing_wrong_where_a_login_can_be_made_and_makes_none(
     assert_eq!(checked["checks"].as_array().unwrap().len(), 2, "{checked}");
     assert_eq!((stack.roles().await.unwrap(), stack.records()), (vec![], vec![Value::Null; 0]));
     stack.aws.parameters.put("/keyturn/test/databases/odd", "{}");
-    let checked = stack.event("ops", &json!({"action": "check"})).await.unwrap();
+    let check = async || stack.event("ops", &json!({"action": "check"})).await.unwrap();
+    let checked = check().await;
     assert!(checked["healthy"] == false && checked.to_string().contains("DOCUMENT_INVALID"), "{checked}");
+    // What nobody may open, and nothing at all.
+    let parameters = parameters_client(&stack.aws.client_url());
+    let delete = async |name: &str| {
+        parameters.delete_parameter().name(format!("{CONFIG_PATH}/{name}")).send().await.unwrap();
+    };
+    delete("odd").await;
+    stack.database("store", &json!({"permission_sets": ["DBAs"]})).await.unwrap();
+    let checked = check().await;
+    assert!(checked["healthy"] == false && checked.to_string().contains("nobody may open it"), "{checked}");
+    for name in ["shop", "store"] {
+        delete(name).await;
+    }
+    let checked = check().await;
+    assert!(checked["healthy"] == false && checked.to_string().contains("There is no document below"), "{checked}");
 }
 
 #[tokio::test]
@@ -101,12 +117,23 @@ async fn what_is_said_to_read_only_cannot_write() {
     let postgres = stack.postgres();
     postgres.execute_in("reports", "CREATE TABLE sales (id int)").await.unwrap();
     assert_eq!(stack.open("zoe", "reports", 5).await.unwrap().status, 200);
-    for grant in ["UPDATE (id) ON sales", "INSERT ON sales"] {
-        postgres.execute_in("reports", &format!("GRANT {grant} TO reports_admin")).await.unwrap();
+    let sql = "CREATE SEQUENCE numbers; CREATE ROLE writer; GRANT INSERT ON sales TO writer";
+    postgres.execute_in("reports", sql).await.unwrap();
+    let to_act_as = "writer TO reports_admin WITH INHERIT FALSE, SET TRUE";
+    for (grant, revoke, what) in [
+        ("UPDATE (id) ON sales TO reports_admin", "UPDATE (id) ON sales FROM reports_admin", "sales"),
+        ("INSERT ON sales TO reports_admin", "INSERT ON sales FROM reports_admin", "sales"),
+        ("TRIGGER ON sales TO reports_admin", "TRIGGER ON sales FROM reports_admin", "sales"),
+        ("USAGE ON SEQUENCE numbers TO reports_admin", "USAGE ON SEQUENCE numbers FROM reports_admin", "numbers"),
+        (to_act_as, "writer FROM reports_admin", "as \"writer\""),
+    ] {
+        postgres.execute_in("reports", &format!("GRANT {grant}")).await.unwrap();
         let refused = stack.open("zoe", "reports", 5).await.unwrap();
         assert_eq!(refused.code(), "ACCESS_TOO_POWERFUL", "{grant}: {refused:?}");
-        postgres.execute_in("reports", &format!("REVOKE {grant} FROM reports_admin")).await.unwrap();
+        assert!(refused.text("message").contains(what), "{grant}: {refused:?}");
+        postgres.execute_in("reports", &format!("REVOKE {revoke}")).await.unwrap();
     }
+    assert_eq!(stack.open("zoe", "reports", 5).await.unwrap().status, 200);
 }
 
 #[tokio::test]

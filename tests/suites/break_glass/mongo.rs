@@ -294,6 +294,10 @@ async fn roles_with_which_a_login_could_lengthen_its_life_are_refused_unless_the
         "root@admin",
         "__system@admin",
         "userAdminAnyDatabase@admin",
+        "clusterAdmin@admin",
+        "clusterManager@admin",
+        "hostManager@admin",
+        "backup@admin",
         "userAdmin@admin",
         "userAdmin@shop",
         "dbOwner@admin",
@@ -311,13 +315,7 @@ async fn roles_with_which_a_login_could_lengthen_its_life_are_refused_unless_the
         assert_eq!(stack.open("ann", "shop", 5).await.unwrap().status, 200, "{role}");
         closed(&stack).await;
     }
-    for role in [
-        "readWriteAnyDatabase@admin",
-        "dbAdminAnyDatabase@admin",
-        "clusterAdmin@admin",
-        "backup@admin",
-        "readWrite@admin",
-    ] {
+    for role in ["readWriteAnyDatabase@admin", "dbAdminAnyDatabase@admin", "clusterMonitor@admin", "readWrite@admin"] {
         document(&stack, &[mongo.address()], None, &[role], &json!({}));
         assert_eq!(stack.open("ann", "shop", 5).await.unwrap().status, 200, "{role}");
         closed(&stack).await;
@@ -332,7 +330,12 @@ async fn what_everybody_may_open_only_reads() {
     assert_eq!(answer.status, 200, "{answer:?}");
     let client = mongo.client("admin", &answer.text("username"), &answer.text("password")).unwrap();
     client.database("shop").run_command(doc! { "find": "orders" }).await.unwrap();
-    for role in ["readWriteAnyDatabase@admin", "dbAdmin@admin"] {
+    let orders = doc! { "db": "shop", "collection": "orders" };
+    mongo
+        .make_role("mover", vec![doc! { "resource": orders, "actions": ["renameCollectionSameDB"] }], &[])
+        .await
+        .unwrap();
+    for role in ["readWriteAnyDatabase@admin", "dbAdmin@admin", "hostManager@admin", "mover@admin"] {
         document(&stack, &[mongo.address()], None, &[role], &read_only);
         let answer = stack.open("zoe", "shop", 5).await.unwrap();
         assert_eq!(answer.code(), "ACCESS_TOO_POWERFUL", "{answer:?}");

@@ -253,6 +253,12 @@ async fn what_is_open_is_shown_to_everybody_who_may_ask() {
     assert_eq!(one["login"], opened.body["username"]);
     assert_eq!((&one["person"], &one["reason"]), (&json!("ann@corp.example"), &json!("INC-42")));
     assert!(!shown.body.to_string().contains(&opened.text("password")));
+    assert_eq!(shown.body["databases"], json!(["shop"]));
+    // Without its document a login is there all the same.
+    stack.document("shop", &json!({}));
+    let shown = async |person| stack.ask(person, "GET", "/", None).await.unwrap();
+    assert_eq!(shown("bob").await.body, json!({"databases": [], "open": []}));
+    assert_eq!(shown("ann").await.body["open"][0]["login"], opened.body["username"]);
 }
 
 #[tokio::test]

@@ -67,13 +67,16 @@ fn even_an_administrator_cannot_ask_in_somebody_elses_name_nor_change_what_says_
         assert!(!may(action, &resource, &DIRECTLY), "{action}");
         assert!(may(action, &resource, &platform), "{action}");
     }
-    // The functions themselves keep ledgers and records.
-    for role in ["keyturn-oncall-sync-eu-west-1", "keyturn-break-glass-eu-west-1"] {
+    // Each function keeps its own: whoever may make a role of such a name writes nothing.
+    let [ledger, record] = [parameter("oncall-sync/ledgers/shop.00g1"), parameter("break-glass/logins/shop/bg_ann")];
+    for (role, writes_ledgers, writes_records) in [
+        ("keyturn-oncall-sync-eu-west-1", true, false),
+        ("keyturn-break-glass-eu-west-1", false, true),
+        ("keyturn-break-glass-of-mine", false, false),
+    ] {
         let principal = format!("arn:aws:iam::123456789012:role/{role}");
-        assert!(may(
-            "ssm:PutParameter",
-            &parameter("oncall-sync/ledgers/shop.00g1"),
-            &[("aws:PrincipalArn", &principal)]
-        ));
+        let puts = |resource: &str| may("ssm:PutParameter", resource, &[("aws:PrincipalArn", &principal)]);
+        assert_eq!((puts(&ledger), puts(&record)), (writes_ledgers, writes_records), "{role}");
+        assert!(!puts(&parameter("break-glass/databases/shop")), "{role}");
     }
 }

@@ -116,6 +116,33 @@ async fn what_both_functions_log_is_who_held_what_and_the_database_says_who_hold
     assert_eq!(stack.violations(), [""; 0]);
 }
 
+/// Roles are the server's: a login that one document's people have opened shows in the other's list as well.
+#[tokio::test]
+async fn two_documents_of_one_server_tie_a_login_to_the_same_person_and_their_admins_to_their_secrets() {
+    let stack = stack().await;
+    let second = stack.postgres().make_login("second_admin", "CREATEROLE").await.unwrap();
+    let second = json!({"username": "second_admin", "password": second}).to_string();
+    let second = stack.aws.secrets.create("second-admin", &second).unwrap();
+    stack.database("store", &json!({"admin_secret": second})).await.unwrap();
+    stack.postgres().execute("GRANT pg_read_all_data TO shop_admin").await.unwrap();
+    stack.grant("ann", 60);
+    let login = stack.open("ann", "shop", 30).await.unwrap().text("username");
+    let report = stack.event("ops", &ask(stack.clock.now() - TimeDelta::hours(1))).await.unwrap();
+    let powers = rows(report["powers_csv"].as_str().unwrap());
+    let ties = |login: &str| -> Vec<(Value, Value, Value)> {
+        let theirs = powers.iter().filter(|power| power["login"] == login);
+        theirs.map(|power| (power["database"].clone(), power["tied_to"].clone(), power["tie"].clone())).collect()
+    };
+    for (login, tied_to, tie) in [
+        (login.as_str(), "person", "ann@corp.example"),
+        (ADMIN, "admin secret", stack.admin_arn()),
+        ("second_admin", "admin secret", &second),
+    ] {
+        let expected = ["shop", "store"].map(|database| (json!(database), json!(tied_to), json!(tie)));
+        assert_eq!(ties(login), expected, "{login}: {powers:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_read_is_said_and_the_rest_is_reported() {
     let stack = stack().await;

@@ -274,7 +274,10 @@ async fn a_refusal_is_told_in_the_functions_words_and_no_shell_starts() {
     let desk = Desk::with(StatusCode::FORBIDDEN, refusal).await;
     let output = desk.run(&["open", "shop", "30", "INC-42"]).await;
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(said(&output), "break-glass: refused (403): ann@corp.example is not on call. Take the shift.\n");
+    assert_eq!(
+        said(&output),
+        "break-glass: refused (403): NOT_GRANTED ann@corp.example is not on call. Take the shift.\n"
+    );
     assert_eq!(desk.asked().len(), 1);
     assert!(!desk.noted("arguments").contains("psql"));
 }
@@ -298,6 +301,7 @@ async fn what_is_no_database_or_no_command_is_refused_before_anything_is_asked()
     for (arguments, code) in [
         (&["open", "../shop", "30", "INC-42"][..], 1),
         (&["open", "shop", "soon", "INC-42"], 1),
+        (&["open", "shop", "120"], 1),
         (&["close", "shop", "bg_ann&x=1"], 1),
         (&["open", "shop"], 64),
         (&[], 64),

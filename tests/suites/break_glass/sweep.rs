@@ -1,6 +1,7 @@
 //! The sweep: what ends, when, and what is left alone.
 
-use keyturn_tests::stacks::break_glass::{STATE_PATH, Stack};
+use keyturn_tests::aws::Refusal;
+use keyturn_tests::stacks::break_glass::{BINDING, GROUP, STATE_PATH, Stack};
 use keyturn_tests::vendors::Reply;
 use serde_json::{Value, json};
 
@@ -55,9 +56,30 @@ async fn a_login_that_nobody_knows_is_reported_and_left_alone() {
     assert_eq!(stack.roles().await.unwrap().len(), 2);
     let alerts = stack.alerts();
     assert_eq!(alerts.iter().filter(|title| title.contains("STRAY_LOGIN")).count(), 2, "{alerts:?}");
+    stack.minutes_later(1);
+    assert_eq!(stack.sweep().await.unwrap()["unresolved"], 2, "nobody has looked again, and they are there");
     stack.minutes_later(16);
-    stack.sweep().await.unwrap();
+    stack.postgres().execute("DROP ROLE bg_intern").await.unwrap();
+    assert_eq!(stack.sweep().await.unwrap()["unresolved"], 1);
     assert_eq!(stack.alerts().len(), 2, "told once while it lasts");
+}
+
+/// As by a quota that the whole account has used up.
+#[tokio::test]
+async fn a_ledger_that_parameter_store_does_not_give_stops_no_end_and_no_other_ledger() {
+    let stack = Stack::start(18).await.unwrap();
+    stack.grant("ann", 120);
+    let [short, long] = [stack.open("ann", "shop", 5).await.unwrap(), stack.open("ann", "shop", 60).await.unwrap()];
+    stack.minutes_later(6);
+    stack.aws.refuse("GetParameter", Refusal::AccessDenied, 1);
+    let swept = stack.sweep().await.unwrap();
+    assert_eq!((&swept["closed"], &swept["unresolved"]), (&json!([short.text("username")]), &json!(1)), "{swept}");
+    assert!(stack.alerts().join("\n").contains("AWS_ACCESS_DENIED"), "{:?}", stack.alerts());
+    // Nor does it look like a grant that is over.
+    assert_eq!(stack.roles().await.unwrap(), [long.text("username")]);
+    let more = json!({"bindings": [{"binding": "away", "group": "00g9"}, {"binding": BINDING, "group": GROUP}]});
+    stack.database("store", &more).await.unwrap();
+    assert_eq!(stack.open("ann", "store", 5).await.unwrap().status, 200, "one that grants is enough");
 }
 
 #[tokio::test]

@@ -87,6 +87,7 @@ async fn a_cluster_is_lost_while_it_is_waited_for(stack: &MongoStack) {
     let (result, ()) = tokio::join!(step(stack, &app, &token, "setSecret"), losing);
     // The function knows the cluster's address since the step began: it is still there, and refuses.
     refused(result, "CHANGE_PENDING", &["cluster0: the new password, cluster1: the current password"]);
+    stack.lambda.set_timeout(Duration::from_secs(20));
     let result = step(stack, &app, &token, "setSecret").await;
     is_put_back(stack, &app, result, "DATABASE_UNREACHABLE").await;
     assert_eq!(patches(stack, &app.user), [sets(&new), sets(&app.password)]);
@@ -98,7 +99,7 @@ async fn a_cluster_is_lost_between_two_tries(stack: &MongoStack) {
     let token = created(stack, &app).await;
     step(stack, &app, &token, "setSecret").await.unwrap();
     away(stack, "cluster1");
-    stack.lambda.set_timeout(Duration::from_secs(12));
+    stack.lambda.set_timeout(Duration::from_secs(20));
     let result = step(stack, &app, &token, "setSecret").await;
     is_put_back(stack, &app, result, "DATABASE_UNREACHABLE").await;
     nothing_is_changed_until_it_is_back(stack, &app, &token).await;

@@ -7,6 +7,7 @@ use crate::codes::Code;
 use crate::document::DatabaseName;
 use crate::login::{LoginName, Record, State, Why};
 use crate::systems::Closed;
+use crate::telemetry::audit;
 use keyturn::{Deadline, Error, Result};
 
 impl BreakGlass {
@@ -32,7 +33,10 @@ impl BreakGlass {
         }
         let connected = Box::pin(self.systems.connect(&document, &admin?, deadline)).await?;
         let (mut gone, mut failed) = (Vec::new(), None);
-        for record in theirs {
+        for mut record in theirs {
+            // Whatever stops this, the next sweep goes on with it. Safe to repeat.
+            record.closing = true;
+            self.store.put(&record, deadline).await.unwrap_or_else(|error| audit::error(&error));
             match self.end(&connected, &document, &record, deadline).await {
                 // Of one that is being opened right now the sweep takes care.
                 Ok(Closed::Absent) if self.may_still_come(&record) => {}

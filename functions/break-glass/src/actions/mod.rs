@@ -26,6 +26,8 @@ use std::time::Duration;
 
 /// Databases that are visited, and alerts that are sent, at a time.
 const AT_ONCE: usize = 8;
+/// How long a person is answered for: the function's few places at a time are the sweep's as well.
+const PERSON: Duration = Duration::from_secs(25);
 /// How long a channel may take: what is to be remembered of it is written after that.
 const ALERT: Duration = Duration::from_secs(10);
 
@@ -42,6 +44,7 @@ impl BreakGlass {
 
     /// Answers a person; a refusal is an answer, too.
     pub(crate) async fn answer_person(&self, event: &Value, arn: &str, deadline: Deadline) -> Answer {
+        let deadline = deadline.at_most(PERSON);
         let answered = Box::pin(defect::caught(async {
             let request = UrlEvent::parse(event, arn, &self.settings).inspect_err(audit::refused)?;
             self.answer_request(&request, deadline).await
@@ -64,16 +67,19 @@ impl BreakGlass {
         }
     }
 
-    /// Lists the open logins of the databases that the caller's permission set may open.
+    /// Lists the databases that the caller's permission set may open, the logins that are open there, and all of the caller's own.
     async fn list(&self, caller: &Caller, deadline: Deadline) -> Result<Http> {
         let (documents, records) = tokio::join!(self.store.documents(deadline), self.store.records(deadline));
         let documents = documents?.good;
         let is_shown = |record: &Record| {
             let document = documents.iter().find(|document| document.name == record.database);
-            record.state == State::Open && document.is_some_and(|document| document.admits(&caller.permission_set))
+            let is_admitted = document.is_some_and(|document| document.admits(&caller.permission_set));
+            record.state == State::Open && (is_admitted || caller.is(&record.person))
         };
         let open: Vec<Record> = records?.good.into_iter().filter(is_shown).collect();
-        Ok(Http::open(&open))
+        let admitted = documents.iter().filter(|document| document.admits(&caller.permission_set));
+        let databases: Vec<&DatabaseName> = admitted.map(|document| &document.name).collect();
+        Ok(Http::open(&databases, &open))
     }
 
     /// The document of a database that the caller may ask for.

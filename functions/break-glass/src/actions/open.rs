@@ -58,7 +58,7 @@ impl BreakGlass {
             self.admin(&document, deadline),
         );
         let now = self.clock.now();
-        let (opener, granted_until) = granted(&document, caller, &ledgers?, now)?;
+        let (opener, granted_until) = granted(&document, caller, &ledgers, now)?;
         let is_theirs = |record: &&Record| record.state == State::Open && caller.is(&record.person);
         let open = records?.good.iter().filter(is_theirs).count();
         if open >= MOST_OPEN {
@@ -103,8 +103,8 @@ impl BreakGlass {
         };
         // It is told while it is made: nobody waits twice.
         let alert = alerts::of_opening(&record, self.clock.now());
-        let everybody = Channel::all();
         let opening = Opening { record: &record, password: &password };
+        let everybody = Channel::all();
         let (made, untold) = tokio::join!(
             Box::pin(connected.make(&opening, deadline)),
             self.channels.send(&alert, &everybody, deadline.at_most(ALERT))
@@ -121,16 +121,22 @@ impl BreakGlass {
                 Ok(Http::opened(&document, &record, &password, ready))
             }
             Err(NotMade { error, is_certain }) => {
-                let correction = alerts::of_failed_opening(&record, &error, is_certain, self.clock.now());
-                self.channels.send(&correction, &everybody, deadline.at_most(ALERT)).await;
-                if is_certain {
-                    self.withdraw(&record, deadline).await;
-                } else {
-                    record.failed = true;
-                    self.store.put(&record, deadline).await.unwrap_or_else(|error| audit::error(&error));
-                }
+                self.corrects(record, &error, is_certain, deadline).await;
                 Err(error)
             }
+        }
+    }
+
+    /// An opening was told, and failed. If nobody knows whether there is a login, the sweep ends it.
+    async fn corrects(&self, mut record: Record, error: &Error, is_certain: bool, deadline: Deadline) {
+        let correction = alerts::of_failed_opening(&record, error, is_certain, self.clock.now());
+        let untold = self.channels.send(&correction, &Channel::all(), deadline.at_most(ALERT)).await;
+        audit::alerts_untaken(untold.len());
+        if is_certain {
+            self.withdraw(&record, deadline).await;
+        } else {
+            record.failed = true;
+            self.store.put(&record, deadline).await.unwrap_or_else(|error| audit::error(&error));
         }
     }
 

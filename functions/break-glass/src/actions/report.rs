@@ -86,8 +86,11 @@ impl BreakGlass {
         let records = records.good;
         let (ledgers, unread) = self.group_ledgers(&documents.good, &lines, deadline).await;
         unknown.extend(unread);
+        let admins = self.admins(&documents.good, deadline).await;
+        let nobody = BTreeMap::new();
         let visit = async |document: &Document| {
-            let powers = Box::pin(self.powers(document, &records, deadline)).await;
+            let admins = admins.get(&document.engine.place()).unwrap_or(&nobody);
+            let powers = Box::pin(self.powers(document, admins, &records, deadline)).await;
             Holders {
                 database: document.name.to_string(),
                 engine: document.engine.name(),
@@ -163,19 +166,15 @@ impl BreakGlass {
         };
         let configured: Vec<Opener> = documents.iter().flat_map(of_document).collect();
         let openers: Vec<Opener> = configured.iter().cloned().chain(lines.iter().filter_map(opener)).collect();
-        let ledgers = match self.store.ledgers(openers.iter(), deadline).await {
-            Ok(ledgers) => ledgers,
-            Err(error) => {
-                let why = format!("The ledgers: who is in which group now. {}: {error}", error.code());
-                return (BTreeMap::new(), BTreeSet::from([why]));
-            }
-        };
+        let ledgers = self.store.ledgers(openers.iter(), deadline).await;
         let mut found: BTreeMap<String, GroupLedger> = BTreeMap::new();
         let mut unknown = BTreeSet::new();
         for opener in &openers {
             let Opener { binding, group } = opener;
-            let why = match ledgers.of(opener).map(|parameter| (Ledger::parse(&parameter.value), parameter.version)) {
-                Some((Ok(ledger), version)) if ledger.group == *group && ledger.is_of_version(version) => {
+            let read =
+                ledgers.of(opener).map(|found| found.map(|ledger| (Ledger::parse(&ledger.value), ledger.version)));
+            let why = match read {
+                Ok(Some((Ok(ledger), version))) if ledger.group == *group && ledger.is_of_version(version) => {
                     // Of two ledgers of one group, whose binding was renamed, the later one counts.
                     let known = found.get(group.as_str());
                     if known.is_none_or(|known| known.ledger.serial < ledger.serial) {
@@ -183,21 +182,37 @@ impl BreakGlass {
                     }
                     continue;
                 }
-                Some((Ok(ledger), _)) if ledger.group == *group => "somebody else than oncall-sync wrote it last",
-                Some((Ok(_), _)) => "it is of another group",
-                Some((Err(why), _)) => why,
-                None if configured.contains(opener) => "there is none",
+                Ok(Some((Ok(ledger), _))) if ledger.group == *group => "somebody else than oncall-sync wrote it last",
+                Ok(Some((Ok(_), _))) => "it is of another group",
+                Ok(Some((Err(why), _))) | Err(why) => why,
+                Ok(None) if configured.contains(opener) => "there is none",
                 // The binding of an old line may be gone by now.
-                None => continue,
+                Ok(None) => continue,
             };
             unknown.insert(format!("The ledger of group {group} ({binding}): who is in it now. Why: {why}."));
         }
         (found, unknown)
     }
 
+    /// The logins in the admin secrets, with the secret's ARN, by server or project.
+    async fn admins(&self, documents: &[Document], deadline: Deadline) -> BTreeMap<String, BTreeMap<String, String>> {
+        let ask = async |document: &Document| {
+            // Why it cannot be read is said with the powers of its document.
+            let admin = self.admin(document, deadline).await.ok()?;
+            Some((document.engine.place(), username(&admin)?, admin.arn))
+        };
+        let read: Vec<_> = stream::iter(documents).map(ask).buffered(AT_ONCE).collect().await;
+        let mut admins: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+        for (place, login, arn) in read.into_iter().flatten() {
+            admins.entry(place).or_default().insert(login, arn);
+        }
+        admins
+    }
+
     async fn powers(
         &self,
         document: &Document,
+        admins: &BTreeMap<String, String>,
         records: &[Record],
         deadline: Deadline,
     ) -> Result<Vec<crate::report::power::Power>> {
@@ -205,14 +220,7 @@ impl BreakGlass {
         let connected = self.systems.connect(document, &admin, deadline).await?;
         let holders = connected.holders(deadline).await;
         connected.leave().await;
-        let username = username(&admin);
-        let known = Known {
-            database: document.name.as_str(),
-            admin_secret: &document.admin_secret,
-            admin: username.as_deref(),
-            accounts: &document.accounts,
-            records,
-        };
+        let known = Known { place: &document.engine.place(), admins, accounts: &document.accounts, records };
         Ok(known.tied(holders?))
     }
 }

@@ -29,7 +29,9 @@ struct Visited {
     closed: Vec<(Record, Why)>,
     /// May still be used, and why.
     overstaying: Vec<(Record, Error)>,
-    /// What a person has to look at, by what it is about.
+    /// Logins without a record, where it was looked for them.
+    strays: Option<(DatabaseName, BTreeMap<String, Error>)>,
+    /// What a person has to look at besides, by what it is about.
     problems: BTreeMap<String, Error>,
 }
 
@@ -41,8 +43,9 @@ impl BreakGlass {
         let (documents, records) = tokio::join!(self.store.documents(deadline), self.store.records(deadline));
         let (documents, Found { good: records, bad }) = (documents?, records?);
         let openers = records.iter().filter_map(|record| record.opener.as_ref());
-        let ledgers = self.store.ledgers(openers, deadline).await?;
+        let ledgers = self.store.ledgers(openers, deadline).await;
         let mut problems: BTreeMap<String, Error> = documents.bad.into_iter().chain(bad).collect();
+        problems.extend(ledgers.unread().map(|(name, error)| (name.to_owned(), error.clone())));
         let open = records.iter().filter(|record| record.state == State::Open).count();
 
         let (mut due, mut to_tell) = (BTreeMap::<DatabaseName, Vec<(Record, Why)>>::new(), Vec::new());
@@ -60,15 +63,15 @@ impl BreakGlass {
         let known: BTreeSet<&str> = records.iter().map(|record| record.login.as_str()).collect();
         let mut visits = Vec::new();
         for document in &documents.good {
-            let due = due.remove(&document.name).unwrap_or_default();
+            let mut due = due.remove(&document.name).unwrap_or_default();
+            due.sort_by_key(|(record, _)| urgency(record));
             if looks_for_strays || !due.is_empty() {
                 visits.push((document, due));
             }
         }
-        // Those that are over the longest come first, should the time not be enough for all.
-        visits.sort_by_key(|(_, due)| {
-            due.iter().map(|(record, _)| record.until).min().unwrap_or(DateTime::<Utc>::MAX_UTC)
-        });
+        // Should the time not be enough for all.
+        visits
+            .sort_by_key(|(_, due)| due.first().map_or((true, DateTime::<Utc>::MAX_UTC), |(first, _)| urgency(first)));
         let visit = async |(document, due): (&Document, Vec<(Record, Why)>)| {
             Box::pin(self.visit(document, due, &known, deadline.at_most(VISIT))).await
         };
@@ -78,8 +81,11 @@ impl BreakGlass {
         }
 
         let (mut gone, mut overstaying) = (Vec::new(), Vec::new());
-        for Visited { closed, overstaying: staying, problems: found } in visited {
+        let mut strays = self.strays.take();
+        strays.retain(|database, _| documents.good.iter().any(|document| document.name == *database));
+        for Visited { closed, overstaying: staying, strays: of_database, problems: found } in visited {
             gone.extend(closed);
+            strays.extend(of_database);
             for (mut record, error) in staying {
                 if record.due_since.is_none() {
                     record.due_since = Some(record.until.min(now));
@@ -91,6 +97,9 @@ impl BreakGlass {
             }
             problems.extend(found);
         }
+        // Until somebody has looked again they are still there.
+        problems.extend(strays.values().flatten().map(|(login, error)| (login.clone(), error.clone())));
+        self.strays.replace(strays);
         let closed: Vec<LoginName> = gone.iter().map(|(record, _)| record.login.clone()).collect();
         self.forget(gone, deadline).await;
         for record in to_tell {
@@ -135,7 +144,8 @@ impl BreakGlass {
         }
         match self.strays(&connected, known, deadline).await {
             Ok(strays) => {
-                visited.problems.extend(strays.into_iter().map(|login| (login.clone(), stray(document, &login))));
+                let strays = strays.into_iter().map(|login| (login.clone(), stray(document, &login)));
+                visited.strays = Some((document.name.clone(), strays.collect()));
             }
             Err(error) => {
                 visited.problems.insert(format!("{}: logins", document.name), error);
@@ -202,10 +212,19 @@ impl BreakGlass {
     }
 }
 
+/// What is over for the first time comes first: what could not be ended before may take its time again. Then what is over the
+/// longest.
+fn urgency(record: &Record) -> (bool, DateTime<Utc>) {
+    (record.due_since.is_some(), record.until)
+}
+
 /// Why a login is over, if it is. While nobody knows whether its person is on call, its own end counts alone.
 fn over(record: &Record, ledgers: &Ledgers, now: DateTime<Utc>) -> Option<Why> {
     if record.failed {
         return Some(Why::NotMade);
+    }
+    if record.closing {
+        return Some(Why::Closed);
     }
     if record.until <= now {
         return Some(Why::TimeOver);

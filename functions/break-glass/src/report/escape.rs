@@ -1,5 +1,7 @@
 //! Text in HTML and SVG.
 
+use keyturn::alert::is_unseen;
+
 /// Text for HTML and SVG, in elements and in quoted attributes. Characters that could hide others, or turn their order round,
 /// are shown as such.
 pub(super) fn escaped(text: &str) -> String {
@@ -11,10 +13,7 @@ pub(super) fn escaped(text: &str) -> String {
             '>' => safe.push_str("&gt;"),
             '"' => safe.push_str("&quot;"),
             '\'' => safe.push_str("&#39;"),
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {
-                safe.push('\u{fffd}');
-            }
-            c if c.is_control() => safe.push('\u{fffd}'),
+            c if is_unseen(c) => safe.push('\u{fffd}'),
             c => safe.push(c),
         }
     }

@@ -32,7 +32,7 @@ pub(crate) enum Tie {
     Person(String),
     /// The words of the database's document.
     Account(String),
-    /// The login of the document's admin secret.
+    /// The login of the admin secret of a document of the same server or project.
     AdminSecret(String),
     /// ARN or name of the secret whose value it is.
     Secret(String),
@@ -52,10 +52,10 @@ impl fmt::Display for Tie {
 
 /// What is known of the logins of one database.
 pub(crate) struct Known<'k> {
-    pub(crate) database: &'k str,
-    pub(crate) admin_secret: &'k str,
-    /// The login in the admin secret; Atlas has none there.
-    pub(crate) admin: Option<&'k str>,
+    /// The server or project, as records name it: other documents may be of the same one.
+    pub(crate) place: &'k str,
+    /// The logins in the admin secrets of the documents of this place, with the secret's ARN; Atlas has none there.
+    pub(crate) admins: &'k BTreeMap<String, String>,
     /// The document's words about other logins.
     pub(crate) accounts: &'k BTreeMap<String, String>,
     pub(crate) records: &'k [Record],
@@ -71,11 +71,11 @@ impl Known<'_> {
 
     fn tie(&self, holder: Holder) -> Power {
         let Holder { login, powers, secret, until } = holder;
-        let is_its = |record: &&Record| record.database.as_str() == self.database && record.login.as_str() == login;
+        let is_its = |record: &&Record| record.place == self.place && record.login.as_str() == login;
         let tie = if let Some(secret) = secret {
             Tie::Secret(secret)
-        } else if self.admin == Some(login.as_str()) {
-            Tie::AdminSecret(self.admin_secret.to_owned())
+        } else if let Some(arn) = self.admins.get(&login) {
+            Tie::AdminSecret(arn.clone())
         } else if let Some(record) = self.records.iter().find(is_its) {
             Tie::Person(record.person.clone())
         } else if let Some(words) = self.accounts.get(&login) {

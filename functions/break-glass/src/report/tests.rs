@@ -352,8 +352,9 @@ fn holder(login: &str, secret: Option<&str>) -> Holder {
 #[test]
 fn each_login_with_power_is_tied_to_what_answers_for_it_and_the_others_come_first() {
     let accounts = BTreeMap::from([("reporting".to_owned(), "the warehouse's loader".to_owned())]);
-    let (database, admin_secret, records) = ("orders", "arn:aws:secretsmanager:eu-west-1:1:secret:admin", [record(10)]);
-    let known = Known { database, admin_secret, admin: Some("keyturn_admin"), accounts: &accounts, records: &records };
+    let (admin_secret, records) = ("arn:aws:secretsmanager:eu-west-1:1:secret:admin", [record(10)]);
+    let admins = BTreeMap::from([("keyturn_admin".to_owned(), admin_secret.to_owned())]);
+    let known = Known { place: &records[0].place, admins: &admins, accounts: &accounts, records: &records };
     let names = ["shop", "keyturn_admin", ANN, "reporting", "old_dba", "bg_bob_202611101200_abcdef"];
     let tied = known.tied(names.map(|name| holder(name, (name == "shop").then_some("arn:shop"))).to_vec());
     let tied: Vec<(&str, String)> = tied.iter().map(|power| (power.login.as_str(), power.tie.to_string())).collect();
@@ -366,8 +367,8 @@ fn each_login_with_power_is_tied_to_what_answers_for_it_and_the_others_come_firs
         ("shop", "secret arn:shop".to_owned()),
     ];
     assert_eq!(tied, expected);
-    let elsewhere = Known { database: "billing", records: &records, ..known };
-    assert_eq!(elsewhere.tied(vec![holder(ANN, None)])[0].tie, Tie::Nothing, "a login of another database's record");
+    let elsewhere = Known { place: "postgres billing.example.com:5432", records: &records, ..known };
+    assert_eq!(elsewhere.tied(vec![holder(ANN, None)])[0].tie, Tie::Nothing, "a login of another server's record");
 }
 
 #[test]

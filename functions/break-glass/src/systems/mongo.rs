@@ -178,13 +178,18 @@ impl Admin<'_> {
     }
 
     /// A member that does not answer is not waited for: it gets the drop when it is back, and then takes nothing from the login.
+    /// One that answers has to have heard of the drop: until then it lets the login in.
     async fn end_operations_at(&self, host: &Address, login: &LoginName, deadline: Deadline) -> Result<()> {
         let (server, password) = (Servers::alone(host), self.credential.password());
         let deadline = deadline.at_most(ELSEWHERE);
         let admin =
             self.connector.log_in(&server, self.credential.username(), ADMIN_DATABASE, password, deadline).await;
         let Ok(Login::Accepted(session)) = admin else { return Ok(()) };
-        let ended = end_operations(&session, login, deadline).await;
+        let ended = async {
+            follows(&session, login, deadline).await?;
+            end_operations(&session, login, deadline).await
+        };
+        let ended = ended.await;
         session.close().await;
         ended
     }
@@ -212,6 +217,25 @@ impl Admin<'_> {
 
     pub(super) async fn leave(self) {
         self.session.close().await;
+    }
+}
+
+/// Waits until this server, which may follow another one, has not got the login any more.
+async fn follows(session: &Session, login: &LoginName, deadline: Deadline) -> Result<()> {
+    let question = doc! { "usersInfo": { "user": login.as_str(), "db": ADMIN_DATABASE } };
+    loop {
+        let answer = session.run(ADMIN_DATABASE, question.clone(), "looking for the login", deadline).await?;
+        if documents(&answer, "users").next().is_none() {
+            return Ok(());
+        }
+        if deadline.remaining() < 4 * LOOK_AGAIN {
+            return Err(Error::new(
+                Code::SessionsRemain,
+                format!("{} has not heard yet that {login} is dropped, and lets it in.", session.servers()),
+                "Nothing: the next sweep looks again. If it goes on, look how far that member is behind: rs.printSecondaryReplicationInfo()",
+            ));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 

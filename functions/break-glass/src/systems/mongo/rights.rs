@@ -19,9 +19,29 @@ const ON_SERVER: [&str; 3] = ["inprog", "killAnySession", "killop"];
 const ON_ADMIN: [&str; 3] = ["createUser", "dropUser", "viewUser"];
 /// What it needs on the database of each role that a login gets.
 const ON_ROLES: [&str; 2] = ["grantRole", "viewRole"];
-/// Whoever has one of these can make another user, or keep the admin from dropping this one.
-const POWER: [&str; 8] =
-    ["anyAction", "changePassword", "createUser", "dropRole", "dropUser", "grantRole", "internal", "revokeRole"];
+/// Whoever has one of these can make another user, or keep the admin from dropping this one: a server without a primary, or one
+/// that takes no writes or no connections, drops nobody.
+const POWER: [&str; 18] = [
+    "anyAction",
+    "changePassword",
+    "closeAllDatabases",
+    "createUser",
+    "dropConnections",
+    "dropRole",
+    "dropUser",
+    "fsync",
+    "grantRole",
+    "internal",
+    "killAnySession",
+    "killop",
+    "replSetConfigure",
+    "replSetStateChange",
+    "revokeRole",
+    "setParameter",
+    "setUserWriteBlockMode",
+    "shutdown",
+];
+/// Of the collections that keep users and roles, these are power as well.
 const WRITING: [&str; 11] = [
     "anyAction",
     "collMod",
@@ -34,6 +54,45 @@ const WRITING: [&str; 11] = [
     "insert",
     "remove",
     "update",
+];
+/// The actions that leave everything as it is (mongodb.com/docs/v6.0/reference/privilege-actions), a user's own operations apart.
+const READING: [&str; 36] = [
+    "changeStream",
+    "checkFreeMonitoringStatus",
+    "collStats",
+    "connPoolStats",
+    "dbHash",
+    "dbStats",
+    "find",
+    "getClusterParameter",
+    "getCmdLineOpts",
+    "getDatabaseVersion",
+    "getDefaultRWConcern",
+    "getLog",
+    "getParameter",
+    "getShardMap",
+    "getShardVersion",
+    "hostInfo",
+    "indexStats",
+    "inprog",
+    "killCursors",
+    "listCollections",
+    "listDatabases",
+    "listIndexes",
+    "listSearchIndexes",
+    "listSessions",
+    "listShards",
+    "netstat",
+    "operationMetrics",
+    "planCacheRead",
+    "queryStatsRead",
+    "queryStatsReadTransformed",
+    "replSetGetConfig",
+    "replSetGetStatus",
+    "serverStatus",
+    "shardingState",
+    "top",
+    "useUUID",
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -144,12 +203,14 @@ impl Admin<'_> {
             };
             let privileges: Vec<&Document> = documents(role, "inheritedPrivileges").collect();
             if self.document.who == Who::Anybody
-                && let Some(action) = privileges.iter().find_map(|privilege| one_of(privilege, &WRITING))
+                && let Some(action) = privileges
+                    .iter()
+                    .find_map(|privilege| texts(privilege, "actions").find(|action| !READING.contains(action)))
             {
                 return Err(Error::new(
                     Code::AccessTooPowerful,
                     format!(
-                        "The role {wanted} can write ({action}), and the document of {} is read_only.",
+                        "The role {wanted} can do more than read ({action}), and the document of {} is read_only.",
                         self.document.name
                     ),
                     "Give roles in the document that only read.",
@@ -207,6 +268,8 @@ mod tests {
         assert_eq!(power(&writing(doc! { "db": "admin", "collection": "" })), None);
         assert_eq!(power(&writing(doc! { "db": "admin", "collection": "system.users" })), Some("update"));
         assert_eq!(power(&writing(doc! { "anyResource": true })), Some("update"));
-        assert_eq!(power(&doc! { "resource": { "cluster": true }, "actions": ["shutdown"] }), None);
+        let on_cluster = |action: &str| doc! { "resource": { "cluster": true }, "actions": [action] };
+        assert_eq!(power(&on_cluster("replSetGetStatus")), None);
+        assert_eq!(power(&on_cluster("replSetConfigure")), Some("replSetConfigure"));
     }
 }

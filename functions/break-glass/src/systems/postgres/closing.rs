@@ -25,6 +25,7 @@ const IN_QUEUE: &str = "3s";
 impl Admin<'_> {
     /// First nobody can come in any more, and that lasts; then the sessions end; then it goes.
     pub(in crate::systems) async fn close(&self, login: &LoginName) -> Result<Closed> {
+        self.is_writer()?;
         if !self.exists(login).await.map_err(|failure| failure.error)? {
             return Ok(Closed::Absent);
         }
@@ -37,14 +38,20 @@ impl Admin<'_> {
         match locked.await {
             Ok(()) => {}
             // Another sweep, or its person, was quicker.
-            Err(_) if self.exists(login).await.is_ok_and(|exists| !exists) => return Ok(Closed::Gone),
+            Err(_) if self.is_gone(login).await => return Ok(Closed::Gone),
             Err(failure) => return Err(failure.error),
         }
         match self.drop_role(login).await {
             Ok(()) => Ok(Closed::Gone),
-            Err(_) if self.exists(login).await.is_ok_and(|exists| !exists) => Ok(Closed::Gone),
+            Err(_) if self.is_gone(login).await => Ok(Closed::Gone),
             Err(failure) => Ok(Closed::Disabled(self.not_dropped(login, &failure.error))),
         }
+    }
+
+    /// After a failure, which may have left the session in a transaction that takes nothing more.
+    async fn is_gone(&self, login: &LoginName) -> bool {
+        let ended = self.session.run("ROLLBACK", "ending the transaction").await;
+        ended.is_ok() && self.exists(login).await.is_ok_and(|exists| !exists)
     }
 
     async fn exists(&self, login: &LoginName) -> Attempt<bool> {
@@ -55,38 +62,46 @@ impl Admin<'_> {
     }
 
     /// Takes LOGIN and the access from the role, and from everybody whom its person made a member (before version 16 a role may).
-    /// Whoever is logged in as it may hold its row (`ALTER ROLE ... PASSWORD` in a transaction that is left open): then its sessions
-    /// are ended while the statement waits in front of all others, so that none of them can take the row again.
+    /// Where the access cannot be taken (somebody has renamed it), LOGIN alone.
     async fn lock(&self, login: &LoginName) -> Attempt<()> {
         let (role, access) = (quoted(login.as_str()), quoted(&self.engine.access));
+        let no_login = format!("ALTER ROLE {role} NOLOGIN");
         let members = self.members(login).await?;
         let revokes: String =
             members.iter().fold(String::new(), |all, name| all + &format!("REVOKE {role} FROM {}; ", quoted(name)));
-        let lock = |patience: &str| {
-            format!(
-                "{BEGIN}; SET LOCAL lock_timeout = '{patience}'; {}; {revokes}REVOKE {access} FROM {role}; \
-                ALTER ROLE {role} NOLOGIN; COMMIT",
-                self.membership(&role)
-            )
-        };
+        let all = format!("{}; {revokes}REVOKE {access} FROM {role}; {no_login}", self.membership(&role));
+        match self.changed(login, &all).await {
+            Err(failure) if !failure.is_transient() => self.changed(login, &no_login).await,
+            done => done,
+        }
+    }
+
+    /// Changes the role. Whoever is logged in as it may hold its row (`ALTER ROLE ... PASSWORD` in a transaction that is left
+    /// open): then its sessions are ended while the statement waits in front of all others, so that none of them can take the row
+    /// again.
+    async fn changed(&self, login: &LoginName, statements: &str) -> Attempt<()> {
+        let change = |patience: &str| format!("{BEGIN}; SET LOCAL lock_timeout = '{patience}'; {statements}; COMMIT");
         let doing = "locking the login";
-        let Err(first) = self.session.run(&lock(AT_ONCE), doing).await else { return Ok(()) };
+        let Err(first) = self.session.run(&change(AT_ONCE), doing).await else { return Ok(()) };
         self.session.run("ROLLBACK", doing).await?;
+        if !first.error.is(Core::DatabaseBusy) {
+            return Err(first);
+        }
         let deadline = self.session.deadline();
         let other = self.postgres.connector.open(&self.login, deadline).await?.until(deadline);
-        let patient = lock(IN_QUEUE);
-        let locking = self.session.run(&patient, doing);
+        let patient = change(IN_QUEUE);
+        let changing = self.session.run(&patient, doing);
         let ending = async {
             loop {
                 self.terminate(&other, login).await?;
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
         };
-        let locked = tokio::select! {
-            locked = locking => locked,
+        let changed = tokio::select! {
+            changed = changing => changed,
             failed = ending => failed,
         };
-        let Err(failure) = locked else { return Ok(()) };
+        let Err(failure) = changed else { return Ok(()) };
         self.session.run("ROLLBACK", doing).await?;
         let is_held = failure.error.is(Core::DatabaseBusy);
         Err(if is_held { Failure { error: first.error.with_remedy(HELD), ..first } } else { failure })
@@ -188,7 +203,13 @@ impl Admin<'_> {
     }
 
     fn not_dropped(&self, login: &LoginName, why: &Error) -> Error {
-        let (role, access) = (quoted(login.as_str()), quoted(&self.engine.access));
+        let (role, access, admin) = (quoted(login.as_str()), quoted(&self.engine.access), quoted(&self.facts.admin));
+        // RDS's master user is no superuser, and not the one that has made the login.
+        let first = if self.facts.version >= SET_OPTION {
+            format!("GRANT {admin} TO CURRENT_USER WITH INHERIT TRUE, SET TRUE; SET ROLE {admin}")
+        } else {
+            format!("GRANT {role}, {access} TO CURRENT_USER")
+        };
         Error::new(
             Code::LoginNotDropped,
             format!(
@@ -197,7 +218,7 @@ impl Admin<'_> {
                 why.message()
             ),
             format!(
-                "As a superuser (on RDS the master user), in each database that the message or DROP ROLE names: REASSIGN OWNED BY {role} TO {access}; DROP OWNED BY {role}; then DROP ROLE {role}. The next sweep then forgets it."
+                "As a superuser, in each database that the message or DROP ROLE names: REASSIGN OWNED BY {role} TO {access}; DROP OWNED BY {role}; then DROP ROLE {role}. As RDS's master user, before that and in each session: {first}. The next sweep then forgets it."
             ),
         )
     }

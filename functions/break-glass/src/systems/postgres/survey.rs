@@ -129,27 +129,53 @@ impl Admin<'_> {
         ))
     }
 
-    /// The setting `default_transaction_read_only` is the session's to change: what keeps it from writing is what the role may.
+    /// The setting `default_transaction_read_only` is the session's to change: what keeps it from writing is what the access may,
+    /// and every role that its members can act as.
     async fn only_reads(&self) -> Result<()> {
-        let sql = "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-            WHERE c.relkind IN ('r', 'p', 'v', 'f') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
-                AND (has_table_privilege($1, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
-                    OR has_any_column_privilege($1, c.oid, 'INSERT, UPDATE'))
+        let sql = "WITH RECURSIVE reach(oid) AS (
+                SELECT oid FROM pg_roles WHERE rolname = $1
+                UNION
+                SELECT m.roleid FROM reach r JOIN pg_auth_members m ON m.member = r.oid
+                WHERE m.admin_option OR coalesce((to_jsonb(m)->>'set_option')::boolean, true)
+            )
+            SELECT role.rolname::text, c.oid::regclass::text, c.relkind = 'S'
+            FROM reach JOIN pg_roles role ON role.oid = reach.oid
+                CROSS JOIN pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.relkind IN ('r', 'p', 'v', 'f', 'S') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'
+                AND CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(role.oid, c.oid, 'USAGE, UPDATE')
+                    ELSE has_table_privilege(role.oid, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER')
+                        OR has_any_column_privilege(role.oid, c.oid, 'INSERT, UPDATE') END
+            ORDER BY role.rolname = $1 DESC, 1, 2
             LIMIT 1";
         let access = self.engine.access.as_str();
         let by_name: [Parameter<'_>; 1] = [(&access, Type::TEXT)];
         let rows = self.session.rows(sql, &by_name, "looking what the access may write");
         let rows = self.session.reading(rows).await.map_err(|failure| failure.error)?;
         let Some(row) = rows.first() else { return Ok(()) };
-        let table: String = row.get(0);
+        let (role, what, is_sequence): (String, String, bool) = (row.get(0), row.get(1), row.get(2));
+        let rights = if is_sequence {
+            format!("USAGE, UPDATE ON SEQUENCE {what}")
+        } else {
+            format!("INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER ON {what}")
+        };
+        let through =
+            if role == access { String::new() } else { format!(", as {role:?}, which its members can act as") };
         Err(Error::new(
             Code::AccessTooPowerful,
-            format!("The document of {} is \"read_only\", and {access:?} may write to {table}.", self.document.name),
             format!(
-                "REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON {table} FROM {}; or name a role that only reads.",
-                quoted(access)
+                "The document of {} is \"read_only\", and {access:?} may write to {what}{through}.",
+                self.document.name
             ),
+            format!("REVOKE {rights} FROM {}; or name a role that only reads.", quoted(&role)),
         ))
+    }
+
+    /// Refuses a standby, where a login of the writer is not known yet, or not any more.
+    ///
+    /// # Errors
+    /// `DATABASE_READ_ONLY`.
+    pub(super) fn is_writer(&self) -> Result<()> {
+        if self.facts.lack == Some(Lack::Writer) { Err(self.lacking(Lack::Writer)) } else { Ok(()) }
     }
 
     fn lacking(&self, lack: Lack) -> Error {
