@@ -62,12 +62,12 @@ async fn a_rotation_waits_for_other_regions_and_says_so_where_they_do_not_follow
                 step(&stack, &app, &token, name).await.unwrap();
             }
             stack.aws.secrets.replicate(&app.secret, "us-east-1", follows_after).unwrap();
-            stack.lambda.set_timeout(Duration::from_secs(if warned { 3 } else { 60 }));
+            stack.lambda.set_timeout(if warned { Duration::from_secs(3) } else { Duration::from_mins(1) });
             let report = step(&stack, &app, &token, "finishSecret").await.unwrap();
             let says = report["warnings"][0].as_str().unwrap_or_default();
             assert_eq!(says.starts_with("REPLICA_NOT_IN_SYNC: "), warned, "{report}");
             assert!(stack.logs_in(&app.secret, "AWSCURRENT").await.unwrap());
-            stack.lambda.set_timeout(Duration::from_secs(60));
+            stack.lambda.set_timeout(Duration::from_mins(1));
         }
     }
     assert_eq!(stack.violations(), Vec::<String>::new());

@@ -154,11 +154,14 @@ impl<D: Directory> Work<'_, D> {
     pub(super) async fn restored(&self, credential: &Credential) -> (Table, bool) {
         let end = Deadline::after(self.job.deadline.remaining().saturating_sub(RESERVE / 2));
         let mut pause = FIRST_PAUSE;
-        let mut since = None;
+        let (mut since, mut seen) = (None, None::<Table>);
         loop {
             sleep(pause.min(end.remaining())).await;
             // Short looks, the first ones most: a place that is away must not use the time up that another one takes to come round.
             let table = self.places.tried(credential, end.at_most(LOOK.min(pause * 4))).await;
+            // A look that the end of the time cut short shows less than the one before.
+            let is_cut_short = end.remaining().is_zero() && table.unreachable().is_some();
+            let table = seen.take().filter(|_| is_cut_short).unwrap_or(table);
             let progress = self.directory.progress(end.at_most(LOOK)).await;
             let is_back = table.refusals().is_none() && table.is_accepted_somewhere();
             since = is_back.then(|| since.unwrap_or_else(Instant::now));
@@ -167,6 +170,7 @@ impl<D: Directory> Work<'_, D> {
             if stays || end.remaining() < pause {
                 return (table, stays);
             }
+            seen = Some(table);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
