@@ -43,6 +43,7 @@ impl Standing {
             Ok(ledger) if !ledger.is_of_version(parameter.version) => {
                 return Self::Unknown("somebody else than oncall-sync wrote it last");
             }
+            Ok(ledger) if ledger.moved_to.is_some() => return Self::Unknown("its binding has another name by now"),
             Ok(ledger) => ledger,
             Err(why) => return Self::Unknown(why),
         };
@@ -197,6 +198,8 @@ mod tests {
         assert!(unknown(Some(&Parameter { version: 8, ..good.clone() }), "00g1"), "put back by somebody");
         let first_format = json!({"group": "00g1", "rows": [], "tolerated": []}).to_string();
         assert!(unknown(Some(&parameter(first_format)), "00g1"), "of a version that does not say who wrote it");
+        let moved = good.value.replace("\"serial\"", "\"moved_to\":\"orders\",\"serial\"");
+        assert!(unknown(Some(&parameter(moved)), "00g1"), "of a binding that was renamed");
         let later = good.value.replace("\"format\":2", "\"format\":3").replace("granted", "lent");
         assert!(unknown(Some(&Parameter { value: later, ..good }), "00g1"), "a state of a later version");
     }

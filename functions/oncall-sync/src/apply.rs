@@ -16,7 +16,7 @@ use futures_util::stream::{self, StreamExt as _};
 use keyturn::alert::{Alert, Channel, Channels};
 use keyturn::clock::Clock;
 use keyturn::ids::OktaId;
-use keyturn::ledger::{Change, Remembered, Untold};
+use keyturn::ledger::{Change, Ledger, Remembered, Untold};
 use keyturn::parameters::Parameters;
 use keyturn::vendor::AT_ONCE;
 use keyturn::{Deadline, Error};
@@ -297,7 +297,7 @@ impl Applier {
         let name = format!("{}/{binding}.{}", self.ledger_path, work.view.binding.group);
         let version = work.version + 1;
         let Some(ledger) = work.next.known_mut() else { return false };
-        (ledger.serial, ledger.version) = (ledger.serial + 1, version);
+        (ledger.serial, ledger.version, ledger.moved_to) = (ledger.serial + 1, version, None);
         let Ok(text) = ledger.text() else { return false };
         match self.parameters.put(&name, &text, deadline.at_most(STORE)).await {
             Ok(version) => {
@@ -307,6 +307,18 @@ impl Applier {
             Err(error) => {
                 audit::ledger_not_stored(&binding, &error);
                 false
+            }
+        }
+    }
+
+    /// Says in ledgers of bindings that have another name by now that they do not count any more: break-glass reads them by name.
+    /// Safe to repeat.
+    pub(crate) async fn mark_moved(&self, moved: Vec<(String, Ledger)>, deadline: Deadline) {
+        for (name, ledger) in moved {
+            let Ok(text) = ledger.text() else { continue };
+            let name = format!("{}/{name}", self.ledger_path);
+            if let Err(error) = self.parameters.put(&name, &text, deadline.at_most(STORE)).await {
+                audit::error(&error);
             }
         }
     }

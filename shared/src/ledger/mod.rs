@@ -9,7 +9,7 @@ mod later;
 mod tests;
 
 use crate::alert::Channel;
-use crate::ids::{GroupId, OktaId, PersonId};
+use crate::ids::{BindingId, GroupId, OktaId, PersonId};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -33,6 +33,9 @@ pub struct Ledger {
     /// of long ago.
     #[serde(default)]
     pub version: i64,
+    /// The binding that has had this group since: its ledger counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_to: Option<BindingId>,
     /// It is not what stands in the parameter, which cannot be read or is older.
     #[serde(skip)]
     pub restored: bool,
@@ -246,6 +249,7 @@ impl Ledger {
             group,
             serial: 0,
             version: 0,
+            moved_to: None,
             restored: false,
             confirmed_at: None,
             gap: None,
@@ -385,6 +389,7 @@ impl Ledger {
         };
         // The first format is written anew: it does not say whether somebody put it back.
         self.version == 0
+            || self.moved_to.is_some()
             || self.lasting() != next.lasting()
             || (old && next.people.values().any(Person::lives_on_a_reading))
             || next.people.iter().any(other_end)

@@ -6,7 +6,7 @@ use keyturn_tests::aws::Refusal;
 use keyturn_tests::faults::{Fault, Moment, Point};
 use keyturn_tests::stacks::oncall::{CONFIG_PATH, Oncall};
 use keyturn_tests::vendors::Reply;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -25,12 +25,22 @@ async fn a_binding_that_is_renamed_keeps_its_people_and_its_holds() {
     let document = world.aws.parameters.value(&format!("{CONFIG_PATH}/shop")).unwrap();
     delete_parameter(&world, &format!("{CONFIG_PATH}/shop")).await;
     world.write_document("store", &document);
+    // Whoever reads a ledger by its name sees that it does not count any more.
+    let ledger = |id: &str| -> Value {
+        let name = shop.ledger_name().replace("/shop.", &format!("/{id}."));
+        serde_json::from_str(&world.aws.parameters.value(&name).unwrap()).unwrap()
+    };
+    let mut old = Vec::new();
     for time in ["09:01", "11:30", "15:00"] {
         world.at(time);
         let report = world.tick().await.unwrap();
         assert_eq!(world.members(&shop, &[&ann, &bob]), ["ann"], "{time} {report}");
         assert_eq!((&report["bindings"], reasons(&report)), (&json!(1), Vec::new()));
+        old.push(ledger("shop"));
     }
+    assert_eq!([&old[0]["moved_to"], &old[1]["moved_to"]], [&Value::Null, &json!("store")]);
+    assert_eq!(old[1], old[2], "written once");
+    assert_eq!(ledger("store")["moved_to"], Value::Null);
     // And back again, with what happened meanwhile.
     let revoke = json!({"action": "revoke", "binding": "store", "user": ann.okta, "reason": "left the company"});
     world.event(&revoke).await.unwrap();
@@ -41,6 +51,7 @@ async fn a_binding_that_is_renamed_keeps_its_people_and_its_holds() {
         world.tick().await.unwrap();
         assert_eq!(world.members(&shop, &[&ann, &bob]), NOBODY, "{time}");
     }
+    assert_eq!([&ledger("shop")["moved_to"], &ledger("store")["moved_to"]], [&Value::Null, &json!("shop")]);
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 

@@ -174,7 +174,9 @@ impl BreakGlass {
             let read =
                 ledgers.of(opener).map(|found| found.map(|ledger| (Ledger::parse(&ledger.value), ledger.version)));
             let why = match read {
-                Ok(Some((Ok(ledger), version))) if ledger.group == *group && ledger.is_of_version(version) => {
+                Ok(Some((Ok(ledger), version)))
+                    if ledger.group == *group && ledger.is_of_version(version) && ledger.moved_to.is_none() =>
+                {
                     // Of two ledgers of one group, whose binding was renamed, the later one counts.
                     let known = found.get(group.as_str());
                     if known.is_none_or(|known| known.ledger.serial < ledger.serial) {
@@ -182,6 +184,7 @@ impl BreakGlass {
                     }
                     continue;
                 }
+                Ok(Some((Ok(ledger), _))) if ledger.moved_to.is_some() => "its binding has another name by now",
                 Ok(Some((Ok(ledger), _))) if ledger.group == *group => "somebody else than oncall-sync wrote it last",
                 Ok(Some((Ok(_), _))) => "it is of another group",
                 Ok(Some((Err(why), _))) | Err(why) => why,

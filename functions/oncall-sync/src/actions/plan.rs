@@ -13,7 +13,7 @@ impl OncallSync {
     /// As [`OncallSync::sync`].
     pub(crate) async fn plan(&self, deadline: Deadline) -> Result<Report> {
         let now = self.clock.now();
-        let Observed { mut views, bad } = self.observer.observe(None, now, deadline).await?;
+        let Observed { mut views, bad, .. } = self.observer.observe(None, now, deadline).await?;
         views.sort_by(|one, other| {
             (&one.binding.id, &one.binding.group).cmp(&(&other.binding.id, &other.binding.group))
         });

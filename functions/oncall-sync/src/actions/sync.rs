@@ -24,10 +24,11 @@ impl OncallSync {
         let started = Instant::now();
         let now = self.clock.now();
         // Reading takes half of the time at most, so that people whose grant has ended are removed even when a vendor hangs.
-        let Observed { views, bad } =
+        let Observed { views, bad, moved } =
             self.observer.observe(None, now, deadline.at_most(deadline.remaining() / 2)).await?;
         let mut works: Vec<Work> = views.into_iter().map(|view| Work::of(view, now)).collect();
         let mut untaken = self.applier.apply(&mut works, deadline).await;
+        self.applier.mark_moved(moved, deadline).await;
         let mut conditions = conditions(&works, &bad, now);
         for (vendor, problem) in
             [(PagerDuty::NAME, self.observer.source.problem().await), ("Okta", self.observer.okta.problem().await)]

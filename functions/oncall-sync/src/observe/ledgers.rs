@@ -67,9 +67,16 @@ impl Ledgers {
         let counts = |entry: &&Entry| entry.binding == *binding || !is_older(entry);
         let unreadable =
             entries.iter().filter(|entry| matches!(entry.ledger, Remembered::Unreadable { .. })).find(counts);
-        let ledger = match unreadable.or(known).map(|entry| &entry.ledger) {
-            Some(Remembered::Known(ledger)) => Remembered::Known(self.held_before(binding, ledger.clone())),
-            Some(other) => other.clone(),
+        let ledger = match unreadable.or(known).map(|entry| (&entry.ledger, &entry.binding)) {
+            Some((Remembered::Known(ledger), name)) => {
+                let mut ledger = ledger.clone();
+                if name != binding {
+                    // It is written under this name at once: whoever else reads ledgers knows no other one.
+                    ledger.moved_to = Some(binding.clone());
+                }
+                Remembered::Known(self.held_before(binding, ledger))
+            }
+            Some((other, _)) => other.clone(),
             None => Remembered::Never(self.held_before(binding, Ledger::new(group.clone()))),
         };
         (ledger, version)
@@ -92,6 +99,24 @@ impl Ledgers {
             }
         }
         ledger
+    }
+
+    /// The ledgers that have been replaced by another binding's of the same group, and do not say so yet: each as it is to be
+    /// written, under the last part of its name.
+    pub(super) fn moved(&self) -> Vec<(String, Ledger)> {
+        let mut moved = Vec::new();
+        for (group, entries) in &self.0 {
+            let Some((last, others)) = entries.split_last() else { continue };
+            let (Remembered::Known(_), to) = (&last.ledger, Some(&last.binding)) else { continue };
+            for entry in others {
+                // What somebody else wrote is believed by nobody.
+                let own = entry.ledger.known().filter(|ledger| !ledger.restored && ledger.moved_to.as_ref() != to);
+                let Some(mut ledger) = own.cloned() else { continue };
+                (ledger.version, ledger.moved_to) = (entry.version + 1, to.cloned());
+                moved.push((format!("{}.{group}", entry.binding), ledger));
+            }
+        }
+        moved
     }
 
     /// The last part of the names of ledgers that cannot be read, of groups that are not `followed`: people may be in those.
@@ -193,8 +218,13 @@ mod tests {
         let find = |ledgers: Vec<(GroupId, Entry)>| {
             Ledgers::of(ledgers).find(&"shop".try_into().unwrap(), &"00g1".try_into().unwrap())
         };
-        assert_eq!(find(vec![entry("shop", written(1)), entry("store", written(2))]), (written(2), 3));
-        assert_eq!(find(vec![entry("store", written(2))]), (written(2), 0));
+        let of_store = {
+            let mut ledger = written(2);
+            ledger.known_mut().unwrap().moved_to = Some("shop".try_into().unwrap());
+            ledger
+        };
+        assert_eq!(find(vec![entry("shop", written(1)), entry("store", written(2))]), (of_store.clone(), 3));
+        assert_eq!(find(vec![entry("store", written(2))]), (of_store, 0));
         let unreadable = || Remembered::Unreadable { since: None };
         for ledgers in [
             vec![entry("shop", unreadable()), entry("store", written(2))],

@@ -89,6 +89,8 @@ pub(crate) struct Observed {
     /// Refused documents, by the parameter's name; and ledgers that cannot be read, of groups that no document names, by the last
     /// part of theirs.
     pub(crate) bad: BTreeMap<String, Error>,
+    /// Ledgers that another one has replaced, as they are to be written.
+    pub(crate) moved: Vec<(String, Ledger)>,
 }
 
 /// What is known of the days to come.
@@ -207,7 +209,7 @@ impl Observer {
         }
         self.eligibility.ask_for(&mut views, &self.okta, deadline).await;
         let followed = bindings.good.iter().map(|binding| &binding.group).collect();
-        let lost: Vec<String> = ledgers.lost(&followed).collect();
+        let (lost, moved): (Vec<String>, _) = (ledgers.lost(&followed).collect(), ledgers.moved());
         let leftover = ledgers.leftover(&followed, only).into_iter();
         let leftover = leftover.filter(|(_, entry)| only.is_none_or(|only| entry.binding == *only));
         views.extend(leftover.map(|(group, entry)| {
@@ -219,7 +221,7 @@ impl Observer {
             let error = ledgers::followed_by_nobody(&format!("{}/{name}", self.ledger_path));
             (name, error)
         }));
-        Ok(Observed { views, bad })
+        Ok(Observed { views, bad, moved })
     }
 
     /// Reads all shifts from `now` to `now + horizon`, and nothing of the groups: in what is seen, they are empty.
