@@ -55,6 +55,32 @@ async fn a_binding_that_is_renamed_keeps_its_people_and_its_holds() {
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 
+/// Before the old ledger says that it does not count any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_binding_that_is_renamed_and_named_back_at_once_forgets_nothing() {
+    let world = Oncall::start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let shop = world.bind("shop", &json!({}));
+    world.on_call(&shop, &ann, "08:00", "20:00");
+    world.tick().await.unwrap();
+    let document = world.aws.parameters.value(&format!("{CONFIG_PATH}/shop")).unwrap();
+    delete_parameter(&world, &format!("{CONFIG_PATH}/shop")).await;
+    world.write_document("store", &document);
+    world.minutes_later(1);
+    world.tick().await.unwrap();
+    let revoke = json!({"action": "revoke", "binding": "store", "user": ann.okta, "reason": "left the company"});
+    world.event(&revoke).await.unwrap();
+    delete_parameter(&world, &format!("{CONFIG_PATH}/store")).await;
+    world.write_document("shop", &document);
+    for _ in 0..3 {
+        world.minutes_later(1);
+        world.tick().await.unwrap();
+        assert_eq!(world.members(&shop, &[&ann]), NOBODY);
+        assert!(world.states(&shop).unwrap()[0].1.to_string().contains("held"), "{:?}", world.states(&shop));
+    }
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_revoked_just_after_a_binding_was_renamed_stays_out() {
     let world = Oncall::start().await.unwrap();

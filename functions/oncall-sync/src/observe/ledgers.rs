@@ -101,13 +101,16 @@ impl Ledgers {
         ledger
     }
 
-    /// The ledgers that have been replaced by another binding's of the same group, and do not say so yet: each as it is to be
-    /// written, under the last part of its name.
-    pub(super) fn moved(&self) -> Vec<(String, Ledger)> {
+    /// The ledgers that have been replaced by that of the binding which has their group now, and do not say so yet: each as it is
+    /// to be written, under the last part of its name. While that binding's own is not the last one, it is about to be written.
+    pub(super) fn moved(&self, followed: &BTreeMap<&GroupId, &BindingId>) -> Vec<(String, Ledger)> {
         let mut moved = Vec::new();
         for (group, entries) in &self.0 {
             let Some((last, others)) = entries.split_last() else { continue };
             let (Remembered::Known(_), to) = (&last.ledger, Some(&last.binding)) else { continue };
+            if followed.get(group).copied() != to {
+                continue;
+            }
             for entry in others {
                 // What somebody else wrote is believed by nobody.
                 let own = entry.ledger.known().filter(|ledger| !ledger.restored && ledger.moved_to.as_ref() != to);

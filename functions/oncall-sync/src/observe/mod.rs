@@ -209,7 +209,8 @@ impl Observer {
         }
         self.eligibility.ask_for(&mut views, &self.okta, deadline).await;
         let followed = bindings.good.iter().map(|binding| &binding.group).collect();
-        let (lost, moved): (Vec<String>, _) = (ledgers.lost(&followed).collect(), ledgers.moved());
+        let lost: Vec<String> = ledgers.lost(&followed).collect();
+        let moved = ledgers.moved(&bindings.good.iter().map(|binding| (&binding.group, &binding.id)).collect());
         let leftover = ledgers.leftover(&followed, only).into_iter();
         let leftover = leftover.filter(|(_, entry)| only.is_none_or(|only| entry.binding == *only));
         views.extend(leftover.map(|(group, entry)| {
