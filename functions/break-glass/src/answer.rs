@@ -1,4 +1,4 @@
-//! What the function answers.
+//! The answers of the function: HTTP to people, JSON to operators and the schedule.
 
 use crate::codes::Code;
 use crate::document::{DatabaseName, Document, Engine};
@@ -44,7 +44,7 @@ pub struct Swept {
     pub(crate) closed: Vec<LoginName>,
     /// Logins past their end that are still there.
     pub(crate) overstaying: Vec<LoginName>,
-    /// What a person has to look at.
+    /// How many errors a person has to look at.
     pub(crate) unresolved: usize,
 }
 

@@ -34,7 +34,7 @@ impl BreakGlass {
         let connected = Box::pin(self.systems.connect(&document, &admin?, deadline)).await?;
         let (mut gone, mut failed) = (Vec::new(), None);
         for mut record in theirs {
-            // Whatever stops this, the next sweep goes on with it. Safe to repeat.
+            // If this invocation stops here, the next sweep closes the login. Safe to repeat: the same record again.
             record.closing = true;
             self.store.put(&record, deadline).await.unwrap_or_else(|error| audit::error(&error));
             match self.end(&connected, &document, &record, deadline).await {

@@ -23,7 +23,7 @@ const STRAYS: TimeDelta = TimeDelta::minutes(15);
 /// How long one database may take.
 const VISIT: Duration = Duration::from_secs(20);
 
-/// What came of one database.
+/// The result of a visit to one database.
 #[derive(Default)]
 struct Visited {
     closed: Vec<(Record, Why)>,
@@ -31,7 +31,7 @@ struct Visited {
     overstaying: Vec<(Record, Error)>,
     /// Logins without a record, where it was looked for them.
     strays: Option<(DatabaseName, BTreeMap<String, Error>)>,
-    /// What a person has to look at besides, by what it is about.
+    /// Errors that a person has to look at, by login or database.
     problems: BTreeMap<String, Error>,
 }
 
@@ -212,8 +212,8 @@ impl BreakGlass {
     }
 }
 
-/// What is over for the first time comes first: what could not be ended before may take its time again. Then what is over the
-/// longest.
+/// The sort key of logins that are to be ended. Those that no sweep has failed to end come first, since the others may take
+/// their whole time again; among them, the one that ended earliest.
 fn urgency(record: &Record) -> (bool, DateTime<Utc>) {
     (record.due_since.is_some(), record.until)
 }
