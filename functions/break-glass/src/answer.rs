@@ -61,7 +61,7 @@ pub(crate) struct Check {
     #[serde(rename = "check")]
     pub(crate) what: String,
     pub(crate) ok: bool,
-    /// What was found, or what is wrong and what to do about it.
+    /// The finding, or the error and its remedy.
     pub(crate) detail: String,
 }
 
@@ -81,7 +81,7 @@ impl Http {
         Self { status_code, headers, body: format!("{body}\n") }
     }
 
-    /// What a client needs to connect, once: the password is stored nowhere.
+    /// Address, login and password for a client. The password is in this answer alone: it is stored nowhere.
     pub(crate) fn opened(document: &Document, record: &Record, password: &SecretString, ready: bool) -> Self {
         let mut body = json!({
             "database": record.database,
@@ -139,6 +139,6 @@ fn status(error: &Error) -> u16 {
         (Code::NothingOpen.name(), 404),
         (Code::TooManyOpen.name(), 409),
     ];
-    // Whatever else it is, it is not the caller's doing.
+    // Every other code is a fault of the database, of AWS or of the set-up: the caller can only ask again.
     table.into_iter().find(|(code, _)| *code == error.code()).map_or(503, |(_, status)| status)
 }

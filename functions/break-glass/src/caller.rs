@@ -1,15 +1,15 @@
-//! Who asks: the IAM identity that Lambda puts into the event of a function URL ("Invoking Lambda function URLs", AWS Lambda
+//! The caller: the IAM identity that Lambda puts into the event of a function URL ("Invoking Lambda function URLs", AWS Lambda
 //! Developer Guide). Nothing that the caller can write is believed.
 
 use crate::codes::Code;
 use keyturn::{Error, Result};
 use serde::Deserialize;
 
-/// What IAM Identity Center begins the names of its roles with ("AWS managed roles", IAM Identity Center User Guide).
+/// The prefix of the roles that IAM Identity Center makes ("AWS managed roles", IAM Identity Center User Guide).
 const PREFIX: &str = "AWSReservedSSO_";
 /// Digits of the random id that ends such a name.
 const SUFFIX: usize = 16;
-/// What AWS begins the id of a role with ("IAM identifiers", IAM User Guide).
+/// The prefix that IAM gives the id of a role ("IAM identifiers", IAM User Guide).
 const ROLE_ID: &str = "AROA";
 
 /// A permission set whose holders may ask, and the id of its role in this account: somebody who makes a role of the same name

@@ -9,6 +9,14 @@ use keyturn_tests::vendors::Reply;
 use serde_json::{Value, json};
 use std::time::Duration;
 
+/// Stores a binding's document under another name.
+async fn rename(world: &Oncall, from: &str, to: &str) {
+    let name = format!("{CONFIG_PATH}/{from}");
+    let document = world.aws.parameters.value(&name).unwrap();
+    delete_parameter(world, &name).await;
+    world.write_document(to, &document);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_binding_that_is_renamed_keeps_its_people_and_its_holds() {
     let world = Oncall::start().await.unwrap();
@@ -22,9 +30,7 @@ async fn a_binding_that_is_renamed_keeps_its_people_and_its_holds() {
     assert_eq!(world.members(&shop, &[&ann, &bob]), ["ann", "bob"]);
     let revoke = json!({"action": "revoke", "binding": "shop", "user": bob.okta, "reason": "left the company"});
     world.event(&revoke).await.unwrap();
-    let document = world.aws.parameters.value(&format!("{CONFIG_PATH}/shop")).unwrap();
-    delete_parameter(&world, &format!("{CONFIG_PATH}/shop")).await;
-    world.write_document("store", &document);
+    rename(&world, "shop", "store").await;
     // Whoever reads a ledger by its name sees that it does not count any more.
     let ledger = |id: &str| -> Value {
         let name = shop.ledger_name().replace("/shop.", &format!("/{id}."));
@@ -44,8 +50,7 @@ async fn a_binding_that_is_renamed_keeps_its_people_and_its_holds() {
     // And back again, with what happened meanwhile.
     let revoke = json!({"action": "revoke", "binding": "store", "user": ann.okta, "reason": "left the company"});
     world.event(&revoke).await.unwrap();
-    delete_parameter(&world, &format!("{CONFIG_PATH}/store")).await;
-    world.write_document("shop", &document);
+    rename(&world, "store", "shop").await;
     for time in ["15:01", "17:00"] {
         world.at(time);
         world.tick().await.unwrap();
@@ -63,15 +68,12 @@ async fn a_binding_that_is_renamed_and_named_back_at_once_forgets_nothing() {
     let shop = world.bind("shop", &json!({}));
     world.on_call(&shop, &ann, "08:00", "20:00");
     world.tick().await.unwrap();
-    let document = world.aws.parameters.value(&format!("{CONFIG_PATH}/shop")).unwrap();
-    delete_parameter(&world, &format!("{CONFIG_PATH}/shop")).await;
-    world.write_document("store", &document);
+    rename(&world, "shop", "store").await;
     world.minutes_later(1);
     world.tick().await.unwrap();
     let revoke = json!({"action": "revoke", "binding": "store", "user": ann.okta, "reason": "left the company"});
     world.event(&revoke).await.unwrap();
-    delete_parameter(&world, &format!("{CONFIG_PATH}/store")).await;
-    world.write_document("shop", &document);
+    rename(&world, "store", "shop").await;
     for _ in 0..3 {
         world.minutes_later(1);
         world.tick().await.unwrap();
@@ -88,10 +90,8 @@ async fn whoever_is_revoked_just_after_a_binding_was_renamed_stays_out() {
     let shop = world.bind("shop", &json!({}));
     world.on_call(&shop, &ann, "08:00", "20:00");
     world.tick().await.unwrap();
-    let document = world.aws.parameters.value(&format!("{CONFIG_PATH}/shop")).unwrap();
-    delete_parameter(&world, &format!("{CONFIG_PATH}/shop")).await;
     // Its ledger is listed before the old one.
-    world.write_document("bank", &document);
+    rename(&world, "shop", "bank").await;
     world.minutes_later(1);
     world.tick().await.unwrap();
     let revoke = json!({"action": "revoke", "binding": "bank", "user": ann.okta, "reason": "left the company"});

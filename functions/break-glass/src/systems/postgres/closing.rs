@@ -84,7 +84,7 @@ impl Admin<'_> {
         let doing = "locking the login";
         let Err(first) = self.session.run(&change(AT_ONCE), doing).await else { return Ok(()) };
         self.session.run("ROLLBACK", doing).await?;
-        if !first.error.is(Core::DatabaseBusy) {
+        if !first.is_transient() {
             return Err(first);
         }
         let deadline = self.session.deadline();
