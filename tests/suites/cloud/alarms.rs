@@ -141,7 +141,7 @@ fn the_topic_is_told_of_each_secret_whose_rotation_ended_also_where_the_function
             if event != "RotationStarted" {
                 let says = format!("{event} of {secret} at ");
                 let heard = async || queue.messages().await.iter().any(|message| message.contains(&says));
-                eventually(&says, Duration::from_secs(10), heard).await;
+                eventually(&says, Duration::from_mins(1), heard).await;
             }
         }
         assert!(!queue.messages().await.iter().any(|message| message.contains("RotationStarted")));
@@ -162,7 +162,7 @@ fn a_step_that_fails_raises_its_functions_alarm_and_the_message_arrives() {
             });
             cloud.api.invoke(&Cloud::deployed(function), &event).await.unwrap_err();
             let mut failed = None;
-            eventually("the failure is in the log", Duration::from_secs(10), async || {
+            eventually("the failure is in the log", Duration::from_mins(1), async || {
                 failed = metrics(cloud, function).await.into_iter().find(|metric| metric["MetricName"] == "StepFailed");
                 failed.is_some()
             })
@@ -175,7 +175,7 @@ fn a_step_that_fails_raises_its_functions_alarm_and_the_message_arrives() {
             let state = cloud.api.call("cloudwatch", "describe_alarms", json!({"AlarmNames": [alarm]})).await.unwrap();
             assert_eq!(state["MetricAlarms"][0]["StateValue"], "ALARM", "{state}");
             let heard = async || queue.has_heard_of(&alarm).await;
-            eventually("the message arrives", Duration::from_secs(10), heard).await;
+            eventually("the message arrives", Duration::from_mins(1), heard).await;
         }
     });
 }
@@ -196,7 +196,7 @@ fn consumers_are_handed_the_event_as_soon_as_a_secret_has_a_new_current_value() 
                 event["resources"] == json!([made["ARN"]]) && event["detail"]["versionId"] == put["VersionId"]
             })
         };
-        eventually("the event arrives", Duration::from_secs(10), is_told).await;
+        eventually("the event arrives", Duration::from_mins(1), is_told).await;
     });
 }
 

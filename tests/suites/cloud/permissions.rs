@@ -85,7 +85,7 @@ async fn revoked(cloud: &Cloud, secret: &str) {
         }
         answer["state"] == "revoked"
     };
-    eventually("the password is dead", Duration::from_secs(30), is_dead).await;
+    eventually("the password is dead", Duration::from_mins(1), is_dead).await;
 }
 
 #[test]

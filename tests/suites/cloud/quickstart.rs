@@ -83,7 +83,7 @@ fn awss_tutorial_for_alternating_users_works_with_our_function_in_place_of_their
         let rules = json!({"AutomaticallyAfterDays": 10});
         let rotation = json!({"SecretId": made["ARN"], "RotationLambdaARN": function, "RotationRules": rules});
         ask("rotate_secret", rotation).await;
-        eventually("the clone is current", Duration::from_secs(30), async || {
+        eventually("the clone is current", Duration::from_mins(1), async || {
             let current = ask("get_secret_value", json!({"SecretId": made["ARN"]})).await;
             let current: Value = serde_json::from_str(text(&current["SecretString"])).unwrap();
             current["username"] == "appuser_clone"

@@ -494,7 +494,7 @@ impl Other {
         let name = json!({"StackName": self.name});
         self.cloud.api.call("cloudformation", "delete_stack", name).await.unwrap();
         let is_gone = async || stack(self.cloud, self.name).await.is_none();
-        eventually("the stack is gone", Duration::from_secs(30), is_gone).await;
+        eventually("the stack is gone", Duration::from_mins(1), is_gone).await;
     }
 
     /// What the stack has come to.

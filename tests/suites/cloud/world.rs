@@ -45,7 +45,7 @@ pub(crate) async fn ticked(cloud: &Cloud) {
     eventually("somebody on call comes in", Duration::from_secs(100), is_in).await;
     // The log is written after the function has answered.
     let told = async || cloud.log("oncall-sync").await.unwrap().iter().any(|line| line.contains("\"RunsOk\""));
-    eventually("the tick is in the log", Duration::from_secs(10), told).await;
+    eventually("the tick is in the log", Duration::from_mins(1), told).await;
 }
 
 /// A text of a JSON document.

@@ -92,7 +92,7 @@ async fn until(so: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), reached).await.unwrap_or_else(|_| panic!("the clients are stuck"));
+    tokio::time::timeout(Duration::from_mins(1), reached).await.unwrap_or_else(|_| panic!("the clients are stuck"));
 }
 
 async fn work_once(

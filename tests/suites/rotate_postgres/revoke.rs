@@ -67,8 +67,8 @@ async fn two_hundred_clients_under_load_see_no_failed_login_while_a_leaked_passw
     let scene = Scene::of(Stack::builder(18).postgres(|server| server.setting("max_connections", "300"))).await;
     let app = scene.app("busy").await.unwrap();
     let leaked = scene.value(&app.secret, "AWSCURRENT").unwrap()["password"].as_str().unwrap().to_owned();
-    // Each of these has a session most of the time.
-    let clients = Clients::start(&scene, &app, 200, "SELECT pg_sleep(1)");
+    // Each of these has a session most of the time, and all of them together leave the machine time for the rotation.
+    let clients = Clients::start(&scene, &app, 200, "SELECT pg_sleep(4)");
     let mut pooled = Vec::new();
     for _ in 0..10 {
         pooled.push(scene.postgres.client("busy", &leaked, &app.name).await.unwrap());

@@ -56,7 +56,7 @@ impl Stack {
         let admin = self.server.admin_client().await.unwrap();
         let started = Instant::now();
         while admin.query_opt("SELECT FROM pg_stat_activity WHERE usename = 'app'", &[]).await.unwrap().is_some() {
-            assert!(started.elapsed() < Duration::from_secs(10), "a session of the cut connection goes on");
+            assert!(started.elapsed() < Duration::from_mins(1), "a session of the cut connection goes on");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -173,7 +173,7 @@ async fn a_statement_can_be_cancelled() {
         let started = Instant::now();
         let asleep = "SELECT FROM pg_stat_activity WHERE usename = 'app' AND wait_event = 'PgSleep'";
         while admin.query_opt(asleep, &[]).await.unwrap().is_none() {
-            assert!(started.elapsed() < Duration::from_secs(10), "the statement never began");
+            assert!(started.elapsed() < Duration::from_mins(1), "the statement never began");
         }
         cancel.cancel_query(tls).await
     });
