@@ -44,6 +44,11 @@ impl From<&Error> for Finding {
     }
 }
 
+/// A finding in sentences, for people.
+fn told(what: &str, error: &Error) -> [String; 2] {
+    [format!("{what} {}: {}", error.code(), error.message()), format!("To do: {}", error.remedy())]
+}
+
 /// Answers `{"action": "check" | "explain" | "revoke" | "repair-ownership", "secret": "<name or ARN>"}`. IAM decides who may ask.
 ///
 /// # Errors

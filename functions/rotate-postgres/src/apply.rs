@@ -5,10 +5,10 @@ use crate::mirror;
 use crate::place;
 use crate::postgres::Postgres;
 use crate::transaction::{self, Wanted};
+use keyturn::Result;
 use keyturn::credential::Credential;
 use keyturn::failure::{Attempt, Failure, RETRY_FOR, retry};
 use keyturn::rotation::Job;
-use keyturn::{Deadline, Result};
 use keyturn_postgres::Login;
 
 /// Gives back what was changed, in words.
@@ -46,12 +46,10 @@ pub(crate) async fn apply(
         admin: &admin,
         postgres,
         password,
-        hash: postgres.settings.password_hash,
         proven: proven.as_ref(),
-        current_by_md5: proven.as_ref().is_none_or(|session| session.by_md5),
     };
     let mirror = Box::pin(mirror::read(postgres, &turn.pending, job)).await?;
-    let mut changes = as_admin(&wanted, job.deadline, still).await?;
+    let mut changes = as_admin(&wanted, still).await?;
     if mirror.is_some()
         && let Some(mirror) = Box::pin(mirror::read(postgres, &turn.pending, job)).await?
     {
@@ -62,15 +60,12 @@ pub(crate) async fn apply(
     Ok(changes)
 }
 
-async fn as_admin(
-    wanted: &Wanted<'_>,
-    deadline: Deadline,
-    still: &impl AsyncFn() -> Result<()>,
-) -> Attempt<Vec<String>> {
+async fn as_admin(wanted: &Wanted<'_>, still: &impl AsyncFn() -> Result<()>) -> Attempt<Vec<String>> {
+    let deadline = wanted.job.deadline;
     // A new connection for every try: after a failover the old one may lead to the old writer.
     let attempt = async |connects_end| {
         let session = wanted.admin.open(wanted.postgres, connects_end).await?.until(deadline);
-        transaction::run(&session, wanted, deadline, still).await
+        transaction::run(&session, wanted, still).await
     };
     retry(deadline, RETRY_FOR, Failure::is_transient, attempt).await
 }

@@ -20,6 +20,8 @@ pub(crate) struct Case {
     pub(crate) period_days: Option<i64>,
     pub(crate) stale_sessions: StaleSessions,
     pub(crate) valid_days: Option<u16>,
+    /// `valid_days` from now, as VALID UNTIL takes it.
+    pub(crate) new_valid_until: Option<String>,
 }
 
 impl Case {
@@ -53,12 +55,14 @@ impl Case {
             period_days: job.period_days,
             stale_sessions: StaleSessions::default(),
             valid_days: None,
+            new_valid_until: None,
         })
     }
 
     /// With what the deployment asks for.
     pub(crate) fn under(self, settings: &Settings) -> Self {
-        Self { stale_sessions: settings.stale_sessions, valid_days: settings.valid_days, ..self }
+        let Settings { stale_sessions, valid_days, .. } = *settings;
+        Self { stale_sessions, valid_days, new_valid_until: settings.new_valid_until(), ..self }
     }
 
     /// The password of the user that is not in use has to last for two periods: one until its turn is over, and one until the
@@ -96,6 +100,7 @@ impl Case {
             period_days: None,
             stale_sessions: StaleSessions::default(),
             valid_days: None,
+            new_valid_until: None,
         }
     }
 

@@ -37,10 +37,6 @@ pub(crate) struct ServerFacts {
     pub(crate) scram_iterations: u32,
     /// RDS lets only members of `rds_password` change passwords.
     pub(crate) restricts_password_commands: bool,
-    /// `PASSWORD_VALID_DAYS` from now, as VALID UNTIL takes it.
-    pub(crate) new_valid_until: String,
-    /// As whom the admin changes roles; `None` where there is no such admin.
-    pub(crate) admin_acts_as: Option<String>,
     /// The parameters that only a superuser may set, but for which the admin was given the right (15 and later).
     #[serde(skip)]
     pub(crate) admin_may_set: BTreeSet<String>,
@@ -50,6 +46,8 @@ pub(crate) struct ServerFacts {
 #[expect(clippy::struct_excessive_bools, reason = "the columns of pg_roles")]
 pub(crate) struct Role {
     pub(crate) name: String,
+    /// It is whom the admin changes roles as: the admin itself, or the role that it acts as.
+    pub(crate) is_admin: bool,
     pub(crate) superuser: bool,
     pub(crate) creates_roles: bool,
     pub(crate) replicates: bool,
@@ -189,16 +187,15 @@ impl Catalog {
         self.roles.get(name)
     }
 
-    /// Whether `login` is a member of the role it is named after.
-    pub(crate) fn is_clone_of(&self, login: &str, base: &str) -> bool {
-        self.role(login).is_some_and(|role| role.is_member_of(base))
+    /// Whom the admin changes roles as; `None` where there is no such admin.
+    pub(crate) fn admin(&self) -> Option<&Role> {
+        self.roles.values().find(|role| role.is_admin)
     }
 
     /// Whether the admin may make this setting for another role.
     pub(crate) fn admin_may_set(&self, name: &str, setting: &Setting) -> bool {
-        let admin = self.server.admin_acts_as.as_deref().and_then(|admin| self.role(admin));
         setting.anybody_may_set
-            || admin.is_some_and(|admin| admin.superuser)
+            || self.admin().is_some_and(|admin| admin.superuser)
             || self.server.admin_may_set.contains(name)
     }
 }
@@ -253,39 +250,20 @@ impl Catalog {
             encrypts_md5: false,
             scram_iterations: 4096,
             restricts_password_commands: false,
-            new_valid_until: "2026-03-01 00:00:00+00".to_owned(),
-            admin_acts_as: Some("admin".to_owned()),
             admin_may_set: BTreeSet::new(),
         };
-        Self { server, roles: roles.into_iter().map(|role| (role.name.clone(), role)).collect() }
+        let admin_or_not = |role: Role| Role { is_admin: role.name == "admin", ..role };
+        Self { server, roles: roles.into_iter().map(|role| (role.name.clone(), admin_or_not(role))).collect() }
     }
 }
 
-/// What is read.
-#[derive(Clone, Debug)]
-pub(crate) struct Query {
-    /// The roles.
-    pub(crate) names: Vec<String>,
-    /// The secret's database.
-    pub(crate) database: String,
-    /// The admin's login.
-    pub(crate) admin: String,
-    /// The database that the admin logs in to.
-    pub(crate) its_database: String,
-    /// 0 where passwords last.
-    pub(crate) valid_days: u16,
-}
-
-/// $1: the admin, $2: its database, $3: for how many days a new password is valid.
 const SERVER: &str = "SELECT current_setting('server_version_num')::int4 AS version,
     pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS read_only,
     current_setting('password_encryption') = 'md5' AND NOT EXISTS (SELECT FROM pg_db_role_setting s, unnest(s.setconfig) c
         WHERE s.setrole = 0 AND s.setdatabase <> 0 AND c LIKE 'password_encryption=%') AS encrypts_md5,
     coalesce(current_setting('scram_iterations', true), '4096')::int4 AS scram_iterations,
     coalesce(current_setting('rds.restrict_password_commands', true), 'off') NOT IN ('off', '0', 'false', '')
-        AS restricts_password_commands,
-    to_char(now() AT TIME ZONE 'UTC' + make_interval(days => $3), 'YYYY-MM-DD HH24:MI:SS') || '+00' AS new_valid_until,
-    (SELECT {acts} FROM pg_roles r WHERE r.rolname = $1) AS admin_acts_as";
+        AS restricts_password_commands";
 
 /// Of sessions of others the server tells a user's name and the client's own; their kind only to those with rights over the user.
 ///
@@ -295,8 +273,9 @@ const SERVER: &str = "SELECT current_setting('server_version_num')::int4 AS vers
 /// 0 it is a member. `vouched` follows the grants of an admin alone. `edges` joins the role itself: a GRANT at the same time as
 /// DROP ROLE leaves a membership of a role that is gone (seen on 15), which nobody could revoke.
 const ROLES: &str = "WITH RECURSIVE
-    asked AS (SELECT * FROM pg_roles r WHERE rolname = ANY ($1::text[])
-        OR rolname = (SELECT {admin acts} FROM pg_roles r WHERE r.rolname = $3)),
+    admin (name) AS (SELECT {admin acts} FROM pg_roles r WHERE r.rolname = $3),
+    asked AS (SELECT *, rolname IN (SELECT name FROM admin) AS is_admin FROM pg_roles
+        WHERE rolname = ANY ($1::text[]) OR rolname IN (SELECT name FROM admin)),
     edges AS (SELECT m.roleid, m.member, m.admin_option,
             coalesce((to_jsonb(m) ->> 'set_option')::bool, true) AS settable,
             coalesce((to_jsonb(m) ->> 'inherit_option')::bool, member.rolinherit) AS inherited,
@@ -317,7 +296,7 @@ const ROLES: &str = "WITH RECURSIVE
     vouched (login, role) AS (
         SELECT oid, oid FROM asked
         UNION SELECT v.login, e.roleid FROM vouched v JOIN edges e ON e.member = v.role AND e.by_an_admin)
-SELECT r.rolname::text AS name, r.rolsuper AS superuser, r.rolcreaterole AS creates_roles, r.rolreplication AS replicates,
+SELECT r.rolname::text AS name, r.is_admin, r.rolsuper AS superuser, r.rolcreaterole AS creates_roles, r.rolreplication AS replicates,
     r.rolcanlogin AS may_log_in, r.rolinherit AS inherit, r.rolconnlimit AS connection_limit,
     CASE WHEN r.rolvaliduntil = '-infinity' THEN '-infinity' WHEN r.rolvaliduntil < 'infinity' THEN
         rtrim(rtrim(to_char(r.rolvaliduntil AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), '0'), '.') || '+00' END AS valid_until,
@@ -396,20 +375,29 @@ FROM (SELECT to_regrole(quote_ident($1))::oid AS oid) base";
 const ASSUMES: &str = "(SELECT substr(c, 6) FROM pg_db_role_setting s, unnest(s.setconfig) c
     WHERE s.setrole = to_regrole(quote_ident(session_user))::oid AND s.setdatabase = 0 AND c LIKE 'role=%' AND c <> 'role=none')";
 
-/// Reads everything that `query` asks for, in one round trip, in a transaction with a fixed schema path.
-pub(crate) async fn read(session: &Session, query: &Query) -> Attempt<Catalog> {
-    let Query { names, database, admin, its_database, valid_days } = query;
-    let valid_days = i32::from(*valid_days);
-    let on_server: [Parameter<'_>; 3] = [(admin, Type::TEXT), (its_database, Type::TEXT), (&valid_days, Type::INT4)];
+/// What is read.
+#[derive(Clone, Copy)]
+pub(crate) struct Query<'q> {
+    pub(crate) names: &'q [String],
+    /// The secret's database.
+    pub(crate) database: &'q str,
+    /// The admin's login.
+    pub(crate) admin: &'q str,
+    /// The database that the admin logs in to.
+    pub(crate) its_database: &'q str,
+}
+
+/// Reads the roles of these names and the admin, in one round trip, in a transaction with a fixed schema path.
+pub(crate) async fn read(session: &Session, query: Query<'_>) -> Attempt<Catalog> {
+    let Query { names, database, admin, its_database } = query;
     let on_roles: [Parameter<'_>; 4] =
-        [(names, Type::TEXT_ARRAY), (database, Type::TEXT), (admin, Type::TEXT), (its_database, Type::TEXT)];
-    let server = SERVER.replace("{acts}", &acts("$2"));
+        [(&names, Type::TEXT_ARRAY), (&database, Type::TEXT), (&admin, Type::TEXT), (&its_database, Type::TEXT)];
     let roles = ROLES
         .replace("{admin acts}", &acts("$4"))
         .replace("{acts}", &acts("$2"))
         .replace("{may set}", &may_set("r.oid", "b.oid"));
     let (server, roles, settings) = tokio::join!(
-        records(session, &server, &on_server),
+        records(session, SERVER, &[]),
         records::<Role>(session, &roles, &on_roles),
         session.rows(SETTINGS, &on_roles[..1], READING)
     );
@@ -458,7 +446,7 @@ pub(crate) async fn standing(session: &Session, base: Option<&str>, member_or_no
 }
 
 /// The same in a transaction of its own, in a session that is not the admin's.
-pub(crate) async fn survey(session: &Session, query: &Query) -> Attempt<Catalog> {
+pub(crate) async fn survey(session: &Session, query: Query<'_>) -> Attempt<Catalog> {
     let mut catalog = session.reading(Box::pin(read(session, query))).await?;
     if !restricted(&catalog).is_empty() {
         session.reading(Box::pin(add_parameter_privileges(session, &mut catalog))).await?;
@@ -478,11 +466,11 @@ fn restricted(catalog: &Catalog) -> Vec<&str> {
 
 /// Adds which restricted parameters the admin was given the right to set: a question that PostgreSQL 14 does not understand.
 pub(crate) async fn add_parameter_privileges(session: &Session, catalog: &mut Catalog) -> Attempt<()> {
-    let (Some(admin), names) = (&catalog.server.admin_acts_as, restricted(catalog)) else { return Ok(()) };
+    let (Some(admin), names) = (catalog.admin(), restricted(catalog)) else { return Ok(()) };
     if names.is_empty() {
         return Ok(());
     }
-    let by: [Parameter<'_>; 2] = [(&names, Type::TEXT_ARRAY), (admin, Type::TEXT)];
+    let by: [Parameter<'_>; 2] = [(&names, Type::TEXT_ARRAY), (&admin.name, Type::TEXT)];
     let sql = "SELECT name FROM unnest($1::text[]) name WHERE has_parameter_privilege($2, name, 'SET')";
     let rows = session.rows(sql, &by, "reading the rights on parameters").await?;
     catalog.server.admin_may_set = rows.iter().map(|row| row.get(0)).collect();

@@ -19,9 +19,6 @@ use keyturn_postgres::{literal, quoted};
 /// Members of this role log in by IAM token only.
 const IAM: &str = "rds_iam";
 
-/// So many things that a user has too many are named.
-const MOST_NAMED: usize = 8;
-
 /// The first version in which a login cannot grant itself to others.
 const SELF_ADMINISTRATION_ENDED: i32 = 150_000;
 
@@ -67,12 +64,7 @@ impl Verdict {
     }
 }
 
-/// The roles of the turn, as the server knows them. Gives back warnings. `admin` is the login that the admin secret names.
-pub(crate) fn roles(case: &Case, turn: &Turn, admin: &str, catalog: &Catalog) -> Result<Vec<Error>> {
-    judge(case, turn, admin, catalog).warnings()
-}
-
-/// The same, with everything that would stop the rotation.
+/// The roles of the turn, as the server knows them. `admin` is the login that the admin secret names.
 pub(crate) fn judge(case: &Case, turn: &Turn, admin: &str, catalog: &Catalog) -> Verdict {
     let required = || {
         let acting = acting_admin(admin, catalog)?;
@@ -109,7 +101,9 @@ pub(crate) fn judge(case: &Case, turn: &Turn, admin: &str, catalog: &Catalog) ->
     verdict.refuse(match (&turn.base, base) {
         (Base::Owner(_), Some(owner)) => owner_layout(case, turn, current, pending, owner, catalog),
         (Base::Current, Some(base)) => to_the_clone(case, base, pending, catalog),
-        (Base::Pending, Some(base)) => to_the_base(current, base, catalog),
+        // From the clone back to its base. Membership was given by someone with power over the base: it says "these two are one
+        // application". Who has the base's password can do all that the base can, so the clone must be able to already.
+        (Base::Pending, Some(base)) => member(current, base, catalog).and_then(|()| may_act(current, base)),
         _ => pair(current, pending, turn, catalog),
     });
     verdict.warn_or_refuse(no_fewer_attributes(case, turn, current, pending));
@@ -208,12 +202,9 @@ fn to_the_clone(case: &Case, base: &Role, twin: Option<&Role>, catalog: &Catalog
     no_more(twin, base, catalog)
 }
 
-/// From the clone back to its base.
-fn to_the_base(clone: &Role, base: &Role, catalog: &Catalog) -> Result<()> {
-    // Membership was given by someone with power over the base: it says "these two are one application".
-    member(clone, base, catalog)?;
-    // Who has the base's password can do all that the base can, so the clone must be able to already.
-    may_act(clone, base)
+/// What is held and not known.
+fn beyond<'h>(held: &'h [String], known: &[String]) -> Vec<&'h str> {
+    held.iter().filter(|one| !known.contains(one)).map(String::as_str).collect()
 }
 
 /// Two logins that exist; nothing but a password is changed.
@@ -242,8 +233,7 @@ fn pair(current: &Role, pending: Option<&Role>, turn: &Turn, catalog: &Catalog) 
             "Make both members of the same roles, or use the owner layout.",
         ));
     }
-    let lacking = current.powers.iter().filter(|power| !pending.powers.contains(power));
-    let lacking: Vec<&str> = lacking.map(String::as_str).collect();
+    let lacking = beyond(&current.powers, &pending.powers);
     // REPLICATION has a code of its own.
     if lacking.is_empty() || lacking == ["REPLICATION"] {
         return Ok(());
@@ -253,17 +243,14 @@ fn pair(current: &Role, pending: Option<&Role>, turn: &Turn, catalog: &Catalog) 
 
 /// A login that acts as itself has its own attributes alone, and a new one is made without any.
 fn no_fewer_attributes(case: &Case, turn: &Turn, current: &Role, pending: Option<&Role>) -> Result<Option<Error>> {
-    let base = match &turn.base {
-        Base::Owner(_) | Base::Current if !case.acts_as_base => turn.base().unwrap_or_default(),
-        _ => return Ok(None),
-    };
-    let has = |attribute: &String| pending.is_some_and(|pending| pending.attributes.contains(attribute));
-    let lacking = current.attributes.iter().filter(|attribute| !has(attribute));
-    let lacking: Vec<&str> = lacking.map(String::as_str).collect();
+    if case.acts_as_base || !turn.copies() {
+        return Ok(None);
+    }
+    let lacking = beyond(&current.attributes, pending.map_or(&[], |pending| &pending.attributes));
     if lacking.is_empty() {
         return Ok(None);
     }
-    let differ = attributes_differ(current, &turn.pending, &lacking, pending, base);
+    let differ = attributes_differ(current, &turn.pending, &lacking, pending, turn.base().unwrap_or_default());
     // What AWS's function has left, its clients know.
     if pending.is_some() { Ok(Some(differ)) } else { Err(differ) }
 }
@@ -324,8 +311,7 @@ fn not_shared(case: &Case, turn: &Turn, current: &Role, pending: Option<&Role>, 
 
 /// The role as which the admin changes others.
 pub(crate) fn acting_admin<'c>(admin: &str, catalog: &'c Catalog) -> Result<&'c Role> {
-    let acting = catalog.server.admin_acts_as.as_deref().and_then(|acting| catalog.role(acting));
-    acting.ok_or_else(|| {
+    catalog.admin().ok_or_else(|| {
         Error::new(
             Code::AdminMissing,
             format!("The server knows no role {admin:?}, which the admin secret names."),
@@ -402,7 +388,7 @@ fn unlocked(role: &Role, current: &Role) -> Result<()> {
 
 /// The other user gets the limit of the one in use: with none at all, nobody could prove its password.
 fn has_room(current: &Role, turn: &Turn) -> Result<()> {
-    if current.connection_limit != 0 || !matches!(turn.base, Base::Owner(_) | Base::Current) {
+    if current.connection_limit != 0 || !turn.copies() {
         return Ok(());
     }
     Err(Error::new(
@@ -417,10 +403,7 @@ fn has_room(current: &Role, turn: &Turn) -> Result<()> {
 
 /// A date that somebody has set, or that `PASSWORD_VALID_DAYS` has left when it was unset: no rotation moves it on.
 fn dies_soon(case: &Case, turn: &Turn, current: &Role, pending: Option<&Role>) -> Option<Error> {
-    let whose = match turn.base {
-        Base::Owner(_) | Base::Current => current,
-        Base::Pending | Base::None => pending?,
-    };
+    let whose = if turn.copies() { current } else { pending? };
     let (days, period) = (whose.days_left?, case.period_days?);
     if case.valid_days.is_some() || i64::from(days) > 2 * period {
         return None;
@@ -639,27 +622,23 @@ pub(crate) fn expired(role: &Role, current: &Role) -> Error {
 
 /// Whoever learns the password of `twin` gets nothing that `other` does not have.
 fn no_more(twin: &Role, other: &Role, catalog: &Catalog) -> Result<()> {
-    let beyond = |held: &[String], known: &[String], what: &str, itself: bool| -> Vec<String> {
-        let is_new = |role: &&String| !(known.contains(role) || itself && **role == other.name);
-        held.iter().filter(is_new).map(|role| format!("{what}{role}")).collect()
+    let more = |held: &[String], known: &[String], what: &str, itself: bool| -> Vec<String> {
+        let is_other = |role: &&str| itself && *role == other.name;
+        beyond(held, known).into_iter().filter(|role| !is_other(role)).map(|role| format!("{what}{role}")).collect()
     };
     // Up to 14 every login can grant itself.
     let grants_itself = catalog.server.version < SELF_ADMINISTRATION_ENDED;
-    let mut excess = beyond(&twin.powers, &other.powers, "", false);
-    let rights = beyond(&twin.rights_of, &other.rights_of, "membership in ", true);
+    let mut excess = more(&twin.powers, &other.powers, "", false);
+    let rights = more(&twin.rights_of, &other.rights_of, "membership in ", true);
     if rights.is_empty() {
-        excess.extend(beyond(&twin.can_act_as, &other.can_act_as, "SET OPTION on ", true));
-        excess.extend(beyond(&twin.can_grant, &other.can_grant, "ADMIN OPTION on ", grants_itself));
+        excess.extend(more(&twin.can_act_as, &other.can_act_as, "SET OPTION on ", true));
+        excess.extend(more(&twin.can_grant, &other.can_grant, "ADMIN OPTION on ", grants_itself));
     }
     excess.extend(rights);
     if excess.is_empty() {
         return Ok(());
     }
-    if excess.len() > MOST_NAMED {
-        let more = excess.len() - MOST_NAMED;
-        excess.truncate(MOST_NAMED);
-        excess.push(format!("and {more} more"));
-    }
+    let (a, b) = (quoted(&twin.name), quoted(&other.name));
     Err(Error::new(
         Code::TwinTooPowerful,
         format!(
@@ -668,16 +647,10 @@ fn no_more(twin: &Role, other: &Role, catalog: &Catalog) -> Result<()> {
             other.name,
             excess.join(", ")
         ),
-        level(twin, other),
+        format!(
+            "Take it from {a}: REVOKE <role> FROM {a}, or ALTER ROLE {a} NO<attribute>. If the application is to have it, give it to {b} as well."
+        ),
     ))
-}
-
-/// How to make `twin` no stronger than `other`.
-fn level(twin: &Role, other: &Role) -> String {
-    let (twin, other) = (quoted(&twin.name), quoted(&other.name));
-    format!(
-        "Take it from {twin}: REVOKE <role> FROM {twin}, or ALTER ROLE {twin} NO<attribute>. If the application is to have it, give it to {other} as well."
-    )
 }
 
 /// PostgreSQL asks the login itself for REPLICATION, whomever it acts as.
@@ -716,17 +689,20 @@ fn settings_can_be_copied(case: &Case, turn: &Turn, admin: &Role, catalog: &Cata
             literal(&turn.current)
         );
     }
-    let says = format!("Only a superuser may make the settings of {:?} like those of its other user", turn.pending);
-    if on_rds(admin) {
-        // RDS may let an rds_superuser through all the same: the statement itself will tell.
-        let remedy = format!("Should it be refused: {denied}");
-        return Ok(Some(Error::new(Code::SettingNotCopied, format!("{says}."), remedy)));
-    }
+    let says = format!("Only a superuser may make the settings of {:?} like those of its other user.", turn.pending);
     let create = match (catalog.role(&turn.pending), turn.base()) {
         (None, Some(base)) => format!("CREATE ROLE {} LOGIN IN ROLE {}; ", quoted(&turn.pending), quoted(base)),
         _ => String::new(),
     };
-    Err(Error::new(Code::SettingNotCopied, format!("{says}."), format!("As a superuser: {create}{denied}")))
+    superusers(admin, Code::SettingNotCopied, says, &denied, &format!("As a superuser: {create}{denied}"))
+}
+
+/// What only a superuser may do. RDS may let an `rds_superuser` through all the same: there the statement itself will tell.
+fn superusers(admin: &Role, code: Code, says: String, sql: &str, remedy: &str) -> Result<Option<Error>> {
+    if on_rds(admin) {
+        return Ok(Some(Error::new(code, says, format!("Should it be refused: {sql}"))));
+    }
+    Err(Error::new(code, says, remedy))
 }
 
 fn on_rds(admin: &Role) -> bool {
@@ -762,16 +738,9 @@ fn admin_suffices(turn: &Turn, admin: &Role, catalog: &Catalog) -> Result<Option
         "The admin {name:?} lacks ADMIN OPTION on {}, which PostgreSQL 16 and later ask for.",
         missing.join(" and ")
     );
-    if on_rds(admin) {
-        // RDS may let an rds_superuser through all the same: the statement itself will tell.
-        let remedy = format!("Should it be refused: {}", grants.join("; "));
-        return Ok(Some(Error::new(Code::AdminLacksAdminOption, says, remedy)));
-    }
-    Err(Error::new(
-        Code::AdminLacksAdminOption,
-        says,
-        format!("As whoever made the role, or a superuser: {}", grants.join("; ")),
-    ))
+    let grants = grants.join("; ");
+    let remedy = format!("As whoever made the role, or a superuser: {grants}");
+    superusers(admin, Code::AdminLacksAdminOption, says, &grants, &remedy)
 }
 
 /// The roles on which the admin must have ADMIN OPTION and has not: both users, which it marks, and the owner, if it has to
@@ -794,11 +763,6 @@ fn missing_admin_options(turn: &Turn, admin: &Role, catalog: &Catalog) -> Vec<St
         }
     }
     missing
-}
-
-/// The statement that shows an operator where a role stands.
-pub(crate) fn look_at(role: &str) -> String {
-    format!("SELECT * FROM pg_roles WHERE rolname = {}", literal(role))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use crate::settings::Tag;
 use keyturn::alternation::{base_of, twin_of};
 use keyturn::rotation::Job;
 use keyturn::{Error, Result};
+use strum::IntoStaticStr;
 
 /// PostgreSQL's limit for names, in bytes (`NAMEDATALEN` - 1). It cuts longer ones off without a word, so that the clone of a
 /// name this long would be the name itself.
@@ -12,7 +13,8 @@ const LONGEST_NAME: usize = 63;
 
 /// How the two alternating users of a secret are named and what they share. The secret's tags choose it, never its value:
 /// whoever writes the value must not say whose password changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub(crate) enum Layout {
     /// Two named logins; everything they make belongs to `owner`.
     Owner { users: [String; 2], owner: String },
@@ -180,6 +182,20 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
+    /// Everybody in it.
+    pub(crate) fn names(&self) -> Vec<String> {
+        [Some(self.current.as_str()), Some(&self.pending), self.base()]
+            .into_iter()
+            .flatten()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Whether the pending user is made like the current one: its limits, its memberships.
+    pub(crate) fn copies(&self) -> bool {
+        matches!(self.base, Base::Owner(_) | Base::Current)
+    }
+
     /// The role that owns what the users make; `None` in pair layout.
     pub(crate) fn base(&self) -> Option<&str> {
         match &self.base {

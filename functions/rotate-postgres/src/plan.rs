@@ -15,7 +15,8 @@ use keyturn::rotation::Job;
 /// Errors: those of [`Layout::after`].
 pub(crate) fn turn(survey: &Survey, job: &Job) -> Result<(Turn, Verdict)> {
     let Survey { case, named, current, admin, catalog } = survey;
-    let turn = case.layout.after(current, |login, base| catalog.is_clone_of(login, base))?;
+    let turn =
+        case.layout.after(current, |login, base| catalog.role(login).is_some_and(|role| role.is_member_of(base)))?;
     let mut verdict = guards::judge(case, &turn, &admin.login.user, catalog);
     verdict.refusals.extend(mirror::check(&turn, named, job).err());
     Ok((turn, verdict))

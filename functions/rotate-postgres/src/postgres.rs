@@ -13,13 +13,12 @@ use keyturn::credential::{Credential, Shape};
 use keyturn::failure::{Attempt, Failure, Kind};
 use keyturn::rotation::Job;
 use keyturn::secrets::{CURRENT, Secrets};
-use keyturn::{Deadline, Error, Result, admin, clock, diagnosis};
+use keyturn::{Deadline, Error, Result, admin, diagnosis};
 use keyturn_postgres::codes::Code as PostgresCode;
 use keyturn_postgres::{Connector, Login, Place, Session, literal, quoted};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// PostgreSQL as this deployment reaches it.
 #[derive(Debug)]
@@ -243,10 +242,7 @@ impl Postgres {
     /// A password may die by itself: by `PASSWORD_VALID_DAYS`, once rotation has stopped for long, or by a date of somebody's.
     /// The server does not say so.
     fn if_it_has_died(&self, user: &str) -> String {
-        let until = self.settings.valid_days.map_or_else(
-            || "infinity".to_owned(),
-            |days| (clock::now() + Duration::from_secs(u64::from(days) * 86_400)).format("%Y-%m-%d").to_string(),
-        );
+        let until = self.settings.new_valid_until().unwrap_or_else(|| "infinity".to_owned());
         format!(
             "If its VALID UNTIL has passed (SELECT rolvaliduntil FROM pg_roles WHERE rolname = {}), for both users: ALTER ROLE {} VALID UNTIL '{until}'. Else: ",
             literal(user),

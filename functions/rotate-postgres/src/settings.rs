@@ -2,10 +2,12 @@
 
 use keyturn::address::Address;
 use keyturn::settings::DeclaredSetting;
-use keyturn::{Vars, admin};
+use keyturn::{Vars, admin, clock};
 use keyturn_postgres::{DEFAULT_PORT, read_certificates};
 use std::collections::BTreeMap;
-use strum::{EnumIter, EnumMessage, EnumProperty, IntoStaticStr};
+use std::str::FromStr;
+use std::time::Duration;
+use strum::{EnumIter, EnumMessage, EnumProperty, EnumString, IntoStaticStr, VariantNames};
 
 /// The settings of this function beside those of the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumMessage, EnumProperty, IntoStaticStr)]
@@ -88,7 +90,8 @@ pub enum Tag {
 impl DeclaredSetting for Tag {}
 
 /// Which kind of password hash is stored in the server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase")]
 pub(crate) enum PasswordHash {
     /// MD5 where the server makes MD5 hashes and the user in use has one; else SCRAM-SHA-256.
     #[default]
@@ -100,7 +103,8 @@ pub(crate) enum PasswordHash {
 }
 
 /// What to do about sessions of the user whose password comes next.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase")]
 pub(crate) enum StaleSessions {
     #[default]
     Warn,
@@ -128,12 +132,18 @@ impl Settings {
     pub(crate) fn read(vars: &mut Vars) -> Self {
         Self {
             database_ca: vars.parsed(Setting::DatabaseCaFile, read_certificates),
-            password_hash: vars.parsed(Setting::PasswordHash, password_hash).unwrap_or_default(),
-            stale_sessions: vars.parsed(Setting::StaleSessions, stale_sessions).unwrap_or_default(),
+            password_hash: vars.parsed(Setting::PasswordHash, word).unwrap_or_default(),
+            stale_sessions: vars.parsed(Setting::StaleSessions, word).unwrap_or_default(),
             valid_days: vars.parsed(Setting::PasswordValidDays, valid_days),
             admin_secret_arns: vars.parsed(Setting::AdminSecretArns, admins).unwrap_or(Some(Vec::new())),
             host_aliases: vars.parsed(Setting::HostAliases, host_aliases).unwrap_or_default(),
         }
+    }
+
+    /// `PASSWORD_VALID_DAYS` from now, as VALID UNTIL takes it.
+    pub(crate) fn new_valid_until(&self) -> Option<String> {
+        let lasts = Duration::from_secs(u64::from(self.valid_days?) * 86_400);
+        Some((clock::now() + lasts).format("%Y-%m-%d %H:%M:%S+00").to_string())
     }
 
     /// The server that this address is another name of; the address itself, where it is none.
@@ -142,13 +152,9 @@ impl Settings {
     }
 }
 
-fn stale_sessions(value: &str) -> Result<StaleSessions, String> {
-    match value {
-        "warn" => Ok(StaleSessions::Warn),
-        "fail" => Ok(StaleSessions::Fail),
-        "terminate" => Ok(StaleSessions::Terminate),
-        _ => Err("not one of warn, fail, terminate".to_owned()),
-    }
+/// One of the words that a setting may have.
+fn word<T: FromStr + VariantNames>(value: &str) -> Result<T, String> {
+    value.parse().map_err(|_| format!("not one of {}", T::VARIANTS.join(", ")))
 }
 
 fn valid_days(value: &str) -> Result<u16, String> {
@@ -157,15 +163,6 @@ fn valid_days(value: &str) -> Result<u16, String> {
 
 fn admins(value: &str) -> Result<Option<Vec<String>>, String> {
     if value == "any" { Ok(None) } else { admin::secret_arns(value).map(Some) }
-}
-
-fn password_hash(value: &str) -> Result<PasswordHash, String> {
-    match value {
-        "auto" => Ok(PasswordHash::Auto),
-        "scram" => Ok(PasswordHash::Scram),
-        "md5" => Ok(PasswordHash::Md5),
-        _ => Err("not one of auto, scram, md5".to_owned()),
-    }
 }
 
 fn host_aliases(value: &str) -> Result<BTreeMap<Address, Address>, String> {

@@ -11,14 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
 /// Settings whose value is a list of names: one string literal for the whole would be one odd name.
-const LISTS: [&str; 6] = [
-    "search_path",
-    "temp_tablespaces",
-    "session_preload_libraries",
-    "local_preload_libraries",
-    "shared_preload_libraries",
-    "unix_socket_directories",
-];
+const LISTS: [&str; 4] = ["search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"];
 
 /// `sql` may hold a verifier, never a password; `says` tells what it does, in words.
 pub(crate) struct Statement {
@@ -59,8 +52,7 @@ pub(crate) fn denied_settings(case: &Case, turn: &Turn, catalog: &Catalog) -> Ve
 /// Whether the rotation gives the pending user REPLICATION, which the user in use has.
 pub(crate) fn gives_replication(admin: &Role, turn: &Turn, catalog: &Catalog) -> bool {
     let lacks = |pending: &Role| !pending.replicates;
-    turn.base != Base::Pending
-        && turn.base != Base::None
+    turn.copies()
         && catalog.role(&turn.current).is_some_and(|current| current.replicates)
         && catalog.role(&turn.pending).is_none_or(lacks)
         && (admin.superuser
@@ -98,10 +90,7 @@ fn login(
 ) {
     let name = quoted(&turn.pending);
     // The user in use is the measure; in pair layout, and for the base itself, limits are their owner's business.
-    let measure = match turn.base {
-        Base::Owner(_) | Base::Current => catalog.role(&turn.current),
-        Base::Pending | Base::None => None,
-    };
+    let measure = catalog.role(&turn.current).filter(|_| turn.copies());
     let mut options = Vec::new();
     let mut says = Vec::new();
     if let Some(verifier) = verifier {
@@ -116,7 +105,7 @@ fn login(
     }
     // Where passwords are to die by themselves, each new one does, whoever's it is.
     let until = match (case.valid_days, measure) {
-        (Some(_), _) => verifier.map(|_| catalog.server.new_valid_until.as_str()),
+        (Some(_), _) => verifier.and(case.new_valid_until.as_deref()),
         (None, Some(measure)) => {
             let differs = twin.and_then(|twin| twin.valid_until.as_ref()) != measure.valid_until.as_ref();
             differs.then(|| measure.valid_until.as_deref().unwrap_or("infinity"))
@@ -127,8 +116,7 @@ fn login(
         options.push(format!(" VALID UNTIL {}", literal(until)));
         says.push(format!("valid until {until}"));
     }
-    let admin = catalog.server.admin_acts_as.as_deref().and_then(|admin| catalog.role(admin));
-    if admin.is_some_and(|admin| gives_replication(admin, turn, catalog)) {
+    if catalog.admin().is_some_and(|admin| gives_replication(admin, turn, catalog)) {
         options.push(" REPLICATION".to_owned());
         says.push("may log in for replication".to_owned());
     }
@@ -451,7 +439,7 @@ mod tests {
     fn a_password_that_is_to_die_by_itself_does_whoevers_it_is() {
         let app = || Role { valid_until: Some("2026-01-01 00:00:00+00".into()), ..Role::of("app", &[]) };
         let roles = || [app(), Role::of("app_clone", &["app"]).acting_as("app")];
-        let mortal = Case { valid_days: Some(90), ..clone() };
+        let mortal = Case { valid_days: Some(90), new_valid_until: Some("2026-03-01 00:00:00+00".into()), ..clone() };
         let until = "PASSWORD 'V' VALID UNTIL '2026-03-01 00:00:00+00'";
         let to_the_base = Turn { current: "app_clone".into(), pending: "app".into(), base: Base::Pending };
         assert_eq!(

@@ -29,25 +29,21 @@ pub(crate) async fn survey(postgres: &Postgres, current: &Credential, job: &Job)
     let case = Case::of(current, job)?.under(&postgres.settings);
     let user = current.username();
     case.layout.check_name(user)?;
-    mirror::check_proxy(user, &case.layout.names(user), &named, job)?;
+    let names = case.layout.names(user);
+    mirror::check_proxy(user, &names, &named, job)?;
     let login = Login::new(current, place.clone());
     let (admin, proven) = tokio::try_join!(postgres.admin(current, &named, job), postgres.prove_current(&login, job))?;
     if postgres.server(named.clone(), job) != place {
         // RDS has just said that the admin's server is another one of its endpoints.
         return Box::pin(survey(postgres, current, job)).await;
     }
-    for name in case.layout.names(user) {
-        Box::pin(mirror::read(postgres, &name, job)).await?;
+    for name in &names {
+        Box::pin(mirror::read(postgres, name, job)).await?;
     }
-    let query = Query {
-        names: case.layout.names(user),
-        database: place.database,
-        admin: admin.login.user.clone(),
-        its_database: admin.login.place.database.clone(),
-        valid_days: case.valid_days.unwrap_or_default(),
-    };
+    let (login, its_database) = (&admin.login.user, &admin.login.place.database);
+    let query = Query { names: &names, database: &place.database, admin: login, its_database };
     let seen = match &proven {
-        Some(session) => Some(catalog::survey(session, &query).await),
+        Some(session) => Some(catalog::survey(session, query).await),
         None => None,
     };
     let catalog = match seen {
@@ -56,7 +52,7 @@ pub(crate) async fn survey(postgres: &Postgres, current: &Credential, job: &Job)
         // No connection is left for the user in use, or the server does not let everybody read its catalog.
         _ => {
             let session = admin.open(postgres, job.deadline).await?.until(job.deadline);
-            catalog::survey(&session, &query).await?
+            catalog::survey(&session, query).await?
         }
     };
     Ok(Survey { case, named, current: user.to_owned(), admin, catalog })

@@ -5,20 +5,21 @@ use crate::catalog::{self, Catalog, Query, Role};
 use crate::codes::Code;
 use crate::errors;
 use crate::guards;
-use crate::layout::{Base, Turn};
+use crate::layout::Turn;
 use crate::mark;
 use crate::postgres::{Admin, Postgres};
 use crate::settings::{PasswordHash, StaleSessions};
-use crate::statements::{self, MembershipOptions, Statement};
+use crate::statements::{self, MembershipOptions};
 use backon::{ConstantBuilder, Retryable as _};
+use keyturn::Result;
 use keyturn::codes::Code as Core;
 use keyturn::failure::{Attempt, Failure};
 use keyturn::rotation::Job;
-use keyturn::{Deadline, Error, Result};
-use keyturn_postgres::{Parameter, Session, Type, quoted};
+use keyturn_postgres::{Parameter, Session, Type, literal, quoted};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::BTreeMap;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// A fixed schema path so that no object of the database can stand in for a catalog, no wait without an end, and no setting
 /// of the database's owner that makes the admin a member of the role it creates (16 and later).
@@ -36,11 +37,6 @@ const IN_QUEUE: Duration = Duration::from_secs(3);
 /// A transaction that did not get a lock begins anew after this.
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
-/// No fewer than PostgreSQL's default, whatever somebody has set for the admin's database; and no more than clients take:
-/// libpq's limit is higher, but tokio-postgres (and so this function's own login) stops here.
-const MIN_ITERATIONS: u32 = 4096;
-const MAX_ITERATIONS: u32 = 100_000;
-
 /// What the transaction is to achieve.
 pub(crate) struct Wanted<'w> {
     pub(crate) case: &'w Case,
@@ -52,12 +48,15 @@ pub(crate) struct Wanted<'w> {
     pub(crate) postgres: &'w Postgres,
     /// `None` when the pending password works already, so that it must not be set again.
     pub(crate) password: Option<&'w SecretString>,
-    pub(crate) hash: PasswordHash,
     /// The session of the user in use, where it has one: it saves the admin a second connection.
     pub(crate) proven: Option<&'w Session>,
-    /// The user in use has an MD5 hash, so far as one can tell. Where its SCRAM password is accepted, so is the other's, while
-    /// a server that is set to make MD5 hashes may refuse them at its door (`pg_hba.conf`).
-    pub(crate) current_by_md5: bool,
+}
+
+impl Wanted<'_> {
+    fn query<'q>(&'q self, names: &'q [String], session: &'q Session) -> Query<'q> {
+        let (database, admin) = (self.database, &self.admin.login.user);
+        Query { names, database, admin, its_database: &session.place().database }
+    }
 }
 
 /// Runs the transaction and gives back what it changed, in words.
@@ -66,45 +65,36 @@ pub(crate) struct Wanted<'w> {
 pub(crate) async fn run(
     session: &Session,
     wanted: &Wanted<'_>,
-    deadline: Deadline,
     still: &impl AsyncFn() -> Result<()>,
 ) -> Attempt<Vec<String>> {
-    let before = begin_and_lock(session, wanted, deadline).await?;
-    for warning in guards::roles(wanted.case, wanted.turn, &wanted.admin.login.user, &before)? {
+    let before = begin_and_lock(session, wanted).await?;
+    for warning in guards::judge(wanted.case, wanted.turn, &wanted.admin.login.user, &before).warnings()? {
         wanted.job.warn(&warning);
     }
     let verifier = wanted.password.map(|password| hash(password, wanted, &before)).transpose()?;
     let statements = statements::of(wanted.case, wanted.turn, &before, verifier.as_ref());
-    if statements.is_empty() {
-        prove(wanted, &before)?;
-        // The comments have been written as they were: with that, what an earlier try has left half committed (its wait for a
-        // standby was cancelled) is as safe as the server makes any COMMIT, before clients get the password.
-        session.commit().await?;
-        return ended(session, wanted, Vec::new(), still).await;
-    }
-    let change = async {
-        let changes = execute(session, &statements).await?;
-        // Only now: the change may have waited for somebody else's.
-        still().await?;
-        Ok::<_, Failure>(changes)
+    let after = if statements.is_empty() {
+        before
+    } else {
+        let sql: Vec<&str> = statements.iter().map(|statement| statement.sql.expose_secret()).collect();
+        let sql = Zeroizing::new(sql.join("; "));
+        let change = async {
+            session.run(&sql, "changing the user").await?;
+            // Only now: the change may have waited for somebody else's.
+            still().await.map_err(Failure::from)
+        };
+        // The question is sent along. An error of the change is an error of both, and told as its own.
+        let (changed, after) = tokio::join!(change, read(session, wanted));
+        changed?;
+        after?
     };
-    // The question is sent along. An error of the change is an error of both, and told as its own.
-    let (changes, after) = tokio::join!(change, read(session, wanted));
-    let (changes, after) = (changes?, after?);
     prove(wanted, &after)?;
+    // Without a change, too: the comments have been written as they were. With that, what an earlier try has left half committed
+    // (its wait for a standby was cancelled) is as safe as the server makes any COMMIT, before clients get the password.
     session.commit().await?;
-    ended(session, wanted, changes, still).await
-}
-
-/// Ends the sessions that the pending user's clients of two turns before have still open, where that is asked for.
-///
-/// Safe to repeat: as long as the labels have not moved, nobody has the new password but this function.
-async fn ended(
-    session: &Session,
-    wanted: &Wanted<'_>,
-    mut changes: Vec<String>,
-    still: &impl AsyncFn() -> Result<()>,
-) -> Attempt<Vec<String>> {
+    let mut changes: Vec<String> = statements.into_iter().map(|statement| statement.says).collect();
+    // Those that the pending user's clients of two turns before have still open. Safe to repeat: as long as the labels have not
+    // moved, nobody has the new password but this function.
     if wanted.case.stale_sessions == StaleSessions::Terminate {
         still().await?;
         let ended = end_sessions(session, &wanted.turn.pending).await?;
@@ -149,7 +139,8 @@ pub(crate) async fn take_password_away(
 /// Two rotations of the same two users, whichever way round and whichever secret they are for, do not overlap: writing a
 /// role's comment locks the role, and only an admin can do that and stay. Gives back what is there under the lock, with the
 /// comments as the lock found them.
-async fn begin_and_lock(session: &Session, wanted: &Wanted<'_>, deadline: Deadline) -> Attempt<Catalog> {
+async fn begin_and_lock(session: &Session, wanted: &Wanted<'_>) -> Attempt<Catalog> {
+    let deadline = session.deadline();
     // At first without a moment's wait: nothing can have changed then since the comments were read.
     if let Some(catalog) = Box::pin(try_lock(session, wanted, AT_ONCE)).await? {
         return Ok(catalog);
@@ -181,7 +172,7 @@ async fn try_lock(session: &Session, wanted: &Wanted<'_>, patience: Duration) ->
     if seen.server.read_only {
         return Err(session.read_only_failure());
     }
-    guards::roles(wanted.case, wanted.turn, &wanted.admin.login.user, &seen)?;
+    guards::judge(wanted.case, wanted.turn, &wanted.admin.login.user, &seen).warnings()?;
     let found = comments(wanted.turn, &seen);
     // As they are, and in the order of the roles' names: a mark is written once it is known what they say under the lock.
     let writes: Vec<String> = found.iter().map(|(role, comment)| mark::comment(role, comment.as_deref())).collect();
@@ -207,15 +198,16 @@ async fn try_lock(session: &Session, wanted: &Wanted<'_>, patience: Duration) ->
     }
     // Somebody may have written a comment after it was read and before it was locked. What this transaction has written hides
     // that from itself, so that another session looks.
+    let names = wanted.turn.names();
     let seen = match wanted.proven {
-        Some(other) => catalog::survey(other, &query(wanted, session)).await.ok(),
+        Some(other) => catalog::survey(other, wanted.query(&names, session)).await.ok(),
         None => None,
     };
     let seen = if let Some(seen) = seen {
         seen
     } else {
         let other = wanted.admin.open(wanted.postgres, session.deadline()).await?.until(session.deadline());
-        catalog::survey(&other, &query(wanted, session)).await?
+        catalog::survey(&other, wanted.query(&names, session)).await?
     };
     let committed = comments(wanted.turn, &seen);
     let lost = committed.iter().filter(|(role, comment)| found.get(*role) != Some(comment));
@@ -246,52 +238,24 @@ fn locked(turn: &Turn, session: &Session) -> Failure {
     )
 }
 
-fn query(wanted: &Wanted<'_>, session: &Session) -> Query {
-    let turn = wanted.turn;
-    let mut names = vec![turn.current.clone(), turn.pending.clone()];
-    names.extend(turn.base().map(str::to_owned));
-    Query {
-        names,
-        database: wanted.database.to_owned(),
-        admin: wanted.admin.login.user.clone(),
-        its_database: session.place().database.clone(),
-        valid_days: wanted.case.valid_days.unwrap_or_default(),
-    }
-}
-
 async fn read(session: &Session, wanted: &Wanted<'_>) -> Attempt<Catalog> {
-    let mut catalog = catalog::read(session, &query(wanted, session)).await?;
+    let mut catalog = catalog::read(session, wanted.query(&wanted.turn.names(), session)).await?;
     catalog::add_parameter_privileges(session, &mut catalog).await?;
     Ok(catalog)
 }
 
 fn hash(password: &SecretString, wanted: &Wanted<'_>, catalog: &Catalog) -> Attempt<SecretString> {
-    let md5 = match wanted.hash {
-        PasswordHash::Auto => catalog.server.encrypts_md5 && wanted.current_by_md5,
+    let md5 = match wanted.postgres.settings.password_hash {
+        // Where the SCRAM password of the user in use is accepted, so is the other's, while a server that is set to make MD5 hashes
+        // may refuse them at its door (`pg_hba.conf`).
+        PasswordHash::Auto => catalog.server.encrypts_md5 && wanted.proven.is_none_or(|session| session.by_md5),
         PasswordHash::Scram => false,
         PasswordHash::Md5 => true,
     };
     if md5 {
         return Ok(postgres_protocol::password::md5(password.expose_secret().as_bytes(), &wanted.turn.pending).into());
     }
-    keyturn_postgres::scram(password, catalog.server.scram_iterations.clamp(MIN_ITERATIONS, MAX_ITERATIONS)).map_err(
-        |e| {
-            Error::new(
-                Core::RandomnessUnavailable,
-                format!("The operating system gave no random bytes: {e}."),
-                "Try again.",
-            )
-            .into()
-        },
-    )
-}
-
-async fn execute(session: &Session, statements: &[Statement]) -> Attempt<Vec<String>> {
-    if !statements.is_empty() {
-        let sql: Vec<&str> = statements.iter().map(|statement| statement.sql.expose_secret()).collect();
-        session.run(&sql.join("; "), "changing the user").await?;
-    }
-    Ok(statements.iter().map(|statement| statement.says.clone()).collect())
+    Ok(keyturn_postgres::scram(password, catalog.server.scram_iterations)?)
 }
 
 /// What must hold before COMMIT, or nothing happens at all.
@@ -303,10 +267,7 @@ fn prove(wanted: &Wanted<'_>, catalog: &Catalog) -> Attempt<()> {
     if pending.expired {
         return Err(guards::expired(pending, catalog.role(&turn.current).unwrap_or(pending)).into());
     }
-    let base = match &turn.base {
-        Base::Owner(_) | Base::Current => turn.base().and_then(|base| catalog.role(base)),
-        Base::Pending | Base::None => None,
-    };
+    let base = turn.base().filter(|_| turn.copies()).and_then(|base| catalog.role(base));
     if let (Some(base), Some(current)) = (base, catalog.role(&turn.current))
         && !MembershipOptions::of(current, base).are_given_to(pending, base)
     {
@@ -316,7 +277,7 @@ fn prove(wanted: &Wanted<'_>, catalog: &Catalog) -> Attempt<()> {
                 "{:?} would be a member of {:?} without the rights that {:?} has.",
                 pending.name, base.name, current.name
             ),
-            format!("Look at it: {}", guards::look_at(&pending.name)),
+            format!("Look at it: SELECT * FROM pg_roles WHERE rolname = {}", literal(&pending.name)),
         ));
     }
     Ok(())

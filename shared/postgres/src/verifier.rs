@@ -3,24 +3,33 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use keyturn::codes::Code;
+use keyturn::{Error, Result};
 use rand::TryRng as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 use zeroize::Zeroizing;
 
 /// As many bytes as PostgreSQL itself takes.
 const SALT_LENGTH: usize = 16;
 
+/// No fewer than PostgreSQL's default, whatever somebody has set for a database; and no more than clients take: libpq's limit is
+/// higher, but tokio-postgres (and so these functions' own login) stops here.
+const ITERATIONS: RangeInclusive<u32> = 4096..=100_000;
+
 /// A SCRAM-SHA-256 verifier as PostgreSQL stores it: `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`
-/// (RFC 5803; PostgreSQL documentation, `pg_authid`).
+/// (RFC 5803; PostgreSQL documentation, `pg_authid`). `iterations` is the server's `scram_iterations`, within bounds.
 ///
 /// # Errors
-/// The operating system gives no randomness.
-pub fn scram(password: &SecretString, iterations: u32) -> Result<SecretString, rand::rngs::SysError> {
+/// `RANDOMNESS_UNAVAILABLE`
+pub fn scram(password: &SecretString, iterations: u32) -> Result<SecretString> {
     let mut salt = [0; SALT_LENGTH];
-    rand::rngs::SysRng.try_fill_bytes(&mut salt)?;
-    Ok(scram_with(password, iterations, &salt))
+    rand::rngs::SysRng.try_fill_bytes(&mut salt).map_err(|why| {
+        Error::of(Code::RandomnessUnavailable, format!("The operating system gave no random bytes: {why}."))
+    })?;
+    Ok(scram_with(password, iterations.clamp(*ITERATIONS.start(), *ITERATIONS.end()), &salt))
 }
 
 fn scram_with(password: &SecretString, iterations: u32, salt: &[u8]) -> SecretString {

@@ -345,21 +345,10 @@ impl<T: Target> Rotation<T> {
     fn parse_pending(&self, event: &RotationEvent, pending: &Stored, job: &Job) -> Result<Credential> {
         let what = format!("the AWSPENDING value of {}", event.secret);
         self.target.read(pending.text.clone(), &what, job).map_err(|error| {
-            let remedy = format!("{} {}", error.remedy(), self.clear_pending(event, job));
+            let is_others = self.target.strategy(job) == Ok(Strategy::Alternating);
+            let remedy = format!("{} {}", error.remedy(), clear_pending(event, is_others));
             error.with_remedy(remedy)
         })
-    }
-
-    /// What to do with a pending value that leads nowhere. With one user for both, its password may be the one that works.
-    fn clear_pending(&self, event: &RotationEvent, job: &Job) -> String {
-        let secret = &event.secret;
-        let drop = drop_pending(secret, &event.token);
-        match self.target.strategy(job) {
-            Ok(Strategy::Alternating) => format!("Drop the pending version, then rotate again: {drop}"),
-            _ => format!(
-                "If setSecret has run, the pending password may be the only one that works: look before you drop it (aws secretsmanager get-secret-value --secret-id {secret} --version-stage AWSPENDING). If it logs in, put it into the secret as the current value. Else drop the pending version, then rotate again: {drop}"
-            ),
-        }
     }
 
     /// The pending value, which is the current one with another credential in it.
@@ -371,58 +360,74 @@ impl<T: Target> Rotation<T> {
         pending: &Stored,
     ) -> Result<Credential> {
         let pending = self.parse_pending(event, pending, job)?;
-        let same_user = pending.username() == current.username();
-        match self.target.strategy(job)? {
-            Strategy::Alternating if same_user => {
-                return Err(Error::new(
-                    Code::PendingIsCurrentUser,
-                    format!(
-                        "The pending value of {} is for user {:?}, who is in use: labels were moved by hand, or the value was copied. Setting it would cut off every client.",
-                        job.secret_arn,
-                        pending.username()
-                    ),
-                    self.clear_pending(event, job),
-                ));
-            }
-            Strategy::Fixed if pending.password().expose_secret() == current.password().expose_secret() => {
-                return Err(Error::new(
-                    Code::PendingIsCurrentPassword,
-                    format!(
-                        "The pending value of {} has the password that is in use: the value was copied, and nothing would be rotated.",
-                        job.secret_arn
-                    ),
-                    self.clear_pending(event, job),
-                ));
-            }
-            _ => {}
+        match follows(&self.target, current, &pending, job)? {
+            None => Ok(pending),
+            Some(refusal) => Err(refusal.with_remedy(self.way_out(event, current, &pending, job).await)),
         }
-        let difference = match self.target.mismatch(current, &pending, job)? {
-            None => current.edited_since(&pending)?,
-            difference => difference,
-        };
-        let Some(difference) = difference else { return Ok(pending) };
-        let (remedy, was_edited) =
-            (self.way_out(event, &pending, job).await, "the current one may have been edited since");
-        Err(Error::new(
-            Code::PendingMismatch,
-            format!(
-                "The pending value of {} does not follow the current one ({was_edited}): {difference}.",
-                job.secret_arn
-            ),
-            remedy,
-        ))
     }
 
-    /// With one user for both, the pending password may be the only one that works. Then it must not be dropped.
-    async fn way_out(&self, event: &RotationEvent, pending: &Credential, job: &Job) -> String {
-        let probe = Job::of(&job.secret_arn, job.tags.clone(), job.deadline.at_most(PROBE));
-        if self.target.strategy(job) == Ok(Strategy::Fixed) && self.target.prove(pending, &probe).await.is_ok() {
+    /// With one user for both, the pending password may be the only one that works, whatever the tags say by now. Then it must
+    /// not be dropped.
+    async fn way_out(&self, event: &RotationEvent, current: &Credential, pending: &Credential, job: &Job) -> String {
+        let is_copy = pending.password().expose_secret() == current.password().expose_secret();
+        let probe = Job::of(&job.secret_arn, job.tags.clone(), job.deadline.at_most(PROBE)).begun();
+        if pending.username() == current.username() && !is_copy && self.target.prove(pending, &probe).await.is_ok() {
             return format!(
-                "The pending password logs in, and may be the only one that does: do not drop it. Undo the edit (put the value of before it back: aws secretsmanager put-secret-value), let this rotation finish (aws secretsmanager rotate-secret --secret-id {}), then edit again.",
+                "The pending password logs in, and may be the only one that does: do not drop it. Undo what was edited during this rotation, the tags or the value (put the one of before back: aws secretsmanager put-secret-value), let this rotation finish (aws secretsmanager rotate-secret --secret-id {}), then edit again.",
                 event.secret
             );
         }
-        self.clear_pending(event, job)
+        clear_pending(event, is_copy || pending.username() != current.username())
+    }
+}
+
+/// What to do with a pending value that leads nowhere. With one user for both, its password may be the one that works.
+fn clear_pending(event: &RotationEvent, is_others: bool) -> String {
+    let secret = &event.secret;
+    let drop = drop_pending(secret, &event.token);
+    if is_others {
+        return format!("Drop the pending version, then rotate again: {drop}");
+    }
+    format!(
+        "If setSecret has run, the pending password may be the only one that works: look before you drop it (aws secretsmanager get-secret-value --secret-id {secret} --version-stage AWSPENDING). If it logs in, put it into the secret as the current value. Else drop the pending version, then rotate again: {drop}"
+    )
+}
+
+/// What keeps the pending value from being the current one with another credential in it, without a remedy; `None` where
+/// nothing does.
+///
+/// # Errors
+/// What is wrong with the current value or a tag.
+pub fn follows<T: Target>(target: &T, current: &Credential, pending: &Credential, job: &Job) -> Result<Option<Error>> {
+    let (secret, user) = (&job.secret_arn, pending.username());
+    let refusal = |code, says| Ok(Some(Error::new(code, says, "")));
+    match target.strategy(job)? {
+        Strategy::Alternating if user == current.username() => refusal(
+            Code::PendingIsCurrentUser,
+            format!(
+                "The pending value of {secret} is for user {user:?}, who is in use: labels were moved by hand, the value was copied, or the strategy was changed. Setting it would cut off every client."
+            ),
+        ),
+        Strategy::Fixed if pending.password().expose_secret() == current.password().expose_secret() => refusal(
+            Code::PendingIsCurrentPassword,
+            format!(
+                "The pending value of {secret} has the password that is in use: the value was copied, and nothing would be rotated."
+            ),
+        ),
+        _ => {
+            let difference = match target.mismatch(current, pending, job)? {
+                None => current.edited_since(pending)?,
+                difference => difference,
+            };
+            difference.map_or(Ok(None), |difference| {
+                refusal(
+                    Code::PendingMismatch,
+                    format!(
+                        "The pending value of {secret} does not follow the current one (the current one may have been edited since): {difference}."
+                    ),
+                )
+            })
+        }
     }
 }
 

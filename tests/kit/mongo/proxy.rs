@@ -81,6 +81,11 @@ impl MongoProxy {
         self.shared.tricks().mongos = true;
     }
 
+    /// Says from now on that it speaks these versions of the wire protocol only, the first and the last: 6 to 6 is MongoDB 4.0.
+    pub fn pretend_wire_versions(&self, first: i32, last: i32) {
+        self.shared.tricks().wire_versions = Some((first, last));
+    }
+
     /// Answers the next `times` commands of this name with exactly `reply` (`ok` included); the server hears nothing of them.
     pub fn answer(&self, command: &str, times: usize, reply: Document) {
         self.shared.tricks().answers.push(Answer { command: command.to_owned(), times, reply });
@@ -111,6 +116,7 @@ struct Tricks {
     commands: Vec<Document>,
     atlas: bool,
     mongos: bool,
+    wire_versions: Option<(i32, i32)>,
     answers: Vec<Answer>,
     held: BTreeSet<String>,
 }
@@ -145,6 +151,9 @@ impl Shared {
 
     /// The server's answer to a greeting, with the proxy in its place.
     fn greeting(&self, mut hello: Document) -> Document {
+        if let Some((first, last)) = self.tricks().wire_versions {
+            hello.extend(doc! { "minWireVersion": first, "maxWireVersion": last });
+        }
         if self.tricks().mongos {
             for member_of_a_set in ["setName", "setVersion", "hosts", "primary", "me", "electionId", "lastWrite"] {
                 hello.remove(member_of_a_set);

@@ -7,6 +7,7 @@ use futures_util::StreamExt as _;
 use keyturn_tests::certificates::Certificates;
 use keyturn_tests::faults::{Fault, Moment, Point};
 use keyturn_tests::lambda::Lambda;
+use keyturn_tests::mongo::proxy::MongoProxy;
 use keyturn_tests::postgres::fakes::Blackhole;
 use keyturn_tests::stacks::mongo::{ADMIN, MongoApp, MongoStack};
 use keyturn_tests::tcp::closed_port;
@@ -67,6 +68,7 @@ async fn a_server_that_cannot_be_reached_is_named_in_under_15_seconds_and_no_pas
     let believing = trusting(&stack, "believing", own_certificate.path()).await;
     let (usual, server) = (&stack.lambda, stack.mongo.address());
     let unknown = "no-such-host.invalid:27017".to_owned();
+    let (outdated, future) = (speaks(&stack, 6, 6).await, speaks(&stack, 99, 99).await);
     // An admin of whichever servers a tag names.
     let admin = json!({"username": ADMIN, "password": stack.admin_password});
     put_current(&stack, &stack.admin_arn, &admin.to_string()).await;
@@ -98,6 +100,8 @@ async fn a_server_that_cannot_be_reached_is_named_in_under_15_seconds_and_no_pas
             "TLS_UNTRUSTED",
             &["not valid for name", "must name this host"],
         ),
+        Place::new("outdated", usual, outdated.address(), "DATABASE_UNREACHABLE", &["XXX"]),
+        Place::new("future", usual, future.address(), "DATABASE_UNREACHABLE", &["XXX"]),
         Place {
             replica_set: Some("other"),
             ..Place::new(
@@ -203,6 +207,13 @@ async fn function(stack: &MongoStack, name: &str, variable: &str, value: &str) -
     let function = stack.function(name, &[(variable, value)]).await.unwrap();
     function.set_timeout(Duration::from_mins(1));
     function
+}
+
+/// A server of other versions than the driver knows.
+async fn speaks(stack: &MongoStack, first: i32, last: i32) -> MongoProxy {
+    let proxy = MongoProxy::start(&stack.mongo, stack.faults.clone()).await.unwrap();
+    proxy.pretend_wire_versions(first, last);
+    proxy
 }
 
 /// Somebody who speaks first, and something else than TLS.

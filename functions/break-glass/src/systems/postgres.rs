@@ -43,8 +43,6 @@ const SET_OPTION: i32 = 160_000;
 const BEGIN: &str = "BEGIN READ WRITE; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL jit = off; SET LOCAL lock_timeout = '5s'; \
     SET LOCAL statement_timeout = '10s'; SET LOCAL idle_in_transaction_session_timeout = '30s'; \
     SELECT set_config('createrole_self_grant', '', true) WHERE current_setting('createrole_self_grant', true) IS NOT NULL";
-/// PostgreSQL's default, and the most that clients take.
-const ITERATIONS: std::ops::RangeInclusive<i32> = 4096..=100_000;
 /// Where the admin works, unless its secret names another database.
 const HOME: &str = "postgres";
 pub(crate) struct Postgres {
@@ -117,13 +115,7 @@ impl Admin<'_> {
     /// Safe to repeat: the name is new each time, and until COMMIT nothing has happened.
     pub(super) async fn make(&self, opening: &Opening<'_>) -> std::result::Result<Made, NotMade> {
         let certainly = |error| NotMade { error, is_certain: true };
-        let iterations = self.facts.scram_iterations.clamp(*ITERATIONS.start(), *ITERATIONS.end()).unsigned_abs();
-        let hash = scram(opening.password, iterations).map_err(|why| {
-            certainly(Error::of(
-                Core::RandomnessUnavailable,
-                format!("The operating system gave no random bytes: {why}."),
-            ))
-        })?;
+        let hash = scram(opening.password, self.facts.scram_iterations.unsigned_abs()).map_err(certainly)?;
         let sql = self.creation(opening.record, hash.expose_secret());
         match self.session.run(&sql, "making the login").await {
             Ok(()) => Ok(Made { ready: true }),

@@ -1,11 +1,11 @@
 //! `check`: everything that a rotation reads and decides, without what it writes. It works before a rotation is attached.
 
-use super::{Finding, version_with};
+use super::{Finding, told, version_with};
 use crate::case::Case;
-use crate::catalog::{self, Catalog, Query};
+use crate::catalog::{self, Query};
 use crate::codes::Code;
 use crate::guards::{self, Verdict};
-use crate::layout::{Layout, Turn};
+use crate::layout::Layout;
 use crate::place;
 use crate::plan;
 use crate::postgres::Postgres;
@@ -57,9 +57,9 @@ pub(super) struct Outlook {
 /// Errors: what reading the secret's labels can say.
 pub(super) async fn check(postgres: &Postgres, description: &Description, job: &Job) -> Result<Check> {
     let mut says = labels(description);
-    let Examined { would, warnings, refusals } = Box::pin(examine(postgres, description, job)).await;
+    let Examined { would, verdict: Verdict { warnings, refusals } } =
+        Box::pin(examine(postgres, description, job)).await;
     says.extend(would.iter().flat_map(Outlook::sentences));
-    let told = |what: &str, error: &Error| [format!("{what} {}: {}", error.code(), error.message()), to_do(error)];
     says.extend(warnings.iter().flat_map(|warning| told("Warning", warning)));
     says.extend(refusals.iter().flat_map(|refusal| told("A rotation would be refused,", refusal)));
     says.push("Nothing was changed.".to_owned());
@@ -72,10 +72,6 @@ pub(super) async fn check(postgres: &Postgres, description: &Description, job: &
         warnings: warnings.iter().map(Finding::from).collect(),
         refusals: refusals.iter().map(Finding::from).collect(),
     })
-}
-
-fn to_do(error: &Error) -> String {
-    format!("To do: {}", error.remedy())
 }
 
 /// What the labels say of the rotation's schedule.
@@ -96,8 +92,7 @@ fn labels(description: &Description) -> Vec<String> {
 pub(super) struct Examined {
     /// Only where nothing stops it.
     would: Option<Outlook>,
-    warnings: Vec<Error>,
-    pub(super) refusals: Vec<Error>,
+    pub(super) verdict: Verdict,
 }
 
 /// Goes the way of createSecret and setSecret, up to where they would write, and on past what would stop them, so far as there
@@ -105,13 +100,13 @@ pub(super) struct Examined {
 pub(super) async fn examine(postgres: &Postgres, description: &Description, job: &Job) -> Examined {
     let mut examined = Examined::default();
     if let Some(region) = &description.primary_region {
-        examined.refusals.push(is_replica(&job.secret_arn, region));
+        examined.verdict.refusals.push(is_replica(&job.secret_arn, region));
         return examined;
     }
     if let Err(error) = Box::pin(look(postgres, job, &mut examined)).await {
-        examined.refusals.push(error);
+        examined.verdict.refusals.push(error);
     }
-    examined.warnings.extend(replicas::in_sync(&job.secret_arn, &job.replicas).err().map(|lag| lag.error));
+    examined.verdict.warnings.extend(replicas::in_sync(&job.secret_arn, &job.replicas).err().map(|lag| lag.error));
     examined
 }
 
@@ -131,44 +126,43 @@ async fn look(postgres: &Postgres, job: &Job, examined: &mut Examined) -> Result
     let stored = stored.ok_or_else(|| keyturn::rotation::no_current(&job.secret_arn))?;
     let current = Credential::parse(stored.text, "the AWSCURRENT value")?;
     let survey = Box::pin(survey::survey(postgres, &current, job)).await?;
-    let (turn, verdict) = plan::turn(&survey, job)?;
-    let Verdict { refusals, warnings } = verdict;
-    (examined.refusals, examined.warnings) = (refusals, warnings);
+    let turn;
+    (turn, examined.verdict) = plan::turn(&survey, job)?;
+    let refusals = &mut examined.verdict.refusals;
     let place = place::of_rotated(&current, "The AWSCURRENT value", job)?;
     let server = postgres.server(place.clone(), job);
     if place != server {
         // testSecret logs in by the other name.
         let login = Login::new(&current, place);
-        examined
-            .refusals
-            .extend(postgres.connector.open(&login, job.deadline).await.err().map(|failure| failure.error));
+        refusals.extend(postgres.connector.open(&login, job.deadline).await.err().map(|failure| failure.error));
     }
     let session = survey.admin.open(postgres, job.deadline).await?.until(job.deadline);
-    let query = Query {
-        names: survey.case.layout.names(current.username()),
-        database: server.database.clone(),
-        admin: survey.admin.login.user.clone(),
-        its_database: session.place().database.clone(),
-        valid_days: survey.case.valid_days.unwrap_or_default(),
-    };
-    let catalog = catalog::survey(&session, &query).await?;
+    let (names, admin) = (survey.case.layout.names(current.username()), &survey.admin.login.user);
+    let query = Query { names: &names, database: &server.database, admin, its_database: &session.place().database };
+    let catalog = catalog::survey(&session, query).await?;
     if catalog.server.read_only {
         return Err(session.read_only_failure().error);
     }
     // Once more with what the admin sees, at the server where it would write.
-    let verdict = guards::judge(&survey.case, &turn, &survey.admin.login.user, &catalog);
-    examined.warnings = verdict.warnings;
-    let new = verdict.refusals.into_iter().filter(|refusal| !examined.refusals.contains(refusal));
-    examined.refusals.extend(new.collect::<Vec<_>>());
-    if !examined.refusals.is_empty() {
+    let verdict = guards::judge(&survey.case, &turn, admin, &catalog);
+    examined.verdict.warnings = verdict.warnings;
+    for refusal in verdict.refusals {
+        if !refusals.contains(&refusal) {
+            refusals.push(refusal);
+        }
+    }
+    if !refusals.is_empty() {
         return Ok(());
     }
     examined.would = Some(Outlook {
-        layout: layout_name(&survey.case.layout),
+        layout: (&survey.case.layout).into(),
         server: format!("{}/{}", server.address, server.database),
         from: turn.current.clone(),
         to: turn.pending.clone(),
-        changes: changes(&survey.case, &turn, &catalog),
+        changes: statements::of(&survey.case, &turn, &catalog, Some(&SecretString::from("")))
+            .into_iter()
+            .map(|statement| statement.says)
+            .collect(),
         notice: notice(&survey.case),
         stale_sessions: catalog.role(&turn.pending).map_or(0, |pending| pending.sessions),
     });
@@ -180,19 +174,6 @@ fn notice(case: &Case) -> &'static str {
         "Both users act as the role that owns what they make. current_user is that role; PostgreSQL asks session_user for a few things: row level security policies on it, one's own other sessions in pg_stat_activity and pg_terminate_backend"
     } else {
         "Each user acts as itself, and owns what it makes: the other one has only those rights on it that are granted"
-    }
-}
-
-fn changes(case: &Case, turn: &Turn, catalog: &Catalog) -> Vec<String> {
-    let verifier = SecretString::from("");
-    statements::of(case, turn, catalog, Some(&verifier)).into_iter().map(|statement| statement.says).collect()
-}
-
-fn layout_name(layout: &Layout) -> &'static str {
-    match layout {
-        Layout::Owner { .. } => "owner",
-        Layout::Clone { .. } => "clone",
-        Layout::Pair { .. } => "pair",
     }
 }
 

@@ -1,14 +1,14 @@
 //! `explain`: where each label sits, since when, what its value logs in to; and what stops the rotation, if something does.
 
 use super::check::examine;
-use super::{Finding, version_with};
+use super::{Finding, told, version_with};
+use crate::guards::Verdict;
 use crate::place;
-use crate::plan;
 use crate::postgres::Postgres;
 use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
 use keyturn::failure::Kind;
-use keyturn::rotation::{Job, drop_pending, replicas};
+use keyturn::rotation::{Job, drop_pending, follows};
 use keyturn::secrets::{CURRENT, Description, PENDING, PREVIOUS, Stored};
 use keyturn::{Error, Result};
 use keyturn_postgres::{Login, Place};
@@ -78,7 +78,12 @@ pub(super) async fn explain(postgres: &Postgres, description: &Description, job:
         }
     }
     let token = version_with(description, PENDING).filter(|token| Some(*token) != version_with(description, CURRENT));
-    let refusal = Box::pin(stopped_by(postgres, description, &current, &pending, token, job)).await.err();
+    let Verdict { refusals, warnings } = Box::pin(examine(postgres, description, job)).await.verdict;
+    let refusal = match (token, &current.credential) {
+        (Some(token), Ok(current)) => kept_from_following(postgres, current, &pending, token, job),
+        _ => None,
+    };
+    let refusal = refusal.or(refusals.into_iter().next());
     let next = match (&refusal, token) {
         (Some(refusal), _) => Some(refusal.remedy().to_owned()),
         (None, Some(_)) => Some(format!("aws secretsmanager rotate-secret --secret-id {}", job.secret_arn)),
@@ -96,57 +101,34 @@ pub(super) async fn explain(postgres: &Postgres, description: &Description, job:
     });
     says.extend(refusal.iter().map(|error| format!("{}: {}", error.code(), error.message())));
     says.extend(next.iter().map(|next| format!("To do: {next}")));
-    let lag = replicas::in_sync(&job.secret_arn, &job.replicas).err().map(|lag| lag.error);
-    if let Some(warning) = &lag {
-        says.push(format!("Warning {}: {}", warning.code(), warning.message()));
-        says.push(format!("To do: {}", warning.remedy()));
-    }
+    says.extend(warnings.iter().flat_map(|warning| told("Warning", warning)));
     Ok(Explanation {
         action: "explain",
         secret: job.secret_arn.clone(),
         under_way: token.is_some(),
         says,
         versions,
-        warnings: lag.iter().map(Finding::from).collect(),
+        warnings: warnings.iter().map(Finding::from).collect(),
         refusal: refusal.as_ref().map(Finding::from),
         next,
     })
 }
 
-/// Errors: what the rotation under way meets next, or the next one would.
-async fn stopped_by(
+/// What keeps the pending value from following the current one: what the rotation under way meets next.
+fn kept_from_following(
     postgres: &Postgres,
-    description: &Description,
-    current: &Value,
+    current: &Credential,
     pending: &Value,
-    token: Option<&str>,
+    token: &str,
     job: &Job,
-) -> Result<()> {
-    if let (Some(token), Ok(current)) = (token, &current.credential)
-        && !matches!(&pending.credential, Err(error) if error.is(Core::PendingHasNoValue))
-    {
-        follows(current, pending, token, job)?;
-    }
-    Box::pin(examine(postgres, description, job)).await.refusals.into_iter().next().map_or(Ok(()), Err)
-}
-
-/// Whether the pending value is what may follow the current one.
-fn follows(current: &Credential, pending: &Value, token: &str, job: &Job) -> Result<()> {
-    let remedy = format!("Drop the pending version, then rotate again: {}", drop_pending(&job.secret_arn, token));
-    let pending = pending.credential.as_ref().map_err(|error| error.clone().with_remedy(remedy.clone()))?;
-    let difference = if pending.username() == current.username() {
-        Some("it is for the user in use".to_owned())
-    } else {
-        match plan::mismatch(current, pending, job)? {
-            None => current.edited_since(pending)?,
-            difference => difference,
-        }
+) -> Option<Error> {
+    let drop = format!("Drop the pending version, then rotate again: {}", drop_pending(&job.secret_arn, token));
+    let refusal = match &pending.credential {
+        Err(error) if error.is(Core::PendingHasNoValue) => return None,
+        Err(error) => Ok(Some(error.clone())),
+        Ok(pending) => follows(postgres, current, pending, job),
     };
-    let Some(difference) = difference else { return Ok(()) };
-    let says = format!(
-        "The pending value does not follow the current one (the current one may have been edited since): {difference}."
-    );
-    Err(Error::new(Core::PendingMismatch, says, remedy))
+    refusal.map_or_else(Some, |refusal| refusal.map(|refusal| refusal.with_remedy(drop)))
 }
 
 /// A value as it is stored.

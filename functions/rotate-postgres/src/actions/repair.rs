@@ -1,7 +1,7 @@
 //! `repair-ownership`: gives what the two logins own to the role that both act as, in each database. A plan first; with
 //! `"apply": true` one transaction a database, which waits for no lock for long. What is left can be asked for again.
 
-use crate::catalog::{self, Role};
+use crate::catalog::{self, Query, Role};
 use crate::codes::Code;
 use crate::guards;
 use crate::plan;
@@ -159,15 +159,9 @@ async fn moved(
     let admin = &survey.admin;
     let session = admin.open_in(database, postgres, job.deadline).await?.until(job.deadline);
     let names: Vec<String> = from.iter().cloned().chain([owner.to_owned()]).collect();
-    let query = catalog::Query {
-        names: names.clone(),
-        database: database.to_owned(),
-        admin: admin.login.user.clone(),
-        its_database: database.to_owned(),
-        valid_days: 0,
-    };
+    let query = Query { names: &names, database, admin: &admin.login.user, its_database: database };
     session.run(transaction::BEGIN, "starting the transaction").await?;
-    let catalog = catalog::read(&session, &query).await?;
+    let catalog = catalog::read(&session, query).await?;
     let acting = guards::acting_admin(&admin.login.user, &catalog)?;
     // PostgreSQL asks for the rights of both sides. What the admin lacks of them it has for this transaction alone.
     let lacks = |name: &&String| !acting.superuser && acting.name != **name && !acting.inherits(name);

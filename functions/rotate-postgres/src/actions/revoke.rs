@@ -11,9 +11,8 @@
 
 use super::version_with;
 use crate::case::Case;
-use crate::catalog::{self, Role};
+use crate::catalog::{self, Query, Role};
 use crate::codes::Code;
-use crate::errors;
 use crate::guards;
 use crate::place;
 use crate::postgres::Postgres;
@@ -270,14 +269,9 @@ async fn vetted(survey: &Survey, session: &Session, current: &Credential, user: 
             literal(user)
         ))
     })?;
-    let query = catalog::Query {
-        names: [&turn.current, &turn.pending].into_iter().cloned().chain(turn.base().map(str::to_owned)).collect(),
-        database: session.place().database.clone(),
-        admin: admin.login.user.clone(),
-        its_database: session.place().database.clone(),
-        valid_days: 0,
-    };
-    let mut catalog = catalog::survey(session, &query).await?;
+    let (database, names) = (&session.place().database, turn.names());
+    let query = Query { names: &names, database, admin: &admin.login.user, its_database: database };
+    let catalog = catalog::survey(session, query).await?;
     let mut refusals = guards::judge(&case, &turn, &admin.login.user, &catalog).refusals.into_iter();
     if let Some(refusal) = refusals.find(stops) {
         return Err(refusal);
@@ -287,8 +281,7 @@ async fn vetted(survey: &Survey, session: &Session, current: &Credential, user: 
     if force {
         guards::may_end_sessions(acting, role)?;
     }
-    let name = role.name.clone();
-    catalog.roles.remove(&name).ok_or_else(|| errors::vanished(&name).error)
+    Ok(role.clone())
 }
 
 /// Takes the user's password away, unless a rotation has begun meanwhile.

@@ -21,6 +21,10 @@ fn case() -> Case {
     Case::with(Layout::Clone { base: None })
 }
 
+fn roles(case: &Case, turn: &Turn, admin: &str, catalog: &Catalog) -> Result<Vec<Error>> {
+    judge(case, turn, admin, catalog).warnings()
+}
+
 fn judged(turn: &Turn, catalog: &Catalog) -> Result<Vec<Error>> {
     roles(&case(), turn, "admin", catalog)
 }
@@ -223,8 +227,8 @@ fn an_admin_is_judged_by_the_role_it_acts_as() {
     );
     let mut acting =
         catalog(160_000, [role("admin", &["dba"]), Role { name: "dba".into(), ..admin() }, role("app", &[])]);
-    acting.server.admin_acts_as = Some("dba".to_owned());
-    assert_eq!(super::roles(&case(), &turn("app", "app_clone", Base::Current), "admin", &acting), Ok(vec![]));
+    acting.roles.values_mut().for_each(|role| role.is_admin = role.name == "dba");
+    assert_eq!(roles(&case(), &turn("app", "app_clone", Base::Current), "admin", &acting), Ok(vec![]));
 }
 
 #[test]
@@ -302,7 +306,7 @@ fn rights_by_name_that_the_next_user_lacks_are_told() {
     let granted = |name: &str, to: &str| Role { has_grants_beyond: vec![to.into()], ..role(name, &["app"]) };
     let told = |case: &Case, turn: &Turn, roles: [Role; 2]| -> Vec<&'static str> {
         let all = catalog(180_000, roles.into_iter().chain([admin(), role("app", &[])]));
-        super::roles(case, turn, "admin", &all).unwrap().iter().map(Error::code).collect()
+        judge(case, turn, "admin", &all).warnings().unwrap().iter().map(Error::code).collect()
     };
     let clone = || granted("app_clone", "app");
     let (to_it, back) = (turn("app", "app_clone", Base::Current), turn("app_clone", "app", Base::Pending));
@@ -348,7 +352,7 @@ fn open_sessions_of_the_next_user_are_told_or_stop_the_rotation() {
     let verdict = |stale_sessions, admin: Role, twin: Role| {
         let all = catalog(180_000, [admin, role("app", &[]), twin]);
         let case = Case { stale_sessions, ..case() };
-        super::roles(&case, &turn("app", "app_clone", Base::Current), "admin", &all)
+        roles(&case, &turn("app", "app_clone", Base::Current), "admin", &all)
     };
     let warned = verdict(StaleSessions::Warn, admin(), stale()).unwrap();
     assert!(warned[0].message().starts_with("2 session(s) of \"app_clone\" are open (batch, web)"), "{}", warned[0]);
@@ -364,7 +368,7 @@ fn open_sessions_of_the_next_user_are_told_or_stop_the_rotation() {
 fn a_password_has_to_live_for_more_than_two_periods() {
     let verdict = |valid_days, period_days| {
         let case = Case { period_days, valid_days, ..case() };
-        super::roles(&case, &turn("app", "app_clone", Base::Current), "admin", &catalog_with_clone(180_000))
+        roles(&case, &turn("app", "app_clone", Base::Current), "admin", &catalog_with_clone(180_000))
     };
     refused(verdict(Some(60), Some(30)), "PASSWORD_VALID_TOO_SHORT", "Set it to 61 or more");
     for (valid, period) in [(Some(61), Some(30)), (None, Some(30)), (Some(1), None)] {
@@ -383,7 +387,7 @@ fn a_date_that_no_rotation_moves_on_is_told_in_time() {
         let all = catalog(180_000, [admin(), dated("app", &[], app), dated("app_clone", &["app"], clone)]);
         let case = Case { period_days: Some(30), valid_days, ..case() };
         let users = if base == Base::Current { ["app", "app_clone"] } else { ["app_clone", "app"] };
-        let verdict = super::roles(&case, &turn(users[0], users[1], base), "admin", &all);
+        let verdict = roles(&case, &turn(users[0], users[1], base), "admin", &all);
         verdict.unwrap().iter().map(Error::code).collect()
     };
     // A clone gets the date of the user in use; a base keeps its own.
