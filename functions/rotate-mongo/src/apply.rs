@@ -11,6 +11,7 @@ use crate::user::{Directory, Set, User};
 use crate::work::Work;
 use fixed::Standing;
 use keyturn::credential::Credential;
+use keyturn::rotation::Job;
 use keyturn::{Deadline, Error, Result};
 use std::time::Duration;
 
@@ -70,13 +71,16 @@ pub(crate) async fn in_force(
 }
 
 /// Atlas is still at it: the next try goes on from here.
-fn under_way(pending: &Credential, table: &Table) -> Error {
+fn under_way(pending: &Credential, table: &Table, job: &Job) -> Error {
     Error::new(
         Code::ChangePending,
         format!(
             "The new password of {:?} is still being applied, and this invocation's time is up: {table}.",
             pending.username()
         ),
-        "Nothing to do now: Secrets Manager tries again, and that try goes on with it. If it keeps happening, give the function a longer timeout (5 minutes).",
+        format!(
+            "Secrets Manager tries again by itself, and that try goes on with it. Once its tries are used up: aws secretsmanager rotate-secret --secret-id {}. If it keeps happening, give the function a longer timeout (5 minutes).",
+            job.secret_arn
+        ),
     )
 }

@@ -28,10 +28,10 @@ pub enum Code {
     /// The secret's `groupId` is not the Atlas project that its tag or the settings name.
     #[strum(message = "Correct the value, or the tag keyturn:atlas-project.")]
     ProjectMismatch,
-    /// There is no cluster that the user may log in to, or a scope or the tag `keyturn:atlas-clusters` names one that Atlas
-    /// does not list.
+    /// There is no cluster that the user may log in to, or none that is up; or a scope or the tag `keyturn:atlas-clusters` names one
+    /// that Atlas does not list.
     #[strum(
-        message = "Correct the user's scopes or the tag keyturn:atlas-clusters; name hosts that Atlas does not list by the tag keyturn:hosts."
+        message = "Correct the user's scopes or the tag keyturn:atlas-clusters; name hosts that Atlas does not list by the tag keyturn:hosts; start a cluster that is paused."
     )]
     ClusterNotFound,
     /// A cluster has no address in the network that `ATLAS_NETWORK` names, or one that cannot be used.
@@ -134,7 +134,7 @@ pub enum Code {
     ChangeOwnPasswordMissing,
     /// The server, or Atlas, does not take such a password.
     #[strum(
-        message = "Let PASSWORD_LENGTH be from 8 to 100, and leave / \" @ out with EXCLUDE_CHARACTERS (DocumentDB's rules)."
+        message = "Let PASSWORD_LENGTH be from 8 to 100, and leave / \" @ out with EXCLUDE_CHARACTERS (DocumentDB's rules). Where setSecret says so, a value with such a password is stored: drop it, as the message has it, and rotate again."
     )]
     PasswordNotAllowed,
 }

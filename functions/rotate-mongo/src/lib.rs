@@ -144,7 +144,7 @@ impl Target for Mongo {
     }
 
     fn unseen(&self) -> Option<&'static str> {
-        (self.settings.strategy == Strategy::Fixed).then_some(UNSEEN)
+        Some(UNSEEN)
     }
 
     async fn survey(&self, current: &Credential, job: &Job) -> Result<Survey> {
@@ -176,7 +176,7 @@ impl Target for Mongo {
     }
 
     fn mismatch(&self, current: &Credential, pending: &Credential, job: &Job) -> Result<Option<String>> {
-        let from = Case::of(&self.settings, current, job).map_err(|error| error.and(UNSEEN))?;
+        let from = Case::of(&self.settings, current, job)?;
         let to = match Case::of(&self.settings, pending, job) {
             Ok(to) => to,
             Err(error) => return Ok(Some(error.message().trim_end_matches('.').to_owned())),

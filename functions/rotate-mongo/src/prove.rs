@@ -98,7 +98,7 @@ impl Mongo {
         let alternates = self.strategy(job)? == Strategy::Alternating;
         // One user's clients are refused until AWSCURRENT has moved, which takes a part of the time.
         let deadline = if alternates { job.deadline } else { job.deadline.at_most(job.deadline.remaining() / 3) };
-        let looking = Job::of(&job.secret_arn, job.tags.clone(), deadline);
+        let looking = job.until(deadline);
         let by_what_was_seen = |error: Error| {
             if alternates {
                 return Err(error);

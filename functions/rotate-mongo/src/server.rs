@@ -23,6 +23,10 @@ use std::time::Duration;
 /// How long a majority may take to come up with what the primary has written.
 const MAJORITY_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long a command may take: a majority is waited for half as long. An answer that never comes must leave time to look what
+/// is in force, and to put it right.
+const COMMAND: Duration = Duration::from_secs(10);
+
 /// What came of a command.
 type Answered = std::result::Result<Document, CommandFailure>;
 
@@ -89,11 +93,10 @@ impl<'p> Server<'p> {
     async fn run(&self, command: Document, doing: &str, deadline: Deadline) -> Answered {
         let passes =
             |failed: &CommandFailure| failed.is_transient() && failed.server_code() != Some(WRITE_CONCERN_FAILED);
-        // A command may take as long as the invocation: given up sooner, it would take effect all the same.
         failure::retry(deadline, RETRY_FOR, passes, async |_| {
-            let answered = self.run_once(command.clone(), doing, deadline).await;
+            let answered = self.run_once(command.clone(), doing, deadline.at_most(COMMAND)).await;
             if answered.as_ref().is_err_and(|failed| failed.answer.is_none()) && self.logs_in_again(deadline).await {
-                return self.run_once(command.clone(), doing, deadline).await;
+                return self.run_once(command.clone(), doing, deadline.at_most(COMMAND)).await;
             }
             answered
         })
@@ -181,7 +184,7 @@ impl<'p> Server<'p> {
             _ if actions.contains(&"changePassword") && words.to_ascii_lowercase().contains("password") => Error::new(
                 Code::PasswordNotAllowed,
                 format!("{servers} does not take the new password of {user}: {words} (code {}).", answer.code),
-                "Let PASSWORD_LENGTH be from 8 to 100 and leave / \" @ out (DocumentDB's rules), then rotate again.",
+                "Let PASSWORD_LENGTH be from 8 to 100 and leave / \" @ out (DocumentDB's rules). The value that is stored keeps its password: drop it, then rotate again: aws secretsmanager update-secret-version-stage --secret-id <secret> --version-stage AWSPENDING --remove-from-version-id <version>",
             ),
             _ => failed.into(),
         }

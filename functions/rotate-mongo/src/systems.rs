@@ -235,18 +235,6 @@ fn in_scope(mut clusters: Vec<Cluster>, user: &User, at: &AtAtlas, job: &Job) ->
             "Correct the user's scopes, or name the hosts by the tag keyturn:hosts.",
         );
     }
-    clusters.retain(|cluster| {
-        // Whoever uses it is not at work; it gets the change before it lets anybody in.
-        cluster.asleep().is_none_or(|why| {
-            tracing::warn!(
-                code = Code::ClusterLeftOut.name(),
-                cluster = cluster.name,
-                why,
-                "This cluster is not asked whether it accepts the password."
-            );
-            false
-        })
-    });
     let of_user = clusters.iter().map(|cluster| cluster.name.clone()).collect::<Vec<_>>().join(", ");
     if let Some(named) = &at.clusters {
         if let Some(stranger) = named.iter().find(|name| clusters.iter().all(|cluster| cluster.name != **name)) {
@@ -264,6 +252,30 @@ fn in_scope(mut clusters: Vec<Cluster>, user: &User, at: &AtAtlas, job: &Job) ->
         return missing(
             format!("There is no cluster in project {} that {:?} may log in to.", at.project, user.name),
             "Correct the user's scopes or the secret's project.",
+        );
+    }
+    let mut asleep = Vec::new();
+    clusters.retain(|cluster| {
+        // Whoever uses it is not at work; it gets the change before it lets anybody in.
+        cluster.asleep().is_none_or(|why| {
+            tracing::warn!(
+                code = Code::ClusterLeftOut.name(),
+                cluster = cluster.name,
+                why,
+                "This cluster is not asked whether it accepts the password."
+            );
+            asleep.push(format!("{:?} {why}", cluster.name));
+            false
+        })
+    });
+    if clusters.is_empty() {
+        return missing(
+            format!(
+                "No cluster that {:?} may log in to is up, so nothing can be proven: {}.",
+                user.name,
+                asleep.join(", ")
+            ),
+            "Let Secrets Manager rotate again once one is up: atlas clusters start <name>",
         );
     }
     Ok(clusters)

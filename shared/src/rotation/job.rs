@@ -7,9 +7,10 @@ use crate::{Deadline, Error};
 use chrono::{DateTime, Utc};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 
 /// What one invocation is about.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Job {
     /// The full ARN of the secret being rotated.
     pub secret_arn: String,
@@ -26,8 +27,8 @@ pub struct Job {
     pub deadline: Deadline,
     /// The value of [`Target::only_admin`](super::Target::only_admin), where it was there to be read in advance.
     pub admin: Option<Stored>,
-    overrides: RefCell<BTreeSet<&'static str>>,
-    warnings: RefCell<Vec<String>>,
+    overrides: Rc<RefCell<BTreeSet<&'static str>>>,
+    warnings: Rc<RefCell<Vec<String>>>,
 }
 
 impl Job {
@@ -46,8 +47,8 @@ impl Job {
             has_begun: false,
             deadline,
             admin: None,
-            overrides: RefCell::default(),
-            warnings: RefCell::default(),
+            overrides: Rc::default(),
+            warnings: Rc::default(),
         }
     }
 
@@ -60,6 +61,12 @@ impl Job {
             next_rotation: secret.next_rotation,
             ..Self::of(secret.arn, secret.tags, deadline)
         }
+    }
+
+    /// The same, to be over by then; what is noted in it is noted in this one, too.
+    #[must_use]
+    pub fn until(&self, deadline: Deadline) -> Self {
+        Self { deadline, ..self.clone() }
     }
 
     /// The same of a rotation that has stored its pending value.

@@ -90,13 +90,18 @@ impl<T: Target> Rotation<T> {
             Step::Finish => self.finish(event, deadline).await,
         };
         // Where Secrets Manager gives no answer, nobody has looked which password is in force.
-        let unseen = [Code::AwsAccessDenied, Code::AwsCallFailed, Code::AwsThrottled, Code::AwsUnreachable];
-        result.map_err(|error| match self.target.unseen() {
-            Some(words) if unseen.iter().any(|code| error.is(*code)) && !error.message().contains(words) => {
-                error.and(words)
-            }
+        let codes =
+            [Code::AwsAccessDenied, Code::AwsCallFailed, Code::AwsThrottled, Code::AwsUnreachable, Code::KmsDenied];
+        let is_unseen = |error: &Error| codes.iter().any(|code| error.is(*code));
+        result.map_err(|error| if is_unseen(&error) { self.unseen(error) } else { error })
+    }
+
+    /// Adds to an error what clients may meet, where nobody has looked which password is in force.
+    fn unseen(&self, error: Error) -> Error {
+        match self.target.unseen() {
+            Some(words) if !error.message().contains(words) => error.and(words),
             _ => error,
-        })
+        }
     }
 
     async fn create(&self, event: &RotationEvent, deadline: Deadline) -> Result<Report> {
@@ -225,7 +230,8 @@ impl<T: Target> Rotation<T> {
         // It was read before the label moved: on a day that a rotation is due, that day may stand there still.
         let next = job.next_rotation.filter(|next| *next > clock::now());
         let next_rotation = next.map(|next| next.to_rfc3339_opts(SecondsFormat::Secs, true));
-        Report { warnings: job.warnings(), next_rotation, ..report(event, Outcome::Finished) }
+        let (overrides, warnings) = (job.overrides(), job.warnings());
+        Report { overrides, warnings, next_rotation, ..report(event, Outcome::Finished) }
     }
 
     /// Waits until the replicas in other regions have the new value too, to the end of the invocation if need be.
@@ -360,9 +366,13 @@ impl<T: Target> Rotation<T> {
         pending: &Stored,
     ) -> Result<Credential> {
         let pending = self.parse_pending(event, pending, job)?;
-        match follows(&self.target, current, &pending, job)? {
-            None => Ok(pending),
-            Some(refusal) => Err(refusal.with_remedy(self.way_out(event, current, &pending, job).await)),
+        match follows(&self.target, current, &pending, job) {
+            Ok(None) => Ok(pending),
+            Ok(Some(refusal)) => {
+                let refusal = refusal.with_remedy(self.way_out(event, current, &pending, job).await);
+                Err(if pending.username() == current.username() { self.unseen(refusal) } else { refusal })
+            }
+            Err(error) => Err(self.unseen(error)),
         }
     }
 
@@ -370,7 +380,7 @@ impl<T: Target> Rotation<T> {
     /// not be dropped.
     async fn way_out(&self, event: &RotationEvent, current: &Credential, pending: &Credential, job: &Job) -> String {
         let is_copy = pending.password().expose_secret() == current.password().expose_secret();
-        let probe = Job::of(&job.secret_arn, job.tags.clone(), job.deadline.at_most(PROBE)).begun();
+        let probe = job.until(job.deadline.at_most(PROBE)).begun();
         if pending.username() == current.username() && !is_copy && self.target.prove(pending, &probe).await.is_ok() {
             return format!(
                 "The pending password logs in, and may be the only one that does: do not drop it. Undo what was edited during this rotation, the tags or the value (put the one of before back: aws secretsmanager put-secret-value), let this rotation finish (aws secretsmanager rotate-secret --secret-id {}), then edit again.",

@@ -260,6 +260,12 @@ impl Atlas {
         self.cluster(cluster).set_delay(delay);
     }
 
+    /// Whether a change is on its way to a cluster, whatever its status says.
+    #[must_use]
+    pub fn is_changing(&self, cluster: &str) -> bool {
+        self.cluster(cluster).is_changing()
+    }
+
     /// Changes stay PENDING until they are released.
     pub fn hold(&self, cluster: &str) {
         self.cluster(cluster).hold(true);

@@ -301,3 +301,38 @@ async fn who_can_only_write_a_secrets_value_gets_nobody_elses_password() {
     attacks::on_everybody(&scene).await;
     scene.ends();
 }
+
+/// A rotation that was let through goes on to its end, and says in every step by what.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_override_that_ends_in_the_middle_of_a_rotation_does_not_stop_it() {
+    let stack = MongoStack::start().await.unwrap();
+    for strategy in ["alternating", "fixed"] {
+        let app = stack.own_app(strategy).await.unwrap();
+        stack.tag(&app.secret, "strategy", strategy).unwrap();
+        let until = async |name: &str, date: &str| {
+            let guards = [("PROTECTED_USERS", &*app.user), ("ALLOW_PROTECTED_USERS", &app.user), ("ALLOW_UNTIL", date)];
+            stack.function(&format!("{strategy}-{name}"), &guards).await.unwrap()
+        };
+        let (allowed, ended) =
+            (until("allowed", "2999-12-31T00:00:00Z").await, until("ended", "2020-01-01T00:00:00Z").await);
+        let token = stack.stage(&app.secret).unwrap();
+        for (function, step) in [
+            (&ended, "createSecret"),
+            (&allowed, "createSecret"),
+            (&allowed, "setSecret"),
+            (&allowed, "testSecret"),
+            (&ended, "finishSecret"),
+        ] {
+            let event = json!({"Step": step, "SecretId": app.secret, "ClientRequestToken": token});
+            let result = function.invoke(event).await.result;
+            if step == "createSecret" && std::ptr::eq(function, &ended) {
+                refused(result, "USER_PROTECTED", &["is a protected user"]);
+                continue;
+            }
+            let report = result.unwrap_or_else(|error| panic!("{strategy} {step}: {error}"));
+            assert_eq!(report["overrides"], json!(["ALLOW_PROTECTED_USERS"]), "{strategy} {step}: {report}");
+        }
+        assert!(stack.logs_in(&app.secret, "AWSCURRENT").await.unwrap());
+    }
+    assert_eq!(stack.violations(), Vec::<String>::new());
+}

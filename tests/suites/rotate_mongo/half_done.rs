@@ -3,6 +3,7 @@
 
 use super::scene::{away, back, created, finishes, password, patches, refused, rotates, sets, step, user_path};
 use crate::polling::eventually;
+use keyturn_tests::faults::{Fault, Moment, Point};
 use keyturn_tests::mongo::Mongo;
 use keyturn_tests::stacks::mongo::{MongoApp, MongoStack};
 use keyturn_tests::vendors::Reply;
@@ -119,6 +120,69 @@ async fn the_old_password_is_put_back_though_atlas_puts_that_off() {
     let result = step(stack, &app, &token, "setSecret").await;
     is_put_back(stack, &app, result, "DATABASE_UNREACHABLE").await;
     nothing_is_changed_until_it_is_back(stack, &app, &token).await;
+    assert_eq!(stack.violations(), Vec::<String>::new());
+}
+
+/// For longer than one call is tried.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_old_password_is_put_back_though_atlas_is_down_for_a_while() {
+    let stack = &MongoStack::builder().clusters(2).start().await.unwrap();
+    stack.aws.secrets.set_attempts(1);
+    let app = stack.atlas_app("down").await.unwrap();
+    let token = created(stack, &app).await;
+    step(stack, &app, &token, "setSecret").await.unwrap();
+    away(stack, "cluster1");
+    stack.lambda.set_timeout(NORMAL);
+    stack.faults.reset();
+    for nth in 1..=9 {
+        let call = format!("setSecret atlas PATCH {} #{nth}", user_path(stack, &app.user));
+        let fault = Fault::Status(503, "ServiceUnavailable");
+        stack.faults.inject(Point { call, moment: Moment::Before, fault });
+    }
+    let result = step(stack, &app, &token, "setSecret").await;
+    assert_eq!(stack.faults.struck().len(), 9);
+    is_put_back(stack, &app, result, "DATABASE_UNREACHABLE").await;
+    nothing_is_changed_until_it_is_back(stack, &app, &token).await;
+    assert_eq!(stack.violations(), Vec::<String>::new());
+}
+
+/// A primary that is cut off, say: nobody is told, and another one takes its place meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_never_comes_leaves_time_to_look_and_to_go_on() {
+    let stack = MongoStack::builder().through_proxy().start().await.unwrap();
+    stack.aws.secrets.set_attempts(1);
+    stack.lambda.set_timeout(NORMAL);
+    for moment in [Moment::Before, Moment::After] {
+        let app = stack.own_app(&format!("{moment:?}").to_lowercase()).await.unwrap();
+        let token = created(&stack, &app).await;
+        let fault = Fault::Slow(Duration::from_hours(1));
+        stack.faults.inject(Point { call: "setSecret mongo updateUser #1".to_owned(), moment, fault });
+        let report = step(&stack, &app, &token, "setSecret").await.unwrap();
+        assert!(report["changes"].to_string().contains("accepted by "), "{report}");
+        stack.faults.reset();
+        finishes(&stack, &app, &token).await;
+    }
+    assert_eq!(stack.violations(), Vec::<String>::new());
+}
+
+/// The pending password is the only one in force by then, whatever the tags say.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strategy_that_is_changed_after_the_change_does_not_cost_the_password_that_works() {
+    let stack = MongoStack::start().await.unwrap();
+    stack.aws.secrets.set_attempts(1);
+    let app = stack.own_app("shop").await.unwrap();
+    let token = created(&stack, &app).await;
+    step(&stack, &app, &token, "setSecret").await.unwrap();
+    stack.tag(&app.secret, "strategy", "alternating").unwrap();
+    let says =
+        ["do not drop it. Undo what was edited during this rotation, the tags", "are refused where it is in force"];
+    for name in ["createSecret", "setSecret", "finishSecret"] {
+        refused(step(&stack, &app, &token, name).await, "PENDING_IS_CURRENT_USER", &says);
+    }
+    stack.tag(&app.secret, "strategy", "sometimes").unwrap();
+    refused(step(&stack, &app, &token, "setSecret").await, "TAG_INVALID", &says[1..]);
+    stack.tag(&app.secret, "strategy", "fixed").unwrap();
+    finishes(&stack, &app, &token).await;
     assert_eq!(stack.violations(), Vec::<String>::new());
 }
 
@@ -244,7 +308,7 @@ async fn somebody_elses_change_makes_nobody_wait() {
     };
     stack.atlas.set_delay("cluster0", Duration::from_secs(2));
     let holding = async {
-        eventually("ours is on its way", async || patches(&stack, &app.user).len() == 1).await;
+        eventually("ours is on its way", async || stack.atlas.is_changing("cluster0")).await;
         stack.atlas.set_delay("cluster0", Duration::from_hours(1));
         let _ = step(&stack, &other, &other_token, "setSecret").await;
     };

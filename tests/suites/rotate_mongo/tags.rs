@@ -1,6 +1,6 @@
 //! The tags of a secret: what they say counts, before the secret's value and the function's settings.
 
-use super::scene::{finishes, put_pending, refused};
+use super::scene::{created, finishes, put_pending, refused, step};
 use keyturn_tests::lambda::Lambda;
 use keyturn_tests::stacks::mongo::{ADMIN, MongoApp, MongoStack};
 use keyturn_tests::tcp::closed_port;
@@ -356,4 +356,23 @@ async fn rotates(stack: &MongoStack, secret: &str) -> At {
     assert!(stack.mongo.logs_in("admin", &part("username"), &part("password")).await.unwrap(), "{value}");
     let changes = |call: &keyturn_tests::vendors::Call| call.path.contains("/databaseUsers") && call.method != "GET";
     if stack.atlas.seen().iter().any(changes) { At::Atlas } else { At::Own }
+}
+
+/// It gets the change before it lets anybody in, whoever named it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_is_paused_is_left_out_and_not_called_missing() {
+    let stack = MongoStack::builder().clusters(2).start().await.unwrap();
+    stack.aws.secrets.set_attempts(1);
+    let app = stack.atlas_app("shop").await.unwrap();
+    stack.tag(&app.secret, "atlas-clusters", "cluster0 cluster1").unwrap();
+    stack.atlas.describe_cluster("cluster1", &json!({"paused": true}));
+    let token = created(&stack, &app).await;
+    let report = step(&stack, &app, &token, "setSecret").await.unwrap();
+    assert!(report["changes"].to_string().contains("accepted by cluster0 after"), "{report}");
+    stack.atlas.describe_cluster("cluster0", &json!({"paused": true}));
+    let says = ["No cluster that ", "is up", "\"cluster0\" is paused, \"cluster1\" is paused", "atlas clusters start"];
+    refused(step(&stack, &app, &token, "testSecret").await, "CLUSTER_NOT_FOUND", &says);
+    stack.atlas.describe_cluster("cluster0", &json!({"paused": false}));
+    finishes(&stack, &app, &token).await;
+    assert_eq!(stack.violations(), Vec::<String>::new());
 }

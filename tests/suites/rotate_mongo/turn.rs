@@ -117,7 +117,7 @@ async fn an_edit_of_the_value_after_the_change_is_not_undone_and_the_password_th
         step(&stack, &app, &token, name).await.unwrap();
     }
     put(&edited.to_string()).await;
-    let keep = "do not drop it. Undo the edit";
+    let keep = "do not drop it. Undo what was edited";
     refused(step(&stack, &app, &token, "finishSecret").await, "PENDING_MISMATCH", &["another key", keep]);
     assert_eq!(stack.value(&app.secret, "AWSCURRENT").unwrap(), edited);
     // What the message says helps.

@@ -100,8 +100,8 @@ async fn a_server_that_cannot_be_reached_is_named_in_under_15_seconds_and_no_pas
             "TLS_UNTRUSTED",
             &["not valid for name", "must name this host"],
         ),
-        Place::new("outdated", usual, outdated.address(), "DATABASE_UNREACHABLE", &["XXX"]),
-        Place::new("future", usual, future.address(), "DATABASE_UNREACHABLE", &["XXX"]),
+        Place::new("outdated", usual, outdated.address(), "SERVER_TOO_OLD", &["Upgrade to MongoDB 4.4"]),
+        Place::new("future", usual, future.address(), "SERVER_TOO_NEW", &["Deploy a newer version"]),
         Place {
             replica_set: Some("other"),
             ..Place::new(

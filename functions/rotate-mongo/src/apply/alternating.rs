@@ -67,7 +67,7 @@ impl<D: Directory> Work<'_, D> {
                 changes.push(self.accepted_after(&table, after));
                 return Ok(changes);
             }
-            Waited::UnderWay(table) => return Err(under_way(pending, &table)),
+            Waited::UnderWay(table) => return Err(under_way(pending, &table, self.job)),
             Waited::Failed(error) => return Err(error),
             Waited::OutOfTime(table) => (table, Code::ChangeNotProven),
             Waited::NotTaken(table) => (table, Code::PasswordNotTaken),

@@ -24,14 +24,16 @@
 //!     Proven --> [*]: AWSCURRENT moves
 //! ```
 //!
-//! The current password may be put back: the new one is never set before the current one has logged in everywhere.
+//! The current password may be put back: the new one is never set before the current one has logged in everywhere. Where
+//! somebody stores another value in the middle of a rotation, that one is put back: it is what clients read by then.
 
 use super::under_way;
-use super::wait::{Before, Undo, Waited};
+use super::wait::{Before, LOOK, RESERVE, Undo, Waited};
 use crate::codes::Code;
 use crate::places::{Row, Table, Verdict};
 use crate::user::{Directory, Progress, Set};
 use crate::work::Work;
+use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
 use keyturn::failure::Failure;
 use keyturn::{Error, Result};
@@ -41,8 +43,11 @@ use std::fmt;
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// Atlas puts a change off by minutes: how soon it is asked again first.
-const FIRST_PUT_OFF: Duration = Duration::from_secs(5);
+/// How soon the current password is set again first where that was not answered, or put off.
+const FIRST_PUT_OFF: Duration = Duration::from_secs(1);
+
+/// The longest pause between two such tries.
+const LONGEST_PUT_OFF: Duration = Duration::from_secs(20);
 
 /// Which password is in force at a place.
 #[derive(Clone, Debug)]
@@ -172,7 +177,7 @@ impl<D: Directory> Work<'_, D> {
                 ]);
             }
             Waited::UnderWay(table) => {
-                return Err(under_way(pending, &table).and(
+                return Err(under_way(pending, &table, self.job).and(
                     "Clients with the current one are refused wherever the new one is in force, until the next try has finished.",
                 ));
             }
@@ -252,19 +257,32 @@ impl<D: Directory> Work<'_, D> {
         )))
     }
 
-    /// Sets the current password again, for as long as there is time: while Atlas puts that off, clients are refused.
+    /// Sets the current password again, for as long as there is time: clients are refused meanwhile.
     async fn set_back(&self, current: &Credential, still: &impl AsyncFn() -> Result<()>) -> Result<Set> {
         let mut pause = FIRST_PUT_OFF;
         loop {
             let set = self.set_password(&self.user, current, still).await;
-            match &set {
-                Err(error) if error.is(Shared::AtlasThrottled) && pause < self.job.deadline.remaining() => {
-                    sleep(pause).await;
-                    pause *= 2;
+            let passes = match &set {
+                Ok(Set::Unanswered(_)) => !self.is_back(current).await,
+                Ok(Set::Confirmed | Set::WithoutMajority(_)) => false,
+                Err(error) => {
+                    let of_aws = [Core::AwsCallFailed, Core::AwsThrottled, Core::AwsUnreachable];
+                    error.is(Shared::AtlasThrottled) || of_aws.iter().any(|code| error.is(*code))
                 }
-                _ => return set,
+            };
+            if !passes || self.job.deadline.remaining() < pause + RESERVE {
+                return set;
             }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PUT_OFF);
         }
+    }
+
+    /// Whether the current password is in force everywhere, and nothing is under way that changes that.
+    async fn is_back(&self, current: &Credential) -> bool {
+        let deadline = self.job.deadline.at_most(LOOK);
+        let (table, progress) = tokio::join!(self.places.tried(current, deadline), self.directory.progress(deadline));
+        table.is_accepted() && progress == Progress::Applied
     }
 
     /// Puts the current password back, and says in the error where it works again.
@@ -281,6 +299,14 @@ impl<D: Directory> Work<'_, D> {
             }
         };
         let (table, stays) = self.restored(current).await;
+        if let Err(moved) = still().await
+            && moved.is(Core::CurrentMoved)
+        {
+            return why.and(&format!(
+                "While the current password was put back, AWSCURRENT was moved, so that its password may be refused now. Rotate again at once: aws secretsmanager rotate-secret --secret-id {}",
+                self.job.secret_arn
+            ));
+        }
         let then = if table.is_accepted() && !stays {
             format!(
                 "The current password was set again, and works at {}; Atlas may still be applying the change before.{doubt}",
@@ -316,7 +342,6 @@ fn third_password(pending: &Credential) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keyturn::codes::Code as Core;
 
     fn table(verdicts: &[(&str, char)]) -> Table {
         let row = |(place, verdict): &(&str, char)| Row {

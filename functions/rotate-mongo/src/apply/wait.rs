@@ -23,7 +23,7 @@ pub(super) const RESERVE: Duration = Duration::from_secs(2);
 const TIME_TO_UNDO: Duration = Duration::from_secs(20);
 
 /// How long one look may take while the old password is put back.
-const LOOK: Duration = Duration::from_secs(3);
+pub(super) const LOOK: Duration = Duration::from_secs(3);
 
 /// How long a place may be away, in an election for example, before it counts as lost.
 const AWAY: Duration = Duration::from_secs(30);

@@ -216,6 +216,11 @@ impl Cluster {
         });
     }
 
+    /// Whether a change is on its way.
+    pub(super) fn is_changing(&self) -> bool {
+        !self.changes.borrow().queue.is_empty()
+    }
+
     /// What could not be applied.
     pub(super) fn failures(&self) -> Vec<String> {
         self.changes.borrow().failures.clone()
