@@ -269,7 +269,9 @@ impl Scene {
 fn named_in(step: &str, unless: &[(&'static str, String)]) -> Vec<&'static str> {
     let is_used_in = |name: &str| match name {
         "SYNC_ROLES" => ["createSecret", "setSecret"].contains(&step),
-        _ => step != "finishSecret",
+        // The last step looks at names alone.
+        "ALLOW_ROLES" | "ALLOW_DATABASES" => step != "finishSecret",
+        _ => true,
     };
     let mut names: Vec<_> = unless.iter().map(|(name, _)| *name).filter(|name| is_used_in(name)).collect();
     names.sort_unstable();
