@@ -67,7 +67,8 @@ pub(super) fn read(value: Value) -> serde_json::Result<Ledger> {
     }
     for (okta, held) in old.holds {
         let out = !old.leaving.contains(&okta);
-        ledger.put(&okta, State::Held(Hold { since: decided, until: held.until, out, reason: String::new() }));
+        let hold = Hold { since: decided, until: held.until, person: None, out, reason: String::new() };
+        ledger.put(&okta, State::Held(hold));
     }
     Ok(ledger)
 }

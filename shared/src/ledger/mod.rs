@@ -138,10 +138,13 @@ pub struct Leaving {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Hold {
     pub since: DateTime<Utc>,
-    /// When the shift ends, as the source said last. A shift that begins after it is another one, and ends the hold.
-    /// Absent where no end is known: until the source does not name the person any more.
+    /// When the shift ends, as the source said last. Absent where no end is known: until the source does not name the person
+    /// any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<DateTime<Utc>>,
+    /// The person's id at the on-call source, if it has named them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<PersonId>,
     /// The group no longer shows the person.
     pub out: bool,
     /// The reason that was given.

@@ -38,7 +38,7 @@ fn the_first_format_is_read_as_one_state_a_person() {
     let by_hand = Some(HandClaim { until, reason: "INC-42".to_owned() });
     let granted =
         |on_call, by_hand, shown| State::Granted(Granted { since: noon(), on_call: Some(on_call), by_hand, shown });
-    let held = |until, out| State::Held(Hold { since: noon(), until, out, reason: String::new() });
+    let held = |until, out| State::Held(Hold { since: noon(), until, person: None, out, reason: String::new() });
     let leaving = Leaving { reason: Reason::OutOfBand, since: noon(), due: None };
     for (who, state) in [
         ("ann", granted(claim("P1", Some(noon())), by_hand, true)),

@@ -5,7 +5,7 @@ use crate::telemetry::audit;
 use chrono::{DateTime, Utc};
 use futures_util::future;
 use futures_util::stream::{self, StreamExt as _};
-use keyturn::ids::{BindingId, GroupId};
+use keyturn::ids::{BindingId, GroupId, OktaId};
 use keyturn::ledger::{Hold, Ledger, Person, Remembered, State};
 use keyturn::parameters::{Parameter, Parameters};
 use keyturn::vendor::AT_ONCE;
@@ -89,6 +89,14 @@ impl Ledgers {
         let others = others.filter_map(|entry| entry.ledger.known()).filter(|other| other.group != ledger.group);
         let before = others.max_by_key(|other| other.confirmed_at);
         let before = before.filter(|other| other.confirmed_at > ledger.confirmed_at || ledger.serial == 0);
+        // Who was held in both, and is not in the other one any more, has been released since.
+        let is_held = |ledger: &Ledger, okta: &OktaId| matches!(ledger.state(okta), Some(State::Held(_)));
+        ledger.people.retain(|okta, person| match (&person.state, before) {
+            (State::Held(hold), Some(before)) if hold.out && before.confirmed_at >= Some(hold.since) => {
+                is_held(before, okta)
+            }
+            _ => true,
+        });
         for (okta, person) in before.into_iter().flat_map(|before| &before.people) {
             // A grant by hand in this group's ledger is kept: an operator made it after the hold.
             let by_hand = matches!(ledger.state(okta), Some(State::Granted(granted)) if granted.by_hand.is_some());
@@ -255,8 +263,15 @@ mod tests {
 
     #[test]
     fn whoever_was_held_meanwhile_is_held_out_of_a_group_that_the_binding_has_again() {
-        let ann: keyturn::ids::OktaId = "00u1".try_into().unwrap();
-        let hold = Hold { since: DateTime::UNIX_EPOCH, until: None, out: false, reason: "left laptop".to_owned() };
+        let ann: OktaId = "00u1".try_into().unwrap();
+        let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+        let hold = Hold {
+            since: DateTime::UNIX_EPOCH,
+            until: None,
+            person: None,
+            out: false,
+            reason: "left laptop".to_owned(),
+        };
         let confirmed = |group: &str, seconds: i64, state: State| {
             let mut ledger = Ledger::new(group.try_into().unwrap());
             (ledger.serial, ledger.confirmed_at) = (1, DateTime::from_timestamp(seconds, 0));
@@ -272,12 +287,26 @@ mod tests {
         };
         assert_eq!(state(20), Some(State::Held(Hold { out: true, ..hold.clone() })));
         assert_eq!(state(5), Some(State::Tolerated), "that was before this group's turn");
+        let state = |in_between: i64| {
+            let held = State::Held(Hold { out: true, since: at(10), ..hold.clone() });
+            let ledgers = vec![confirmed("00g1", 10, held), confirmed("00g2", in_between, State::Tolerated)];
+            let found = Ledgers::of(ledgers).find(&"shop".try_into().unwrap(), &"00g1".try_into().unwrap()).0;
+            found.known().unwrap().state(&ann).cloned()
+        };
+        assert_eq!(state(20), None, "the hold ended in the other group's turn");
+        assert!(matches!(state(5), Some(State::Held(_))));
     }
 
     #[test]
     fn whoever_is_held_is_held_out_of_the_group_that_the_binding_has_next() {
         let (ann, bob) = ("00u1".try_into().unwrap(), "00u2".try_into().unwrap());
-        let hold = Hold { since: DateTime::UNIX_EPOCH, until: None, out: false, reason: "left laptop".to_owned() };
+        let hold = Hold {
+            since: DateTime::UNIX_EPOCH,
+            until: None,
+            person: None,
+            out: false,
+            reason: "left laptop".to_owned(),
+        };
         let mut before = Ledger::new("00g1".try_into().unwrap());
         before.put(&ann, State::Held(hold.clone()));
         before.put(&bob, State::Tolerated);

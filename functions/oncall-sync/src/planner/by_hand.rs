@@ -34,16 +34,16 @@ pub(crate) fn revoke(facts: Facts<'_>, user: &User, reason: &str) -> (Plan, Opti
     let mut plan = Plan { revokes: vec![revoke], ..Plan::quiet(facts.ledger.clone()) };
     let Some(ledger) = plan.intent.known_mut() else { return (plan, None) };
     plan.settled = settled(ledger, &user.id, Presence::of(&user.id, facts.members)).into_iter().collect();
-    let remembered = match ledger.state(&user.id) {
-        Some(State::Granted(granted)) => granted.on_call.as_ref().and_then(|claim| claim.shift_end),
-        Some(State::Held(hold)) => hold.until,
-        _ => None,
+    let (remembered, known) = match ledger.state(&user.id) {
+        Some(State::Granted(Granted { on_call: Some(claim), .. })) => (claim.shift_end, Some(claim.person.clone())),
+        Some(State::Held(hold)) => (hold.until, hold.person.clone()),
+        _ => (None, None),
     };
-    let until = match Duty::of(facts.binding, facts.reading, facts.now).people.get(&user.id) {
-        Some(on_call) => on_call.end,
-        None => remembered.filter(|end| *end > facts.now),
+    let (until, person) = match Duty::of(facts.binding, facts.reading, facts.now).people.get(&user.id) {
+        Some(on_call) => (on_call.end, Some(on_call.person.clone())),
+        None => (remembered.filter(|end| *end > facts.now), known),
     };
-    let hold = Hold { since: facts.now, until, out: false, reason: reason.to_owned() };
+    let hold = Hold { since: facts.now, until, person, out: false, reason: reason.to_owned() };
     let person = named(ledger.put(&user.id, State::Held(hold)), user);
     person.tell(Change::Revoked { reason: Reason::Manual, due: None });
     (plan, until)

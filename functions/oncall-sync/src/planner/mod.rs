@@ -11,9 +11,9 @@
 //! | any | no version of the ledger can be read, for 24 h; inside; by a reading that says who everybody is, not on call, not eligible, or not let in by Okta | any | removed |
 //! | any | no version of the ledger can be read | any | |
 //! | of a later version of Keyturn | | the same | |
-//! | `held` | the source names them in the same shift, or cannot be read, or the shift's end is to come | `held` | removed if inside |
+//! | `held` | on call; or nobody can say whether they are; or the shift's end is to come | `held` | removed if inside |
 //! | `held` | the shift is over, and the removal was never seen | `leaving` (manual) | removed |
-//! | `held` | the shift is over, or another one has begun | as if there were no record | |
+//! | `held` | the shift is over | as if there were no record | |
 //! | any | on call, not eligible, or Okta does not let them in | `leaving` if inside, or never seen inside | removed |
 //! | `leaving` | on call, and the group cannot be listed | `leaving` | |
 //! | any | on call, inside | `granted` | |
@@ -365,7 +365,7 @@ impl Case<'_> {
             if let Some(hold) = self.goes_on(hold, on_call, presence) {
                 return Next::Held(hold);
             }
-            if !hold.out && on_call.is_none() && !matches!(presence, Presence::Outside) {
+            if !hold.out && !matches!(presence, Presence::Outside) {
                 return Next::Leaves(Leaving { reason: Reason::Manual, since: hold.since, due: None });
             }
             state = None;
@@ -390,30 +390,28 @@ impl Case<'_> {
         }
     }
 
-    /// The hold, if it goes on: to the end of the shift in which the revoke was asked for, however often the source has
-    /// named another end since.
+    /// The hold, if it goes on: until a reading shows that the person is not on call, after the end that the source named
+    /// last. An entry that begins after that end is no proof of another shift: between two readings that name the person,
+    /// other entries may have followed each other without a break.
     fn goes_on(&self, hold: &Hold, on_call: Option<&OnCall>, presence: Presence<'_>) -> Option<Hold> {
-        let goes_on = |until| {
-            let out = match presence {
-                Presence::Inside(_) => false,
-                Presence::Outside => true,
-                Presence::Unknown => hold.out,
-            };
-            Some(Hold { until, out, ..hold.clone() })
-        };
-        match (on_call, hold.until) {
-            // Another shift, after the one that was meant.
-            (Some(OnCall { start: Some(start), .. }), Some(until)) if *start > until => None,
-            // An override cuts what is named now, and not the shift: the end only moves on.
-            (Some(on_call), until) => {
-                goes_on(until.zip(on_call.end).map(|(until, end)| until.max(end)).or(until).or(on_call.end))
-            }
-            (None, until) if !self.duty.is_known() => goes_on(until),
-            (None, Some(until)) if self.facts.now < until => goes_on(Some(until)),
-            // Whoever could not be told apart this time may still be the one who is held.
-            (None, until) if !self.duty.unresolved.is_empty() => goes_on(until),
-            (None, _) => None,
+        let mut next = hold.clone();
+        match presence {
+            Presence::Inside(_) => next.out = false,
+            Presence::Outside => next.out = true,
+            Presence::Unknown => {}
         }
+        if let Some(on_call) = on_call {
+            // An override cuts what is named now, and not the shift: the end only moves on.
+            next.until = hold.until.zip(on_call.end).map(|(until, end)| until.max(end)).or(hold.until).or(on_call.end);
+            next.person = Some(on_call.person.clone());
+            return Some(next);
+        }
+        let unresolved = &self.duty.unresolved;
+        // Somebody whom the source has not named yet may be any of those whom Okta could not tell.
+        let may_be_on_call =
+            hold.person.as_ref().map_or(!unresolved.is_empty(), |person| unresolved.contains_key(person));
+        let is_over = self.duty.is_known() && hold.until.is_none_or(|until| until <= self.facts.now) && !may_be_on_call;
+        (!is_over).then_some(next)
     }
 
     fn next_of_on_call(&self, okta: &OktaId, on_call: &OnCall, state: Option<&State>, presence: Presence<'_>) -> Next {
@@ -600,11 +598,7 @@ impl Case<'_> {
             next.people.remove(okta);
             return;
         };
-        let never_left = match self.old.state(okta) {
-            Some(State::Leaving(_)) => matches!(state, State::Granted(_)),
-            Some(State::Held(hold)) => !hold.out && matches!(state, State::Granted(_)),
-            _ => false,
-        };
+        let never_left = matches!((self.old.state(okta), &state), (Some(State::Leaving(_)), State::Granted(_)));
         let person = next.put(okta, state);
         if never_left {
             person.forget_removal();
@@ -650,15 +644,12 @@ impl Case<'_> {
     /// More people on call, or more to be added, than the binding allows: then nobody is.
     fn brake(&self, grants: usize) -> Option<Notice> {
         let Binding { max_members, max_new_per_run, keep, .. } = self.facts.binding;
-        let is_held = |okta: &OktaId, on_call: &OnCall| match self.old.state(okta) {
-            Some(State::Held(hold)) => {
-                self.goes_on(hold, Some(on_call), Presence::of(okta, self.facts.members)).is_some()
-            }
-            _ => false,
-        };
-        let wanted = self.duty.people.iter().filter(|(okta, on_call)| {
-            !is_held(okta, on_call) && !self.facts.eligible.excludes(okta) && !keep.contains(*okta)
-        });
+        let is_held = |okta: &OktaId| matches!(self.old.state(okta), Some(State::Held(_)));
+        let wanted = self
+            .duty
+            .people
+            .keys()
+            .filter(|okta| !is_held(okta) && !self.facts.eligible.excludes(okta) && !keep.contains(*okta));
         let on_call = wanted.count() + self.duty.unresolved.len();
         let too_many = on_call > *max_members || grants > *max_new_per_run;
         (too_many && self.facts.members.listed().is_some()).then_some(Notice::Brake { on_call, grants })

@@ -1,6 +1,7 @@
 //! Grants and revokes that a person asked for.
 
 use super::*;
+use crate::knowledge::Identity;
 
 #[test]
 fn a_grant_by_hand_ends_at_its_time() {
@@ -195,4 +196,50 @@ fn a_revoke_by_hand_outlasts_a_suspension_within_the_shift() {
     // The entries of these days follow each other without a break.
     let world = world.nobody_on_call().shift("P-ann", "ann", Some(60), Some(300));
     assert_eq!(world.clone().ticks(201, 299), "");
+}
+
+/// Entries of a hundred minutes that follow each other without a break.
+fn week() -> World {
+    (0..7).fold(World::new(), |world, day| world.shift("P-ann", "ann", Some(day * 100), Some((day + 1) * 100)))
+}
+
+#[test]
+fn a_revoke_by_hand_outlasts_every_boundary_of_the_shift_at_which_the_person_could_not_be_named() {
+    let unidentified = |mut world: World| {
+        for shift in &mut world.shifts {
+            shift.okta = Identity::Unresolved("suspended".to_owned());
+        }
+        world
+    };
+    let cases: [(&str, fn(World) -> World); 3] = [
+        ("an outage", World::outage),
+        ("a bad document", World::bad_document),
+        ("no ledger could be read", |world| World { ledger: Remembered::Unreadable { since: None }, ..world }),
+    ];
+    let cases = cases.map(|(case, begin)| (case, Box::new(begin) as Box<dyn Fn(World) -> World>));
+    for (case, begin) in cases.into_iter().chain([("a suspension", Box::new(unidentified) as Box<_>)]) {
+        let mut world = week();
+        world.tick();
+        let mut world = world.revoked_by_hand("ann", Some(100));
+        world.ticks(1, 50);
+        let known = world.clone();
+        let mut world = begin(world);
+        // Two boundaries pass.
+        assert_eq!(world.ticks(51, 250), "", "{case}");
+        let mut world = World { now: world.now, read_at: Some(world.now), ..known };
+        assert_eq!(world.ticks(251, 699), "", "{case}");
+        // A reading of nobody shows the break, and the next shift is another one.
+        assert_eq!(world.shift("P-ann", "ann", Some(701), None).ticks(700, 710), "701 +ann", "{case}");
+    }
+}
+
+#[test]
+fn a_revoke_by_hand_without_an_end_is_over_with_the_shift_although_somebody_else_cannot_be_identified() {
+    let mut world = World::new().on_call("ann", None).unresolved("bob");
+    world.ticks(0, 1);
+    let plan = world.revoke_by_hand("ann");
+    world.carry_out(&plan, Run::ALL);
+    let mut world = world.nobody_on_call().unresolved("bob");
+    world.ticks(2, 3);
+    assert_eq!(world.on_call("ann", None).ticks(4, 5), "4 +ann");
 }

@@ -57,9 +57,10 @@ fn state() -> impl Strategy<Value = State> {
     let adopted = minutes().prop_map(|until| State::Adopted { until: at(until) });
     let reason = select(vec![Reason::ShiftEnded, Reason::Overridden, Reason::OutOfBand, Reason::NotActive]);
     let leaving = reason.prop_map(|reason| State::Leaving(Leaving { reason, since: at(-10), due: None }));
-    let held = (proptest::option::of(minutes()), any::<bool>());
-    let held = held.prop_map(|(until, out)| {
-        State::Held(Hold { since: at(-10), until: until.map(at), out, reason: String::new() })
+    let held = (proptest::option::of(minutes()), proptest::option::of(person()), any::<bool>());
+    let held = held.prop_map(|(until, who, out)| {
+        let person = who.map(|who| id(&format!("P-{who}")));
+        State::Held(Hold { since: at(-10), until: until.map(at), person, out, reason: String::new() })
     });
     let left = Just(State::Left { at: at(-10) });
     prop_oneof![6 => granted, 1 => adopted, 1 => Just(State::Tolerated), 1 => leaving, 2 => held, 1 => left]
@@ -219,14 +220,13 @@ impl World {
     /// Revoked by hand, and that is not over; or it is, and nobody has seen them leave.
     fn is_held(&self, okta: &OktaId) -> bool {
         let Some(State::Held(hold)) = self.state(okta) else { return false };
-        let who = Identity::Known(okta.clone());
-        let starts: Vec<_> = self.current().filter(|shift| shift.okta == who).map(|shift| shift.start).collect();
-        match (starts.iter().min(), hold.until) {
-            (Some(Some(start)), Some(until)) => *start <= until,
-            (Some(_), _) => true,
-            (None, _) if !self.is_read() || !hold.out => true,
-            (None, until) => until.is_some_and(|until| self.now < until) || !self.unresolved_people().is_empty(),
-        }
+        let unresolved = self.unresolved_people();
+        let may_be_on_call = match &hold.person {
+            Some(person) => unresolved.contains(person),
+            None => !unresolved.is_empty(),
+        };
+        let ends_later = hold.until.is_some_and(|until| self.now < until);
+        self.is_named(okta) || !self.is_read() || !hold.out || ends_later || may_be_on_call
     }
 
     pub(super) fn wanted(&self) -> BTreeSet<OktaId> {

@@ -15,6 +15,8 @@ enum Event {
     Nothing,
     /// These are on call from now on, each for so many minutes; the flag: they can be identified.
     Shifts(Vec<(&'static str, Option<i64>, bool)>),
+    /// One of them has a long shift of entries that follow each other without a break, each of so many minutes.
+    Entries(&'static str, i64),
     Source(bool),
     List(bool),
     Suspended(&'static str),
@@ -49,6 +51,7 @@ fn step() -> impl Strategy<Value = Step> {
     let event = prop_oneof![
         4 => Just(Event::Nothing),
         6 => vec((who(), end(), prop::bool::weighted(0.85)), 0..3).prop_map(Event::Shifts),
+        2 => (who(), select(vec![5, 40])).prop_map(|(who, lasts)| Event::Entries(who, lasts)),
         4 => any::<bool>().prop_map(Event::Source),
         2 => any::<bool>().prop_map(Event::List),
         1 => who().prop_map(Event::Suspended),
@@ -145,6 +148,15 @@ impl Story {
                     end: end.map(|end| at(in_minutes(end))),
                 };
                 World { shifts: shifts.into_iter().map(shift).collect(), ..world }
+            }
+            Event::Entries(who, lasts) => {
+                let entry = |n: i64| Shift {
+                    person: id(&format!("P-{who}")),
+                    okta: Identity::Known(id(who)),
+                    start: Some(at(in_minutes(n * lasts))),
+                    end: Some(at(in_minutes((n + 1) * lasts))),
+                };
+                World { shifts: (0..20).map(entry).collect(), ..world }
             }
             Event::Source(works) => {
                 self.source = works;
@@ -290,31 +302,29 @@ impl Story {
         Ok(())
     }
 
-    /// A hold ends when a reading shows that the shift is over, or another one has begun.
+    /// A hold ends when a reading, at the end of the shift or later, shows that the person is not on call.
     fn releases(&mut self, is_stored: bool) {
         let world = &self.world;
         if world.read_at.is_none() {
             return;
         }
-        let anybody_unresolved =
-            world.shifts.iter().any(|shift| matches!(shift.okta, Identity::Unresolved(_)) && shift.covers(world.now));
         self.held.retain(|okta, until| {
-            let who = Identity::Known(okta.clone());
+            // Whether they can be identified or not.
+            let theirs: PersonId = id(&format!("P-{okta}"));
             let current: Vec<&Shift> =
-                world.shifts.iter().filter(|shift| shift.okta == who && shift.covers(world.now)).collect();
-            let Some(start) = current.iter().map(|shift| shift.start).min() else {
-                return anybody_unresolved || until.is_some_and(|until| world.now < until);
-            };
-            let another = until.zip(start).is_some_and(|(until, start)| start > until);
+                world.shifts.iter().filter(|shift| shift.person == theirs && shift.covers(world.now)).collect();
+            if current.is_empty() {
+                return until.is_some_and(|until| world.now < until);
+            }
             let ends = current.iter().map(|shift| shift.end);
             let end = ends.reduce(|one, other| one.zip(other).map(|(one, other)| one.max(other))).flatten();
-            if is_stored {
+            if is_stored && world.is_named(okta) {
                 *until = match (*until, end) {
                     (Some(until), Some(end)) => Some(until.max(end)),
                     (until, end) => until.or(end),
                 };
             }
-            !another
+            true
         });
     }
 

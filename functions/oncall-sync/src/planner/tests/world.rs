@@ -236,7 +236,8 @@ impl World {
     pub(super) fn revoked_by_hand(self, who: &str, until: Option<i64>) -> Self {
         let since = self.now;
         self.write(|ledger| {
-            let hold = Hold { since, until: until.map(at), out: false, reason: String::new() };
+            let person = Some(id(&format!("P-{who}")));
+            let hold = Hold { since, until: until.map(at), person, out: false, reason: String::new() };
             ledger.put(&id(who), State::Held(hold)).tell(Change::Revoked { reason: Reason::Manual, due: None });
         })
     }
