@@ -348,6 +348,29 @@ async fn while_people_are_still_in_the_group_from_before_a_revoke_reaches_both()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_revoke_reaches_people_in_the_group_from_before_who_were_there_before_the_function_or_were_put_back() {
+    let world = Oncall::start().await.unwrap();
+    let eve = world.engineer("eve").unwrap();
+    let shop = world.bind("shop", &json!({}));
+    world.okta.add(&shop.group, &eve.okta);
+    world.tick().await.unwrap();
+    let mut moved = shop.clone();
+    moved.group = world.okta.group("break-glass-shop");
+    world.write_binding(&moved, &json!({}));
+    world.minutes_later(1);
+    world.tick().await.unwrap();
+    assert_eq!(world.members(&shop, &[&eve]), ["eve"], "left by the first run");
+    let revoke = json!({"action": "revoke", "binding": "shop", "user": eve.okta, "reason": "left"});
+    world.event(&revoke).await.unwrap();
+    assert_eq!(world.members(&shop, &[&eve]), Vec::<String>::new());
+    world.okta.add(&shop.group, &eve.okta);
+    world.minutes_later(1);
+    world.event(&revoke).await.unwrap();
+    assert_eq!(world.members(&shop, &[&eve]), Vec::<String>::new(), "put back by somebody");
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_somebody_put_in_is_revoked_although_the_document_is_bad_and_nobody_was_granted() {
     let scene = Scene::start(&json!({})).await;
     assert_eq!(scene.members_at("20:00").await, NOBODY);

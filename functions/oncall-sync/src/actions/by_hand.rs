@@ -13,7 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::alert::Channel;
 use keyturn::clock::instant;
 use keyturn::ids::{BindingId, OktaId};
-use keyturn::ledger::{Ledger, Person, Remembered};
+use keyturn::ledger::{Ledger, Remembered};
 use keyturn::{Deadline, Error, Result};
 
 impl OncallSync {
@@ -191,6 +191,7 @@ fn known_ledger(view: &View) -> Result<&Ledger> {
     }
 }
 
+/// In whatever state: whoever was there before the function, or was put back since, may be in the group.
 fn is_in_ledger(view: &View, okta: &OktaId) -> bool {
-    view.ledger.known().and_then(|ledger| ledger.people.get(okta)).is_some_and(Person::is_unfinished)
+    view.ledger.known().is_some_and(|ledger| ledger.people.contains_key(okta))
 }
