@@ -22,14 +22,17 @@
 //! | `granted` | a claim goes on | `granted` | |
 //! | `granted` | no claim goes on, inside or never seen inside | `leaving` | removed |
 //! | `granted` | no claim goes on, outside | none | |
-//! | `adopted` | the source cannot be read, and its time is not up | `adopted` | |
-//! | `adopted` | the source cannot be read, and its time is up | `leaving` (stale) | removed |
+//! | `adopted` | nobody can say who is on call, and its time is not up | `adopted` | |
+//! | `adopted` | nobody can say who is on call, and its time is up | `leaving` (stale) | removed |
 //! | `adopted`, `tolerated` | inside | `tolerated`, or `leaving` (out of band) by `adoption` | removed if leaving |
 //! | `leaving` | inside, or the group cannot be listed | `leaving` | removed |
 //! | `leaving` | outside | `left` until every channel has taken the alert | |
-//! | none | inside; first run; the source cannot be read | `adopted` | |
-//! | none | inside; first run; the source was read | `tolerated`, or `leaving` (out of band) by `adoption` | removed if leaving |
+//! | none | inside; first run; nobody can say who is on call | `adopted` | |
+//! | none | inside; first run | `tolerated`, or `leaving` (out of band) by `adoption` | removed if leaving |
 //! | none | inside | none, or `leaving` (out of band) by `out_of_band`, once the source was read | removed if leaving |
+//!
+//! Nobody can say who is on call while the source cannot be read. Where `adoption` is `revoke`, that is so also while
+//! somebody on call is unresolved, and until `gap_confirm_runs` readings in a row have found nobody.
 //!
 //! Where the group cannot be listed nobody is added, and a claim ends by its time alone.
 
@@ -206,7 +209,7 @@ pub(crate) fn plan(facts: Facts<'_>) -> Plan {
 
 fn decide(facts: Facts<'_>, old: &Ledger) -> Plan {
     let duty = Duty::of(facts.binding, facts.reading, facts.now);
-    let gap = gap(facts.binding, &duty, old);
+    let gap = gap(facts, &duty, old);
     Case { facts, duty: &duty, old, gap }.plan()
 }
 
@@ -234,15 +237,18 @@ fn noted(ledger: &Remembered, notice: Notice) -> Plan {
     Plan { notices: BTreeSet::from([notice]), ..Plan::quiet(ledger.clone()) }
 }
 
-/// The readings in a row that found nobody on call, as long as somebody's claim depends on them.
-fn gap(binding: &Binding, duty: &Duty, old: &Ledger) -> Option<Gap> {
+/// The readings in a row that found nobody on call, as long as it depends on them whether somebody stays.
+fn gap(facts: Facts<'_>, duty: &Duty, old: &Ledger) -> Option<Gap> {
     let Some(read_at) = duty.read_at else { return old.gap.clone() };
     let depends = |person: &Person| person.on_call().is_some() || matches!(person.state, State::Adopted { .. });
-    if !duty.is_gap() || !old.people.values().any(depends) {
+    let found = facts.members.listed().is_some_and(|members| !members.is_empty());
+    let is_adopting =
+        matches!(facts.ledger, Remembered::Never(_)) && facts.binding.adoption == Outsiders::Revoke && found;
+    if !duty.is_gap() || !is_adopting && !old.people.values().any(depends) {
         return None;
     }
     match &old.gap {
-        Some(gap) if read_at <= gap.last || gap.readings >= binding.gap_confirm_runs => Some(gap.clone()),
+        Some(gap) if read_at <= gap.last || gap.readings >= facts.binding.gap_confirm_runs => Some(gap.clone()),
         Some(gap) => Some(Gap { readings: gap.readings + 1, last: read_at }),
         None => Some(Gap { readings: 1, last: read_at }),
     }
@@ -552,18 +558,27 @@ impl Case<'_> {
         let expired = until <= self.facts.now;
         match presence {
             Presence::Outside => Next::Stays(None),
-            Presence::Inside(_) if self.duty.is_known() => self.next_of_outsider(true),
-            _ if expired && !self.duty.is_known() => {
+            Presence::Inside(_) if self.is_clear() => self.next_of_outsider(true),
+            _ if expired && !self.is_clear() => {
                 Next::Leaves(Leaving { reason: Reason::Stale, since: self.facts.now, due: Some(until) })
             }
             _ => Next::Stays(Some(State::Adopted { until })),
         }
     }
 
+    /// Whether `adoption` may decide: where it removes people, somebody who is on call and unresolved may be any of them, and
+    /// one reading of nobody is no gap.
+    fn is_clear(&self) -> bool {
+        let Binding { adoption, gap_confirm_runs, .. } = self.facts.binding;
+        let is_counted = self.gap.as_ref().is_some_and(|gap| gap.readings >= *gap_confirm_runs);
+        let names_everybody = self.duty.unresolved.is_empty() && (!self.duty.is_gap() || is_counted);
+        self.duty.is_known() && (*adoption == Outsiders::Report || names_everybody)
+    }
+
     /// In the group, and nothing is remembered of them.
     fn next_of_stranger(&self) -> Next {
         let first_run = matches!(self.facts.ledger, Remembered::Never(_));
-        if first_run && !self.duty.is_known() {
+        if first_run && !self.is_clear() {
             let until = self.facts.now + self.facts.binding.max_stale;
             return Next::Stays(Some(State::Adopted { until }));
         }

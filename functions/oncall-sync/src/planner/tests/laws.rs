@@ -240,17 +240,22 @@ impl World {
     }
 
     fn gap_is_not_confirmed(&self) -> bool {
-        let Remembered::Known(ledger) = &self.ledger else { return false };
-        let before = ledger.gap.as_ref().map_or(0, |gap| gap.readings);
-        let is_new = ledger.gap.as_ref().is_none_or(|gap| self.read_at.is_some_and(|read_at| gap.last < read_at));
+        let gap = self.ledger.known().and_then(|ledger| ledger.gap.as_ref());
+        let before = gap.map_or(0, |gap| gap.readings);
+        let is_new = gap.is_none_or(|gap| self.read_at.is_some_and(|read_at| gap.last < read_at));
         self.current().next().is_none() && before + u32::from(is_new) < self.binding.gap_confirm_runs
+    }
+
+    /// A fresh reading names everybody on call, or has said often enough that nobody is.
+    fn says_who_is_on_call(&self) -> bool {
+        self.is_read() && self.unresolved_people().is_empty() && !self.gap_is_not_confirmed()
     }
 
     /// A claim keeps its person although the source, which was read, does not name them.
     fn is_spoken_for(&self, claim: &Claim) -> bool {
         match claim {
             Claim::ByHand(until) => *until > self.now,
-            Claim::Adopted(_) => false,
+            Claim::Adopted(until) => *until > self.now && !self.says_who_is_on_call(),
             Claim::Shift(claim) => {
                 let after_shift = claim.shift_end.is_some_and(|end| end <= self.now);
                 let unresolved = self.unresolved_people().contains(&claim.person);
@@ -283,7 +288,9 @@ impl World {
         if !named && self.is_leaving(okta) {
             return false;
         }
-        named || claims.iter().any(|claim| self.is_spoken_for(claim)) || !managed && self.stays_as_outsider(okta)
+        let judged_later = self.is_first_run() && !self.says_who_is_on_call();
+        let is_spoken_for = claims.iter().any(|claim| self.is_spoken_for(claim));
+        named || is_spoken_for || !managed && (judged_later || self.stays_as_outsider(okta))
     }
 
     /// Who is in the group when everything planned is done, where source and list were read.

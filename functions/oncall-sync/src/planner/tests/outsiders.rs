@@ -117,7 +117,7 @@ fn an_empty_group_with_nobody_on_call_needs_nothing() {
 #[test]
 fn a_first_run_that_was_cut_short_goes_on_taking_out_whom_it_found() {
     let world = World::new().with(|b| (b.adoption, b.out_of_band) = (Outsiders::Revoke, Outsiders::Report));
-    let mut world = world.member("eve").no_ledger();
+    let mut world = world.on_call("ann", 60).member("ann").member("eve").no_ledger();
     world.carry_out(&world.plan(), Run { done: 0, ..Run::ALL });
     assert_eq!(world.at(1).tick(), "-eve:out_of_band");
 }

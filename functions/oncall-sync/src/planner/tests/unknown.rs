@@ -128,6 +128,24 @@ fn people_adopted_in_an_outage_are_judged_by_the_first_reading_after_it() {
 }
 
 #[test]
+fn a_lost_ledger_and_somebody_on_call_who_is_unresolved_take_nobody_out_until_it_lasts() {
+    let world = World::new().with(|b| b.adoption = Outsiders::Revoke).member("ann").member("eve").no_ledger();
+    let mut world = world.unresolved("ann");
+    assert_eq!(world.ticks(0, 60), "");
+    assert_eq!(world.clone().nobody_on_call().on_call("ann", 600).ticks(61, 80), "61 -eve:out_of_band");
+    assert_eq!(world.ticks(61, 130), "120 -ann:stale -eve:stale");
+}
+
+#[test]
+fn a_lost_ledger_and_a_reading_of_nobody_take_nobody_out_before_it_is_confirmed() {
+    let world = World::new().with(|b| b.adoption = Outsiders::Revoke).member("ann").no_ledger();
+    assert_eq!(world.clone().ticks(0, 9), "1 -ann:out_of_band");
+    let mut world = world;
+    assert_eq!(world.tick(), "");
+    assert_eq!(world.on_call("ann", 60).ticks(1, 60), "60 -ann:shift_ended");
+}
+
+#[test]
 fn a_lost_ledger_without_a_list_of_members_stores_nothing_and_takes_nobody_out() {
     for world in [World::new().on_call("ann", 60), World::new().outage()] {
         let mut world = world.member("bob").no_ledger().members_unknown();
