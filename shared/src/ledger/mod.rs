@@ -137,6 +137,7 @@ pub struct Leaving {
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Hold {
+    /// When the removal was decided: by hand, or because somebody had put the person back.
     pub since: DateTime<Utc>,
     /// When the shift ends, as the source said last. Absent where no end is known: until the source does not name the person
     /// any more.

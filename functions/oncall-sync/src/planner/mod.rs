@@ -633,8 +633,11 @@ impl Case<'_> {
     }
 
     /// Removes whoever is held until the group no longer shows them.
-    fn hold(&self, okta: &OktaId, hold: Hold, next: &mut Ledger) -> Option<Revoke> {
+    fn hold(&self, okta: &OktaId, mut hold: Hold, next: &mut Ledger) -> Option<Revoke> {
         let put_back = !hold.out && matches!(self.old.state(okta), Some(State::Held(old)) if old.out);
+        if put_back {
+            hold.since = self.facts.now;
+        }
         let revoke = Revoke { okta: okta.clone(), reason: Reason::Manual, due: None, since: hold.since };
         let revoke = (!hold.out).then_some(revoke);
         let person = next.put(okta, State::Held(hold));

@@ -134,6 +134,21 @@ fn whoever_was_revoked_by_hand_and_put_back_by_a_person_leaves_again() {
 }
 
 #[test]
+fn whoever_was_put_back_after_a_revoke_by_hand_overstays_from_then_on() {
+    let mut world = World::new().on_call("ann", 60);
+    world.tick();
+    let mut world = world.revoked_by_hand("ann", Some(60));
+    world.ticks(1, 29);
+    let mut world = world.member("ann");
+    for minute in 30..32 {
+        world = world.at(minute);
+        let plan = world.plan();
+        assert_eq!(plan.revokes[0].overstay(world.now), TimeDelta::minutes(minute - 30));
+        world.carry_out(&plan, Run { done: 0, ..Run::ALL });
+    }
+}
+
+#[test]
 fn a_revoke_by_hand_outlasts_every_end_that_was_only_the_edge_of_what_was_read() {
     // A shift of six days, read a day ahead: what is taken for its end moves on with every reading.
     let mut world = World::new().on_call("ann", 60);
