@@ -440,6 +440,15 @@ impl Person {
         self.untold.pop_if(|untold| matches!(untold.change, Change::Revoked { .. }));
     }
 
+    /// Forgets the last grant, if no channel has taken its alert: each grant is announced before it is made. Gives back whether
+    /// there was one.
+    pub fn forget_grant(&mut self) -> bool {
+        let all = Channel::all();
+        let unannounced =
+            |untold: &mut Untold| matches!(untold.change, Change::Granted { .. }) && untold.channels == all;
+        self.untold.pop_if(unannounced).is_some()
+    }
+
     /// Notes a change whose alert every channel shall take.
     pub fn tell(&mut self, change: Change) {
         self.untold.retain(|untold| untold.change != change);

@@ -1,7 +1,7 @@
 //! Plans for grants and revokes by hand.
 
 use super::duty::Duty;
-use super::{Facts, Grant, Plan, Presence, Revoke, settled};
+use super::{Facts, Grant, Plan, Presence, Revoke, is_never_seen, settled};
 use crate::okta::User;
 use chrono::{DateTime, Utc};
 use keyturn::ledger::{Change, Granted, HandClaim, Hold, Ledger, Person, Reason, Remembered, State};
@@ -44,7 +44,11 @@ pub(crate) fn revoke(facts: Facts<'_>, user: &User, reason: &str) -> (Plan, Opti
         None => (remembered.filter(|end| *end > facts.now), known),
     };
     let hold = Hold { since: facts.now, until, person, out: false, reason: reason.to_owned() };
+    let never_seen = is_never_seen(ledger.state(&user.id), Presence::of(&user.id, facts.members));
     let person = named(ledger.put(&user.id, State::Held(hold)), user);
+    if never_seen {
+        person.forget_grant();
+    }
     person.tell(Change::Revoked { reason: Reason::Manual, due: None });
     (plan, until)
 }

@@ -265,6 +265,11 @@ fn settled(ledger: &Ledger, okta: &OktaId, presence: Presence<'_>) -> Option<Set
     }
 }
 
+/// Whether somebody was granted, and the group has never shown them, and does not now.
+fn is_never_seen(state: Option<&State>, presence: Presence<'_>) -> bool {
+    matches!((state, presence), (Some(State::Granted(granted)), Presence::Outside) if !granted.shown)
+}
+
 /// One planning, with everything it looks at.
 struct Case<'a> {
     facts: Facts<'a>,
@@ -625,8 +630,10 @@ impl Case<'_> {
         let again = matches!(self.old.state(okta), Some(State::Leaving(_)));
         let Leaving { reason, since, due } = leaving.clone();
         let held = matches!(self.old.state(okta), Some(State::Held(hold)) if !hold.out);
+        let never_seen = is_never_seen(self.old.state(okta), Presence::of(okta, self.facts.members));
         let person = next.put(okta, State::Leaving(leaving));
-        if !again && !held {
+        let never_came = never_seen && person.forget_grant();
+        if !again && !held && !never_came {
             person.tell(Change::Revoked { reason, due });
         }
         Revoke { okta: okta.clone(), reason, due, since }

@@ -143,6 +143,18 @@ fn a_change_that_the_group_shows_later_is_settled_once() {
 }
 
 #[test]
+fn a_grant_that_was_never_made_is_not_told_at_the_end_of_the_shift_nor_is_its_end() {
+    let mut world = World::new().on_call("ann", 60).suspended("ann");
+    world.ticks(0, 59);
+    assert_eq!(world.told, []);
+    let mut by_hand = world.clone();
+    by_hand.carry_out(&by_hand.revoke_by_hand("ann"), Run::ALL);
+    assert_eq!(by_hand.told, [(id("ann"), Change::Revoked { reason: Reason::Manual, due: None })]);
+    assert_eq!(world.ticks(60, 62), "60 -ann:shift_ended", "the list may lag behind");
+    assert_eq!((world.told.as_slice(), world.ledger().people.len()), (&[] as &[_], 0));
+}
+
+#[test]
 fn a_removal_that_was_not_made_and_is_not_wanted_any_more_is_never_told() {
     let mut world = World::new().on_call("ann", 60);
     world.tick();

@@ -376,7 +376,10 @@ impl World {
         let Some(mut outcome) = intent.known().cloned() else { return };
         self.tell(&mut outcome, &revoked);
         for okta in plan.grants.iter().map(|grant| &grant.okta).filter(|_| run.intent || !new) {
-            // Before the grant.
+            // Before the grant, and after Okta was asked.
+            if self.suspended.contains(okta) {
+                continue;
+            }
             self.announce(&mut outcome, okta);
         }
         if run.outcome {
