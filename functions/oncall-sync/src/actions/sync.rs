@@ -92,7 +92,8 @@ fn conditions(works: &[Work], bad: &BTreeMap<String, Error>, now: DateTime<Utc>)
             audit::unknown(id, what, why);
             // A vendor that does not answer shows in the metrics, and passes. A document that names what is not there does not.
             if Code::needs_a_person(why) && view.standing == Standing::Followed {
-                conditions.insert(format!("{id}:{what}:{why}"), alerts::of_error(id.as_str(), why, now));
+                // Okta gives each of its answers another error id, which is in the words.
+                conditions.insert(format!("{id}:{what}:{}", why.code()), alerts::of_error(id.as_str(), why, now));
             }
         }
         let mut notices = plan.notices.clone();
@@ -121,4 +122,36 @@ fn is_in_the_dark(view: &View) -> bool {
 /// Whether nothing failed in reading that others may meet as well: where there is no good document nothing should be read.
 fn is_fine(view: &View) -> bool {
     view.standing != Standing::Followed || view.unknown().all(|(_, why)| Code::is_of_one_alone(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binding::Binding;
+    use crate::knowledge::{Eligible, Members, Reading};
+    use keyturn::ids::GroupId;
+    use keyturn::ledger::{Ledger, Remembered};
+
+    #[test]
+    fn a_refusal_with_another_error_id_is_the_same_condition() {
+        let group = GroupId::try_from("00g1").unwrap();
+        let begun = |error_id: &str| {
+            let why =
+                Error::of(Code::OktaForbidden, format!("GET at Okta failed: 403, E0000006, error id {error_id}."));
+            let view = View {
+                standing: Standing::Followed,
+                binding: Binding::abandoned("shop".try_into().unwrap(), group.clone()),
+                reading: Reading::Known { shifts: Vec::new(), read_at: DateTime::UNIX_EPOCH },
+                members: Members::Unknown { why },
+                eligible: Eligible::Everyone,
+                ledger: Remembered::Known(Ledger::new(group.clone())),
+                version: 1,
+                last_reading: None,
+            };
+            let works = [Work::of(view, DateTime::UNIX_EPOCH)];
+            conditions(&works, &BTreeMap::new(), DateTime::UNIX_EPOCH).into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(begun("oae1"), ["shop:members:OKTA_FORBIDDEN"]);
+        assert_eq!(begun("oae2"), begun("oae1"));
+    }
 }
