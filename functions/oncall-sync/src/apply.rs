@@ -344,7 +344,7 @@ impl Applier {
             // No member any more, no user any more, or no group any more: only the last is wrong.
             Outcome::NotFound if self.observer.okta.group(group, deadline).await?.is_some() => Ok(()),
             Outcome::NotFound => {
-                self.observer.groups.forget().await;
+                self.observer.groups.forget_one(group);
                 Err(Error::of(Code::GroupNotFound, format!("Okta has no group {group} any more.")))
             }
         }
@@ -399,7 +399,7 @@ impl Applier {
         match self.membership.add(&binding.group, &grant.okta, deadline).await? {
             Outcome::Done => Ok(()),
             Outcome::NotFound => {
-                self.observer.groups.forget().await;
+                self.observer.groups.forget_one(&binding.group);
                 self.observer.people.forget(&grant.okta);
                 Err(Error::of(
                     Code::GroupNotFound,

@@ -69,6 +69,11 @@ impl Groups {
         self.verdict.lock().await.again_at = None;
     }
 
+    /// Forgets what was found of one group.
+    pub(crate) fn forget_one(&self, group: &GroupId) {
+        lock(&self.good).retain(|(good, _), _| good != group);
+    }
+
     /// The word that an administrator has to add to a group's description at Okta; `None` where it names a deployment already.
     pub(crate) fn missing_mark(&self, group: &Group) -> Option<String> {
         let owner = self.owner.as_ref().filter(|_| group.owner.is_none())?;
@@ -171,6 +176,16 @@ mod tests {
 
     fn shop() -> Vec<Binding> {
         vec![Binding::abandoned(BindingId::try_from("shop").unwrap(), GroupId::try_from("00g1").unwrap())]
+    }
+
+    #[test]
+    fn a_group_that_is_gone_voids_the_check_of_no_other() {
+        let groups = Groups::new(Clock::of(|| DateTime::UNIX_EPOCH), None);
+        let key = |id: &str| (GroupId::try_from(id).unwrap(), "break-glass".to_owned());
+        let until = DateTime::UNIX_EPOCH + GOOD_FOR;
+        lock(&groups.good).extend([(key("00g1"), until), (key("00g2"), until)]);
+        groups.forget_one(&key("00g1").0);
+        assert_eq!(*lock(&groups.good), BTreeMap::from([(key("00g2"), until)]));
     }
 
     #[test]
