@@ -440,13 +440,17 @@ impl Person {
         self.untold.pop_if(|untold| matches!(untold.change, Change::Revoked { .. }));
     }
 
-    /// Forgets the last grant, if no channel has taken its alert: each grant is announced before it is made. Gives back whether
-    /// there was one.
+    /// Forgets a grant of which no channel has taken the alert: each grant is announced before it is made. Gives back whether
+    /// there was one. Beside other changes it may stand for an earlier grant in the same words.
     pub fn forget_grant(&mut self) -> bool {
-        let all = Channel::all();
-        let unannounced =
-            |untold: &mut Untold| matches!(untold.change, Change::Granted { .. }) && untold.channels == all;
-        self.untold.pop_if(unannounced).is_some()
+        let is_unannounced = match self.untold.as_slice() {
+            [Untold { change: Change::Granted { .. }, channels }] => *channels == Channel::all(),
+            _ => false,
+        };
+        if is_unannounced {
+            self.untold.clear();
+        }
+        is_unannounced
     }
 
     /// Notes a change whose alert every channel shall take.

@@ -627,12 +627,15 @@ impl Case<'_> {
     }
 
     fn leaves(&self, okta: &OktaId, leaving: Leaving, next: &mut Ledger) -> Revoke {
-        let again = matches!(self.old.state(okta), Some(State::Leaving(_)));
+        let (old, presence) = (self.old.state(okta), Presence::of(okta, self.facts.members));
+        let has_no_name = self.old.people.get(okta).is_some_and(|person| person.login.is_empty());
+        // Whoever the group shows for the first time was perhaps taken for somebody who never came.
+        let is_new = has_no_name && matches!(presence, Presence::Inside(_));
+        let again = matches!(old, Some(State::Leaving(_))) && !is_new;
         let Leaving { reason, since, due } = leaving.clone();
-        let held = matches!(self.old.state(okta), Some(State::Held(hold)) if !hold.out);
-        let never_seen = is_never_seen(self.old.state(okta), Presence::of(okta, self.facts.members));
+        let held = matches!(old, Some(State::Held(hold)) if !hold.out);
         let person = next.put(okta, State::Leaving(leaving));
-        let never_came = never_seen && person.forget_grant();
+        let never_came = has_no_name && is_never_seen(old, presence) && person.forget_grant();
         if !again && !held && !never_came {
             person.tell(Change::Revoked { reason, due });
         }

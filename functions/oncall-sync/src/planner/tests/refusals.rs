@@ -155,6 +155,27 @@ fn a_grant_that_was_never_made_is_not_told_at_the_end_of_the_shift_nor_is_its_en
 }
 
 #[test]
+fn a_grant_that_was_made_is_told_although_the_next_one_in_the_same_words_is_not_made() {
+    let mut world = World::new().on_call("ann", None);
+    world.channels_work = false;
+    world.tick();
+    let mut world = world.nobody_on_call().on_call("bob", None);
+    world.ticks(1, 1);
+    let mut world = world.on_call("ann", None).suspended("ann");
+    assert_eq!(world.ticks(2, 2), "2 +ann");
+    world.channels_work = true;
+    let mut world = world.nobody_on_call().on_call("bob", None);
+    world.ticks(3, 4);
+    let told: Vec<bool> = world
+        .told
+        .iter()
+        .filter(|(okta, _)| *okta == id("ann"))
+        .map(|(_, change)| matches!(change, Change::Granted { .. }))
+        .collect();
+    assert_eq!(told, [true, false]);
+}
+
+#[test]
 fn a_removal_that_was_not_made_and_is_not_wanted_any_more_is_never_told() {
     let mut world = World::new().on_call("ann", 60);
     world.tick();
