@@ -112,11 +112,11 @@ impl Parameters {
         }
     }
 
-    /// The values of a parameter's versions that are kept, the latest first: Parameter Store keeps a hundred.
+    /// A parameter's versions that are kept, each with its value, the earliest first: Parameter Store keeps a hundred.
     ///
     /// # Errors
     /// The `AWS_*` codes.
-    pub async fn history(&self, name: &str, deadline: Deadline) -> Result<Vec<String>> {
+    pub async fn history(&self, name: &str, deadline: Deadline) -> Result<Vec<(i64, String)>> {
         let mut versions = Vec::new();
         let mut page = None;
         loop {
@@ -131,8 +131,8 @@ impl Parameters {
                 break;
             }
         }
-        versions.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
-        Ok(versions.into_iter().map(|(_, value)| value).collect())
+        versions.sort_by_key(|(version, _)| *version);
+        Ok(versions)
     }
 
     /// Stores a parameter, whether it exists or not, and gives back its version.

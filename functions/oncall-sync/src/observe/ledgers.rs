@@ -197,17 +197,16 @@ fn parse(text: &str, group: &GroupId) -> Result<Ledger, &'static str> {
     if ledger.group == *group { Ok(ledger) } else { Err("it is the ledger of another group") }
 }
 
-/// The ledger of the highest serial among the versions that Parameter Store keeps, the latest first.
-pub(crate) fn latest(current: Option<Ledger>, versions: &[String], group: &GroupId) -> Option<Ledger> {
-    let earlier = versions.iter().rev().filter_map(|text| parse(text, group).ok());
-    // Of two with one serial the last counts, which is the one that stands there.
-    let all = earlier.map(restored).chain(current);
-    all.max_by_key(|ledger| (ledger.serial, ledger.confirmed_at))
-}
-
-fn restored(mut ledger: Ledger) -> Ledger {
-    ledger.restored = true;
-    ledger
+/// The ledger that the function wrote last among the versions that Parameter Store keeps, the earliest first; the current one
+/// where it wrote none of them. The current one says the same if the function's own write was sent twice.
+pub(crate) fn latest(current: Option<Ledger>, versions: &[(i64, String)], group: &GroupId) -> Option<Ledger> {
+    let parsed = versions.iter().filter_map(|(version, text)| Some((version, parse(text, group).ok()?)));
+    // The first format does not say which version it is.
+    let written = parsed.filter(|(version, ledger)| ledger.is_of_version(**version) || ledger.version == 0);
+    let last = written.map(|(_, ledger)| ledger).max_by_key(|ledger| (ledger.serial, ledger.confirmed_at));
+    let Some(mut last) = last else { return current };
+    last.restored = current.is_none_or(|current| current != last);
+    Some(last)
 }
 
 #[cfg(test)]
@@ -244,6 +243,34 @@ mod tests {
             assert_eq!(find(ledgers).0, unreadable());
         }
     }
+
+    #[test]
+    fn what_somebody_else_wrote_counts_only_where_it_says_what_the_function_wrote_last() {
+        let group: GroupId = "00g1".try_into().unwrap();
+        let text = |serial: u64, version: i64, who: &str| {
+            let mut ledger = Ledger::new(group.clone());
+            (ledger.serial, ledger.version) = (serial, version);
+            ledger.put(&who.try_into().unwrap(), State::Tolerated);
+            ledger.text().unwrap()
+        };
+        let ann = text(7, 2, "00ann");
+        for (case, current, found, restored) in [
+            ("a write that was sent twice", ann.clone(), "00ann", false),
+            ("an edited text", text(7, 2, "00eve"), "00ann", true),
+            ("an edited text of a higher serial", text(9, 2, "00eve"), "00ann", true),
+            ("an old text", text(6, 1, "00old"), "00ann", true),
+            ("no ledger", "{".to_owned(), "00ann", true),
+        ] {
+            let versions = [(1, text(6, 1, "00old")), (2, ann.clone()), (3, current.clone())];
+            let ledger = latest(parse(&current, &group).ok(), &versions, &group).unwrap();
+            let people: Vec<&str> = ledger.people.keys().map(OktaId::as_str).collect();
+            assert_eq!((people.as_slice(), ledger.restored), ([found].as_slice(), restored), "{case}");
+        }
+        // Somebody deleted the parameter, and stored the text again.
+        let alone = latest(parse(&ann, &group).ok(), &[(1, ann.clone())], &group).unwrap();
+        assert!(!alone.restored);
+    }
+
     #[test]
     fn a_ledger_that_cannot_be_read_and_is_older_than_a_known_one_under_another_name_does_not_count() {
         let at = |seconds| Some(DateTime::from_timestamp(seconds, 0).unwrap());

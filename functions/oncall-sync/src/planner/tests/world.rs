@@ -296,7 +296,7 @@ impl World {
         let entry = |(binding, versions): (&BindingId, &Vec<(DateTime<Utc>, String)>)| {
             let (since, text) = versions.last()?;
             let version = i64::try_from(versions.len()).unwrap();
-            let earlier = || versions.iter().rev().map(|(_, text)| text.clone()).collect::<Vec<_>>();
+            let earlier = || (1..).zip(versions.iter().map(|(_, text)| text.clone())).collect::<Vec<_>>();
             let found = match Ledger::parse(text).ok() {
                 Some(ledger) if ledger.is_of_version(version) => Some(ledger),
                 current => self.history.then(|| latest(current, &earlier(), group)).flatten(),
