@@ -60,18 +60,23 @@ impl OncallSync {
         let until = now + lasts;
         let plan = by_hand::grant(view.facts(now), known_ledger(&view)?, &user, until, reason);
         let mut works = [Work::new(view, plan)];
-        self.applier.apply(&mut works, deadline).await;
+        let mut untaken = self.applier.apply(&mut works, deadline).await;
         let [mut work] = works;
-        if !work.is_finished() {
+        let is_finished = work.is_finished();
+        if !is_finished {
             if work.announced.is_empty() {
                 // Not even begun: the ledger from before is stored again, with the grant that this one was to lengthen.
                 self.applier.store_again(&mut work, deadline).await;
             } else {
-                let notice = Notice::NotGrantedByHand { why: work.why_unfinished(&user.id), okta: user.id };
+                let notice = Notice::NotGrantedByHand { why: work.why_unfinished(&user.id), okta: user.id.clone() };
                 audit::noticed(&work.view.binding.id, notice.code(), &notice);
                 let alert = alerts::of_notice(&work.view.binding, &notice, self.clock.now());
-                self.applier.channels.send(&alert, &Channel::all(), deadline).await;
+                // No ledger keeps it for the next tick.
+                untaken += self.applier.channels.send(&alert, &Channel::all(), deadline).await.len();
             }
+        }
+        audit::alerts_failed(untaken);
+        if !is_finished {
             return Err(unfinished());
         }
         Ok(Report::Granted { binding: binding.clone(), user: user.id, until })
@@ -105,7 +110,7 @@ impl OncallSync {
             ends.push(end);
         }
         let until = if is_followed { ends[0] } else { ends.into_iter().max().flatten() };
-        self.applier.apply(&mut works, deadline).await;
+        audit::alerts_failed(self.applier.apply(&mut works, deadline).await);
         let is_finished = works.iter().all(Work::is_finished);
         if !works.iter().all(|work| work.stored && work.plan.intent.known().is_some()) {
             let done = if is_finished { "is out of the group" } else { "may still be in the group" };

@@ -206,9 +206,14 @@ pub(crate) fn binding_done(binding: &BindingId, tally: &Tally) {
     metrics::emit_of_binding(NAME, binding.as_str(), &metrics);
 }
 
-pub(crate) fn forecast_done(warnings: usize, alerts_failed: usize) {
-    tracing::info!(code = Code::ForecastDone.name(), warnings, alerts_failed, "A forecast is over.");
-    metrics::emit(NAME, &[Metric::AlertFailed(u64::try_from(alerts_failed).unwrap_or(u64::MAX))]);
+pub(crate) fn forecast_done(warnings: usize, failed: usize) {
+    tracing::info!(code = Code::ForecastDone.name(), warnings, alerts_failed = failed, "A forecast is over.");
+    alerts_failed(failed);
+}
+
+/// Counts the alerts that a channel has not taken, of an event that is no tick.
+pub(crate) fn alerts_failed(failed: usize) {
+    metrics::emit(NAME, &[Metric::AlertFailed(u64::try_from(failed).unwrap_or(u64::MAX))]);
 }
 
 pub(crate) fn tick_done(fine: bool, bad_documents: usize, alerts_failed: usize, duration_ms: u64) {
