@@ -31,6 +31,8 @@ pub enum Kind {
 
 /// Parameters that are asked for at a time.
 const AT_ONCE: usize = 10;
+/// No parameter holds more bytes than this.
+pub const LONGEST: usize = 8_192;
 const NOT_FOUND: &str = "ParameterNotFound";
 
 /// Parameter Store, through the AWS SDK, whose standard retries run within each call's deadline.

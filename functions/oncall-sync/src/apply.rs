@@ -17,7 +17,7 @@ use keyturn::alert::{Alert, Channel, Channels};
 use keyturn::clock::Clock;
 use keyturn::ids::OktaId;
 use keyturn::ledger::{Change, Ledger, Remembered, Untold};
-use keyturn::parameters::Parameters;
+use keyturn::parameters::{self, Parameters};
 use keyturn::vendor::AT_ONCE;
 use keyturn::{Deadline, Error};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +43,8 @@ pub(crate) struct Work {
     /// The version of the ledger's parameter.
     version: i64,
     pub(crate) stored: bool,
+    /// The ledger is longer than a parameter may be.
+    is_too_long: bool,
     asked_to_store: bool,
     /// Changes of earlier ticks that are still to be logged.
     unlogged: Vec<Settled>,
@@ -71,6 +73,7 @@ impl Work {
             view,
             plan,
             stored: false,
+            is_too_long: false,
             asked_to_store: false,
             accepted: BTreeSet::new(),
             failed: Vec::new(),
@@ -88,7 +91,9 @@ impl Work {
 
     /// Whether the group shows every planned change, but for those whose failure says nothing of others.
     pub(crate) fn is_finished_but_for_one_alone(&self) -> bool {
-        self.unfinished().into_iter().all(|(_, okta)| self.error_of(okta).is_some_and(Code::is_of_one_alone))
+        let is_of_one =
+            |error: &Error| Code::is_of_one_alone(error) || self.is_too_long && error.is(Code::LedgerNotStored);
+        self.unfinished().into_iter().all(|(_, okta)| self.error_of(okta).is_some_and(is_of_one))
     }
 
     /// The planned changes that the group does not show.
@@ -299,6 +304,7 @@ impl Applier {
         let Some(ledger) = work.next.known_mut() else { return false };
         (ledger.serial, ledger.version, ledger.moved_to) = (ledger.serial + 1, version, None);
         let Ok(text) = ledger.text() else { return false };
+        work.is_too_long = text.len() > parameters::LONGEST;
         match self.parameters.put(&name, &text, deadline.at_most(STORE)).await {
             Ok(version) => {
                 work.version = version;

@@ -354,6 +354,7 @@ impl Code {
                 Self::PagerdutyCallFailed
                     | Self::PagerdutyAnswerStrange
                     | Self::OktaCallFailed
+                    | Self::OktaConflict
                     | Self::OktaAnswerStrange
             )
         );

@@ -2,6 +2,7 @@
 
 use super::shifts::reasons;
 use chrono::TimeDelta;
+use keyturn_tests::aws::Refusal;
 use keyturn_tests::faults::{Fault, Moment, Point};
 use keyturn_tests::stacks::oncall::{Bound, Engineer, Oncall};
 use keyturn_tests::vendors::Reply;
@@ -142,6 +143,16 @@ async fn when_datadog_is_down_the_log_and_the_metric_say_so() {
     assert!(line.contains("\"level\":\"ERROR\"") && line.contains("Break-glass"), "{line}");
     lambda.invoke(json!({})).await.result.unwrap();
     assert_eq!(metric(&lambda.logs().unwrap(), "AlertFailed"), [2, 0]);
+    // A grant by hand whose alert nobody took, nor its correction.
+    let cal = world.engineer("cal").unwrap();
+    world.datadog.replace("POST /api/v1/events", 2, Reply::html(503));
+    world.okta.replace(&format!("PUT /api/v1/groups/{}/users/{}", shop.group, cal.okta), 1, Reply::html(500));
+    let grant = json!({"action": "grant", "binding": "shop", "user": cal.okta, "minutes": 5, "reason": "INC-42"});
+    assert_eq!(lambda.invoke(grant).await.result.unwrap_err().error_type, "CHANGE_UNFINISHED");
+    let revoke = json!({"action": "revoke", "binding": "shop", "user": ann.okta, "reason": "a lost laptop"});
+    world.datadog.replace("POST /api/v1/events", 1, Reply::html(503));
+    lambda.invoke(revoke).await.result.unwrap();
+    assert_eq!(metric(&lambda.logs().unwrap(), "AlertFailed"), [2, 0, 2, 1]);
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 
@@ -383,8 +394,32 @@ async fn one_person_group_or_schedule_that_needs_a_person_does_not_hide_that_the
     }
     world.okta.replace(&format!("GET {path}"), 1, Reply::html(500));
     tick("a group that is answered with an error", "unknown").await;
-    world.okta.replace(&format!("PUT {path}/{}", bob.okta), 1, Reply::html(500));
-    tick("a user whom Okta fails to add", "unfinished").await;
+    for status in [500, 409] {
+        world.okta.replace(&format!("PUT {path}/{}", bob.okta), 1, Reply::html(status));
+        tick("a user whom Okta fails to add", "unfinished").await;
+    }
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_is_too_long_does_not_hide_that_the_function_runs_and_parameter_store_that_is_down_does() {
+    let world = Oncall::builder().on_the_machines_clock().start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let (shop, bank) = (world.bind("shop", &json!({})), world.bind("bank", &json!({"adoption": "report"})));
+    for n in 0..250 {
+        world.okta.add(&bank.group, &world.engineer(&format!("dba{n}")).unwrap().okta);
+    }
+    let (now, hour) = (world.clock.now(), TimeDelta::hours(1));
+    world.pagerduty.shift(&bank.schedule, &ann.pagerduty, now - hour, now + hour);
+    let lambda = world.lambda(None).await.unwrap();
+    let report = lambda.invoke(json!({})).await.result.unwrap();
+    let logs = lambda.logs().unwrap();
+    assert_eq!((metric(&logs, "RunsOk"), &report["unfinished"]), (vec![1], &json!(1)), "{logs}");
+    world.pagerduty.shift(&shop.schedule, &ann.pagerduty, now - hour, now + hour);
+    world.aws.refuse("PutParameter", Refusal::AccessDenied, 1000);
+    let report = lambda.invoke(json!({})).await.result.unwrap();
+    let logs = lambda.logs().unwrap();
+    assert_eq!((metric(&logs, "RunsOk"), &report["unfinished"]), (vec![1, 0], &json!(2)), "{logs}");
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 
