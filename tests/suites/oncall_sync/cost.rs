@@ -261,6 +261,41 @@ async fn every_group_has_its_turn_at_a_slow_okta_in_one_of_the_next_ticks() {
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 
+/// One request more than the function sends at a time, and no time for a second one.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_schedule_has_its_turn_at_a_slow_pagerduty_in_one_of_the_next_ticks() {
+    let world = Oncall::builder().on_the_machines_clock().start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let mut schedules: Vec<String> = (0..301).map(|n| world.pagerduty.schedule(&format!("s{n}"))).collect();
+    schedules.sort();
+    let last = schedules.pop().unwrap();
+    for (n, schedules) in schedules.chunks(10).enumerate() {
+        _ = world.bind_alone(&format!("b{n}"), &json!({"schedules": schedules}));
+    }
+    _ = world.bind_alone("last", &json!({"schedules": [last]}));
+    world.pagerduty.policy_level_schedule(&world.pagerduty.policy("last"), 1, &last);
+    let (now, hour) = (world.clock.now(), chrono::TimeDelta::hours(1));
+    world.pagerduty.shift(&last, &ann.pagerduty, now - hour, now + hour);
+    for n in 1..100 {
+        let call = format!(" PagerDuty GET /oncalls #{n}");
+        let fault = Fault::Slow(Duration::from_secs(1));
+        world.faults.inject(Point { call, moment: Moment::Before, fault });
+    }
+    let lambda = world.lambda(None).await.unwrap();
+    lambda.set_timeout(Duration::from_secs(10));
+    // A metric says how old the reading is, once there was one.
+    let is_read = || {
+        let logs = lambda.logs().unwrap();
+        let mut lines = logs.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.any(|line| line["Binding"] == "last" && line["SourceAgeSeconds"].is_u64())
+    };
+    lambda.invoke(json!({})).await.result.unwrap();
+    assert!(!is_read(), "there was time for it at once");
+    lambda.invoke(json!({})).await.result.unwrap();
+    assert!(is_read(), "{}", lambda.logs().unwrap());
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_bindings_take_eight_requests_to_pagerduty() {
     two_hundred(|world, id| world.bind(id, &json!({})), 8, 8).await;

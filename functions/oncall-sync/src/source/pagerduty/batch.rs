@@ -18,11 +18,10 @@ use crate::codes::Code;
 use crate::source::shift::{Levels, Parts, Shift, Who};
 use crate::source::{Asked, OnCall, Window};
 use chrono::{DateTime, Utc};
-use futures_util::stream::{self, StreamExt as _};
 use keyturn::ids::{PolicyId, ScheduleId};
-use keyturn::vendor::AT_ONCE;
 use keyturn::{Deadline, Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Display};
 
 /// What `/oncalls` says of one id.
 enum Said {
@@ -37,6 +36,15 @@ enum Said {
 enum Pages {
     Read(Reading),
     Unclear(Error),
+}
+
+/// The ids of one request.
+struct Chunk<'a>(&'a [&'a str]);
+
+impl Display for Chunk<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(","))
+    }
 }
 
 impl PagerDuty {
@@ -116,7 +124,7 @@ impl PagerDuty {
         ids.iter().map(|id| (id.clone(), policy(id))).collect()
     }
 
-    /// Asks for all ids in chunks, a few chunks at a time.
+    /// Asks for all ids in chunks, a few chunks at a time: first those for which there was no time before.
     async fn together(
         &self,
         filter: Filter,
@@ -124,8 +132,10 @@ impl PagerDuty {
         window: Window,
         deadline: Deadline,
     ) -> BTreeMap<String, Said> {
-        let chunks = stream::iter(filter.chunks(ids)).map(|chunk| self.chunk(filter, chunk, window, deadline));
-        chunks.buffer_unordered(AT_ONCE).concat().await
+        let chunks = filter.chunks(ids).map(Chunk).collect();
+        let ask = async |Chunk(ids): &Chunk<'_>| self.chunk(filter, ids, window, deadline).await;
+        let said = self.turns.one_by_one(chunks, window.now, deadline, ask).await;
+        said.into_iter().flat_map(|(_, said)| said).collect()
     }
 
     async fn chunk(&self, filter: Filter, ids: &[&str], window: Window, deadline: Deadline) -> BTreeMap<String, Said> {
