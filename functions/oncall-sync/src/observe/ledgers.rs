@@ -315,8 +315,8 @@ mod tests {
         assert_eq!(state(20), Some(State::Held(Hold { out: true, ..hold.clone() })));
         assert_eq!(state(5), Some(State::Tolerated), "that was before this group's turn");
         let state = |in_between: i64| {
-            let held = State::Held(Hold { out: true, since: at(10), ..hold.clone() });
-            let ledgers = vec![confirmed("00g1", 10, held), confirmed("00g2", in_between, State::Tolerated)];
+            let own = State::Held(Hold { out: true, since: at(10), ..hold.clone() });
+            let ledgers = vec![confirmed("00g1", 10, own), confirmed("00g2", in_between, State::Tolerated)];
             let found = Ledgers::of(ledgers).find(&"shop".try_into().unwrap(), &"00g1".try_into().unwrap()).0;
             found.known().unwrap().state(&ann).cloned()
         };

@@ -213,6 +213,8 @@ fn a_revoke_by_hand_outlasts_a_suspension_within_the_shift() {
     assert_eq!(world.clone().ticks(201, 299), "");
 }
 
+type Trouble = fn(World) -> World;
+
 /// Entries of a hundred minutes that follow each other without a break.
 fn week() -> World {
     (0..7).fold(World::new(), |world, day| world.shift("P-ann", "ann", Some(day * 100), Some((day + 1) * 100)))
@@ -226,13 +228,14 @@ fn a_revoke_by_hand_outlasts_every_boundary_of_the_shift_at_which_the_person_cou
         }
         world
     };
-    let cases: [(&str, fn(World) -> World); 3] = [
+    let unreadable = |world| World { ledger: Remembered::Unreadable { since: None }, ..world };
+    let cases: [(_, Trouble); 4] = [
         ("an outage", World::outage),
         ("a bad document", World::bad_document),
-        ("no ledger could be read", |world| World { ledger: Remembered::Unreadable { since: None }, ..world }),
+        ("a suspension", unidentified),
+        ("no ledger can be read", unreadable),
     ];
-    let cases = cases.map(|(case, begin)| (case, Box::new(begin) as Box<dyn Fn(World) -> World>));
-    for (case, begin) in cases.into_iter().chain([("a suspension", Box::new(unidentified) as Box<_>)]) {
+    for (case, begin) in cases {
         let mut world = week();
         world.tick();
         let mut world = world.revoked_by_hand("ann", Some(100));
