@@ -99,6 +99,8 @@ struct Story {
     held: BTreeMap<OktaId, Option<DateTime<Utc>>>,
     document: bool,
     list: bool,
+    /// The text that was broken last has a date of long before.
+    dated_back: bool,
     /// Removals that were made, each of which has to be logged once and told.
     removed: BTreeMap<OktaId, usize>,
     /// People who were added, of which somebody has to be told.
@@ -128,6 +130,7 @@ impl Story {
             held,
             document,
             list,
+            dated_back: false,
             stored_longer: TimeDelta::zero(),
             added: BTreeSet::new(),
             removed,
@@ -201,11 +204,17 @@ impl Story {
                 return;
             }
             Event::Nothing => world,
-            Event::LedgerBroken(age) => world.written(at(in_minutes(-age)), |_| "{".to_owned()),
+            Event::LedgerBroken(age) => {
+                self.dated_back = age > 0;
+                world.written(at(in_minutes(-age)), |_| "{".to_owned())
+            }
             Event::LedgerPutBack(ago) => {
                 world.written(at(self.minute), |versions| versions[versions.len().saturating_sub(1 + ago)].1.clone())
             }
             Event::History(works) => World { history: works, ..world },
+            // A text that is dated back is older than what the function wrote under the other name before it: no Parameter Store
+            // says so.
+            Event::Renamed(_) if self.dated_back && world.ledger.known().is_none() => world,
             Event::Renamed(name) => world.with(|binding| binding.id = id(name)),
             Event::Clock(minutes) => {
                 if minutes < 0 {
