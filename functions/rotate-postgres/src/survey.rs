@@ -29,19 +29,19 @@ pub(crate) async fn survey(postgres: &Postgres, current: &Credential, job: &Job)
     let case = Case::of(current, job)?.under(&postgres.settings);
     let user = current.username();
     case.layout.check_name(user)?;
-    let names = case.layout.names(user);
-    mirror::check_proxy(user, &names, &named, job)?;
+    let users = case.layout.names(user);
+    mirror::check_proxy(user, &users, &named, job)?;
     let login = Login::new(current, place.clone());
     let (admin, proven) = tokio::try_join!(postgres.admin(current, &named, job), postgres.prove_current(&login, job))?;
     if postgres.server(named.clone(), job) != place {
         // RDS has just said that the admin's server is another one of its endpoints.
         return Box::pin(survey(postgres, current, job)).await;
     }
-    for name in &names {
+    for name in &users {
         Box::pin(mirror::read(postgres, name, job)).await?;
     }
     let (login, its_database) = (&admin.login.user, &admin.login.place.database);
-    let query = Query { names: &names, database: &place.database, admin: login, its_database };
+    let query = Query { names: &users, database: &place.database, admin: login, its_database };
     let seen = match &proven {
         Some(session) => Some(catalog::survey(session, query).await),
         None => None,

@@ -99,8 +99,8 @@ struct Story {
     held: BTreeMap<OktaId, Option<DateTime<Utc>>>,
     document: bool,
     list: bool,
-    /// The text that was broken last has a date of long before.
-    dated_back: bool,
+    /// By how many minutes the text that was broken last is dated back.
+    dated_back: i64,
     /// Removals that were made, each of which has to be logged once and told.
     removed: BTreeMap<OktaId, usize>,
     /// People who were added, of which somebody has to be told.
@@ -130,7 +130,7 @@ impl Story {
             held,
             document,
             list,
-            dated_back: false,
+            dated_back: 0,
             stored_longer: TimeDelta::zero(),
             added: BTreeSet::new(),
             removed,
@@ -205,7 +205,7 @@ impl Story {
             }
             Event::Nothing => world,
             Event::LedgerBroken(age) => {
-                self.dated_back = age > 0;
+                self.dated_back = age;
                 world.written(at(in_minutes(-age)), |_| "{".to_owned())
             }
             Event::LedgerPutBack(ago) => {
@@ -214,7 +214,7 @@ impl Story {
             Event::History(works) => World { history: works, ..world },
             // A text that is dated back is older than what the function wrote under the other name before it: no Parameter Store
             // says so.
-            Event::Renamed(_) if self.dated_back && world.ledger.known().is_none() => world,
+            Event::Renamed(_) if self.dated_back > 0 && world.ledger.known().is_none() => world,
             Event::Renamed(name) => world.with(|binding| binding.id = id(name)),
             Event::Clock(minutes) => {
                 if minutes < 0 {
