@@ -74,10 +74,14 @@ pub enum Code {
     #[strum(message = "Let Secrets Manager run all four steps: aws secretsmanager rotate-secret --secret-id <arn>")]
     PendingHasNoValue,
     /// The AWSPENDING value cannot follow AWSCURRENT: another host, a foreign user, copied labels.
-    #[strum(message = "The message has the command that drops the pending version; then rotate again.")]
+    #[strum(
+        message = "The message says whether the pending version may be dropped, and by which command: its password may be the only one that works."
+    )]
     PendingMismatch,
     /// The AWSPENDING value is for the user in use; setting it would cut off every client.
-    #[strum(message = "The message has the command that drops the pending version; then rotate again.")]
+    #[strum(
+        message = "The message says whether the pending version may be dropped, and by which command: its password may be the only one that works."
+    )]
     PendingIsCurrentUser,
     /// The AWSPENDING value has the password that is in use: nothing would be rotated.
     #[strum(message = "The message has the command that drops the pending version; then rotate again.")]

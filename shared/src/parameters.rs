@@ -114,7 +114,8 @@ impl Parameters {
         }
     }
 
-    /// A parameter's versions that are kept, each with its value, the earliest first: Parameter Store keeps a hundred.
+    /// A parameter's versions that are kept, each with its value, the earliest first: Parameter Store keeps a hundred. None where
+    /// there is no such parameter.
     ///
     /// # Errors
     /// The `AWS_*` codes.
@@ -123,9 +124,11 @@ impl Parameters {
         let mut page = None;
         loop {
             let call = self.client.get_parameter_history().name(name).set_next_token(page).send();
-            let answer = Box::pin(within(deadline, call))
-                .await
-                .map_err(|e| e.explain(&Call::parameter_store("GetParameterHistory", name)))?;
+            let answer = match Box::pin(within(deadline, call)).await {
+                Ok(answer) => answer,
+                Err(e) if e.code() == Some(NOT_FOUND) => return Ok(Vec::new()),
+                Err(e) => return Err(e.explain(&Call::parameter_store("GetParameterHistory", name))),
+            };
             let parameters = answer.parameters.unwrap_or_default();
             versions.extend(parameters.into_iter().filter_map(|version| Some((version.version, version.value?))));
             page = answer.next_token.filter(|token| !token.is_empty());

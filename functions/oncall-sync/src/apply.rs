@@ -40,8 +40,8 @@ pub(crate) struct Work {
     pub(crate) plan: Plan,
     /// The plan's ledger, brought in line with what has been done since.
     next: Remembered,
-    /// The version of the ledger's parameter.
-    version: i64,
+    /// The version of the ledger's parameter; `None` after a write that was not answered.
+    version: Option<i64>,
     pub(crate) stored: bool,
     /// The ledger is longer than a parameter may be.
     is_too_long: bool,
@@ -68,7 +68,7 @@ impl Work {
     pub(crate) fn new(view: View, plan: Plan) -> Self {
         Self {
             next: plan.intent.clone(),
-            version: view.version,
+            version: Some(view.version),
             unlogged: plan.settled.clone(),
             view,
             plan,
@@ -300,21 +300,39 @@ impl Applier {
     async fn put(&self, work: &mut Work, deadline: Deadline) -> bool {
         let binding = work.view.binding.id.clone();
         let name = format!("{}/{binding}.{}", self.ledger_path, work.view.binding.group);
-        let version = work.version + 1;
+        let known = match work.version {
+            Some(version) => Ok(version),
+            // The write before may have come through, though nobody said so.
+            None => self.last_version(&name, deadline.at_most(STORE)).await,
+        };
+        let version = match known {
+            Ok(version) => version + 1,
+            Err(error) => {
+                audit::ledger_not_stored(&binding, &error);
+                return false;
+            }
+        };
         let Some(ledger) = work.next.known_mut() else { return false };
         (ledger.serial, ledger.version, ledger.moved_to) = (ledger.serial + 1, version, None);
         let Ok(text) = ledger.text() else { return false };
         work.is_too_long = text.len() > parameters::LONGEST;
         match self.parameters.put(&name, &text, deadline.at_most(STORE)).await {
             Ok(version) => {
-                work.version = version;
+                work.version = Some(version);
                 true
             }
             Err(error) => {
+                work.version = None;
                 audit::ledger_not_stored(&binding, &error);
                 false
             }
         }
+    }
+
+    /// 0 where there is no such parameter.
+    async fn last_version(&self, name: &str, deadline: Deadline) -> Result<i64, Error> {
+        let versions = self.parameters.history(name, deadline).await?;
+        Ok(versions.last().map_or(0, |(version, _)| *version))
     }
 
     /// Says in ledgers of bindings that have another name by now that they do not count any more: break-glass reads them by name.

@@ -134,7 +134,7 @@ pub enum Code {
     ChangeOwnPasswordMissing,
     /// The server, or Atlas, does not take such a password.
     #[strum(
-        message = "Let PASSWORD_LENGTH be from 8 to 100, and leave / \" @ out with EXCLUDE_CHARACTERS (DocumentDB's rules). Where setSecret says so, a value with such a password is stored: drop it, as the message has it, and rotate again."
+        message = "Let PASSWORD_LENGTH be from 8 to 100, and leave / \" @ out with EXCLUDE_CHARACTERS (DocumentDB's rules). Where setSecret says so, a value with such a password is stored: drop it, as the message says, and rotate again."
     )]
     PasswordNotAllowed,
 }

@@ -379,16 +379,23 @@ impl<T: Target> Rotation<T> {
     /// With one user for both, the pending password may be the only one that works, whatever the tags say by now. Then it must
     /// not be dropped.
     async fn way_out(&self, event: &RotationEvent, current: &Credential, pending: &Credential, job: &Job) -> String {
+        let is_same_user = pending.username() == current.username();
         let is_copy = pending.password().expose_secret() == current.password().expose_secret();
+        let may_be_in_force = !is_copy && (is_same_user || self.target.strategy(job) == Ok(Strategy::Fixed));
         let probe = job.until(job.deadline.at_most(PROBE)).begun();
-        if pending.username() == current.username() && !is_copy && self.target.prove(pending, &probe).await.is_ok() {
-            return format!(
-                "The pending password logs in, and may be the only one that does: do not drop it. Undo what was edited during this rotation, the tags or the value (put the one of before back: aws secretsmanager put-secret-value), let this rotation finish (aws secretsmanager rotate-secret --secret-id {}), then edit again.",
-                event.secret
-            );
+        if may_be_in_force && self.target.prove(pending, &probe).await.is_ok() {
+            return keep_pending(&event.secret);
         }
-        clear_pending(event, is_copy || pending.username() != current.username())
+        clear_pending(event, !may_be_in_force)
     }
+}
+
+/// What to do with a pending value that does not follow the current one, but logs in.
+#[must_use]
+pub fn keep_pending(secret: &str) -> String {
+    format!(
+        "The pending password logs in, and may be the only one that does: do not drop it. Undo what was edited during this rotation, the tags or the value (put the one of before back: aws secretsmanager put-secret-value), let this rotation finish (aws secretsmanager rotate-secret --secret-id {secret}), then edit again."
+    )
 }
 
 /// What to do with a pending value that leads nowhere. With one user for both, its password may be the one that works.

@@ -238,6 +238,23 @@ fn slow_down(world: &Oncall, call: &str, times: usize, pause: Duration) {
     }
 }
 
+/// It came through all the same: the function's next write is its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_was_stored_though_nobody_said_so_is_not_taken_for_somebody_elses() {
+    let noon = Noon::warm().await;
+    let call = format!(" PutParameter {} #1", noon.shop.ledger_name());
+    noon.world.faults.inject(Point { call, moment: Moment::After, fault: Fault::Slow(HANGS) });
+    noon.world.tick().await.unwrap();
+    assert_eq!(noon.world.faults.struck().len(), 1);
+    for _ in 0..3 {
+        noon.next_tick().await;
+    }
+    assert_eq!(noon.members(), ["bob"]);
+    assert!(!noon.world.alerts().iter().any(|title| title.contains("LEDGER_UNREADABLE")));
+    assert!(noon.events().values().all(|times| *times == 1), "{:?}", noon.events());
+    assert_eq!(noon.world.violations(), Vec::<String>::new());
+}
+
 /// Two bindings whose people have to leave at noon, with channels that take their time.
 async fn nobody_stays_for_a_slow_alert(cold: bool) {
     let mut noon = if cold { Noon::cold().await } else { Noon::warm().await };

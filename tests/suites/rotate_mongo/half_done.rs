@@ -1,7 +1,9 @@
 //! A change of one user's password that is half made: no try ends with clients refused at a place where the old password could
 //! have been put back, and every error says which password is in force where.
 
-use super::scene::{away, back, created, finishes, password, patches, refused, rotates, sets, step, user_path};
+use super::scene::{
+    away, back, created, finishes, password, patches, put_current, refused, rotates, sets, step, user_path,
+};
 use crate::polling::eventually;
 use keyturn_tests::faults::{Fault, Moment, Point};
 use keyturn_tests::mongo::Mongo;
@@ -182,6 +184,13 @@ async fn a_strategy_that_is_changed_after_the_change_does_not_cost_the_password_
     stack.tag(&app.secret, "strategy", "sometimes").unwrap();
     refused(step(&stack, &app, &token, "setSecret").await, "TAG_INVALID", &says[1..]);
     stack.tag(&app.secret, "strategy", "fixed").unwrap();
+    // Nor does another user's credential, stored as the current one.
+    let before = stack.aws.secrets.value(&app.secret, "AWSCURRENT").unwrap().unwrap();
+    let mut spare = stack.value(&app.secret, "AWSCURRENT").unwrap();
+    (spare["username"], spare["password"]) = (json!("spare_test_rw"), json!("OfTheSpareUser-1"));
+    put_current(&stack, &app.secret, &spare.to_string()).await;
+    refused(step(&stack, &app, &token, "setSecret").await, "PENDING_MISMATCH", &["look before you drop it"]);
+    put_current(&stack, &app.secret, &before).await;
     finishes(&stack, &app, &token).await;
     assert_eq!(stack.violations(), Vec::<String>::new());
 }

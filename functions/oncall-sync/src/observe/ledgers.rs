@@ -74,29 +74,31 @@ impl Ledgers {
                     // It is written under this name at once: whoever else reads ledgers knows no other one.
                     ledger.moved_to = Some(binding.clone());
                 }
-                Remembered::Known(self.held_before(binding, ledger))
+                Remembered::Known(self.held_before(binding, name, ledger))
             }
             Some((other, _)) => other.clone(),
-            None => Remembered::Never(self.held_before(binding, Ledger::new(group.clone()))),
+            None => Remembered::Never(self.held_before(binding, binding, Ledger::new(group.clone()))),
         };
         (ledger, version)
     }
 
     /// The ledger, in which whoever is held out of the group that the binding had until now is held out as well. It may have had
     /// this group before: then the ledger is older than the other one's.
-    fn held_before(&self, binding: &BindingId, mut ledger: Ledger) -> Ledger {
+    fn held_before(&self, binding: &BindingId, name: &BindingId, mut ledger: Ledger) -> Ledger {
         let others = self.0.values().flatten().filter(|entry| entry.binding == *binding);
         let others = others.filter_map(|entry| entry.ledger.known()).filter(|other| other.group != ledger.group);
         let before = others.max_by_key(|other| other.confirmed_at);
         let before = before.filter(|other| other.confirmed_at > ledger.confirmed_at || ledger.serial == 0);
-        // Who was held in both, and is not in the other one any more, has been released since.
-        let is_held = |ledger: &Ledger, okta: &OktaId| matches!(ledger.state(okta), Some(State::Held(_)));
-        ledger.people.retain(|okta, person| match (&person.state, before) {
-            (State::Held(hold), Some(before)) if hold.out && before.confirmed_at >= Some(hold.since) => {
-                is_held(before, okta)
+        // Whom this very binding held, and does not hold in its other group's ledger, has been released since.
+        if let Some((before, at)) = before.filter(|_| name == binding).and_then(|it| Some((it, it.confirmed_at?))) {
+            let is_held = |okta: &OktaId| matches!(before.state(okta), Some(State::Held(_)));
+            for (okta, person) in &mut ledger.people {
+                if matches!(&person.state, State::Held(hold) if hold.out && at >= hold.since) && !is_held(okta) {
+                    // Its alert may still have to be told.
+                    person.state = State::Left { at };
+                }
             }
-            _ => true,
-        });
+        }
         for (okta, person) in before.into_iter().flat_map(|before| &before.people) {
             // A grant by hand in this group's ledger is kept: an operator made it after the hold.
             let by_hand = matches!(ledger.state(okta), Some(State::Granted(granted)) if granted.by_hand.is_some());
@@ -201,8 +203,8 @@ fn parse(text: &str, group: &GroupId) -> Result<Ledger, &'static str> {
 /// where it wrote none of them. The current one says the same if the function's own write was sent twice.
 pub(crate) fn latest(current: Option<Ledger>, versions: &[(i64, String)], group: &GroupId) -> Option<Ledger> {
     let parsed = versions.iter().filter_map(|(version, text)| Some((version, parse(text, group).ok()?)));
-    // The first format does not say which version it is.
-    let written = parsed.filter(|(version, ledger)| ledger.is_of_version(**version) || ledger.version == 0);
+    // The first format says neither serial nor version.
+    let written = parsed.filter(|(version, ledger)| ledger.is_of_version(**version) || ledger.serial == 0);
     let last = written.map(|(_, ledger)| ledger).max_by_key(|ledger| (ledger.serial, ledger.confirmed_at));
     let Some(mut last) = last else { return current };
     last.restored = current.is_none_or(|current| current != last);
@@ -259,6 +261,7 @@ mod tests {
             ("an edited text", text(7, 2, "00eve"), "00ann", true),
             ("an edited text of a higher serial", text(9, 2, "00eve"), "00ann", true),
             ("an old text", text(6, 1, "00old"), "00ann", true),
+            ("an edited text without a version", text(9, 0, "00eve"), "00ann", true),
             ("no ledger", "{".to_owned(), "00ann", true),
         ] {
             let versions = [(1, text(6, 1, "00old")), (2, ann.clone()), (3, current.clone())];
@@ -320,8 +323,15 @@ mod tests {
             let found = Ledgers::of(ledgers).find(&"shop".try_into().unwrap(), &"00g1".try_into().unwrap()).0;
             found.known().unwrap().state(&ann).cloned()
         };
-        assert_eq!(state(20), None, "the hold ended in the other group's turn");
+        assert_eq!(state(20), Some(State::Left { at: at(20) }), "the hold ended in the other group's turn");
         assert!(matches!(state(5), Some(State::Held(_))));
+        // The binding that held them had another name: this one's other group says nothing of it.
+        let own = State::Held(Hold { out: true, since: at(10), ..hold.clone() });
+        let (group, of_store) = confirmed("00g1", 10, own);
+        let of_store = Entry { binding: "store".try_into().unwrap(), ..of_store };
+        let ledgers = Ledgers::of(vec![(group.clone(), of_store), confirmed("00g2", 20, State::Tolerated)]);
+        let found = ledgers.find(&"shop".try_into().unwrap(), &group).0;
+        assert!(matches!(found.known().unwrap().state(&ann), Some(State::Held(_))));
     }
 
     #[test]

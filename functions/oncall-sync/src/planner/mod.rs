@@ -692,10 +692,17 @@ impl Case<'_> {
         for (person, why) in self.duty.unresolved.iter().filter(|(id, _)| !stays(id)) {
             notices.insert(Notice::NotGranted { person: person.clone(), why: why.clone() });
         }
+        let is_held_from_before = |okta: &OktaId, on_call: &OnCall| match self.old.state(okta) {
+            Some(State::Held(hold)) => on_call.start.zip(hold.until).is_some_and(|(start, until)| start > until),
+            _ => false,
+        };
         for (okta, on_call) in &self.duty.people {
             let why = match self.facts.eligible {
                 _ if keep.contains(okta) && members.contains_key(okta) => continue,
                 _ if keep.contains(okta) => "in \"keep\": never granted",
+                _ if is_held_from_before(okta, on_call) => {
+                    "revoked by hand, and no reading has shown the end of that shift: a grant by hand ends it"
+                }
                 eligible if eligible.excludes(okta) => "not in the group of eligible people",
                 eligible if !eligible.admits(okta) && !members.contains_key(okta) => {
                     "the group of eligible people could not be read"

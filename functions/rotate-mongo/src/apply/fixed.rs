@@ -36,7 +36,7 @@ use crate::work::Work;
 use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
 use keyturn::failure::Failure;
-use keyturn::{Error, Result};
+use keyturn::{Error, Result, diagnosis};
 use keyturn_mongo::codes::Code as Shared;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -299,14 +299,6 @@ impl<D: Directory> Work<'_, D> {
             }
         };
         let (table, stays) = self.restored(current).await;
-        if let Err(moved) = still().await
-            && moved.is(Core::CurrentMoved)
-        {
-            return why.and(&format!(
-                "While the current password was put back, AWSCURRENT was moved, so that its password may be refused now. Rotate again at once: aws secretsmanager rotate-secret --secret-id {}",
-                self.job.secret_arn
-            ));
-        }
         let then = if table.is_accepted() && !stays {
             format!(
                 "The current password was set again, and works at {}; Atlas may still be applying the change before.{doubt}",
@@ -323,7 +315,14 @@ impl<D: Directory> Work<'_, D> {
                 "The current password {set}, and is not accepted everywhere: {table}. Clients are refused there until it is.{doubt}"
             )
         };
-        why.and(&then)
+        let error = why.and(&then);
+        match still().await {
+            Err(moved) if moved.is(Core::CurrentMoved) => error.and(&format!(
+                "Meanwhile AWSCURRENT was moved, and its password may be refused by that. If the one that was put back is AWSPREVIOUS's by now: {}",
+                diagnosis::back_to_previous(&self.job.secret_arn)
+            )),
+            _ => error,
+        }
     }
 }
 

@@ -8,10 +8,11 @@ use crate::postgres::Postgres;
 use keyturn::codes::Code as Core;
 use keyturn::credential::Credential;
 use keyturn::failure::Kind;
-use keyturn::rotation::{Job, drop_pending, follows};
+use keyturn::rotation::{Job, drop_pending, follows, keep_pending};
 use keyturn::secrets::{CURRENT, Description, PENDING, PREVIOUS, Stored};
 use keyturn::{Error, Result};
 use keyturn_postgres::{Login, Place};
+use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
 /// Where a rotation stands.
@@ -80,7 +81,10 @@ pub(super) async fn explain(postgres: &Postgres, description: &Description, job:
     let token = version_with(description, PENDING).filter(|token| Some(*token) != version_with(description, CURRENT));
     let Verdict { refusals, warnings } = Box::pin(examine(postgres, description, job)).await.verdict;
     let refusal = match (token, &current.credential) {
-        (Some(token), Ok(current)) => kept_from_following(postgres, current, &pending, token, job),
+        (Some(token), Ok(current)) => {
+            let works = versions.iter().any(|version| version.label == PENDING && version.login == Attempted::LogsIn);
+            kept_from_following(postgres, current, &pending, token, works, job)
+        }
         _ => None,
     };
     let refusal = refusal.or(refusals.into_iter().next());
@@ -120,15 +124,26 @@ fn kept_from_following(
     current: &Credential,
     pending: &Value,
     token: &str,
+    works: bool,
     job: &Job,
 ) -> Option<Error> {
-    let drop = format!("Drop the pending version, then rotate again: {}", drop_pending(&job.secret_arn, token));
+    // As the steps say.
+    let may_be_the_only_one = |pending: &Credential| {
+        works
+            && pending.username() == current.username()
+            && pending.password().expose_secret() != current.password().expose_secret()
+    };
+    let remedy = if pending.credential.as_ref().is_ok_and(may_be_the_only_one) {
+        keep_pending(&job.secret_arn)
+    } else {
+        format!("Drop the pending version, then rotate again: {}", drop_pending(&job.secret_arn, token))
+    };
     let refusal = match &pending.credential {
         Err(error) if error.is(Core::PendingHasNoValue) => return None,
         Err(error) => Ok(Some(error.clone())),
         Ok(pending) => follows(postgres, current, pending, job),
     };
-    refusal.map_or_else(Some, |refusal| refusal.map(|refusal| refusal.with_remedy(drop)))
+    refusal.map_or_else(Some, |refusal| refusal.map(|refusal| refusal.with_remedy(remedy)))
 }
 
 /// A value as it is stored.

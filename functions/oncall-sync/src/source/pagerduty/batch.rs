@@ -43,7 +43,8 @@ struct Chunk<'a>(&'a [&'a str]);
 
 impl Display for Chunk<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join(","))
+        // One id alone has a turn of its own.
+        write!(f, "together:{}", self.0.join(","))
     }
 }
 
