@@ -79,7 +79,7 @@ fn under_way(pending: &Credential, table: &Table, job: &Job) -> Error {
             pending.username()
         ),
         format!(
-            "Secrets Manager tries again by itself, and that try goes on with it. Once its tries are used up: aws secretsmanager rotate-secret --secret-id {}. If it keeps happening, give the function a longer timeout (5 minutes).",
+            "Secrets Manager tries again by itself, and that try goes on with it. Once its tries are used up, rotate again (aws secretsmanager rotate-secret --secret-id {}). If it keeps happening, give the function a longer timeout (5 minutes).",
             job.secret_arn
         ),
     )

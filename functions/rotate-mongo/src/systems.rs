@@ -256,7 +256,7 @@ fn in_scope(mut clusters: Vec<Cluster>, user: &User, at: &AtAtlas, job: &Job) ->
     }
     let mut asleep = Vec::new();
     clusters.retain(|cluster| {
-        // Whoever uses it is not at work; it gets the change before it lets anybody in.
+        // A paused cluster takes no login; Atlas brings the change to it before it starts again.
         cluster.asleep().is_none_or(|why| {
             tracing::warn!(
                 code = Code::ClusterLeftOut.name(),

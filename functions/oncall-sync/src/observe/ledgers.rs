@@ -83,7 +83,7 @@ impl Ledgers {
     }
 
     /// The ledger, in which whoever is held out of the group that the binding had until now is held out as well. It may have had
-    /// this group before: then the ledger is older than the other one's.
+    /// this group before: then the ledger is older than the other one's. `name` is the binding that the ledger was written for.
     fn held_before(&self, binding: &BindingId, name: &BindingId, mut ledger: Ledger) -> Ledger {
         let others = self.0.values().flatten().filter(|entry| entry.binding == *binding);
         let others = others.filter_map(|entry| entry.ledger.known()).filter(|other| other.group != ledger.group);
@@ -269,7 +269,7 @@ mod tests {
             let people: Vec<&str> = ledger.people.keys().map(OktaId::as_str).collect();
             assert_eq!((people.as_slice(), ledger.restored), ([found].as_slice(), restored), "{case}");
         }
-        // Somebody deleted the parameter, and stored the text again.
+        // An operator deleted the parameter and stored the same text anew: Parameter Store counts from version 1 again.
         let alone = latest(parse(&ann, &group).ok(), &[(1, ann.clone())], &group).unwrap();
         assert!(!alone.restored);
     }

@@ -418,7 +418,7 @@ impl Case<'_> {
             return Some(next);
         }
         let unresolved = &self.duty.unresolved;
-        // Somebody whom the source has not named yet may be any of those whom Okta could not tell.
+        // A hold without `person`, which PagerDuty has not named yet, may be about any shift whose Okta user is unresolved.
         let may_be_on_call =
             hold.person.as_ref().map_or(!unresolved.is_empty(), |person| unresolved.contains_key(person));
         let is_over = self.duty.is_known() && hold.until.is_none_or(|until| until <= self.facts.now) && !may_be_on_call;
@@ -629,7 +629,7 @@ impl Case<'_> {
     fn leaves(&self, okta: &OktaId, leaving: Leaving, next: &mut Ledger) -> Revoke {
         let (old, presence) = (self.old.state(okta), Presence::of(okta, self.facts.members));
         let has_no_name = self.old.people.get(okta).is_some_and(|person| person.login.is_empty());
-        // Whoever the group shows for the first time was perhaps taken for somebody who never came.
+        // The Okta group lists this person for the first time: an earlier plan may have dropped the grant as never made.
         let is_new = has_no_name && matches!(presence, Presence::Inside(_));
         let again = matches!(old, Some(State::Leaving(_))) && !is_new;
         let Leaving { reason, since, due } = leaving.clone();

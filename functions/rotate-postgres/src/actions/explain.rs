@@ -118,7 +118,7 @@ pub(super) async fn explain(postgres: &Postgres, description: &Description, job:
     })
 }
 
-/// What keeps the pending value from following the current one: what the rotation under way meets next.
+/// The error that the next step of the rotation under way ends with, where the AWSPENDING value does not follow the AWSCURRENT one.
 fn kept_from_following(
     postgres: &Postgres,
     current: &Credential,

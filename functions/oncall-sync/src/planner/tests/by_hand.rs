@@ -252,6 +252,22 @@ fn a_revoke_by_hand_outlasts_every_boundary_of_the_shift_at_which_the_person_cou
 }
 
 #[test]
+fn whoever_is_held_into_a_shift_that_may_be_another_one_is_reported() {
+    let mut world = week();
+    world.tick();
+    let mut world = world.revoked_by_hand("ann", Some(100));
+    world.ticks(1, 50);
+    let is_reported = |world: &World| {
+        let of_ann =
+            |notice: &Notice| matches!(notice, Notice::NotGranted { person, .. } if person.as_str() == "P-ann");
+        world.plan().notices.iter().any(of_ann)
+    };
+    assert!(!is_reported(&world));
+    // An outage hides a boundary.
+    assert!(is_reported(&World { now: at(250), read_at: Some(at(250)), ..world }));
+}
+
+#[test]
 fn a_revoke_by_hand_without_an_end_is_over_with_the_shift_although_somebody_else_cannot_be_identified() {
     let mut world = World::new().on_call("ann", None).unresolved("bob");
     world.ticks(0, 1);
