@@ -21,6 +21,7 @@ use keyturn::parameters::{self, Parameters};
 use keyturn::vendor::AT_ONCE;
 use keyturn::{Deadline, Error};
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -34,28 +35,40 @@ const ALERT: Duration = Duration::from_secs(3);
 const VERIFY: Duration = Duration::from_secs(8);
 const POLL: Duration = Duration::from_millis(250);
 
+/// How far the change of one person has come.
+enum Step {
+    /// Okta said that it is done.
+    Accepted,
+    /// The group shows it.
+    Seen,
+    Failed(Error),
+}
+
 /// One binding, its plan, and how far it has come.
 pub(crate) struct Work {
     pub(crate) view: View,
     pub(crate) plan: Plan,
     /// The plan's ledger, brought in line with what has been done since.
     next: Remembered,
+    /// The ledger that was stored last, if any was.
+    saved: Option<Ledger>,
     /// The version of the ledger's parameter; `None` after a write that was not answered.
     version: Option<i64>,
+    /// Parameter Store has the plan's ledger: later ticks know what is begun here.
     pub(crate) stored: bool,
     /// The ledger is longer than a parameter may be.
     is_too_long: bool,
-    asked_to_store: bool,
-    /// Changes of earlier ticks that are still to be logged.
-    unlogged: Vec<Settled>,
-    /// People whom Okta was asked to add or to remove, and who it said are.
-    accepted: BTreeSet<OktaId>,
-    failed: Vec<(OktaId, Error)>,
-    /// People whose grant was announced. `apply` begins no other grant.
-    pub(crate) announced: BTreeSet<OktaId>,
-    pub(crate) revoked: BTreeSet<OktaId>,
-    pub(crate) granted: BTreeSet<OktaId>,
+    steps: BTreeMap<OktaId, Step>,
+    /// The alert of a grant was sent.
+    pub(crate) announced: bool,
+    /// Changes of earlier ticks that the group shows and that are still to be logged.
+    earlier: Vec<Settled>,
+    /// The same, of this tick.
+    seen: Vec<Settled>,
+    logged: Vec<Settled>,
     members_after: Option<usize>,
+    /// How many alerts were not taken.
+    untaken: usize,
 }
 
 impl Work {
@@ -68,19 +81,19 @@ impl Work {
     pub(crate) fn new(view: View, plan: Plan) -> Self {
         Self {
             next: plan.intent.clone(),
+            saved: None,
             version: Some(view.version),
-            unlogged: plan.settled.clone(),
-            view,
-            plan,
             stored: false,
             is_too_long: false,
-            asked_to_store: false,
-            accepted: BTreeSet::new(),
-            failed: Vec::new(),
-            announced: BTreeSet::new(),
-            revoked: BTreeSet::new(),
-            granted: BTreeSet::new(),
+            steps: BTreeMap::new(),
+            announced: false,
+            earlier: plan.settled.clone(),
+            seen: Vec::new(),
+            logged: Vec::new(),
             members_after: None,
+            untaken: 0,
+            view,
+            plan,
         }
     }
 
@@ -99,9 +112,13 @@ impl Work {
     /// The planned changes that the group does not show.
     fn unfinished(&self) -> Vec<(&'static str, &OktaId)> {
         let revokes = self.plan.revokes.iter().map(|revoke| ("revoke", &revoke.okta));
-        let revokes = revokes.filter(|(_, okta)| !self.revoked.contains(*okta));
         let grants = self.plan.grants.iter().map(|grant| ("grant", &grant.okta));
-        revokes.chain(grants.filter(|(_, okta)| !self.granted.contains(*okta))).collect()
+        revokes.chain(grants).filter(|(_, okta)| !self.is_seen(okta)).collect()
+    }
+
+    /// Whether the group shows the change of this person.
+    pub(crate) fn is_seen(&self, okta: &OktaId) -> bool {
+        matches!(self.steps.get(okta), Some(Step::Seen))
     }
 
     /// Changes that failed, each with the reason.
@@ -117,40 +134,30 @@ impl Work {
         grants.chain(revokes).collect()
     }
 
-    /// Logs the changes of earlier ticks, once the ledger says that they are done: no later tick logs them again.
-    fn log_settled(&mut self, now: DateTime<Utc>) {
-        for settled in std::mem::take(&mut self.unlogged) {
-            let (Settled::Granted(okta) | Settled::Revoked(Revoke { okta, .. })) = &settled;
-            audit::settled(&self.view.binding, &settled, self.login(okta), now);
-        }
-    }
-
-    /// A person's login, as the group or the ledger had it; empty where neither knows.
-    fn login(&self, okta: &OktaId) -> &str {
-        let member = self.view.members.listed().and_then(|members| members.get(okta));
-        let remembered = || self.view.ledger.known().and_then(|ledger| ledger.people.get(okta));
-        member
-            .map(|member| member.login.as_str())
-            .or_else(|| remembered().map(|known| known.login.as_str()))
-            .unwrap_or("")
-    }
-
     /// Why a change is not finished.
     pub(crate) fn why_unfinished(&self, okta: &OktaId) -> String {
         self.error_of(okta).map_or_else(|| "the group does not show it yet".to_owned(), said)
     }
 
     fn error_of(&self, okta: &OktaId) -> Option<&Error> {
-        self.failed.iter().find(|(failed, _)| failed == okta).map(|(_, error)| error)
+        match self.steps.get(okta) {
+            Some(Step::Failed(error)) => Some(error),
+            _ => None,
+        }
+    }
+
+    fn take(&mut self, okta: OktaId, outcome: Result<(), Error>) {
+        self.steps.insert(okta, outcome.map_or_else(Step::Failed, |()| Step::Accepted));
     }
 
     /// The changes that are done and still to be told.
     fn news(&self) -> Vec<(OktaId, Untold)> {
+        let is_accepted = |okta: &OktaId| matches!(self.steps.get(okta), Some(Step::Accepted | Step::Seen));
         if let Some(ledger) = self.next.known() {
-            return ledger.news(&self.accepted);
+            return ledger.news(is_accepted);
         }
         // No ledger keeps these for the next tick: they are told now or never.
-        let done = self.plan.revokes.iter().filter(|revoke| self.accepted.contains(&revoke.okta));
+        let done = self.plan.revokes.iter().filter(|revoke| is_accepted(&revoke.okta));
         done.map(|Revoke { okta, reason, due, .. }| {
             let change = Change::Revoked { reason: *reason, due: *due };
             (okta.clone(), Untold { change, channels: Channel::all() })
@@ -158,27 +165,55 @@ impl Work {
         .collect()
     }
 
-    /// Notes whom the group shows to have come or left, each once, and logs it.
+    /// Notes whom the group shows to have come or left, each once.
     fn note(&mut self, members: &okta::Members, now: DateTime<Utc>) {
         self.members_after = Some(members.len());
-        for revoke in self.plan.revokes.clone() {
-            let seen = self.accepted.contains(&revoke.okta) && !members.contains_key(&revoke.okta);
-            if seen && self.revoked.insert(revoke.okta.clone()) {
-                self.next.known_mut().into_iter().for_each(|ledger| ledger.has_left(&revoke.okta, now));
-                let login = self.login(&revoke.okta).to_owned();
-                audit::settled(&self.view.binding, &Settled::Revoked(revoke), &login, now);
+        let revokes = self.plan.revokes.iter().cloned().map(Settled::Revoked);
+        let grants = self.plan.grants.iter().map(|grant| Settled::Granted(grant.okta.clone()));
+        for change in revokes.chain(grants) {
+            let okta = change.okta();
+            let member = members.get(okta);
+            let is_so = member.is_some() == matches!(change, Settled::Granted(_));
+            let Some(step @ Step::Accepted) = self.steps.get_mut(okta).filter(|_| is_so) else { continue };
+            *step = Step::Seen;
+            match (self.next.known_mut(), member) {
+                (Some(ledger), Some(member)) => ledger.has_come(okta, &member.login, &member.email),
+                (Some(ledger), None) => ledger.has_left(okta, now),
+                (None, _) => {}
             }
+            self.seen.push(change);
         }
-        for okta in self.plan.grants.iter().map(|grant| grant.okta.clone()).collect::<Vec<_>>() {
-            let Some(member) = members.get(&okta).filter(|_| self.accepted.contains(&okta)) else { continue };
-            if self.granted.insert(okta.clone()) {
-                self.next
-                    .known_mut()
-                    .into_iter()
-                    .for_each(|ledger| ledger.has_come(&okta, &member.login, &member.email));
-                audit::settled(&self.view.binding, &Settled::Granted(okta), &member.login, now);
-            }
+    }
+
+    /// Logs what the group shows: once the ledger says so, too, since no later tick logs it again; and also what no ledger knows
+    /// that it was begun, since no later tick finds it.
+    fn log(&mut self, is_saved: bool, now: DateTime<Utc>) {
+        let earlier = if is_saved { mem::take(&mut self.earlier) } else { Vec::new() };
+        let seen = if is_saved || !self.stored { mem::take(&mut self.seen) } else { Vec::new() };
+        for change in earlier.into_iter().chain(seen) {
+            audit::settled(&self.view.binding, &change, self.login(change.okta()), now);
+            self.logged.push(change);
         }
+    }
+
+    /// A person's login, as the group or the ledger had it; empty where neither knows.
+    fn login(&self, okta: &OktaId) -> &str {
+        let member = self.view.members.listed().and_then(|members| members.get(okta));
+        let ledgers = [&self.next, &self.view.ledger].into_iter().filter_map(Remembered::known);
+        let remembered = ledgers.filter_map(|ledger| ledger.people.get(okta)).map(|person| person.login.as_str());
+        member.map(|member| member.login.as_str()).into_iter().chain(remembered).next().unwrap_or_default()
+    }
+
+    /// Whether the ledger says nothing but what was read again: then the next tick may store it.
+    fn can_wait(&self) -> bool {
+        self.plan.is_quiet() && self.earlier.is_empty()
+    }
+
+    /// Whether the parameter says what is to be remembered. Where there is no ledger, nothing is.
+    fn is_saved(&self) -> bool {
+        let Some(next) = self.next.known() else { return true };
+        let refresh = self.view.binding.max_stale / 4;
+        self.saved.as_ref().or(self.view.ledger.known()).is_some_and(|saved| !saved.is_outdated_by(next, refresh))
     }
 }
 
@@ -193,55 +228,45 @@ struct News {
 
 /// Everything that writes: ledgers, groups, alerts.
 pub(crate) struct Applier {
-    ledger_path: String,
-    parameters: Parameters,
+    pub(crate) ledger_path: String,
+    pub(crate) parameters: Parameters,
     pub(crate) membership: Membership,
     pub(crate) channels: Channels,
-    observer: Arc<Observer>,
-    clock: Clock,
+    pub(crate) observer: Arc<Observer>,
+    pub(crate) clock: Clock,
 }
 
 impl Applier {
-    pub(crate) fn new(
-        ledger_path: String,
-        parameters: Parameters,
-        membership: Membership,
-        channels: Channels,
-        observer: Arc<Observer>,
-        clock: Clock,
-    ) -> Self {
-        Self { ledger_path, parameters, membership, channels, observer, clock }
-    }
-
     /// Applies the plans. Gives back how many alerts were not taken.
     pub(crate) async fn apply(&self, works: &mut [Work], deadline: Deadline) -> usize {
         let begin = deadline.at_most(deadline.remaining().saturating_sub(RESERVE));
-        // Parameter Store takes few writes a second: ledgers with changes come first.
-        works.sort_by_key(|work| work.plan.is_quiet());
         intend(works);
-        // One limit for all of them together, or a queue of slow writes would use up the time of the revokes.
+        // Parameter Store takes few writes a second: a ledger that only says what was read waits until all changes are made.
+        // One limit for the others together, or a queue of slow writes would use up the time of the revokes.
         let writing = begin.at_most(STORE);
-        all(works, |work| self.store_intent(work, writing)).await;
-        all(works, |work| self.revoke(work, begin)).await;
+        let changing = works.iter_mut().filter(|work| !work.plan.is_quiet());
+        all(changing, |work| self.store_intent(work, writing)).await;
+        all(works.iter_mut(), |work| self.revoke(work, begin)).await;
         let news = self.news(works);
         let working = async {
             // The ledgers that were not stored in time: a grant needs its intent stored, and can wait for it.
-            all(works, |work| self.store_intent(work, begin)).await;
+            let late = works.iter_mut().filter(|work| !work.stored && !work.plan.grants.is_empty());
+            all(late, |work| self.store_intent(work, begin)).await;
             let silent = Mutex::default();
-            let failed: usize = all(works, |work| self.grant(work, &silent, begin)).await.into_iter().sum();
-            all(works, |work| self.verify(work, begin)).await;
-            failed
+            all(works.iter_mut(), |work| self.grant(work, &silent, begin)).await;
+            all(works.iter_mut(), |work| self.verify(work, begin)).await;
         };
-        let (told, failed) = tokio::join!(self.tell_changes(news, begin), working);
-        let mut untaken = failed;
-        for (News { work, okta, change, .. }, left) in told {
-            untaken += left.len();
+        let send = async |news: News| (self.channels.send(&news.alert, &news.channels, begin).await, news);
+        let telling = stream::iter(news).map(send).buffer_unordered(AT_ONCE).collect::<Vec<_>>();
+        let (told, ()) = tokio::join!(telling, working);
+        for (left, News { work, okta, change, .. }) in told {
+            works[work].untaken += left.len();
             works[work].next.known_mut().into_iter().for_each(|ledger| ledger.was_told(&okta, &change, &left));
         }
-        // The next tick finds out by itself what is not stored by then.
+        works.sort_by_key(Work::can_wait);
         let writing = deadline.at_most(STORE);
-        all(works, |work| self.store_outcome(work, writing)).await;
-        untaken
+        all(works.iter_mut(), |work| self.store_outcome(work, writing)).await;
+        works.iter().map(|work| work.untaken).sum()
     }
 
     fn news(&self, works: &[Work]) -> Vec<News> {
@@ -256,35 +281,14 @@ impl Applier {
         works.iter().enumerate().flat_map(of_work).collect()
     }
 
-    /// Sends alerts, a few at a time. Gives back each with the channels that did not take it.
-    async fn tell_changes(&self, news: Vec<News>, deadline: Deadline) -> Vec<(News, BTreeSet<Channel>)> {
-        let send = async |news: News| {
-            let untaken = self.channels.send(&news.alert, &news.channels, deadline).await;
-            (news, untaken)
-        };
-        stream::iter(news).map(send).buffer_unordered(AT_ONCE).collect().await
-    }
-
     async fn store_intent(&self, work: &mut Work, deadline: Deadline) {
-        let waiting = !work.stored && !deadline.remaining().is_zero();
-        if !waiting || (work.asked_to_store && work.plan.grants.is_empty()) {
-            return;
-        }
-        work.asked_to_store = true;
-        work.stored = self.store(work, deadline).await;
-        if work.stored {
-            work.log_settled(self.clock.now());
-        }
+        work.stored = !deadline.remaining().is_zero() && self.store(work, deadline).await;
+        work.log(work.stored, self.clock.now());
     }
 
     /// Stores a ledger if it differs. Safe to repeat: the whole of it is written each time.
     async fn store(&self, work: &mut Work, deadline: Deadline) -> bool {
-        let refresh = work.view.binding.max_stale / 4;
-        match (&work.view.ledger, &work.next) {
-            (_, Remembered::Never(_) | Remembered::Unreadable { .. }) => true,
-            (Remembered::Known(old), Remembered::Known(next)) if !old.is_outdated_by(next, refresh) => true,
-            _ => self.put(work, deadline).await,
-        }
+        work.is_saved() || self.put(work, deadline).await
     }
 
     /// Stores the ledger of before this work.
@@ -318,7 +322,7 @@ impl Applier {
         work.is_too_long = text.len() > parameters::LONGEST;
         match self.parameters.put(&name, &text, deadline.at_most(STORE)).await {
             Ok(version) => {
-                work.version = Some(version);
+                (work.version, work.saved) = (Some(version), work.next.known().cloned());
                 true
             }
             Err(error) => {
@@ -349,12 +353,8 @@ impl Applier {
 
     async fn revoke(&self, work: &mut Work, deadline: Deadline) {
         for revoke in work.plan.revokes.clone() {
-            match self.take_out(work, &revoke, deadline).await {
-                Ok(()) => {
-                    work.accepted.insert(revoke.okta);
-                }
-                Err(error) => work.failed.push((revoke.okta, error)),
-            }
+            let outcome = self.take_out(work, &revoke, deadline).await;
+            work.take(revoke.okta, outcome);
         }
     }
 
@@ -375,24 +375,17 @@ impl Applier {
     }
 
     /// Adds people, each after the user was read once more, and after the alert. A channel that was `silent` for one is not
-    /// waited for again. Gives back how many alerts were not taken.
-    async fn grant(&self, work: &mut Work, silent: &Mutex<BTreeSet<Channel>>, deadline: Deadline) -> usize {
-        let mut untaken = 0;
+    /// waited for again.
+    async fn grant(&self, work: &mut Work, silent: &Mutex<BTreeSet<Channel>>, deadline: Deadline) {
         for grant in work.plan.grants.clone() {
             // Without the intent in the ledger, no later tick would know when the grant ends.
             let outcome = if work.stored {
-                self.put_in(work, &grant, silent, deadline, &mut untaken).await
+                self.put_in(work, &grant, silent, deadline).await
             } else {
                 Err(Error::of(Code::LedgerNotStored, "The ledger was not stored."))
             };
-            match outcome {
-                Ok(()) => {
-                    work.accepted.insert(grant.okta);
-                }
-                Err(error) => work.failed.push((grant.okta, error)),
-            }
+            work.take(grant.okta, outcome);
         }
-        untaken
     }
 
     async fn put_in(
@@ -401,7 +394,6 @@ impl Applier {
         grant: &Grant,
         silent: &Mutex<BTreeSet<Channel>>,
         deadline: Deadline,
-        untaken: &mut usize,
     ) -> Result<(), Error> {
         let binding = &work.view.binding;
         let (user, fits) = tokio::try_join!(
@@ -418,7 +410,7 @@ impl Applier {
                 ),
             ));
         }
-        *untaken += self.announce(work, grant, silent, deadline.at_most(ALERT)).await;
+        self.announce(work, grant, silent, deadline.at_most(ALERT)).await;
         let binding = &work.view.binding;
         match self.membership.add(&binding.group, &grant.okta, deadline).await? {
             Outcome::Done => Ok(()),
@@ -433,24 +425,15 @@ impl Applier {
         }
     }
 
-    /// Sends the alert of a grant to the channels that have not taken it. Gives back how many did not take it now.
-    async fn announce(
-        &self,
-        work: &mut Work,
-        grant: &Grant,
-        silent: &Mutex<BTreeSet<Channel>>,
-        deadline: Deadline,
-    ) -> usize {
-        work.announced.insert(grant.okta.clone());
+    /// Sends the alert of a grant to the channels that have not taken it.
+    async fn announce(&self, work: &mut Work, grant: &Grant, silent: &Mutex<BTreeSet<Channel>>, deadline: Deadline) {
+        work.announced = true;
         let change = Change::Granted { why: grant.why.clone(), until: grant.until };
         let alert = alerts::of_change(&work.view.binding, &grant.okta, &change, self.clock.now());
-        let Some(ledger) = work.next.known_mut() else { return 0 };
-        let untold = ledger.people.get(&grant.okta).into_iter().flat_map(|person| &person.untold);
-        let Some(channels) =
-            untold.filter(|untold| untold.change == change).map(|untold| untold.channels.clone()).next()
-        else {
-            return 0;
-        };
+        let Some(ledger) = work.next.known_mut() else { return };
+        let mut untold = ledger.people.get(&grant.okta).into_iter().flat_map(|person| &person.untold);
+        let Some(untold) = untold.find(|untold| untold.change == change) else { return };
+        let channels = untold.channels.clone();
         let silent = || lock(silent);
         let skipped = &channels & &silent();
         let mut untaken = self.channels.send(&alert, &(&channels - &skipped), deadline).await;
@@ -459,14 +442,15 @@ impl Applier {
         }
         untaken.extend(skipped);
         ledger.was_told(&grant.okta, &change, &untaken);
-        untaken.len()
+        work.untaken += untaken.len();
     }
 
     /// Reads the group until it shows every change. Okta's lists may lag behind its changes.
     ///
     /// A loop and not a retry: each reading counts for the people whom it shows, and running out of time is no failure.
     async fn verify(&self, work: &mut Work, deadline: Deadline) {
-        if work.accepted.is_empty() {
+        let is_waiting = |work: &Work| work.steps.values().any(|step| matches!(step, Step::Accepted));
+        if !is_waiting(work) {
             return;
         }
         let deadline = deadline.at_most(VERIFY);
@@ -479,7 +463,7 @@ impl Applier {
                 }
                 Err(error) => audit::unknown(&work.view.binding.id, "members", &error),
             }
-            if work.revoked.len() + work.granted.len() >= work.accepted.len() || deadline.remaining() <= pause {
+            if !is_waiting(work) || deadline.remaining() <= pause {
                 return;
             }
             tokio::time::sleep(pause).await;
@@ -491,19 +475,22 @@ impl Applier {
         matches!(self.observer.okta.group(&work.view.binding.group, deadline).await, Ok(None))
     }
 
-    /// Stores what the group shows and what was told, and logs what is left.
+    /// Stores what the group shows and what was told, and logs what is done and what is left.
     async fn store_outcome(&self, work: &mut Work, deadline: Deadline) {
-        let people = |ledger: &Remembered| ledger.known().map(|ledger| ledger.people.clone());
-        let is_new = people(&work.next) != people(&work.plan.intent);
-        // Twice: what is told, and not stored, is told again.
-        if (is_new || !work.unlogged.is_empty()) && (self.put(work, deadline).await || self.put(work, deadline).await) {
-            work.log_settled(self.clock.now());
-        }
+        let is_late = deadline.remaining() < STORE / 2;
+        let is_saved = match work.can_wait() {
+            // It is due again with the next tick.
+            true if is_late => true,
+            true => self.store(work, deadline).await,
+            // Twice: what is told, and not stored, is told again.
+            false => self.store(work, deadline).await || self.store(work, deadline).await,
+        };
+        let now = self.clock.now();
+        work.log(is_saved, now);
         for (what, user) in work.unfinished() {
             audit::unfinished(&work.view.binding, what, user, &work.why_unfinished(user));
         }
-        let now = self.clock.now();
-        audit::binding_done(&work.view.binding.id, &tally(work, now));
+        audit::binding_done(&work.view.binding.id, &tally(work, is_saved, now));
     }
 }
 
@@ -518,19 +505,18 @@ fn intend(works: &[Work]) {
     }
 }
 
-fn tally(work: &Work, now: DateTime<Utc>) -> Tally {
+fn tally(work: &Work, is_saved: bool, now: DateTime<Utc>) -> Tally {
     let members = work.view.members.listed().map(BTreeMap::len);
     let wrong = work.view.unknown().filter(|(_, why)| Code::needs_a_person(why)).count();
-    let settled = if work.unlogged.is_empty() { work.plan.settled.as_slice() } else { &[] };
-    let revoked = settled.iter().filter(|settled| matches!(settled, Settled::Revoked(_))).count();
+    let revoked = work.logged.iter().filter(|change| matches!(change, Settled::Revoked(_))).count();
     Tally {
         source_age: source_age(&work.view, now),
         members: work.members_after.or(members),
-        granted: work.granted.len() + settled.len() - revoked,
-        revoked: work.revoked.len() + revoked,
+        granted: work.logged.len() - revoked,
+        revoked,
         unresolved: work.plan.notices.len()
             + work.unfinished().len()
-            + usize::from(work.asked_to_store && !work.stored)
+            + usize::from(!is_saved)
             + wrong.max(usize::from(members.is_none())),
         brake_pulled: work.plan.notices.iter().any(|notice| matches!(notice, Notice::Brake { .. })),
         overstay: work.plan.revokes.iter().map(|revoke| revoke.overstay(now)).max(),
@@ -538,8 +524,8 @@ fn tally(work: &Work, now: DateTime<Utc>) -> Tally {
 }
 
 /// Does `each` for every binding, a few at a time.
-async fn all<'a, T, F: Future<Output = T>>(works: &'a mut [Work], each: impl Fn(&'a mut Work) -> F) -> Vec<T> {
-    stream::iter(works.iter_mut()).map(each).buffer_unordered(AT_ONCE).collect().await
+async fn all<'a, F: Future<Output = ()>>(works: impl Iterator<Item = &'a mut Work>, each: impl Fn(&'a mut Work) -> F) {
+    stream::iter(works).map(each).buffer_unordered(AT_ONCE).collect::<()>().await;
 }
 
 /// How long ago the source was last read; of a document that names none, nothing is said: its age would only grow.

@@ -82,14 +82,14 @@ impl OncallSync {
             &clients,
         );
         let is_scheduled = settings.is_scheduled;
-        let applier = Applier::new(
-            settings.ledger_path,
+        let applier = Applier {
+            ledger_path: settings.ledger_path,
             parameters,
-            Membership(okta),
+            membership: Membership(okta),
             channels,
-            Arc::clone(&observer),
-            clock.clone(),
-        );
+            observer: Arc::clone(&observer),
+            clock: clock.clone(),
+        };
         let (conditions, warnings) = (Conditions::default(), Conditions::default());
         Ok(Self { observer, applier, conditions, warnings, is_scheduled, clock })
     }

@@ -327,15 +327,15 @@ impl Ledger {
         }
     }
 
-    /// The changes that are done and still to be told; `accepted` are the people whom Okta has just said to have removed.
+    /// The changes that are done and still to be told; `is_accepted` says whom Okta has just said to have removed.
     #[must_use]
-    pub fn news(&self, accepted: &BTreeSet<OktaId>) -> Vec<(OktaId, Untold)> {
+    pub fn news(&self, is_accepted: impl Fn(&OktaId) -> bool) -> Vec<(OktaId, Untold)> {
         // A grant that another change follows was made, or is over.
         let is_last =
             |person: &Person, change: &Change| person.untold.last().is_some_and(|last| last.change == *change);
         let is_done = |okta: &OktaId, person: &Person, change: &Change| match (change, &person.state) {
-            (Change::Revoked { .. }, State::Leaving(_)) => accepted.contains(okta),
-            (Change::Revoked { .. }, State::Held(hold)) => hold.out || accepted.contains(okta),
+            (Change::Revoked { .. }, State::Leaving(_)) => is_accepted(okta),
+            (Change::Revoked { .. }, State::Held(hold)) => hold.out || is_accepted(okta),
             (Change::Granted { .. }, State::Granted(granted)) => granted.shown || !is_last(person, change),
             _ => true,
         };

@@ -64,15 +64,15 @@ impl OncallSync {
         let [mut work] = works;
         let is_finished = work.is_finished();
         if !is_finished {
-            if work.announced.is_empty() {
-                // Not even begun: the ledger from before is stored again, with the grant that this one was to lengthen.
-                self.applier.store_again(&mut work, deadline).await;
-            } else {
+            if work.announced {
                 let notice = Notice::NotGrantedByHand { why: work.why_unfinished(&user.id), okta: user.id.clone() };
                 audit::noticed(&work.view.binding.id, notice.code(), &notice);
                 let alert = alerts::of_notice(&work.view.binding, &notice, self.clock.now());
                 // No ledger keeps it for the next tick.
                 untaken += self.applier.channels.send(&alert, &Channel::all(), deadline).await.len();
+            } else {
+                // Not even begun: the ledger from before is stored again, with the grant that this one was to lengthen.
+                self.applier.store_again(&mut work, deadline).await;
             }
         }
         audit::alerts_failed(untaken);

@@ -65,12 +65,13 @@ impl OncallSync {
 /// The people whom the group shows to be added.
 fn granted(work: &Work) -> impl Iterator<Item = Change> {
     let binding = work.view.binding.id.clone();
-    work.granted.iter().map(move |user| Change { binding: binding.clone(), user: user.clone(), reason: None })
+    let done = work.plan.grants.iter().filter(|grant| work.is_seen(&grant.okta));
+    done.map(move |grant| Change { binding: binding.clone(), user: grant.okta.clone(), reason: None })
 }
 
 /// The people whom the group shows to be removed.
 fn revoked(work: &Work) -> impl Iterator<Item = Change> {
-    let done = work.plan.revokes.iter().filter(|revoke| work.revoked.contains(&revoke.okta));
+    let done = work.plan.revokes.iter().filter(|revoke| work.is_seen(&revoke.okta));
     done.map(|revoke| Change {
         binding: work.view.binding.id.clone(),
         user: revoke.okta.clone(),

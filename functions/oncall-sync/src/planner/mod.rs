@@ -114,6 +114,14 @@ pub(crate) enum Settled {
     Revoked(Revoke),
 }
 
+impl Settled {
+    /// Whose change it is.
+    pub(crate) fn okta(&self) -> &OktaId {
+        let (Self::Granted(okta) | Self::Revoked(Revoke { okta, .. })) = self;
+        okta
+    }
+}
+
 /// What a person should know, because the plan alone does not mend it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Notice {

@@ -406,7 +406,7 @@ impl World {
 
     /// Sends the alerts of everything that is done.
     fn tell(&mut self, ledger: &mut Ledger, revoked: &BTreeSet<OktaId>) {
-        for (okta, Untold { change, .. }) in ledger.news(revoked) {
+        for (okta, Untold { change, .. }) in ledger.news(|okta| revoked.contains(okta)) {
             if self.channels_work {
                 ledger.was_told(&okta, &change, &BTreeSet::new());
                 self.told.push((okta, change));
