@@ -4,11 +4,15 @@ use crate::codes::Code;
 use chrono::TimeDelta;
 use keyturn::ids::{BindingId, GroupId, OktaId, PersonId, PolicyId, RotationId, ScheduleId};
 use keyturn::{Error, Result};
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 const MOST_POST_SHIFT: TimeDelta = TimeDelta::minutes(15);
 const LEAST_STALE: TimeDelta = TimeDelta::minutes(5);
+const MAX_STALE: TimeDelta = TimeDelta::hours(2);
+const GAP_CONFIRM_RUNS: u32 = 2;
 /// The source is never asked for more than a day ahead: an end beyond that is not known.
 const MOST_STALE: TimeDelta = TimeDelta::hours(24);
 
@@ -54,7 +58,9 @@ pub enum Outsiders {
 /// One binding, all of it checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
-    /// The last segment of the parameter's name.
+    /// The name of the parameter that holds the document; empty where there is none.
+    pub parameter: String,
+    /// The last segment of that name.
     pub id: BindingId,
     pub source: Source,
     /// The group that carries the rights.
@@ -96,8 +102,7 @@ struct Document {
     levels: Option<BTreeSet<u32>>,
     okta_group: GroupId,
     group_name: String,
-    #[serde(default = "two")]
-    max_members: usize,
+    max_members: Option<usize>,
     max_new_per_run: Option<usize>,
     eligible_group: Option<GroupId>,
     #[serde(default)]
@@ -107,45 +112,12 @@ struct Document {
     #[serde(default)]
     keep: BTreeSet<OktaId>,
     #[serde(default, deserialize_with = "duration")]
-    post_shift: TimeDelta,
-    #[serde(default = "two_hours", deserialize_with = "duration")]
-    max_stale: TimeDelta,
-    #[serde(default = "two_runs")]
-    gap_confirm_runs: u32,
-    #[serde(default = "revoke")]
-    out_of_band: Outsiders,
-    #[serde(default = "report")]
-    adoption: Outsiders,
-}
-
-fn two() -> usize {
-    2
-}
-
-fn two_runs() -> u32 {
-    2
-}
-
-fn two_hours() -> TimeDelta {
-    TimeDelta::hours(2)
-}
-
-fn revoke() -> Outsiders {
-    Outsiders::Revoke
-}
-
-fn report() -> Outsiders {
-    Outsiders::Report
-}
-
-/// `"90s"`, `"15m"`, `"2h"`.
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<TimeDelta, D::Error> {
-    use serde::de::Error as _;
-    let text = String::deserialize(deserializer)?;
-    let parsed = humantime::parse_duration(&text).map_err(|_| format!("{text:?} is no duration, such as \"15m\""));
-    parsed
-        .and_then(|duration| TimeDelta::from_std(duration).map_err(|_| format!("{text:?} is too long")))
-        .map_err(D::Error::custom)
+    post_shift: Option<TimeDelta>,
+    #[serde(default, deserialize_with = "duration")]
+    max_stale: Option<TimeDelta>,
+    gap_confirm_runs: Option<u32>,
+    out_of_band: Option<Outsiders>,
+    adoption: Option<Outsiders>,
 }
 
 /// A map in which no key stands twice: of two identities of one person, nobody could say which one counts.
@@ -154,25 +126,33 @@ struct Identities(BTreeMap<PersonId, OktaId>);
 
 impl<'de> Deserialize<'de> for Identities {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct Once;
-        impl<'de> serde::de::Visitor<'de> for Once {
-            type Value = Identities;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a map of PagerDuty ids to Okta ids")
-            }
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> std::result::Result<Identities, A::Error> {
-                use serde::de::Error as _;
-                let mut identities = BTreeMap::new();
-                while let Some((person, okta)) = map.next_entry::<PersonId, OktaId>()? {
-                    if identities.insert(person.clone(), okta).is_some() {
-                        return Err(A::Error::custom(format!("{person} stands twice")));
-                    }
-                }
-                Ok(Identities(identities))
+        deserializer.deserialize_map(Self::default())
+    }
+}
+
+impl<'de> Visitor<'de> for Identities {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of PagerDuty ids to Okta ids")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> std::result::Result<Self, A::Error> {
+        while let Some((person, okta)) = map.next_entry::<PersonId, OktaId>()? {
+            if self.0.insert(person.clone(), okta).is_some() {
+                return Err(A::Error::custom(format!("{person} stands twice")));
             }
         }
-        deserializer.deserialize_map(Once)
+        Ok(self)
     }
+}
+
+/// `"90s"`, `"15m"`, `"2h"`.
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<TimeDelta>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let parsed = humantime::parse_duration(&text)
+        .map_err(|_| D::Error::custom(format!("{text:?} is no duration, such as \"15m\"")))?;
+    TimeDelta::from_std(parsed).map(Some).map_err(|_| D::Error::custom(format!("{text:?} is too long")))
 }
 
 impl Binding {
@@ -191,14 +171,13 @@ impl Binding {
         let document: Document = serde_path_to_error::deserialize(&mut json)
             .map_err(|error| invalid(name, &error.path().to_string(), &error.inner().to_string()))?;
         json.end().map_err(|_| invalid(name, ".", "there is something after the document"))?;
-        document.check(id).map_err(|(path, problem)| invalid(name, path, &problem))
+        document.check(name, id).map_err(|(path, problem)| invalid(name, path, &problem))
     }
-}
 
-impl Binding {
     /// The binding of a ledger that no document names any more: it never grants.
     pub(crate) fn abandoned(id: BindingId, group: GroupId) -> Self {
         Self {
+            parameter: String::new(),
             id,
             source: Source::Schedules { ids: BTreeSet::new(), counted: Counted::everything() },
             group,
@@ -210,8 +189,8 @@ impl Binding {
             placeholders: BTreeSet::new(),
             keep: BTreeSet::new(),
             post_shift: TimeDelta::zero(),
-            max_stale: two_hours(),
-            gap_confirm_runs: two_runs(),
+            max_stale: MAX_STALE,
+            gap_confirm_runs: GAP_CONFIRM_RUNS,
             out_of_band: Outsiders::Report,
             adoption: Outsiders::Report,
         }
@@ -230,7 +209,7 @@ fn invalid(name: &str, path: &str, problem: &str) -> Error {
 }
 
 impl Document {
-    fn check(self, id: BindingId) -> std::result::Result<Binding, (&'static str, String)> {
+    fn check(self, parameter: &str, id: BindingId) -> std::result::Result<Binding, (&'static str, String)> {
         if self.rotations.as_ref().is_some_and(BTreeSet::is_empty) {
             return Err(("rotations", "at least one, or leave the key out, and all of them count".to_owned()));
         }
@@ -252,43 +231,44 @@ impl Document {
         if self.group_name.trim().is_empty() || self.group_name.chars().any(char::is_control) {
             return Err(("group_name", "the group's name as Okta shows it".to_owned()));
         }
-        // Twenty rows of a ledger fit into a parameter.
-        if !(1..=20).contains(&self.max_members) {
-            return Err(("max_members", "1 to 20".to_owned()));
-        }
-        let max_new_per_run = self.max_new_per_run.unwrap_or(self.max_members);
-        if !(1..=self.max_members).contains(&max_new_per_run) {
-            return Err(("max_new_per_run", "1 to max_members".to_owned()));
-        }
-        if self.eligible_group.as_ref() == Some(&self.okta_group) {
-            return Err(("eligible_group", "the group itself says nothing about who may be in it".to_owned()));
-        }
-        if self.post_shift > MOST_POST_SHIFT {
-            return Err(("post_shift", "15m at most".to_owned()));
-        }
-        if !(LEAST_STALE..=MOST_STALE).contains(&self.max_stale) {
-            return Err(("max_stale", "5m to 24h".to_owned()));
-        }
-        if !(1..=60).contains(&self.gap_confirm_runs) {
-            return Err(("gap_confirm_runs", "1 to 60".to_owned()));
-        }
-        Ok(Binding {
+        let binding = Binding {
+            parameter: parameter.to_owned(),
             id,
             source,
             group: self.okta_group,
             group_name: self.group_name,
-            max_members: self.max_members,
-            max_new_per_run,
+            max_members: self.max_members.unwrap_or(2),
+            max_new_per_run: self.max_new_per_run.or(self.max_members).unwrap_or(2),
             eligible_group: self.eligible_group,
             identities: self.identities.0,
             placeholders: self.placeholders,
             keep: self.keep,
-            post_shift: self.post_shift,
-            max_stale: self.max_stale,
-            gap_confirm_runs: self.gap_confirm_runs,
-            out_of_band: self.out_of_band,
-            adoption: self.adoption,
-        })
+            post_shift: self.post_shift.unwrap_or_default(),
+            max_stale: self.max_stale.unwrap_or(MAX_STALE),
+            gap_confirm_runs: self.gap_confirm_runs.unwrap_or(GAP_CONFIRM_RUNS),
+            out_of_band: self.out_of_band.unwrap_or(Outsiders::Revoke),
+            adoption: self.adoption.unwrap_or(Outsiders::Report),
+        };
+        // Twenty rows of a ledger fit into a parameter.
+        if !(1..=20).contains(&binding.max_members) {
+            return Err(("max_members", "1 to 20".to_owned()));
+        }
+        if !(1..=binding.max_members).contains(&binding.max_new_per_run) {
+            return Err(("max_new_per_run", "1 to max_members".to_owned()));
+        }
+        if binding.eligible_group.as_ref() == Some(&binding.group) {
+            return Err(("eligible_group", "the group itself says nothing about who may be in it".to_owned()));
+        }
+        if binding.post_shift > MOST_POST_SHIFT {
+            return Err(("post_shift", "15m at most".to_owned()));
+        }
+        if !(LEAST_STALE..=MOST_STALE).contains(&binding.max_stale) {
+            return Err(("max_stale", "5m to 24h".to_owned()));
+        }
+        if !(1..=60).contains(&binding.gap_confirm_runs) {
+            return Err(("gap_confirm_runs", "1 to 60".to_owned()));
+        }
+        Ok(binding)
     }
 }
 
@@ -311,68 +291,64 @@ impl Bindings {
         unread: BTreeMap<String, Error>,
     ) -> Self {
         let mut read = Self { good: Vec::new(), bad: unread };
-        let mut names = BTreeMap::new();
         for (name, text) in documents {
             match Binding::parse(name, text) {
-                Ok(binding) => {
-                    names.insert(binding.id.clone(), name.to_owned());
-                    read.good.push(binding);
-                }
-                Err(error) => {
-                    read.bad.insert(name.to_owned(), error);
-                }
+                Ok(binding) => read.good.push(binding),
+                Err(error) => _ = read.bad.insert(name.to_owned(), error),
             }
         }
         // First: a document that is refused below still names the group that no other may fill.
-        read.refuse_eligible_groups(&names, holders);
-        read.refuse_shared_groups(&names, holders);
+        read.refuse_eligible_groups(holders);
+        read.refuse_shared_groups(holders);
         read
     }
 
     /// Each of two bindings of one group would remove the people of the other. The one that had it first keeps it.
-    fn refuse_shared_groups(&mut self, names: &BTreeMap<BindingId, String>, holders: &BTreeMap<GroupId, BindingId>) {
+    fn refuse_shared_groups(&mut self, holders: &BTreeMap<GroupId, BindingId>) {
         let mut users: BTreeMap<GroupId, Vec<String>> = BTreeMap::new();
         for binding in &self.good {
-            users.entry(binding.group.clone()).or_default().push(names[&binding.id].clone());
+            users.entry(binding.group.clone()).or_default().push(binding.parameter.clone());
         }
-        users.retain(|_, names| names.len() > 1);
         // The binding that has the ledger of a group keeps the group while its own document is bad.
-        let kept: BTreeMap<&GroupId, &BindingId> =
-            holders.iter().filter(|(_, holder)| self.error_of(holder).is_some()).collect();
-        for binding in self.good.extract_if(.., |binding| kept.get(&binding.group).is_some_and(|id| **id != binding.id))
-        {
-            let problem = format!("{} is the group of binding {} too", binding.group, kept[&binding.group]);
-            let name = &names[&binding.id];
-            self.bad.insert(name.clone(), invalid(name, "okta_group", &problem));
-        }
-        let had_it_first = |binding: &Binding| holders.get(&binding.group) == Some(&binding.id);
-        for binding in self.good.extract_if(.., |binding| users.contains_key(&binding.group) && !had_it_first(binding))
-        {
-            let name = &names[&binding.id];
-            let problem = format!("{} is the group of {} too", binding.group, others(&users[&binding.group], name));
-            self.bad.insert(name.clone(), invalid(name, "okta_group", &problem));
-        }
+        let mut kept = holders.clone();
+        kept.retain(|_, holder| self.error_of(holder).is_some());
+        self.refuse("okta_group", |Binding { id, group, .. }| {
+            let holder = kept.get(group).filter(|holder| *holder != id)?;
+            Some(format!("{group} is the group of binding {holder} too"))
+        });
+        self.refuse("okta_group", |binding| {
+            let others: Vec<&str> =
+                users[&binding.group].iter().map(String::as_str).filter(|name| *name != binding.parameter).collect();
+            let is_another_s = !others.is_empty() && !had_first(holders, binding);
+            is_another_s.then(|| format!("{} is the group of {} too", binding.group, others.join(", ")))
+        });
     }
 
     /// Otherwise the author of one document could make anybody eligible for another binding; or stop it, by naming its group
     /// as the one of eligible people.
-    fn refuse_eligible_groups(&mut self, names: &BTreeMap<BindingId, String>, holders: &BTreeMap<GroupId, BindingId>) {
-        let had_first = |binding: &Binding| holders.get(&binding.group) == Some(&binding.id);
-        let held: BTreeSet<GroupId> =
-            self.good.iter().filter(|binding| had_first(binding)).map(|binding| binding.group.clone()).collect();
-        let names_one =
-            |binding: &mut Binding| binding.eligible_group.as_ref().is_some_and(|group| held.contains(group));
-        for binding in self.good.extract_if(.., names_one) {
-            let name = &names[&binding.id];
-            self.bad.insert(name.clone(), invalid(name, "eligible_group", "it is the group of another binding"));
-        }
+    fn refuse_eligible_groups(&mut self, holders: &BTreeMap<GroupId, BindingId>) {
+        let held = self.good.iter().filter(|binding| had_first(holders, binding));
+        let held: BTreeSet<GroupId> = held.map(|binding| binding.group.clone()).collect();
+        self.refuse("eligible_group", |binding| {
+            let is_held = binding.eligible_group.as_ref().is_some_and(|group| held.contains(group));
+            is_held.then(|| "it is the group of another binding".to_owned())
+        });
         let eligible: BTreeSet<GroupId> =
             self.good.iter().filter_map(|binding| binding.eligible_group.clone()).collect();
-        for binding in self.good.extract_if(.., |binding| eligible.contains(&binding.group)) {
-            let name = &names[&binding.id];
-            let problem = format!("{} says who is eligible for another binding", binding.group);
-            self.bad.insert(name.clone(), invalid(name, "okta_group", &problem));
-        }
+        self.refuse("okta_group", |Binding { group, .. }| {
+            eligible.contains(group).then(|| format!("{group} says who is eligible for another binding"))
+        });
+    }
+
+    /// Refuses the documents that have this problem with this key.
+    fn refuse(&mut self, key: &str, problem: impl Fn(&Binding) -> Option<String>) {
+        self.good.retain(|binding| match problem(binding) {
+            None => true,
+            Some(problem) => {
+                self.bad.insert(binding.parameter.clone(), invalid(&binding.parameter, key, &problem));
+                false
+            }
+        });
     }
 
     /// The error of the document of this binding, if it cannot be followed.
@@ -382,9 +358,9 @@ impl Bindings {
     }
 }
 
-fn others(names: &[String], one: &str) -> String {
-    let others: Vec<&str> = names.iter().map(String::as_str).filter(|name| *name != one).collect();
-    others.join(", ")
+/// Whether the ledger of its group is this binding's.
+fn had_first(holders: &BTreeMap<GroupId, BindingId>, binding: &Binding) -> bool {
+    holders.get(&binding.group) == Some(&binding.id)
 }
 
 #[cfg(test)]
