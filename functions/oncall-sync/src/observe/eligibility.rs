@@ -9,6 +9,7 @@ use crate::okta::Okta;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::stream::{self, StreamExt as _};
 use keyturn::clock::Clock;
+use keyturn::codes::Code as Core;
 use keyturn::ids::{GroupId, OktaId};
 use keyturn::{Deadline, Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,8 +17,6 @@ use std::sync::Mutex;
 
 /// How long a yes counts for somebody who is in the group already. Everybody else is asked for each time.
 const KEPT_FOR: TimeDelta = TimeDelta::minutes(5);
-/// People asked for in one tick: more than any org has on call, and what a group that is full of outsiders may cost.
-const MOST: usize = 300;
 
 /// What Okta said of each person last.
 #[derive(Debug)]
@@ -98,7 +97,7 @@ impl Eligibility {
                 None => open.push((person, question)),
             }
         }
-        let late = self.in_turn(&mut open);
+        self.in_turn(&mut open);
         let asked = stream::iter(open)
             .map(|(person, question)| async move { (okta.groups_of(&person, deadline).await, person, question) })
             .buffer_unordered(AT_ONCE);
@@ -107,15 +106,13 @@ impl Eligibility {
             self.remember(&person, &groups);
             answers.insert(person, groups);
         }
-        answers.extend(late.into_iter().map(|(person, _)| (person, Err(not_read()))));
         answers
     }
 
-    /// Those who wait for a grant come first, then those who were asked for longest ago. Gives back whose turn it is not.
-    fn in_turn(&self, open: &mut Vec<(OktaId, Question)>) -> Vec<(OktaId, Question)> {
+    /// Those who wait for a grant come first, then those who were asked for longest ago: there may not be time for all.
+    fn in_turn(&self, open: &mut [(OktaId, Question)]) {
         let asked = lock(&self.asked);
         open.sort_by_key(|(person, question)| (!question.newcomer, asked.get(person).map(|asked| asked.at)));
-        open.split_off(open.len().min(MOST))
     }
 
     fn remember(&self, person: &OktaId, groups: &Result<BTreeSet<GroupId>>) {
@@ -135,14 +132,12 @@ impl Eligibility {
     }
 }
 
-/// The people who matter to a binding, and whether each of them would come in.
+/// The people who matter to a binding, and whether each of them would come in. Of anybody else in the group nothing depends
+/// on it.
 fn people(view: &View) -> BTreeMap<OktaId, bool> {
-    let mut people = BTreeMap::new();
-    people.extend(
-        view.ledger.known().into_iter().flat_map(|ledger| ledger.people.keys().cloned()).map(|okta| (okta, false)),
-    );
+    let remembered = view.ledger.known().into_iter().flat_map(|ledger| ledger.people.keys().cloned());
+    let mut people: BTreeMap<OktaId, bool> = remembered.map(|okta| (okta, false)).collect();
     let members = view.members.listed();
-    people.extend(members.into_iter().flatten().map(|(okta, _)| (okta.clone(), false)));
     if let Reading::Known { shifts, .. } = &view.reading {
         for shift in shifts {
             if let Identity::Known(okta) = &shift.okta {
@@ -174,11 +169,12 @@ fn eligible(
 ) -> Eligible {
     let (mut known, mut unknown) = (BTreeMap::new(), None);
     for person in people {
-        match (answers.get(&person), unseen) {
-            (Some(Ok(groups)), _) if groups.contains(group) => _ = known.insert(person, true),
-            (Some(Ok(_)), None) => _ = known.insert(person, false),
-            (Some(Ok(_)), Some(error)) | (Some(Err(error)), _) => unknown = Some(error.clone()),
-            (None, _) => unknown = Some(not_read()),
+        let is_in = answers.get(&person).map(|groups| groups.as_ref().map(|groups| groups.contains(group)));
+        match (is_in, unseen) {
+            (Some(Ok(true)), _) => _ = known.insert(person, true),
+            (Some(Ok(false)), None) => _ = known.insert(person, false),
+            (Some(Ok(false)), Some(error)) | (Some(Err(error)), _) => unknown = Some(error.clone()),
+            (None, _) => unknown = Some(not_asked()),
         }
     }
     match unknown {
@@ -189,14 +185,11 @@ fn eligible(
 
 /// What is known before anybody was asked for.
 pub(super) fn nobody_asked() -> Eligible {
-    Eligible::Unknown { why: not_read(), known: BTreeMap::new() }
+    Eligible::Unknown { why: not_asked(), known: BTreeMap::new() }
 }
 
-fn not_read() -> Error {
-    Error::of(
-        Code::EligibilityNotRead,
-        format!("More than {MOST} people had to be asked for, and not everybody's turn came."),
-    )
+fn not_asked() -> Error {
+    Error::of(Core::InternalDefect, "Okta was not asked who is eligible.")
 }
 
 /// No answer about anybody counts while the group itself is not to be seen.
@@ -223,12 +216,10 @@ mod tests {
         lock(&eligibility.asked).extend([(id("00u1"), ago(1)), (id("00u2"), ago(3)), (id("00u3"), ago(2))]);
         let mut open: Vec<(OktaId, Question)> =
             ["00u1", "00u2", "00u3", "00u4"].map(|person| (id(person), Question::default())).into();
-        open.extend((0..MOST).map(|n| (id(&format!("00uMore{n}")), Question::default())));
         open.push((id("00uNew"), Question { newcomer: true, ..Question::default() }));
-        let late = eligibility.in_turn(&mut open);
-        assert_eq!((open.len(), open[0].0.as_str(), open[1].0.as_str()), (MOST, "00uNew", "00u4"));
-        let late: Vec<&str> = late.iter().map(|(person, _)| person.as_str()).collect();
-        assert_eq!(late[late.len() - 3..], ["00u2", "00u3", "00u1"]);
+        eligibility.in_turn(&mut open);
+        let turns: Vec<&str> = open.iter().map(|(person, _)| person.as_str()).collect();
+        assert_eq!(turns, ["00uNew", "00u4", "00u2", "00u3", "00u1"]);
     }
 
     #[test]
