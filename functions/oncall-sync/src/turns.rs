@@ -24,7 +24,7 @@ impl Turns {
         deadline: Deadline,
         call: impl AsyncFn(&K) -> T,
     ) -> Vec<(K, T)> {
-        ids.sort_by_cached_key(|id| self.last_asked(id));
+        ids.sort_by_cached_key(|id| lock(&self.0).get(&id.to_string()).copied());
         let call = &call;
         let half = deadline.remaining() / 2;
         let calls = stream::iter(ids).map(|id| async move {
@@ -32,19 +32,11 @@ impl Turns {
             let outcome = call(&id).await;
             let is_cut_off = deadline.remaining().is_zero();
             if !is_cut_off || left > half {
-                self.note_asked(&id, now);
+                lock(&self.0).insert(id.to_string(), now);
             }
             (id, outcome)
         });
         calls.buffer_unordered(AT_ONCE).collect().await
-    }
-
-    fn last_asked(&self, id: &impl Display) -> Option<DateTime<Utc>> {
-        lock(&self.0).get(&id.to_string()).copied()
-    }
-
-    fn note_asked(&self, id: &impl Display, at: DateTime<Utc>) {
-        lock(&self.0).insert(id.to_string(), at);
     }
 }
 
