@@ -260,14 +260,16 @@ impl Observer {
     }
 
     /// Asks the on-call source for the shifts of everything that these bindings name.
-    async fn on_call(&self, bindings: &[Binding], window: Window, deadline: Deadline) -> OnCall {
+    async fn on_call(&self, bindings: &[Binding], window: Window, deadline: Deadline) -> Result<OnCall> {
         let mut asked = Asked::default();
         for binding in bindings {
             match &binding.source {
-                Source::Schedules { ids, counted } if *counted == Counted::everything() => {
+                Source::Schedules { ids, counted } => {
                     asked.schedules.extend(ids.iter().cloned());
+                    if *counted != Counted::everything() {
+                        asked.by_part.extend(ids.iter().cloned());
+                    }
                 }
-                Source::Schedules { ids, .. } => asked.by_part.extend(ids.iter().cloned()),
                 Source::Policy { id, .. } => drop(asked.policies.insert(id.clone())),
             }
         }

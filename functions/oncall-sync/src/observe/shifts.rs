@@ -12,21 +12,18 @@ use keyturn::{Error, Result};
 use std::collections::BTreeSet;
 
 /// The shifts of a binding's schedules or policy, if all of them were read.
-pub(super) fn of_binding(binding: &Binding, source: &OnCall) -> Result<Vec<Shift>> {
-    Ok(match &binding.source {
-        Source::Schedules { ids, counted } if *counted == Counted::everything() => {
-            let schedules = ids.iter().map(|id| of(&source.schedules, id));
-            schedules.collect::<Result<Vec<_>>>()?.concat()
-        }
+pub(super) fn of_binding(binding: &Binding, source: &Result<OnCall>) -> Result<Vec<Shift>> {
+    let source = source.as_ref().map_err(Error::clone)?;
+    match &binding.source {
         Source::Schedules { ids, counted } => {
-            let schedules = ids.iter().map(|id| Ok((id, of(&source.by_part, id)?)));
-            counted_of(counted, schedules.collect::<Result<_>>()?)?
+            let schedules = ids.iter().map(|id| Ok((id, of(&source.schedules, id)?)));
+            counted_of(counted, schedules.collect::<Result<_>>()?)
         }
         Source::Policy { id, levels } => {
             let shifts = of(&source.policies, id)?.into_iter();
-            shifts.filter(|(level, _)| levels.contains(level)).map(|(_, shift)| shift).collect()
+            Ok(shifts.filter(|(level, _)| levels.contains(level)).map(|(_, shift)| shift).collect())
         }
-    })
+    }
 }
 
 /// How the source calls a person, if it says so.
@@ -61,15 +58,16 @@ pub(super) fn joined(all: &[Shift], now: DateTime<Utc>) -> Vec<Shift> {
     current
 }
 
-/// The shifts that count, where not all of them do.
+/// The shifts that count.
 ///
 /// # Errors
 /// `ROTATION_UNKNOWN`: a typing error must neither grant a stranger nor look like a gap. `PAGERDUTY_ANSWER_STRANGE`, where a
-/// shift does not say what it is part of.
+/// shift does not say what it is part of, and not every part counts.
 fn counted_of(counted: &Counted, schedules: Vec<(&ScheduleId, Parts)>) -> Result<Vec<Shift>> {
     if let Some(named) = &counted.rotations {
         check(named, &schedules)?;
     }
+    let everything = *counted == Counted::everything();
     let mut all = Vec::new();
     for (id, parts) in schedules {
         for (part, shift) in parts.shifts {
@@ -77,11 +75,9 @@ fn counted_of(counted: &Counted, schedules: Vec<(&ScheduleId, Parts)>) -> Result
                 Part::Whole => true,
                 Part::CustomShift => counted.custom_shifts,
                 Part::Rotation(rotation) => counted.rotations.as_ref().is_none_or(|named| named.contains(&rotation)),
-                // It grants nobody, whatever it is part of.
-                Part::NotSaid if shift.who == Who::Nobody => true,
-                Part::NotSaid => {
-                    return Err(strange(id));
-                }
+                // Whatever it is part of, it counts or grants nobody.
+                Part::NotSaid if everything || shift.who == Who::Nobody => true,
+                Part::NotSaid => return Err(strange(id)),
             };
             if counts {
                 all.push(shift);
@@ -154,6 +150,12 @@ mod tests {
             ),
             ("all, and nothing beside", counted(None, false), vec![(&night, parts(&["R1", "R2"], both()))], Ok(2)),
             ("layers", counted(None, false), vec![(&night, parts(&[], vec![shift(Part::Whole)]))], Ok(1)),
+            (
+                "not said, and everything counts",
+                Counted::everything(),
+                vec![(&night, parts(&[], vec![shift(Part::NotSaid)]))],
+                Ok(1),
+            ),
             (
                 "a rotation that is gone",
                 counted(Some(&["R1", "R9"]), true),

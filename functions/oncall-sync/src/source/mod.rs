@@ -7,14 +7,14 @@ pub(crate) mod shift;
 use chrono::{DateTime, TimeDelta, Utc};
 use keyturn::Result;
 use keyturn::ids::{PolicyId, ScheduleId};
-use shift::{Levels, Parts, Shift};
+use shift::{Levels, Parts};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What to ask for.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
     pub(crate) schedules: BTreeSet<ScheduleId>,
-    /// Schedules of which not every part counts.
+    /// Those of which not every part counts for every binding.
     pub(crate) by_part: BTreeSet<ScheduleId>,
     pub(crate) policies: BTreeSet<PolicyId>,
 }
@@ -24,32 +24,25 @@ pub(crate) struct Asked {
 pub(crate) struct Window {
     pub(crate) now: DateTime<Utc>,
     pub(crate) until: DateTime<Utc>,
-    /// A policy that names nobody until then is unknown, as if it could not be seen.
+    /// What names nobody until then may be what cannot be seen: a policy is unknown, and a schedule read alone.
     pub(crate) named_until: DateTime<Utc>,
 }
 
 impl Window {
-    /// For a tick: the source has to name somebody at `now`, or a policy counts as one that cannot be seen.
+    /// For a tick: the source has to name somebody at `now`.
     pub(crate) fn now(now: DateTime<Utc>, horizon: TimeDelta) -> Self {
         Self { now, until: now + horizon, named_until: now }
     }
 
-    /// For a forecast: a policy that names somebody at any time in the window can be seen.
+    /// For a forecast: the source has to name somebody at any time in the window.
     pub(crate) fn ahead(now: DateTime<Utc>, horizon: TimeDelta) -> Self {
         Self { now, until: now + horizon, named_until: now + horizon }
-    }
-}
-
-impl Asked {
-    fn is_empty(&self) -> bool {
-        self.schedules.is_empty() && self.by_part.is_empty() && self.policies.is_empty()
     }
 }
 
 /// Who is on call, by the id that was asked for.
 #[derive(Default)]
 pub(crate) struct OnCall {
-    pub(crate) schedules: BTreeMap<ScheduleId, Result<Vec<Shift>>>,
-    pub(crate) by_part: BTreeMap<ScheduleId, Result<Parts>>,
+    pub(crate) schedules: BTreeMap<ScheduleId, Result<Parts>>,
     pub(crate) policies: BTreeMap<PolicyId, Result<Levels>>,
 }

@@ -30,6 +30,7 @@ pub(crate) enum Part {
     CustomShift,
     /// The schedule has no parts.
     Whole,
+    /// The answer names no part.
     NotSaid,
 }
 

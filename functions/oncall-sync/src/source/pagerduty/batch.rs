@@ -9,15 +9,14 @@
 //! | for all of them no answer, 429, or a bad credential | is unknown | is unknown |
 //!
 //! A schedule that is in no policy, or may not be seen there, looks like one without anybody: only its own reading proves
-//! that nobody is on call. Nor does `/oncalls` say which rotation a shift is of: where that counts, a schedule is read
-//! alone.
+//! that nobody is on call. Nor does `/oncalls` say which rotation a shift is of: where that counts for any binding, a
+//! schedule is read alone for all of them.
 
 use super::oncalls::{Filter, Reading};
-use super::{Call, PagerDuty, errors};
+use super::{Call, PagerDuty, errors, found};
 use crate::codes::Code;
-use crate::source::shift::{Levels, Parts, Shift, Who};
+use crate::source::shift::{Levels, Part, Parts, Shift, Who};
 use crate::source::{Asked, OnCall, Window};
-use chrono::{DateTime, Utc};
 use keyturn::ids::{PolicyId, ScheduleId};
 use keyturn::{Deadline, Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,12 +31,6 @@ enum Said {
     Failed(Error),
 }
 
-/// What became of one request for many ids.
-enum Pages {
-    Read(Reading),
-    Unclear(Error),
-}
-
 /// The ids of one request.
 struct Chunk<'a>(&'a [&'a str]);
 
@@ -49,57 +42,63 @@ impl Display for Chunk<'_> {
 }
 
 impl PagerDuty {
-    /// Reads all shifts in the window, overrides included, of the schedules and policies in `asked`. Without an access token
-    /// nothing is asked.
+    /// Reads all shifts in the window, overrides included, of the schedules and policies in `asked`.
     ///
     /// Whatever is not exactly what the vendor documents is an error, so that it can never be taken for "nobody is on
     /// call". So is a policy that names nobody at any level.
-    pub(crate) async fn on_call(&self, asked: &Asked, window: Window, deadline: Deadline) -> OnCall {
-        if asked.is_empty() {
-            return OnCall::default();
+    ///
+    /// # Errors
+    /// Why there is no credential to ask with; nothing is asked then.
+    pub(crate) async fn on_call(&self, asked: &Asked, window: Window, deadline: Deadline) -> Result<OnCall> {
+        if asked.schedules.is_empty() && asked.policies.is_empty() {
+            return Ok(OnCall::default());
         }
-        if let Err(why) = self.authorize(deadline).await {
-            return unknown(asked, &why);
-        }
+        self.authorize(deadline).await?;
         // In this order: a schedule alone that hangs must not keep the requests for many waiting.
-        let (schedules, policies, by_part) = tokio::join!(
+        let (mut schedules, policies, by_part) = tokio::join!(
             biased;
-            self.schedules(&asked.schedules, window, deadline),
+            self.schedules(&asked.schedules - &asked.by_part, window, deadline),
             self.policies(&asked.policies, window, deadline),
-            self.turns.one_by_one(asked.by_part.iter().cloned().collect(), window.now, deadline, async |id: &ScheduleId| {
-                self.schedule(id, window, deadline).await
-            }),
+            self.alone(asked.by_part.iter().cloned().collect(), window, deadline),
         );
-        OnCall { schedules, by_part: by_part.into_iter().collect(), policies }
+        schedules.extend(by_part);
+        Ok(OnCall { schedules, policies })
     }
 
     async fn schedules(
         &self,
-        ids: &BTreeSet<ScheduleId>,
+        ids: BTreeSet<ScheduleId>,
         window: Window,
         deadline: Deadline,
-    ) -> BTreeMap<ScheduleId, Result<Vec<Shift>>> {
+    ) -> BTreeMap<ScheduleId, Result<Parts>> {
         let asked: Vec<&str> = ids.iter().map(ScheduleId::as_str).collect();
-        let mut said = self.together(Filter::Schedules, &asked, window, half(deadline)).await;
+        let mut said = self.together(Filter::Schedules, &asked, window, deadline).await;
         let mut read = BTreeMap::new();
-        let mut alone = Vec::new();
+        let mut unread = Vec::new();
         for id in ids {
             match said.remove(id.as_str()) {
-                Some(Said::Entries(levels)) if names_somebody(&levels, window.now, window.now) => {
-                    read.insert(id.clone(), Ok(each_once(levels)));
+                Some(Said::Entries(levels)) if names_somebody(&levels, window) => {
+                    read.insert(id, Ok(each_once(levels)));
                 }
                 Some(Said::Failed(why)) => {
-                    read.insert(id.clone(), Err(why));
+                    read.insert(id, Err(why));
                 }
-                Some(Said::Entries(_) | Said::Unclear(_)) | None => alone.push(id.clone()),
+                Some(Said::Entries(_) | Said::Unclear(_)) | None => unread.push(id),
             }
         }
-        let whole = async |id: &ScheduleId| {
-            let Parts { shifts, .. } = self.schedule(id, window, deadline).await?;
-            Ok(shifts.into_iter().map(|(_, shift)| shift).collect())
-        };
-        read.extend(self.turns.one_by_one(alone, window.now, deadline, whole).await);
+        read.extend(self.alone(unread, window, deadline).await);
         read
+    }
+
+    /// Reads each of these schedules by itself.
+    async fn alone(
+        &self,
+        ids: Vec<ScheduleId>,
+        window: Window,
+        deadline: Deadline,
+    ) -> Vec<(ScheduleId, Result<Parts>)> {
+        let read = async |id: &ScheduleId| self.schedule(id, window, deadline).await;
+        self.turns.one_by_one(ids, window.now, deadline, read).await
     }
 
     async fn policies(
@@ -109,16 +108,15 @@ impl PagerDuty {
         deadline: Deadline,
     ) -> BTreeMap<PolicyId, Result<Levels>> {
         let asked: Vec<&str> = ids.iter().map(PolicyId::as_str).collect();
-        let mut said = self.together(Filter::Policies, &asked, window, half(deadline)).await;
+        let mut said = self.together(Filter::Policies, &asked, window, deadline).await;
         // A policy that was asked for alone is not asked for once more.
         let is_hidden = |id: &&PolicyId| ids.len() > 1 && matches!(said.get(id.as_str()), Some(Said::Unclear(_)));
-        let alone = ids.iter().filter(is_hidden).cloned().collect();
-        let ask = async |id: &PolicyId| self.together(Filter::Policies, &[id.as_str()], window, deadline).await;
-        said.extend(
-            self.turns.one_by_one(alone, window.now, deadline, ask).await.into_iter().flat_map(|(_, said)| said),
-        );
+        let hidden = ids.iter().filter(is_hidden).cloned().collect();
+        let ask = async |id: &PolicyId| self.chunk(Filter::Policies, &[id.as_str()], window, deadline).await;
+        let alone = self.turns.one_by_one(hidden, window.now, deadline, ask).await;
+        said.extend(alone.into_iter().flat_map(|(_, said)| said));
         let mut policy = |id: &PolicyId| match said.remove(id.as_str()) {
-            Some(Said::Entries(levels)) if names_somebody(&levels, window.now, window.named_until) => Ok(levels),
+            Some(Said::Entries(levels)) if names_somebody(&levels, window) => Ok(levels),
             Some(Said::Unclear(why) | Said::Failed(why)) => Err(why),
             Some(Said::Entries(_)) | None => Err(errors::empty_policy(id)),
         };
@@ -133,45 +131,36 @@ impl PagerDuty {
         window: Window,
         deadline: Deadline,
     ) -> BTreeMap<String, Said> {
+        // One request that hangs must leave time to read others alone.
+        let deadline = deadline.at_most(deadline.remaining() / 2);
         let chunks = filter.chunks(ids).map(Chunk).collect();
         let ask = async |Chunk(ids): &Chunk<'_>| self.chunk(filter, ids, window, deadline).await;
         let said = self.turns.one_by_one(chunks, window.now, deadline, ask).await;
         said.into_iter().flat_map(|(_, said)| said).collect()
     }
 
-    async fn chunk(&self, filter: Filter, ids: &[&str], window: Window, deadline: Deadline) -> BTreeMap<String, Said> {
-        let mut pages = self.pages(filter, ids, window, deadline).await;
-        let said = |id: &&str| match &mut pages {
-            Ok(Pages::Read(reading)) => match reading.entries(id) {
+    async fn chunk(&self, filter: Filter, ids: &[&str], window: Window, deadline: Deadline) -> Vec<(String, Said)> {
+        let mut reading = self.pages(filter, ids, window, deadline).await;
+        let said = |id: &&str| match &mut reading {
+            Ok(reading) => match reading.entries(id) {
                 Ok(levels) => Said::Entries(levels),
                 Err(why) => Said::Failed(Call::new("/oncalls").strange(&why)),
             },
-            Ok(Pages::Unclear(why)) => Said::Unclear(why.clone()),
+            Err(why) if is_of_this_request(why) => Said::Unclear(why.clone()),
             Err(why) => Said::Failed(why.clone()),
         };
         ids.iter().map(|id| (*id).to_owned()).zip(ids.iter().map(said)).collect()
     }
 
     /// Every page, one after another.
-    async fn pages(&self, filter: Filter, ids: &[&str], window: Window, deadline: Deadline) -> Result<Pages> {
+    async fn pages(&self, filter: Filter, ids: &[&str], window: Window, deadline: Deadline) -> Result<Reading> {
         let mut reading = Reading::new(filter);
-        while let Some(offset) = reading.next_offset() {
+        while let Some(offset) = reading.next_offset {
             let call = filter.call(ids, window.now, window.until, offset);
-            if reading.is_endless() {
-                return Ok(Pages::Unclear(call.strange("too many pages")));
-            }
-            match self.page(&call, &mut reading, deadline).await {
-                Ok(()) => {}
-                Err(why) if is_of_this_request(&why) => return Ok(Pages::Unclear(why)),
-                Err(why) => return Err(why),
-            }
+            let page = found(&call, &self.ask(&call, deadline).await?)?;
+            reading.take(page).map_err(|why| call.strange(&why))?;
         }
-        Ok(Pages::Read(reading))
-    }
-
-    async fn page(&self, call: &Call, reading: &mut Reading, deadline: Deadline) -> Result<()> {
-        let answer = self.found(call, deadline).await?;
-        reading.take(answer).map_err(|why| call.strange(&why))
+        Ok(reading)
     }
 }
 
@@ -182,34 +171,21 @@ fn is_of_this_request(why: &Error) -> bool {
         .any(|code| why.is(code))
 }
 
-/// One request that hangs must leave time to read others alone.
-fn half(deadline: Deadline) -> Deadline {
-    deadline.at_most(deadline.remaining() / 2)
-}
-
-/// Whether anybody is on call at some instant from `now` to `until`.
-fn names_somebody(levels: &Levels, now: DateTime<Utc>, until: DateTime<Utc>) -> bool {
+/// Whether it is certain that the id can be seen: somebody is on call for it.
+fn names_somebody(levels: &Levels, Window { now, named_until, .. }: Window) -> bool {
     let is_within =
-        |shift: &Shift| shift.start.is_none_or(|start| start <= until) && shift.end.is_none_or(|end| now < end);
+        |shift: &Shift| shift.start.is_none_or(|start| start <= named_until) && shift.end.is_none_or(|end| now < end);
     levels.iter().any(|(_, shift)| shift.who != Who::Nobody && is_within(shift))
 }
 
-/// Nothing is known of anything, for one reason.
-fn unknown(asked: &Asked, why: &Error) -> OnCall {
-    OnCall {
-        schedules: asked.schedules.iter().map(|id| (id.clone(), Err(why.clone()))).collect(),
-        by_part: asked.by_part.iter().map(|id| (id.clone(), Err(why.clone()))).collect(),
-        policies: asked.policies.iter().map(|id| (id.clone(), Err(why.clone()))).collect(),
-    }
-}
-
 /// A schedule's shifts: each has an entry for every policy and level that the schedule is in.
-pub(super) fn each_once(levels: Levels) -> Vec<Shift> {
+pub(super) fn each_once(levels: Levels) -> Parts {
     let mut shifts = Vec::new();
     for (_, shift) in levels {
+        let shift = (Part::NotSaid, shift);
         if !shifts.contains(&shift) {
             shifts.push(shift);
         }
     }
-    shifts
+    Parts { rotations: BTreeSet::new(), shifts }
 }

@@ -70,7 +70,7 @@ impl PagerDuty {
     /// `PAGERDUTY_NOT_FOUND` where neither API has it, `PAGERDUTY_ANSWER_STRANGE` where v2 says that v3 has it and v3 has it
     /// not, and the codes of every call.
     async fn schedule(&self, id: &ScheduleId, window: Window, deadline: Deadline) -> Result<Parts> {
-        let first = self.version(id).unwrap_or(Version::Shifts);
+        let first = lock(&self.versions).get(id).copied().unwrap_or(Version::Shifts);
         let found = self.read(id, first, window, deadline).await?;
         let is_done = match &found {
             Found::Here(parts) => first == Version::Shifts || !parts.shifts.is_empty(),
@@ -85,7 +85,7 @@ impl PagerDuty {
                 return Err(Call::new(format!("/v3/schedules/{id}")).strange("no schedule, where v2 says that it is"));
             }
         };
-        self.remember(id, version);
+        lock(&self.versions).insert(id.clone(), version);
         Ok(parts)
     }
 
@@ -140,24 +140,12 @@ impl PagerDuty {
         version.read(call.json(&answer)?, id).map_err(|why| call.strange(&why))
     }
 
-    /// The JSON of an answer that must be there.
-    async fn found(&self, call: &Call, deadline: Deadline) -> Result<Value> {
-        found(call, &self.ask(call, deadline).await?)
-    }
-
     async fn ask(&self, call: &Call, deadline: Deadline) -> Result<Answer> {
         self.vendor.call(deadline, Code::proof, async |account: &Account| account.ask(call, deadline).await).await
     }
-
-    fn version(&self, id: &ScheduleId) -> Option<Version> {
-        lock(&self.versions).get(id).copied()
-    }
-
-    fn remember(&self, id: &ScheduleId, version: Version) {
-        lock(&self.versions).insert(id.clone(), version);
-    }
 }
 
+/// The JSON of an answer that must be there.
 fn found(call: &Call, answer: &Answer) -> Result<Value> {
     if answer.status.is_success() { call.json(answer) } else { Err(call.refused(answer)) }
 }

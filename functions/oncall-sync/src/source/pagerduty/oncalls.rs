@@ -106,61 +106,43 @@ struct Entry {
 /// The pages read so far.
 pub(super) struct Reading {
     filter: Filter,
-    /// By the id; where one entry is strange, why.
-    found: BTreeMap<String, Result<Levels, String>>,
-    rows: usize,
+    /// The entries, by the id that they are about.
+    found: BTreeMap<String, Vec<Value>>,
     pages: usize,
-    complete: bool,
+    /// Where the next page begins; `None` when every page is read.
+    pub(super) next_offset: Option<usize>,
 }
 
 impl Reading {
     pub(super) fn new(filter: Filter) -> Self {
-        Self { filter, found: BTreeMap::new(), rows: 0, pages: 0, complete: false }
+        Self { filter, found: BTreeMap::new(), pages: 0, next_offset: Some(0) }
     }
 
-    /// Where the next page begins; `None` when every page is read.
-    pub(super) fn next_offset(&self) -> Option<usize> {
-        (!self.complete).then_some(self.rows)
-    }
-
-    /// Whether this is more than anybody should read page by page.
-    pub(super) fn is_endless(&self) -> bool {
-        !self.complete && self.pages >= MOST_PAGES
-    }
-
-    /// Adds the page that begins at [`Reading::next_offset`].
+    /// Adds the page that begins at `next_offset`.
     pub(super) fn take(&mut self, answer: Value) -> Result<(), String> {
         let page: Page = shape(answer)?;
-        if page.offset != self.rows {
+        if Some(page.offset) != self.next_offset {
             return Err("another page than asked for".to_owned());
         }
         if page.more && page.oncalls.is_empty() {
             return Err("an empty page with more to come".to_owned());
         }
         self.pages += 1;
-        self.rows += page.oncalls.len();
-        self.complete = !page.more;
+        if page.more && self.pages == MOST_PAGES {
+            return Err("too many pages".to_owned());
+        }
+        self.next_offset = page.more.then_some(page.offset + page.oncalls.len());
         for entry in page.oncalls {
-            self.add(entry)?;
+            if let Some(id) = self.filter.id_of(&entry)? {
+                self.found.entry(id).or_default().push(entry);
+            }
         }
         Ok(())
     }
 
-    /// A strange entry spoils what is known of its own id, and not of the others.
-    fn add(&mut self, entry: Value) -> Result<(), String> {
-        let Some(id) = self.filter.id_of(&entry)? else { return Ok(()) };
-        let levels = self.found.entry(id).or_insert_with(|| Ok(Vec::new()));
-        match (levels, read(entry)) {
-            (Ok(levels), Ok(entry)) => levels.push(entry),
-            (levels @ Ok(_), Err(why)) => *levels = Err(why),
-            (Err(_), _) => {}
-        }
-        Ok(())
-    }
-
-    /// The entries about this id, in the window; maybe none.
+    /// The entries about this id, in the window; maybe none. One that is strange spoils them all, and no other id's.
     pub(super) fn entries(&mut self, id: &str) -> Result<Levels, String> {
-        self.found.remove(id).unwrap_or_else(|| Ok(Vec::new()))
+        self.found.remove(id).unwrap_or_default().into_iter().map(read).collect()
     }
 }
 

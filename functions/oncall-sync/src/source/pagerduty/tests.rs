@@ -1,7 +1,7 @@
 //! What is read from PagerDuty's answers, and above all what is refused; and its secret.
 
 use super::*;
-use crate::source::shift::{Email, Shift, Who};
+use crate::source::shift::{Email, Part, Shift, Who};
 use chrono::{DateTime, Utc};
 use keyturn::clock::Clock;
 use keyturn::http::{Base, client};
@@ -199,9 +199,9 @@ fn a_policy_is_read_to_its_last_page_with_all_its_levels() {
     let ben = json!({"id": "PBEN001", "type": "user", "summary": "Ben", "email": null});
     let mut reading = Reading::new(Filter::Policies);
     reading.take(page(&[oncall(&ana(), "PPOL001", 1), oncall(&ana(), "POTHER1", 1)], 0, true)).unwrap();
-    assert_eq!(reading.next_offset(), Some(2));
+    assert_eq!(reading.next_offset, Some(2));
     reading.take(page(&[oncall(&ben, "PPOL001", 2), oncall(&ana(), "PPOL001", 3)], 2, false)).unwrap();
-    assert_eq!(reading.next_offset(), None);
+    assert_eq!(reading.next_offset, None);
     let whole = |who| Shift { who, start: None, end: None };
     let ana = person("PANA001", Some("Ana"), Email::Known("ana@example.com".to_owned()));
     assert_eq!(
@@ -219,14 +219,17 @@ fn a_page_that_leads_nowhere_is_strange() {
     let mut again = reading();
     again.take(page(&one(), 0, true)).unwrap();
     assert!(again.take(page(&one(), 0, true)).is_err(), "the first page again");
-    let mut endless = reading();
-    let taken = (0..100).take_while(|offset| {
-        endless.take(page(&one(), *offset, true)).unwrap();
-        !endless.is_endless()
-    });
-    assert_eq!(taken.count() + 1, 10, "endless pages");
-    endless.take(page(&one(), 10, false)).unwrap();
-    assert!(!endless.is_endless(), "the last page");
+    for (is_last, whether) in [(true, Ok(())), (false, Err("too many pages".to_owned()))] {
+        let mut long = reading();
+        for offset in 0..9 {
+            long.take(page(&one(), offset, true)).unwrap();
+        }
+        assert_eq!(
+            long.take(page(&one(), 9, !is_last)),
+            whether,
+            "the tenth page, and whether it is the last: {is_last}"
+        );
+    }
 }
 
 #[test]
@@ -273,7 +276,7 @@ fn a_strange_entry_spoils_what_is_known_of_its_own_id_only() {
 fn who_is_on_a_policy_directly_is_on_no_schedule() {
     let mut reading = Reading::new(Filter::Schedules);
     reading.take(page(&[oncall(&ana(), "PPOL001", 1), scheduled(&ana(), "PSCHED1", 2)], 0, false)).unwrap();
-    assert_eq!(reading.next_offset(), None);
+    assert_eq!(reading.next_offset, None);
     assert_eq!(reading.entries("PSCHED1").unwrap().len(), 1);
     assert_eq!(reading.entries("PPOL001"), Ok(Vec::new()));
 }
@@ -282,7 +285,8 @@ fn who_is_on_a_policy_directly_is_on_no_schedule() {
 fn a_shift_counts_once_however_many_policies_call_its_schedule() {
     let shift = |end| Shift { who: person("PANA001", None, Email::Without), start: None, end: Some(at(end)) };
     let levels = vec![(1, shift("09:00")), (2, shift("09:00")), (1, shift("10:00")), (3, shift("09:00"))];
-    assert_eq!(batch::each_once(levels), [shift("09:00"), shift("10:00")]);
+    let shifts = ["09:00", "10:00"].map(|end| (Part::NotSaid, shift(end)));
+    assert_eq!(batch::each_once(levels).shifts, shifts);
 }
 
 #[test]
