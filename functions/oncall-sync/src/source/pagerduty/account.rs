@@ -66,7 +66,7 @@ impl Account {
         } else {
             let region = region.ok_or("it has neither \"token\" nor \"region\"")?;
             let identity = http(places.identity.as_ref(), "https://identity.pagerduty.com")?;
-            Access::App(Box::new(app(&mut fields, identity, &region, clock)?))
+            Access::App(Box::new(App::read(&mut fields, identity, &region, clock)?))
         };
         fields.finish()?;
         Ok(Self { api: http(places.api.as_ref(), host)?, access })
@@ -77,15 +77,11 @@ impl Account {
         matches!(self.access, Access::App(_))
     }
 
-    /// Gets the token that requests carry, where they carry one.
+    /// The header with the credential, for which an app may have to ask.
     ///
     /// # Errors
     /// The codes of the request for a token.
-    pub(super) async fn authorize(&self, deadline: Deadline) -> Result<()> {
-        self.authorization(deadline).await.map(drop)
-    }
-
-    async fn authorization(&self, deadline: Deadline) -> Result<HeaderValue> {
+    pub(super) async fn authorization(&self, deadline: Deadline) -> Result<HeaderValue> {
         match &self.access {
             Access::Key(header) => Ok(header.clone()),
             Access::App(app) => app.authorization(deadline).await,
@@ -95,7 +91,7 @@ impl Account {
     /// Asks, and gives back what is an answer (2xx) or PagerDuty's own "there is no such thing" (400, 404).
     pub(super) async fn ask(&self, call: &Call, deadline: Deadline) -> Result<Answer> {
         let headers = headers(self.authorization(deadline).await?);
-        let answer = self.api.send(&call.request(), &|_, _| Ok(headers.clone()), deadline).await;
+        let answer = self.api.send(&call.request, &|_, _| Ok(headers.clone()), deadline).await;
         let answer = answer.map_err(|failure| call.failed(&failure))?;
         match answer.status {
             status if status.is_success() => Ok(answer),
@@ -117,19 +113,7 @@ fn headers(authorization: HeaderValue) -> HeaderMap {
     ])
 }
 
-fn unfit(key: &str) -> String {
+/// What is wrong with the text of a key.
+pub(super) fn unfit(key: &str) -> String {
     format!("{key:?} holds characters that it cannot hold")
-}
-
-fn app(fields: &mut Fields, identity: Http, region: &str, clock: &Clock) -> std::result::Result<App, String> {
-    let subdomain = subdomain(fields.required("subdomain")?)?;
-    let client_id = fields.required("client_id")?;
-    let client_secret = fields.required("client_secret")?.into();
-    Ok(App::new(identity, region, &subdomain, client_id, client_secret, clock.clone()))
-}
-
-/// It becomes part of a list of scopes, which a space in it would lengthen.
-fn subdomain(text: String) -> std::result::Result<String, String> {
-    let fine = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    if fine { Ok(text) } else { Err(unfit("subdomain")) }
 }

@@ -7,24 +7,24 @@ use keyturn::{Error, Result};
 use serde_json::Value;
 use url::form_urlencoded::Serializer;
 
-/// A GET, and what errors call it.
+/// A request, and what errors call it.
 pub(super) struct Call {
-    path: String,
-    query: String,
+    name: String,
+    pub(super) request: Request,
 }
 
 impl Call {
-    pub(super) fn new(path: impl Into<String>) -> Self {
-        Self { path: path.into(), query: String::new() }
+    pub(super) fn new(path: &str) -> Self {
+        Self { name: format!("GET {path}"), request: Request::get(path) }
     }
 
-    pub(super) fn with_query(path: impl Into<String>, fields: &[(&str, &str)]) -> Self {
+    pub(super) fn with_query(path: &str, fields: &[(&str, &str)]) -> Self {
         let query = Serializer::for_suffix(String::from("?"), 1).extend_pairs(fields).finish();
-        Self { path: path.into(), query }
+        Self { request: Request::get(format!("{path}{query}")), ..Self::new(path) }
     }
 
-    pub(super) fn request(&self) -> Request {
-        Request::get(format!("{}{}", self.path, self.query))
+    pub(super) fn post_form(path: &str, fields: &[(&str, &str)]) -> Self {
+        Self { name: format!("POST {path}"), request: Request::post_form(path, fields) }
     }
 
     /// The answer as JSON.
@@ -34,7 +34,12 @@ impl Call {
 
     /// No usable answer came.
     pub(super) fn failed(&self, failure: &Failure) -> Error {
-        failed(&format!("GET {}", self.path), failure)
+        let code = match failure {
+            Failure::NotSent(_) | Failure::NoAnswer(_) | Failure::OutOfTime => Code::PagerdutyUnreachable,
+            Failure::Strange(_) | Failure::Redirected => Code::PagerdutyAnswerStrange,
+            Failure::RateLimited => Code::PagerdutyThrottled,
+        };
+        Error::of(code, format!("{} at PagerDuty failed: {failure}.", self.name))
     }
 
     /// The answer is JSON, but not what PagerDuty documents.
@@ -46,25 +51,14 @@ impl Call {
     pub(super) fn refused(&self, answer: &Answer) -> Error {
         let status = answer.status;
         let said = error_code(answer).map(|code| format!(", error {code}")).unwrap_or_default();
-        let what = format!("PagerDuty answered GET {} with {status}{said}.", self.path);
         let code = match status {
             StatusCode::UNAUTHORIZED => Code::PagerdutyCredentialRefused,
             StatusCode::FORBIDDEN => Code::PagerdutyForbidden,
             StatusCode::NOT_FOUND => Code::PagerdutyNotFound,
             _ => Code::PagerdutyCallFailed,
         };
-        Error::of(code, what)
+        Error::of(code, format!("PagerDuty answered {} with {status}{said}.", self.name))
     }
-}
-
-/// No usable answer came to `call`.
-pub(super) fn failed(call: &str, failure: &Failure) -> Error {
-    let code = match failure {
-        Failure::NotSent(_) | Failure::NoAnswer(_) | Failure::OutOfTime => Code::PagerdutyUnreachable,
-        Failure::Strange(_) | Failure::Redirected => Code::PagerdutyAnswerStrange,
-        Failure::RateLimited => Code::PagerdutyThrottled,
-    };
-    Error::of(code, format!("{call} at PagerDuty failed: {failure}."))
 }
 
 /// Neither API has the schedule.

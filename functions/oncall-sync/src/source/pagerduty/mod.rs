@@ -13,7 +13,6 @@ mod shape;
 #[cfg(test)]
 mod tests;
 mod token;
-mod user;
 
 pub use account::{Account, Places};
 
@@ -82,7 +81,7 @@ impl PagerDuty {
             (Found::Here(parts), _) => (first, parts),
             (Found::Nowhere, Found::Nowhere) => return Err(errors::no_schedule(id)),
             (Found::Upgraded, _) | (_, Found::Upgraded) => {
-                return Err(Call::new(format!("/v3/schedules/{id}")).strange("no schedule, where v2 says that it is"));
+                return Err(Call::new(&format!("/v3/schedules/{id}")).strange("no schedule, where v2 says that it is"));
             }
         };
         lock(&self.versions).insert(id.clone(), version);
@@ -99,11 +98,11 @@ impl PagerDuty {
     /// # Errors
     /// The codes of every call.
     pub(crate) async fn email(&self, id: &PersonId, deadline: Deadline) -> Result<Option<String>> {
-        let call = Call::new(format!("/users/{id}"));
+        let call = Call::new(&format!("/users/{id}"));
         let answer = self.ask(&call, deadline).await?;
         match answer.status {
             StatusCode::NOT_FOUND => Ok(None),
-            _ => user::read_email(call.json(&answer)?, id).map_err(|why| call.strange(&why)),
+            _ => shape::read_email(call.json(&answer)?, id).map_err(|why| call.strange(&why)),
         }
     }
 
@@ -115,7 +114,8 @@ impl PagerDuty {
         if !self.vendor.account(deadline).await?.asks_for_tokens() {
             return Ok(());
         }
-        self.vendor.call(deadline, Code::proof, async |account: &Account| account.authorize(deadline).await).await
+        let authorize = async |account: &Account| account.authorization(deadline).await;
+        self.vendor.call(deadline, Code::proof, authorize).await.map(drop)
     }
 
     /// Makes sure that the credential may read users, which is how the doctor tries it.
@@ -127,7 +127,7 @@ impl PagerDuty {
         let answer =
             self.vendor.check(deadline, Code::proof, async |account: &Account| account.ask(&call, deadline).await);
         let answer = found(&call, &answer.await?)?;
-        user::check_list(answer).map_err(|why| call.strange(&why))
+        shape::check_users(answer).map_err(|why| call.strange(&why))
     }
 
     /// What this API says of the schedule.

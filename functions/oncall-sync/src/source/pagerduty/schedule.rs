@@ -42,21 +42,21 @@ impl Version {
         let (since, until) = (instant(since), instant(until));
         let window = [("since", since.as_str()), ("until", until.as_str()), ("overflow", "true")];
         match self {
-            Self::Layers => Call::with_query(format!("/schedules/{id}"), &window),
+            Self::Layers => Call::with_query(&format!("/schedules/{id}"), &window),
             Self::Shifts => {
                 let fields = [&window[..], &[("include[]", "final_schedule")]].concat();
-                Call::with_query(format!("/v3/schedules/{id}"), &fields)
+                Call::with_query(&format!("/v3/schedules/{id}"), &fields)
             }
         }
     }
 
     /// What an answer that is no refusal says.
     pub(super) fn read(self, answer: Value, id: &ScheduleId) -> Result<Found, String> {
-        let head: Head = shape(answer.clone())?;
-        if head.schedule.id != *id {
+        let Wrapped::<Head> { schedule } = shape(answer.clone())?;
+        if schedule.id != *id {
             return Err("another schedule than asked for".to_owned());
         }
-        match (self, head.schedule.kind) {
+        match (self, schedule.kind) {
             (Self::Layers, Kind::ScheduleV3) => Ok(Found::Upgraded),
             (Self::Layers, Kind::Schedule) => read_layers(answer).map(Found::Here),
             (Self::Shifts, _) => read_shifts(answer).map(Found::Here),
@@ -65,12 +65,12 @@ impl Version {
 }
 
 #[derive(Deserialize)]
-struct Head {
-    schedule: Identity,
+struct Wrapped<S> {
+    schedule: S,
 }
 
 #[derive(Deserialize)]
-struct Identity {
+struct Head {
     id: ScheduleId,
     #[serde(rename = "type")]
     kind: Kind,
@@ -81,12 +81,6 @@ struct Identity {
 enum Kind {
     Schedule,
     ScheduleV3,
-}
-
-/// Both APIs wrap the final schedule in the same way.
-#[derive(Deserialize)]
-struct Wrapped<F> {
-    schedule: WithFinal<F>,
 }
 
 #[derive(Deserialize)]
@@ -113,7 +107,7 @@ struct Entry {
 }
 
 fn read_layers(answer: Value) -> Result<Parts, String> {
-    let layers = shape::<Wrapped<Layers>>(answer)?.schedule.final_schedule;
+    let layers = shape::<Wrapped<WithFinal<Layers>>>(answer)?.schedule.final_schedule;
     check_coverage(layers.rendered_coverage_percentage, layers.rendered_schedule_entries.is_empty())?;
     let entries = layers.rendered_schedule_entries.into_iter();
     let shifts = entries.map(|entry| Ok((Part::Whole, shift(who(entry.user), Some(entry.start), Some(entry.end))?)));
@@ -144,12 +138,14 @@ enum Member {
 }
 
 fn read_shifts(answer: Value) -> Result<Parts, String> {
-    let WithFinal { final_schedule: shifts, rotations } = shape::<Wrapped<Shifts>>(answer)?.schedule;
+    let WithFinal { final_schedule: shifts, rotations } = shape::<Wrapped<WithFinal<Shifts>>>(answer)?.schedule;
     check_coverage(shifts.rendered_coverage_percentage, shifts.computed_shift_assignments.is_empty())?;
-    let assignments = shifts.computed_shift_assignments.into_iter();
-    let shifts = assignments.map(|one| {
-        let part = part(&one.source);
-        Ok((part, shift(one.member.who(), Some(one.start_time), Some(one.end_time))?))
+    let shifts = shifts.computed_shift_assignments.into_iter().map(|one| {
+        let who = match one.member {
+            Member::UserMember { user_id } => Who::Person { id: user_id, name: None, email: Email::NotSaid },
+            Member::EmptyMember {} => Who::Nobody,
+        };
+        Ok((part(&one.source), shift(who, Some(one.start_time), Some(one.end_time))?))
     });
     let shifts = shifts.collect::<Result<_, String>>()?;
     let rotations = rotations.as_array().into_iter().flatten().filter_map(|rotation| rotation_id(&rotation["id"]));
@@ -167,15 +163,6 @@ fn part(source: &Value) -> Part {
 
 fn rotation_id(value: &Value) -> Option<RotationId> {
     RotationId::try_from(value.as_str()?).ok()
-}
-
-impl Member {
-    fn who(self) -> Who {
-        match self {
-            Self::UserMember { user_id } => Who::Person { id: user_id, name: None, email: Email::NotSaid },
-            Self::EmptyMember {} => Who::Nobody,
-        }
-    }
 }
 
 /// Somebody is said to be on call, and nobody is named: the answer lost its entries.

@@ -20,12 +20,12 @@ pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -
 /// A user: whole, or a reference to one.
 #[derive(Deserialize)]
 pub(super) struct User {
-    pub(super) id: PersonId,
+    id: PersonId,
     #[serde(rename = "type")]
     _kind: UserKind,
     summary: Option<String>,
     #[serde(default = "not_said", deserialize_with = "email")]
-    pub(super) email: Email,
+    email: Email,
     deleted_at: Option<IgnoredAny>,
 }
 
@@ -46,18 +46,41 @@ fn email<'de, D: Deserializer<'de>>(from: D) -> Result<Email, D::Error> {
     Ok(text.filter(|text| !text.trim().is_empty()).map_or(Email::Without, Email::Known))
 }
 
-impl User {
-    pub(super) fn is_deleted(&self) -> bool {
-        self.deleted_at.is_some()
-    }
+#[derive(Deserialize)]
+struct OneUser {
+    user: User,
+}
+
+#[derive(Deserialize)]
+struct Users {
+    #[serde(rename = "users")]
+    _users: Vec<IgnoredAny>,
 }
 
 /// Whose shift it is.
 pub(super) fn who(user: Option<User>) -> Who {
     match user {
-        Some(user) if !user.is_deleted() => Who::Person { id: user.id, name: user.summary, email: user.email },
+        Some(user) if user.deleted_at.is_none() => Who::Person { id: user.id, name: user.summary, email: user.email },
         _ => Who::Nobody,
     }
+}
+
+/// The email address in an answer to `GET /users/{id}`. `None`: the user is deleted, or has none.
+pub(super) fn read_email(answer: Value, id: &PersonId) -> Result<Option<String>, String> {
+    let OneUser { user } = shape(answer)?;
+    if user.id != *id {
+        return Err("another user than asked for".to_owned());
+    }
+    match who(Some(user)) {
+        Who::Person { email: Email::NotSaid, .. } => Err("a user without the key email".to_owned()),
+        Who::Person { email: Email::Known(email), .. } => Ok(Some(email)),
+        Who::Person { email: Email::Without, .. } | Who::Nobody => Ok(None),
+    }
+}
+
+/// Whether this is an answer to `GET /users`.
+pub(super) fn check_users(answer: Value) -> Result<(), String> {
+    shape::<Users>(answer).map(drop)
 }
 
 /// A shift that ends before it begins is none.

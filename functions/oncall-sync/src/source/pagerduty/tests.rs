@@ -299,7 +299,7 @@ fn many_ids_are_asked_for_in_urls_below_two_kilobytes() {
             assert_eq!(chunks.concat(), ids);
             assert!(chunks[0].len() >= least, "{filter:?} {length}: {}", chunks[0].len());
             for chunk in chunks {
-                let asked = format!("{:?}", filter.call(chunk, at("08:00"), at("09:00"), 1900).request());
+                let asked = format!("{:?}", filter.call(chunk, at("08:00"), at("09:00"), 1900).request);
                 assert!(asked.len() < 2048, "{}", asked.len());
             }
         }
@@ -308,7 +308,7 @@ fn many_ids_are_asked_for_in_urls_below_two_kilobytes() {
 
 #[test]
 fn an_email_address_is_that_of_the_asked_user() {
-    let read = |user: Value| user::read_email(json!({"user": user}), &id("PANA001"));
+    let read = |user: Value| shape::read_email(json!({"user": user}), &id("PANA001"));
     assert_eq!(read(ana()), Ok(Some("ana@example.com".to_owned())));
     for (place, value, expected) in [
         ("/email", Some(json!(null)), Ok(None)),
@@ -325,7 +325,7 @@ fn an_email_address_is_that_of_the_asked_user() {
 #[test]
 fn requests_ask_for_whole_shifts_in_a_window() {
     let (now, until) = (at("08:00"), at("09:00"));
-    let asked = |call: Call| format!("{:?}", call.request());
+    let asked = |call: Call| format!("{:?}", call.request);
     let schedule = id("PSCHED1");
     assert_eq!(
         asked(Version::Layers.call(&schedule, now, until)),
@@ -405,8 +405,8 @@ fn read_as_everything(answer: &Value) {
     for filter in [Filter::Policies, Filter::Schedules] {
         drop(Reading::new(filter).take(answer.clone()));
     }
-    drop(user::read_email(answer.clone(), &id("PANA001")));
-    drop(user::check_list(answer.clone()));
+    drop(shape::read_email(answer.clone(), &id("PANA001")));
+    drop(shape::check_users(answer.clone()));
 }
 
 proptest! {

@@ -1,12 +1,14 @@
 //! Access tokens of a PagerDuty app with Scoped OAuth ("Obtaining an App OAuth Token" at developer.pagerduty.com).
 
-use super::errors::failed;
+use super::account::unfit;
+use super::errors::Call;
 use super::shape::shape;
 use crate::codes::Code;
 use chrono::TimeDelta;
 use keyturn::clock::Clock;
+use keyturn::fields::Fields;
 use keyturn::http::header::{HeaderMap, HeaderValue};
-use keyturn::http::{Answer, Failure, Http, Request, is_code, sensitive};
+use keyturn::http::{Answer, Http, is_code, sensitive};
 use keyturn::oauth::{Grant, TokenCache};
 use keyturn::{Deadline, Error, Result};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -28,31 +30,34 @@ pub(super) struct App {
 }
 
 impl App {
-    pub(super) fn new(
+    /// Reads what the account's secret says of an app.
+    pub(super) fn read(
+        fields: &mut Fields,
         identity: Http,
         region: &str,
-        subdomain: &str,
-        client_id: String,
-        client_secret: SecretString,
-        clock: Clock,
-    ) -> Self {
-        let account = format!("as_account-{region}.{subdomain}");
-        Self { identity, account, client_id, client_secret, authorization: TokenCache::new(EARLY, clock) }
+        clock: &Clock,
+    ) -> std::result::Result<Self, String> {
+        let subdomain = fields.required("subdomain")?;
+        // It becomes part of a list of scopes, which a space in it would lengthen.
+        if !subdomain.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            return Err(unfit("subdomain"));
+        }
+        Ok(Self {
+            identity,
+            account: format!("as_account-{region}.{subdomain}"),
+            client_id: fields.required("client_id")?,
+            client_secret: fields.required("client_secret")?.into(),
+            authorization: TokenCache::new(EARLY, clock.clone()),
+        })
     }
 
     /// The header for a call.
     pub(super) async fn authorization(&self, deadline: Deadline) -> Result<HeaderValue> {
-        let ask = async || {
-            let grant = self.ask(deadline).await?;
-            self.check_scopes(&grant)?;
-            let header = sensitive(format!("Bearer {}", grant.access_token));
-            let header = header.map_err(|_| strange("a token that no header can carry"))?;
-            Ok((header, grant.expires_in))
-        };
-        self.authorization.get(ask).await.map(|header| HeaderValue::clone(&header))
+        self.authorization.get(async || self.ask(deadline).await).await.map(|header| HeaderValue::clone(&header))
     }
 
-    async fn ask(&self, deadline: Deadline) -> Result<Grant> {
+    /// A header with a new token, and its life in seconds.
+    async fn ask(&self, deadline: Deadline) -> Result<(HeaderValue, i64)> {
         let scope = format!("{} {}", self.account, SCOPES.join(" "));
         let fields = [
             ("grant_type", "client_credentials"),
@@ -60,15 +65,20 @@ impl App {
             ("client_secret", self.client_secret.expose_secret()),
             ("scope", &scope),
         ];
-        let request = Request::post_form(PATH, &fields);
-        let answer = self.identity.send(&request, &|_, _| Ok(HeaderMap::new()), deadline).await;
-        let answer = answer.map_err(|failure| failed(&said(), &failure))?;
+        let call = Call::post_form(PATH, &fields);
+        let answer = self.identity.send(&call.request, &|_, _| Ok(HeaderMap::new()), deadline).await;
+        let answer = answer.map_err(|failure| call.failed(&failure))?;
         if !answer.status.is_success() {
             return Err(refused(&answer));
         }
-        let body = answer.json().map_err(|failure| failed(&said(), &failure))?;
-        let grant: Grant = shape(body).map_err(|why| strange(&why))?;
-        if grant.token_type.eq_ignore_ascii_case("bearer") { Ok(grant) } else { Err(strange("not a bearer token")) }
+        let grant: Grant = shape(call.json(&answer)?).map_err(|why| call.strange(&why))?;
+        if !grant.token_type.eq_ignore_ascii_case("bearer") {
+            return Err(call.strange("not a bearer token"));
+        }
+        self.check_scopes(&grant)?;
+        let header = sensitive(format!("Bearer {}", grant.access_token));
+        let header = header.map_err(|_| call.strange("a token that no header can carry"))?;
+        Ok((header, grant.expires_in))
     }
 
     /// A scope that the app may not have is left out of the grant without a word.
@@ -87,14 +97,6 @@ impl App {
             ),
         ))
     }
-}
-
-fn said() -> String {
-    format!("POST {PATH}")
-}
-
-fn strange(why: &str) -> Error {
-    failed(&said(), &Failure::Strange(why.to_owned()))
 }
 
 /// The token endpoint says no; its error code is OAuth's (RFC 6749, 5.2).
