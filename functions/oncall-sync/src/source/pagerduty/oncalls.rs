@@ -33,17 +33,12 @@ impl Filter {
         }
     }
 
-    /// How many ids of this length a request may have.
-    fn most(self, length: usize) -> usize {
-        // The brackets take three bytes each.
-        let each = "&=".len() + self.name().len() + 4 + length;
-        (ROOM / each).clamp(1, MOST_IDS)
-    }
-
     /// The ids of each request.
     pub(super) fn chunks<'a>(self, ids: &'a [&'a str]) -> impl Iterator<Item = &'a [&'a str]> {
         let longest = ids.iter().map(|id| id.len()).max().unwrap_or_default();
-        ids.chunks(self.most(longest))
+        // The brackets take three bytes each.
+        let each = "&=".len() + self.name().len() + 4 + longest;
+        ids.chunks((ROOM / each).clamp(1, MOST_IDS))
     }
 
     /// The request for the entries from `offset` on. Without `include[]=users` they hold no email addresses.
