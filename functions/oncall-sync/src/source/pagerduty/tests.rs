@@ -403,7 +403,9 @@ fn read_as_everything(answer: &Value) {
     drop(read(Version::Layers, answer.clone()));
     drop(read(Version::Shifts, answer.clone()));
     for filter in [Filter::Policies, Filter::Schedules] {
-        drop(Reading::new(filter).take(answer.clone()));
+        let mut reading = Reading::new(filter);
+        drop(reading.take(answer.clone()));
+        drop(["PPOL001", "PSCHED1"].map(|id| reading.entries(id)));
     }
     drop(shape::read_email(answer.clone(), &id("PANA001")));
     drop(shape::check_users(answer.clone()));
