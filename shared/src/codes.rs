@@ -37,7 +37,7 @@ pub(crate) fn meaning(declared: &impl EnumMessage) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumMessage, IntoStaticStr)]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
-    /// The function panicked: a defect of Keyturn. The message names the place in the source, never what was at hand there.
+    /// The function panicked, or came to where it never should: a defect of Keyturn. The message of a panic names the place in the source, never what was at hand there.
     #[strum(
         message = "Report it as an issue of Keyturn's repository, with the log lines of that invocation. Secrets Manager tries a rotation again; the next tick of oncall-sync begins anew."
     )]

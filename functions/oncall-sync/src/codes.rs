@@ -249,116 +249,95 @@ pub enum Code {
     /// A call to Okta could not be signed; never seen.
     #[strum(message = "Report it as an issue of Keyturn's repository.")]
     OktaSigningFailed,
-    /// A plan was asked for without its source having been read; never seen.
-    #[strum(message = "Report it as an issue of Keyturn's repository.")]
-    SourceNotRead,
-    /// A plan was asked for without its group having been read; never seen.
-    #[strum(message = "Report it as an issue of Keyturn's repository.")]
-    GroupNotRead,
 }
 
 impl DeclaredCode for Code {}
 
+/// What an error is about, as far as something depends on it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The credential: the vendor takes it for nothing.
+    Refused,
+    /// The credential, too: it was not given every scope.
+    ScopeMissing,
+    /// A right that is missing, which does not come by itself.
+    Forbidden,
+    /// The vendor's host, which may be the wrong one for the credential.
+    Unreachable,
+    Throttled,
+    /// One call: it says nothing of the others.
+    OneCall,
+    /// A group that is not the one that was meant.
+    WrongGroup,
+    /// One schedule, person or list that does not mend itself: the author of a document has something to correct, one user may
+    /// not come in, a list is too long.
+    OneThing,
+    Other,
+}
+
 impl Code {
-    fn of(error: &Error) -> Option<Self> {
-        error.code().parse().ok()
+    fn kind(error: &Error) -> Kind {
+        let Ok(code) = error.code().parse() else { return Kind::Other };
+        match code {
+            Self::PagerdutyCredentialRefused | Self::OktaCredentialRefused => Kind::Refused,
+            Self::PagerdutyScopeMissing | Self::OktaScopeMissing => Kind::ScopeMissing,
+            Self::PagerdutyForbidden | Self::OktaForbidden => Kind::Forbidden,
+            Self::PagerdutyUnreachable | Self::OktaUnreachable => Kind::Unreachable,
+            Self::PagerdutyThrottled | Self::OktaThrottled => Kind::Throttled,
+            Self::PagerdutyCallFailed
+            | Self::PagerdutyAnswerStrange
+            | Self::OktaCallFailed
+            | Self::OktaAnswerStrange
+            | Self::OktaConflict => Kind::OneCall,
+            Self::GroupNotFound
+            | Self::GroupNameDiffers
+            | Self::GroupTypeRefused
+            | Self::GroupOfAnother
+            | Self::GroupFilledByRule => Kind::WrongGroup,
+            Self::PagerdutyNotFound
+            | Self::PagerdutyPolicyEmpty
+            | Self::RotationUnknown
+            | Self::UserNotActive
+            | Self::OktaPagingStrange
+            | Self::EligibilityNotRead => Kind::OneThing,
+            _ => Kind::Other,
+        }
     }
 
     /// What the outcome of a call says of the credential.
     pub(crate) fn proof<R>(outcome: &Result<R>) -> Proof {
-        match outcome {
-            Ok(_) => Proof::Works,
-            Err(why) if Self::is_refused_credential(why) => Proof::Refused(why.clone()),
-            Err(why) if Self::may_be_the_credentials(why) => Proof::Fault(why.clone()),
-            Err(_) => Proof::None,
+        let Err(why) = outcome else { return Proof::Works };
+        match Self::kind(why) {
+            Kind::Refused => Proof::Refused(why.clone()),
+            Kind::ScopeMissing | Kind::Forbidden | Kind::Unreachable => Proof::Fault(why.clone()),
+            _ => Proof::None,
         }
     }
 
-    fn is_refused_credential(error: &Error) -> bool {
-        matches!(Self::of(error), Some(Self::PagerdutyCredentialRefused | Self::OktaCredentialRefused))
-    }
-
-    /// Whether another credential might have fared better: one of the right host, or with more rights.
-    fn may_be_the_credentials(error: &Error) -> bool {
-        let scope_or_host = matches!(
-            Self::of(error),
-            Some(
-                Self::PagerdutyUnreachable
-                    | Self::PagerdutyScopeMissing
-                    | Self::OktaUnreachable
-                    | Self::OktaScopeMissing
-            )
-        );
-        scope_or_host || Self::is_forbidden(error)
-    }
-
-    /// Whether a right is missing, which does not come by itself.
+    /// Whether a right is missing.
     pub(crate) fn is_forbidden(error: &Error) -> bool {
-        matches!(Self::of(error), Some(Self::PagerdutyForbidden | Self::OktaForbidden))
+        Self::kind(error) == Kind::Forbidden
     }
 
-    /// Whether a call to Okta failed for another reason than the credential.
+    /// Whether a call to a vendor failed for another reason than the credential.
     pub(crate) fn is_about_one_call(error: &Error) -> bool {
-        matches!(
-            Self::of(error),
-            Some(
-                Self::OktaUnreachable
-                    | Self::OktaThrottled
-                    | Self::OktaCallFailed
-                    | Self::OktaAnswerStrange
-                    | Self::OktaPagingStrange
-                    | Self::OktaForbidden
-            )
-        )
+        !matches!(Self::kind(error), Kind::Refused | Kind::ScopeMissing | Kind::WrongGroup | Kind::Other)
     }
 
     /// Whether a group is not the one that was meant, and not only that Okta could not be asked.
     pub(crate) fn is_about_the_group(error: &Error) -> bool {
-        matches!(
-            Self::of(error),
-            Some(
-                Self::GroupNotFound
-                    | Self::GroupNameDiffers
-                    | Self::GroupTypeRefused
-                    | Self::GroupOfAnother
-                    | Self::GroupFilledByRule
-                    | Self::GroupNotRead
-            )
-        )
+        Self::kind(error) == Kind::WrongGroup
     }
 
-    /// Whether it does not pass by itself: the author of a document has something to mend, a right is missing, one user may
-    /// not come in, a list is too long.
+    /// Whether it does not pass by itself.
     pub(crate) fn needs_a_person(error: &Error) -> bool {
-        let other = matches!(
-            Self::of(error),
-            Some(
-                Self::PagerdutyNotFound
-                    | Self::PagerdutyPolicyEmpty
-                    | Self::RotationUnknown
-                    | Self::UserNotActive
-                    | Self::OktaPagingStrange
-                    | Self::EligibilityNotRead
-            )
-        );
-        let of_a_group = Self::is_about_the_group(error) && !error.is(Self::GroupNotRead);
-        other || of_a_group || Self::is_forbidden(error)
+        matches!(Self::kind(error), Kind::Forbidden | Kind::WrongGroup | Kind::OneThing)
     }
 
     /// Whether it says nothing of the vendor as a whole: one schedule, group or person. Whatever shows that, it must not look as
     /// if the function had stopped.
     pub(crate) fn is_of_one_alone(error: &Error) -> bool {
-        let of_one_request = matches!(
-            Self::of(error),
-            Some(
-                Self::PagerdutyCallFailed
-                    | Self::PagerdutyAnswerStrange
-                    | Self::OktaCallFailed
-                    | Self::OktaConflict
-                    | Self::OktaAnswerStrange
-            )
-        );
-        of_one_request || Self::needs_a_person(error)
+        Self::kind(error) == Kind::OneCall || Self::needs_a_person(error)
     }
 }
 
@@ -366,6 +345,7 @@ impl Code {
 mod tests {
     use super::*;
     use keyturn::codes::entries;
+    use strum::IntoEnumIterator as _;
 
     #[test]
     fn codes_are_spelled_as_logs_and_alarms_know_them_and_say_what_they_mean() {
@@ -377,10 +357,49 @@ mod tests {
         assert!(entries.iter().all(|entry| !entry.meaning.is_empty()), "{entries:?}");
     }
 
+    /// What each predicate says of a code, as the letters of those that say yes.
+    fn said_of(code: Code) -> String {
+        let error = Error::new(code, "", "");
+        let proof = match Code::proof(&Err::<(), _>(error.clone())) {
+            Proof::Refused(_) => 'r',
+            Proof::Fault(_) => 'f',
+            Proof::Works | Proof::None => '-',
+        };
+        let letter = |letter, says: fn(&Error) -> bool| if says(&error) { letter } else { '-' };
+        String::from_iter([
+            proof,
+            letter('F', Code::is_forbidden),
+            letter('c', Code::is_about_one_call),
+            letter('g', Code::is_about_the_group),
+            letter('p', Code::needs_a_person),
+            letter('a', Code::is_of_one_alone),
+        ])
+    }
+
     #[test]
     fn a_group_that_cannot_be_listed_is_no_wrong_group() {
         let about = |code: Code| Code::is_about_the_group(&Error::new(code, "", ""));
         assert!(about(Code::GroupNameDiffers) && about(Code::GroupNotFound) && about(Code::GroupFilledByRule));
         assert!(!about(Code::OktaUnreachable) && !about(Code::GroupRulesUnreadable));
+    }
+
+    #[test]
+    fn every_code_is_told_apart_by_what_it_is_about() {
+        use Code::*;
+        let special: &[(&str, &[Code])] = &[
+            ("r-----", &[PagerdutyCredentialRefused, OktaCredentialRefused]),
+            ("f-----", &[PagerdutyScopeMissing, OktaScopeMissing]),
+            ("f-c---", &[PagerdutyUnreachable, OktaUnreachable]),
+            ("--c---", &[PagerdutyThrottled, OktaThrottled]),
+            ("fFc-pa", &[PagerdutyForbidden, OktaForbidden]),
+            ("--c--a", &[PagerdutyCallFailed, PagerdutyAnswerStrange, OktaCallFailed, OktaAnswerStrange, OktaConflict]),
+            ("---gpa", &[GroupNotFound, GroupNameDiffers, GroupTypeRefused, GroupOfAnother, GroupFilledByRule]),
+            ("--c-pa", &[PagerdutyNotFound, PagerdutyPolicyEmpty, RotationUnknown]),
+            ("--c-pa", &[UserNotActive, OktaPagingStrange, EligibilityNotRead]),
+        ];
+        for code in Code::iter() {
+            let row = special.iter().find(|(_, codes)| codes.contains(&code));
+            assert_eq!(said_of(code), row.map_or("------", |(said, _)| said), "{code:?}");
+        }
     }
 }

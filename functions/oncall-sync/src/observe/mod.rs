@@ -375,7 +375,7 @@ fn known_members(groups: &Readings<GroupId, GroupMembers>, id: &GroupId) -> Memb
     match groups.get(id) {
         Some(Ok(members)) => Members::Complete(members.clone()),
         Some(Err(why)) => Members::Unknown { why: why.clone() },
-        None => Members::Unknown { why: Error::of(Code::GroupNotRead, "The group was not read.") },
+        None => Members::Unknown { why: Error::of(keyturn::codes::Code::InternalDefect, "The group was not read.") },
     }
 }
 

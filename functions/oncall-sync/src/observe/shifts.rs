@@ -35,7 +35,7 @@ pub(super) fn name(shift: &Shift) -> Option<(PersonId, String)> {
 }
 
 fn of<K: Ord, T: Clone>(readings: &Readings<K, T>, id: &K) -> Result<T> {
-    let unread = || Error::of(Code::SourceNotRead, "The source was not read.");
+    let unread = || Error::of(keyturn::codes::Code::InternalDefect, "The source was not read.");
     readings.get(id).cloned().unwrap_or_else(|| Err(unread()))
 }
 
