@@ -1,4 +1,4 @@
-//! A vendor's secret: a JSON object of texts, each of its keys known. What is wrong is said without any value.
+//! A vendor's secret: a JSON object, each of its keys known. What is wrong is said without any value.
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
@@ -15,12 +15,17 @@ impl Fields {
         serde_json::from_str(secret.expose_secret()).map(Self).map_err(|_| "it is no JSON object".to_owned())
     }
 
+    /// The value of a key, whatever it is.
+    pub fn value(&mut self, key: &str) -> Option<Value> {
+        self.0.remove(key)
+    }
+
     /// The text of a key that may be missing.
     ///
     /// # Errors
     /// It is there, but no text, or empty.
     pub fn optional(&mut self, key: &str) -> Result<Option<String>, String> {
-        match self.0.remove(key) {
+        match self.value(key) {
             None => Ok(None),
             Some(Value::String(text)) if !text.trim().is_empty() => Ok(Some(text)),
             Some(_) => Err(format!("{key:?} is no text, or empty")),
@@ -49,7 +54,6 @@ impl Fields {
 }
 
 /// Whether it looks like a key of a document.
-#[must_use]
-pub fn is_a_name(text: &str) -> bool {
+fn is_a_name(text: &str) -> bool {
     text.len() <= 32 && text.chars().all(|c| c.is_ascii_lowercase() || c == '_')
 }

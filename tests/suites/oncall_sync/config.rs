@@ -329,7 +329,7 @@ async fn a_bad_secret_is_refused_by_its_key_and_its_value_shown_nowhere() {
         ("keyturn/okta", okta("https://corp.okta.com.evil.example"), "OKTA_SECRET_INVALID"),
         ("keyturn/okta", okta("https://corp-admin.okta.com"), "leave \"-admin\" out"),
         ("keyturn/okta", json!({"org_url": "https://corp.okta.com"}), "\"token\" is missing"),
-        ("keyturn/okta", json!({"org_url": "https://corp.okta.com", "token": "s3cret", "x": 1}), "\"x\" is not known"),
+        ("keyturn/okta", json!({"org_url": "https://corp.okta.com", "token": "s3cret", "x": 1}), "\"x\" is not a key"),
         ("keyturn/pagerduty", json!({"token": "s3cret", "url": "http://evil"}), "\"url\" is not a key"),
         ("keyturn/pagerduty", json!({"token": "s3cret", "region": "mars"}), "\"region\" is neither us nor eu"),
         ("keyturn/pagerduty", json!("s3cret"), "it is no JSON object"),

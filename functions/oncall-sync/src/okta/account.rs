@@ -5,14 +5,13 @@ use super::errors;
 use super::jws::Key;
 use crate::codes::Code;
 use keyturn::clock::Clock;
-use keyturn::fields::is_a_name;
+use keyturn::fields::Fields;
 use keyturn::http::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use keyturn::http::{Answer, Base, Client, Http, RateLimit, Request, sensitive};
 use keyturn::{Deadline, Error, Result};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 
-const KEYS: [&str; 5] = ["org_url", "token", "client_id", "private_key", "kid"];
 /// Where Okta has its customers' organizations.
 const DOMAINS: [&str; 5] = ["okta.com", "oktapreview.com", "okta-emea.com", "okta-gov.com", "okta.mil"];
 
@@ -37,9 +36,26 @@ impl Account {
     /// # Errors
     /// `OKTA_SECRET_INVALID`, which names the key and quotes no value.
     pub fn parse(secret: &SecretString, base_override: Option<&Base>, client: &Client, clock: &Clock) -> Result<Self> {
-        let fields = Fields::parse(secret).map_err(|why| invalid(&why))?;
-        let base = fields.base(base_override).map_err(|why| invalid(&why))?;
-        let access = fields.access(clock).map_err(|why| invalid(&why))?;
+        Self::read(secret, base_override, client, clock)
+            .map_err(|why| Error::of(Code::OktaSecretInvalid, format!("The Okta secret is not usable: {why}.")))
+    }
+
+    fn read(
+        secret: &SecretString,
+        base_override: Option<&Base>,
+        client: &Client,
+        clock: &Clock,
+    ) -> std::result::Result<Self, String> {
+        let mut fields = Fields::read(secret)?;
+        let base = match base_override {
+            Some(base) => {
+                fields.value("org_url");
+                base.clone()
+            }
+            None => base(&fields.required("org_url")?)?,
+        };
+        let access = access(&mut fields, clock)?;
+        fields.finish()?;
         let http = Http::new(base, client, RateLimit::Epoch("x-rate-limit-reset"), clock.clone());
         Ok(Self { http, access })
     }
@@ -63,61 +79,34 @@ impl Account {
     }
 }
 
-/// The secret's keys and values. The checks are made by hand: a parser's messages would quote values.
-struct Fields(Map<String, Value>);
-
-impl Fields {
-    fn parse(secret: &SecretString) -> std::result::Result<Self, String> {
-        let Ok(Value::Object(fields)) = serde_json::from_str(secret.expose_secret()) else {
-            return Err("it is no JSON object".to_owned());
-        };
-        match fields.keys().find(|key| !KEYS.contains(&key.as_str())) {
-            Some(key) if is_a_name(key) => Err(format!("the key {key:?} is not known (known: {})", KEYS.join(", "))),
-            Some(_) => Err(format!("a key is not known (known: {})", KEYS.join(", "))),
-            None => Ok(Self(fields)),
-        }
+/// The organization's address.
+fn base(text: &str) -> std::result::Result<Base, String> {
+    let base = Base::parse_known(text.trim(), is_okta).map_err(
+        |_| "\"org_url\" is not https://<organization>.okta.com or the like (a custom domain goes into OKTA_ORG_URL)",
+    )?;
+    if base.host().split('.').next().is_some_and(|organization| organization.ends_with("-admin")) {
+        return Err("\"org_url\" is the Admin Console's address: leave \"-admin\" out".to_owned());
     }
+    Ok(base)
+}
 
-    fn text(&self, key: &str) -> std::result::Result<Option<&str>, String> {
-        match self.0.get(key) {
-            None => Ok(None),
-            Some(Value::String(text)) if !text.trim().is_empty() => Ok(Some(text.trim())),
-            Some(_) => Err(format!("{key:?} is no text, or empty")),
+fn access(fields: &mut Fields, clock: &Clock) -> std::result::Result<Access, String> {
+    let mut text = |key| Ok::<_, String>(fields.optional(key)?.map(|text| text.trim().to_owned()));
+    let (token, client_id, kid) = (text("token")?, text("client_id")?, text("kid")?);
+    match (token, client_id, fields.value("private_key")) {
+        (Some(token), None, None) if kid.is_none() => {
+            let header = sensitive(format!("SSWS {token}"));
+            header.map(Access::Token).map_err(|_| "\"token\" has characters that no token has".to_owned())
         }
-    }
-
-    fn base(&self, base_override: Option<&Base>) -> std::result::Result<Base, String> {
-        if let Some(base) = base_override {
-            return Ok(base.clone());
+        (None, Some(client_id), Some(private_key)) => {
+            let (key, own_id) = private_key_of(&private_key).map_err(|why| format!("\"private_key\" is {why}"))?;
+            let app = App::new(client_id, kid.or(own_id), key, clock.clone())?;
+            Ok(Access::App(Box::new(app)))
         }
-        let text = self.text("org_url")?.ok_or("\"org_url\" is missing")?;
-        let base = Base::parse_known(text, is_okta).map_err(|_| {
-            "\"org_url\" is not https://<organization>.okta.com or the like (a custom domain goes into OKTA_ORG_URL)"
-        })?;
-        if base.host().split('.').next().is_some_and(|organization| organization.ends_with("-admin")) {
-            return Err("\"org_url\" is the Admin Console's address: leave \"-admin\" out".to_owned());
-        }
-        Ok(base)
-    }
-
-    fn access(&self, clock: &Clock) -> std::result::Result<Access, String> {
-        let (token, client_id) = (self.text("token")?, self.text("client_id")?);
-        match (token, client_id, self.0.get("private_key")) {
-            (Some(token), None, None) if !self.0.contains_key("kid") => {
-                let header = sensitive(format!("SSWS {token}"));
-                header.map(Access::Token).map_err(|_| "\"token\" has characters that no token has".to_owned())
-            }
-            (None, Some(client_id), Some(private_key)) => {
-                let (key, own_id) = private_key_of(private_key).map_err(|why| format!("\"private_key\" is {why}"))?;
-                let key_id = self.text("kid")?.map(str::to_owned).or(own_id);
-                let app = App::new(client_id.to_owned(), key_id, key, clock.clone())?;
-                Ok(Access::App(Box::new(app)))
-            }
-            (None, Some(_), None) => Err("\"private_key\" is missing".to_owned()),
-            (None, None, Some(_)) => Err("\"client_id\" is missing".to_owned()),
-            (None, None, None) => Err("\"token\" is missing, or \"client_id\" and \"private_key\"".to_owned()),
-            (Some(_), ..) => Err("\"token\" stands beside a service app's keys: one of both".to_owned()),
-        }
+        (None, Some(_), None) => Err("\"private_key\" is missing".to_owned()),
+        (None, None, Some(_)) => Err("\"client_id\" is missing".to_owned()),
+        (None, None, None) => Err("\"token\" is missing, or \"client_id\" and \"private_key\"".to_owned()),
+        (Some(_), ..) => Err("\"token\" stands beside a service app's keys: one of both".to_owned()),
     }
 }
 
@@ -140,10 +129,6 @@ fn private_key_of(value: &Value) -> std::result::Result<(Key, Option<String>), S
 /// An organization's host: one name below a domain of Okta's.
 fn is_okta(host: &str) -> bool {
     host.split_once('.').is_some_and(|(organization, domain)| !organization.is_empty() && DOMAINS.contains(&domain))
-}
-
-fn invalid(why: &str) -> Error {
-    Error::of(Code::OktaSecretInvalid, format!("The Okta secret is not usable: {why}."))
 }
 
 #[cfg(test)]
@@ -189,8 +174,8 @@ mod tests {
             (json!(["s3cret"]), "no JSON object"),
             (json!({"org_url": org}), "\"token\" is missing"),
             (json!({"token": "s3cret"}), "\"org_url\" is missing"),
-            (json!({"org_url": org, "token": "s3cret", "extra": 1}), "\"extra\" is not known"),
-            (json!({"org_url": org, "token": "s3cret", "00S3cret": 1}), "a key is not known"),
+            (json!({"org_url": org, "token": "s3cret", "extra": 1}), "\"extra\" is not a key"),
+            (json!({"org_url": org, "token": "s3cret", "00S3cret": 1}), "one of its keys is not known"),
             (json!({"org_url": org, "token": 7}), "\"token\" is no text"),
             (json!({"org_url": org, "token": "s3cret\u{7}x"}), "\"token\" has characters"),
             (json!({"org_url": org, "token": "s3cret", "client_id": "0oa1"}), "one of both"),
@@ -226,9 +211,10 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(text in "\\PC{0,60}", key in "org_url|token|client_id|private_key|kid", value in "\\PC{0,30}") {
-            let _ = Fields::parse(&text.as_str().into());
-            let fields = Fields::parse(&json!({ key: value }).to_string().into());
-            let _ = fields.map(|fields| fields.access(&Clock::system()).is_ok());
+            let read = |secret: &str| access(&mut Fields::read(&secret.into())?, &Clock::system());
+            let _ = read(&text).is_ok();
+            let _ = read(&json!({ key: value }).to_string()).is_ok();
+            let _ = base(&value).is_ok();
             let _ = private_key_of(&json!(text)).is_ok();
         }
     }

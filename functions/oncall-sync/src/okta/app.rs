@@ -10,7 +10,7 @@ use keyturn::clock::Clock;
 use keyturn::http::header::{ACCEPT, AUTHORIZATION, DATE, HeaderMap, HeaderName, HeaderValue};
 use keyturn::http::{Answer, Http, Request, StatusCode, sensitive};
 use keyturn::oauth::{Grant, TokenCache};
-use keyturn::{Deadline, Error, Result};
+use keyturn::{Deadline, Result};
 use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
@@ -63,13 +63,6 @@ struct Heard {
     ahead: i64,
 }
 
-/// Which of Okta's two servers a call goes to: each has its own nonces.
-#[derive(Clone, Copy)]
-enum Server<'a> {
-    Authorization,
-    Api(&'a Token),
-}
-
 impl App {
     /// With the app's client id, and its private key under the id that Okta knows it by.
     pub(super) fn new(
@@ -88,34 +81,34 @@ impl App {
     /// Makes a call to the API with a token, asking for one if there is none.
     pub(super) async fn send(&self, http: &Http, call: &str, request: &Request, deadline: Deadline) -> Result<Answer> {
         let token = self.token.get(async || self.ask(http, deadline).await).await?;
-        self.exchange(http, Server::Api(&token), call, |_| Ok(request.clone()), deadline).await
+        self.exchange(http, Some(&token), call, |_| Ok(request.clone()), deadline).await
     }
 
     /// A new token, and its life in seconds.
     async fn ask(&self, http: &Http, deadline: Deadline) -> Result<(Token, i64)> {
         let address = http.base().address(TOKEN_PATH);
         let request = |heard: &Heard| self.token_request(&address, heard);
-        token_of(&self.exchange(http, Server::Authorization, TOKEN_CALL, request, deadline).await?)
+        token_of(&self.exchange(http, None, TOKEN_CALL, request, deadline).await?)
     }
 
-    /// Makes a call, again while a refusal brings to light what the proof lacked. Not a retry of the same: each proof is
-    /// another one, made from what the answer before asked for.
+    /// Makes a call to the API, or without a token to the authorization server; again while a refusal brings to light what the
+    /// proof lacked. Not a retry of the same: each proof is another one, made from what the answer before asked for.
     async fn exchange(
         &self,
         http: &Http,
-        server: Server<'_>,
+        token: Option<&Token>,
         call: &str,
-        request: impl Fn(&Heard) -> std::result::Result<Request, String>,
+        request: impl Fn(&Heard) -> Result<Request>,
         deadline: Deadline,
     ) -> Result<Answer> {
         let mut tries = 1;
         loop {
             let before = lock(&self.heard).clone();
-            let request = request(&before).map_err(|why| unsigned(&why))?;
-            let headers = |request: &Request, url: &str| self.headers(server, request, url, &before);
+            let request = request(&before)?;
+            let headers = |request: &Request, url: &str| self.headers(token, request, url, &before);
             let answer =
                 http.send(&request, &headers, deadline).await.map_err(|failure| errors::unanswered(call, &failure))?;
-            self.listen(server, &answer);
+            self.listen(token, &answer);
             let refused = matches!(answer.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
             if !refused || tries == TRIES || before == *lock(&self.heard) {
                 return Ok(answer);
@@ -124,7 +117,7 @@ impl App {
         }
     }
 
-    fn token_request(&self, address: &str, heard: &Heard) -> std::result::Result<Request, String> {
+    fn token_request(&self, address: &str, heard: &Heard) -> Result<Request> {
         let mut header = json!({"typ": "JWT", "alg": self.key.algorithm()});
         if let Some(id) = &self.key_id {
             header["kid"] = id.as_str().into();
@@ -150,12 +143,8 @@ impl App {
         ))
     }
 
-    fn headers(&self, server: Server<'_>, request: &Request, url: &str, heard: &Heard) -> Result<HeaderMap> {
+    fn headers(&self, token: Option<&Token>, request: &Request, url: &str, heard: &Heard) -> Result<HeaderMap> {
         let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
-        let (nonce, token) = match server {
-            Server::Authorization => (&heard.token_nonce, None),
-            Server::Api(token) => (&heard.api_nonce, Some(token)),
-        };
         if let Some(token) = token {
             let scheme = if token.bound { "DPoP" } else { "Bearer" };
             headers.insert(AUTHORIZATION, header(format!("{scheme} {}", token.text.expose_secret()))?);
@@ -164,28 +153,26 @@ impl App {
             // Okta compares with the address as it reads once decoded (okta-sdk-python issue 541).
             let url = percent_decode_str(url).decode_utf8_lossy();
             let mut claims =
-                json!({"htm": request.method().as_str(), "htu": url, "iat": self.now(heard), "jti": unique_id()?});
+                json!({"htm": request.method().as_str(), "htu": url, "iat": self.now(heard), "jti": jws::unique_id()?});
+            let nonce = if token.is_some() { &heard.api_nonce } else { &heard.token_nonce };
             if let Some(nonce) = nonce {
                 claims["nonce"] = nonce.as_str().into();
             }
             if let Some(token) = token {
                 claims["ath"] = jws::hash(token.text.expose_secret()).into();
             }
-            let proof = self.proof_key.sign(&self.proof_header, &claims).map_err(|why| unsigned(&why))?;
-            headers.insert(PROOF, header(proof)?);
+            headers.insert(PROOF, header(self.proof_key.sign(&self.proof_header, &claims)?)?);
         }
         Ok(headers)
     }
 
     /// Takes note of a new nonce, and of how Okta's clock stands against ours.
-    fn listen(&self, server: Server<'_>, answer: &Answer) {
+    fn listen(&self, token: Option<&Token>, answer: &Answer) {
         let mut heard = lock(&self.heard);
         let nonce = answer.header(&NONCE);
         if !nonce.is_empty() {
-            match server {
-                Server::Authorization => heard.token_nonce = Some(nonce.to_owned()),
-                Server::Api(_) => heard.api_nonce = Some(nonce.to_owned()),
-            }
+            let kept = if token.is_some() { &mut heard.api_nonce } else { &mut heard.token_nonce };
+            *kept = Some(nonce.to_owned());
         }
         if let Ok(date) = DateTime::parse_from_rfc2822(answer.header(&DATE)) {
             let ahead = date.timestamp() - self.clock.now().timestamp();
@@ -207,7 +194,7 @@ fn token_of(answer: &Answer) -> Result<(Token, i64)> {
             "invalid_scope" => errors::scopes_missing(&SCOPES),
             "invalid_client" => errors::refused(TOKEN_CALL, answer),
             _ if answer.status == StatusCode::UNAUTHORIZED => errors::refused(TOKEN_CALL, answer),
-            _ => errors::no_token(TOKEN_CALL, answer),
+            _ => errors::failed(Code::OktaCallFailed, TOKEN_CALL, answer),
         });
     }
     let grant: Grant = answer.json().map_err(|failure| errors::unanswered(TOKEN_CALL, &failure))?;
@@ -225,14 +212,6 @@ fn token_of(answer: &Answer) -> Result<(Token, i64)> {
 
 fn header(text: String) -> Result<HeaderValue> {
     sensitive(text).map_err(|_| errors::strange(TOKEN_CALL, "the token has characters that no header takes"))
-}
-
-fn unique_id() -> Result<String> {
-    jws::unique_id().map_err(|why| unsigned(&why))
-}
-
-fn unsigned(why: &str) -> Error {
-    Error::of(Code::OktaSigningFailed, format!("A call to Okta could not be signed: {why}."))
 }
 
 #[cfg(test)]
@@ -256,7 +235,7 @@ mod tests {
         let heard = Heard { api_nonce: Some("n1".to_owned()), token_nonce: Some("n2".to_owned()), ahead: -90 };
         let url = "https://acme.okta.com/api/v1/users/ann%40acme.com";
         let request = Request::get("/api/v1/users/ann%40acme.com?limit=2");
-        let made = app.headers(Server::Api(&token), &request, url, &heard).unwrap();
+        let made = app.headers(Some(&token), &request, url, &heard).unwrap();
         assert_eq!(made[AUTHORIZATION], "DPoP secret-token");
         assert!(made[AUTHORIZATION].is_sensitive() && made[PROOF].is_sensitive());
         let proof = claims(made[PROOF].to_str().unwrap());
@@ -265,7 +244,7 @@ mod tests {
         assert_eq!(proof["nonce"], "n1");
         assert_eq!(proof["iat"], 1_799_999_910);
         assert_eq!(proof["ath"], jws::hash("secret-token"));
-        let again = app.headers(Server::Api(&token), &request, url, &heard).unwrap();
+        let again = app.headers(Some(&token), &request, url, &heard).unwrap();
         assert_ne!(claims(again[PROOF].to_str().unwrap())["jti"], proof["jti"]);
     }
 
@@ -273,7 +252,7 @@ mod tests {
     fn a_bearer_token_goes_without_proof() {
         let token = Token { text: "t".into(), bound: false };
         let request = Request::get("/");
-        let made = app(Clock::system()).headers(Server::Api(&token), &request, "u", &Heard::default()).unwrap();
+        let made = app(Clock::system()).headers(Some(&token), &request, "u", &Heard::default()).unwrap();
         assert_eq!(made[AUTHORIZATION], "Bearer t");
         assert!(!made.contains_key(PROOF));
     }

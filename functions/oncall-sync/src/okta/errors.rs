@@ -5,26 +5,20 @@ use keyturn::Error;
 use keyturn::http::header::WWW_AUTHENTICATE;
 use keyturn::http::{Answer, Failure, StatusCode, is_code};
 use serde::Deserialize;
+use strum::IntoStaticStr;
 
-/// "You do not have permission to access the feature": a 401, although the credential is good.
+/// "You do not have permission to access the feature": a 401, although the credential is good. It stands for one call alone.
 const NO_SUCH_FEATURE: &str = "E0000015";
 
 /// The members of a custom admin role that the calls need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
 pub(super) enum Permission {
+    #[strum(serialize = "okta.groups.members.manage")]
     ManageMembers,
+    #[strum(serialize = "okta.groups.read")]
     ReadGroups,
+    #[strum(serialize = "okta.users.read")]
     ReadUsers,
-}
-
-impl Permission {
-    fn name(self) -> &'static str {
-        match self {
-            Self::ManageMembers => "okta.groups.members.manage",
-            Self::ReadGroups => "okta.groups.read",
-            Self::ReadUsers => "okta.users.read",
-        }
-    }
 }
 
 /// A call that brought no usable answer; `call` is its method and path, without names of people.
@@ -47,13 +41,6 @@ pub(super) fn endless(call: &str, why: &str) -> Error {
     Error::of(Code::OktaPagingStrange, format!("{call} at Okta: {why}; a list that may be incomplete is not used."))
 }
 
-/// Whether the answer says that the credential itself is no good. A 401 about a feature that the org or the role lacks says
-/// nothing of it, and stands for one call alone.
-pub(super) fn is_refusal(answer: &Answer) -> bool {
-    let said: Said = answer.json().unwrap_or_default();
-    answer.status == StatusCode::UNAUTHORIZED && said.code.as_deref() != Some(NO_SUCH_FEATURE)
-}
-
 /// The credential was refused.
 pub(super) fn refused(call: &str, answer: &Answer) -> Error {
     Error::of(Code::OktaCredentialRefused, format!("{call} at Okta: the credential was refused ({}).", told(answer)))
@@ -69,35 +56,30 @@ pub(super) fn scopes_missing(missing: &[&str]) -> Error {
     )
 }
 
-/// Any other answer with an error status.
+/// An answer of the API with an error status.
 pub(super) fn status(call: &str, permission: Permission, answer: &Answer) -> Error {
-    let what = format!("{call} at Okta failed: {}.", told(answer));
     match answer.status {
-        StatusCode::UNAUTHORIZED if is_refusal(answer) => refused(call, answer),
+        StatusCode::UNAUTHORIZED if said(answer).code.as_deref() != Some(NO_SUCH_FEATURE) => refused(call, answer),
         StatusCode::FORBIDDEN => {
-            let name = permission.name();
+            let name: &str = permission.into();
             let remedy = format!(
                 "Give the service app (or the token's owner) a custom admin role with {name}, on a resource set that holds this group; where that is so, add the people who may come into it to that set (infra/okta has the calls)."
             );
-            Error::new(Code::OktaForbidden, what, remedy)
+            failed(Code::OktaForbidden, call, answer).with_remedy(remedy)
         }
-        StatusCode::CONFLICT => Error::of(Code::OktaConflict, what),
-        _ => failed(what),
+        StatusCode::CONFLICT => failed(Code::OktaConflict, call, answer),
+        _ => failed(Code::OktaCallFailed, call, answer),
     }
 }
 
-/// The token endpoint said no for a reason that no other credential mends.
-pub(super) fn no_token(call: &str, answer: &Answer) -> Error {
-    failed(format!("{call} at Okta failed: {}.", told(answer)))
-}
-
-fn failed(what: String) -> Error {
-    Error::of(Code::OktaCallFailed, what)
+/// An answer that says no, for a reason that this code names.
+pub(super) fn failed(code: Code, call: &str, answer: &Answer) -> Error {
+    Error::of(code, format!("{call} at Okta failed: {}.", told(answer)))
 }
 
 /// What an error answer says of itself: status, code and id, never its prose, which may name people.
 fn told(answer: &Answer) -> String {
-    let said: Said = answer.json().unwrap_or_default();
+    let said = said(answer);
     let status = answer.status.as_u16().to_string();
     let code = said.code.or(said.error).or_else(|| challenge(answer)).filter(|code| is_code(code));
     let id = said.id.filter(|id| is_code(id)).map(|id| format!("error id {id}"));
@@ -121,9 +103,13 @@ struct Said {
     error: Option<String>,
 }
 
+fn said(answer: &Answer) -> Said {
+    answer.json().unwrap_or_default()
+}
+
 /// The token endpoint's `error`, or nothing.
 pub(super) fn oauth_error(answer: &Answer) -> String {
-    answer.json::<Said>().unwrap_or_default().error.unwrap_or_default()
+    said(answer).error.unwrap_or_default()
 }
 
 #[cfg(test)]

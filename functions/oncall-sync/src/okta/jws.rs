@@ -1,7 +1,9 @@
 //! Signed JSON (RFC 7515, compact): keys as Okta hands them out, and what `ring` signs with them.
 
+use crate::codes::Code;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keyturn::Error;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::rsa::{KeyPairComponents, PublicKeyComponents};
 use ring::signature::{
@@ -74,11 +76,11 @@ impl Key {
     }
 
     /// The compact form: header, claims and signature.
-    pub(super) fn sign(&self, header: &Value, claims: &Value) -> Result<String, String> {
+    pub(super) fn sign(&self, header: &Value, claims: &Value) -> keyturn::Result<String> {
         self.sign_text(&header.to_string(), &claims.to_string())
     }
 
-    fn sign_text(&self, header: &str, claims: &str) -> Result<String, String> {
+    fn sign_text(&self, header: &str, claims: &str) -> keyturn::Result<String> {
         let signed = format!("{}.{}", encoded(header.as_bytes()), encoded(claims.as_bytes()));
         let (random, message) = (SystemRandom::new(), signed.as_bytes());
         let signature = match self {
@@ -88,14 +90,14 @@ impl Key {
                 pair.sign(&RS256, &random, message, &mut signature).map(|()| encoded(&signature))
             }
         };
-        signature.map(|signature| format!("{signed}.{signature}")).map_err(|_| "signing failed".to_owned())
+        signature.map(|signature| format!("{signed}.{signature}")).map_err(|_| unsigned("signing failed"))
     }
 }
 
 /// 128 random bits: an id that is used once.
-pub(super) fn unique_id() -> Result<String, String> {
+pub(super) fn unique_id() -> keyturn::Result<String> {
     let mut bits = [0; 16];
-    SystemRandom::new().fill(&mut bits).map_err(|_| "no random numbers for an id")?;
+    SystemRandom::new().fill(&mut bits).map_err(|_| unsigned("no random numbers for an id"))?;
     Ok(encoded(&bits))
 }
 
@@ -131,6 +133,10 @@ fn ec_of_jwk(jwk: &Map<String, Value>) -> Result<EcdsaKeyPair, String> {
 fn bytes_of(jwk: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
     let text = jwk.get(name).and_then(Value::as_str).ok_or_else(|| format!("a JWK without {name}"))?;
     URL_SAFE_NO_PAD.decode(text).map_err(|_| format!("a JWK whose {name} is no base64url"))
+}
+
+fn unsigned(why: &str) -> Error {
+    Error::of(Code::OktaSigningFailed, format!("A call to Okta could not be signed: {why}."))
 }
 
 fn encoded(bytes: &[u8]) -> String {

@@ -24,7 +24,7 @@ impl Membership {
     /// # Errors
     /// `OKTA_CONFLICT` where Okta is still busy with that person.
     pub(crate) async fn add(&self, group: &GroupId, user: &OktaId, deadline: Deadline) -> Result<Outcome> {
-        self.change("PUT", Request::put, group, user, deadline).await
+        self.change(Request::put(place(group, user)), deadline).await
     }
 
     /// Removes a user from the group. Safe to repeat: a user who is no member stays none.
@@ -32,24 +32,19 @@ impl Membership {
     /// # Errors
     /// `OKTA_CONFLICT` where Okta is still busy with that person.
     pub(crate) async fn remove(&self, group: &GroupId, user: &OktaId, deadline: Deadline) -> Result<Outcome> {
-        self.change("DELETE", Request::delete, group, user, deadline).await
+        self.change(Request::delete(place(group, user)), deadline).await
     }
 
-    async fn change(
-        &self,
-        method: &str,
-        request: impl Fn(String) -> Request,
-        group: &GroupId,
-        user: &OktaId,
-        deadline: Deadline,
-    ) -> Result<Outcome> {
-        let path = format!("/api/v1/groups/{group}/users/{user}");
-        let name = format!("{method} {path}");
-        let call = Call { request: request(path), name, permission: Permission::ManageMembers };
+    async fn change(&self, request: Request, deadline: Deadline) -> Result<Outcome> {
+        let call = Call::new(request, Permission::ManageMembers);
         let answer = self.0.send(&call, deadline).await?;
         match answer.status {
             StatusCode::NO_CONTENT => Ok(Outcome::Done),
             _ => call.not_found(&answer).map(|()| Outcome::NotFound),
         }
     }
+}
+
+fn place(group: &GroupId, user: &OktaId) -> String {
+    format!("/api/v1/groups/{group}/users/{user}")
 }

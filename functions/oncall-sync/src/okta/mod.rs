@@ -7,7 +7,6 @@ mod jws;
 mod link;
 mod membership;
 mod people;
-mod stranger;
 
 pub use account::Account;
 pub(crate) use membership::{Membership, Outcome};
@@ -130,8 +129,8 @@ impl Okta {
     async fn read_one<T: DeserializeOwned>(&self, call: &Call, deadline: Deadline) -> Result<Option<T>> {
         let answer = self.send(call, deadline).await?;
         match answer.status {
-            StatusCode::OK => call.read(&answer).map(Some),
-            _ => call.not_found(&answer).map(|()| None),
+            StatusCode::NOT_FOUND => call.not_found(&answer).map(|()| None),
+            _ => call.read(&answer).map(Some),
         }
     }
 
@@ -141,9 +140,6 @@ impl Okta {
         let mut seen = BTreeSet::from([call.request.path().to_owned()]);
         for _ in 0..MOST_PAGES {
             let answer = self.send(&call, deadline).await?;
-            if answer.status != StatusCode::OK {
-                return Err(call.unexpected(&answer));
-            }
             all.extend(call.read::<Vec<T>>(&answer)?);
             let base = self.vendor.account(deadline).await?.base().clone();
             let Some(next) = call.next_page(&base, &answer)? else { return Ok(all) };
@@ -170,35 +166,39 @@ struct Call {
 }
 
 impl Call {
-    /// A GET that errors name by its path.
-    fn get(path: impl Into<String>, permission: Permission) -> Self {
-        let path = path.into();
-        let name = format!("GET {}", path.split('?').next().unwrap_or_default());
-        Self { request: Request::get(path), name, permission }
+    fn new(request: Request, permission: Permission) -> Self {
+        let name = format!("{} {}", request.method(), without_query(request.path()));
+        Self { request, name, permission }
     }
 
+    fn get(path: impl Into<String>, permission: Permission) -> Self {
+        Self::new(Request::get(path), permission)
+    }
+
+    /// What the outcome says of the credential.
     fn judge(&self, outcome: &Result<Answer>) -> Proof {
         match outcome {
-            Ok(answer) if errors::is_refusal(answer) => Proof::Refused(errors::refused(&self.name, answer)),
-            Ok(answer) if answer.status == StatusCode::FORBIDDEN => Proof::Fault(self.unexpected(answer)),
-            Ok(answer) if answer.status.is_success() => Proof::Works,
-            // Okta's own "there is no such thing".
-            Ok(answer) if self.not_found(answer).is_ok() => Proof::Works,
-            Ok(_) => Proof::None,
+            Ok(answer) if answer.status.is_success() || self.not_found(answer).is_ok() => Proof::Works,
+            Ok(answer) => Code::proof::<Answer>(&Err(self.unexpected(answer))),
             Err(_) => Code::proof(outcome),
         }
     }
 
+    /// What the answer holds.
     fn read<T: DeserializeOwned>(&self, answer: &Answer) -> Result<T> {
-        answer.json().map_err(|failure| errors::unanswered(&self.name, &failure))
+        self.read_at(StatusCode::OK, answer)
     }
 
     /// Whether the answer says, in Okta's own words, that there is no such thing. A 404 of a proxy's does not count.
     fn not_found(&self, answer: &Answer) -> Result<()> {
-        if answer.status != StatusCode::NOT_FOUND {
+        self.read_at::<NotFound>(StatusCode::NOT_FOUND, answer).map(drop)
+    }
+
+    fn read_at<T: DeserializeOwned>(&self, status: StatusCode, answer: &Answer) -> Result<T> {
+        if answer.status != status {
             return Err(self.unexpected(answer));
         }
-        self.read::<NotFound>(answer).map(drop)
+        answer.json().map_err(|failure| errors::unanswered(&self.name, &failure))
     }
 
     fn unexpected(&self, answer: &Answer) -> Error {
@@ -214,13 +214,16 @@ impl Call {
             return Ok(None);
         };
         let next = base.own_path(&address).ok_or_else(|| strange("the next page is at another address"))?;
-        let list = |path: &str| path.split('?').next().unwrap_or_default().to_owned();
-        if list(&next) == list(self.request.path()) {
+        if without_query(&next) == without_query(self.request.path()) {
             Ok(Some(next))
         } else {
             Err(strange("the next page is of another list"))
         }
     }
+}
+
+fn without_query(path: &str) -> &str {
+    path.split('?').next().unwrap_or_default()
 }
 
 #[derive(Deserialize)]

@@ -112,6 +112,31 @@ impl Okta {
         }
     }
 
+    /// One of the org's users who is not among `members`, if the first page of users has one: to remove that one from the
+    /// group changes nothing, and needs the permission to change it.
+    ///
+    /// # Errors
+    /// As for [`Okta::user`].
+    pub(crate) async fn somebody_not_in(
+        &self,
+        members: &BTreeSet<OktaId>,
+        deadline: Deadline,
+    ) -> Result<Option<OktaId>> {
+        let call = Call::get("/api/v1/users?limit=200", Permission::ReadUsers);
+        let people: Vec<WithId<OktaId>> = call.read(&self.send(&call, deadline).await?)?;
+        Ok(people.into_iter().map(|person| person.id).find(|id| !members.contains(id)))
+    }
+
+    /// A member of a group, if it has any.
+    ///
+    /// # Errors
+    /// As for [`Okta::user`]; also where there is no such group.
+    pub(crate) async fn a_member(&self, group: &GroupId, deadline: Deadline) -> Result<Option<OktaId>> {
+        let call = Call::get(format!("/api/v1/groups/{group}/users?limit=1"), Permission::ReadGroups);
+        let people: Vec<WithId<OktaId>> = call.read(&self.send(&call, deadline).await?)?;
+        Ok(people.into_iter().map(|person| person.id).next())
+    }
+
     /// The user whom Okta finds by this id or login. It also takes the part before the @ for a login, so the caller compares.
     async fn named(&self, name: &str, deadline: Deadline) -> Result<Option<User>> {
         // Okta does not take every character in a path, however it is encoded (okta-sdk-java pull request 1526).
@@ -159,8 +184,8 @@ fn is_email(text: &str) -> bool {
 }
 
 #[derive(Deserialize)]
-pub(super) struct WithId<T> {
-    pub(super) id: T,
+struct WithId<T> {
+    id: T,
 }
 
 #[derive(Deserialize)]
