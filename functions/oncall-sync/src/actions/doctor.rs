@@ -7,8 +7,7 @@ use crate::observe::unseen;
 use crate::report::{Check, Report};
 use crate::source::pagerduty::PagerDuty;
 use crate::telemetry::alerts;
-use keyturn::alert::Channel;
-use keyturn::alert::Datadog;
+use keyturn::alert::{Channel, Datadog};
 use keyturn::ids::{GroupId, OktaId};
 use keyturn::{Deadline, Result};
 use std::collections::BTreeSet;
@@ -26,14 +25,12 @@ impl OncallSync {
             .iter()
             .map(|(name, error)| Check { check: format!("document {name}"), ok: false, detail: error.to_string() })
             .collect();
-        checks.push(check(
-            &format!("{}: users.read, region", PagerDuty::NAME),
-            self.observer.source.check_users(deadline).await,
-            "readable",
-        ));
-        checks.push(self.rules(deadline).await);
+        let users = self.observer.source.check_users(deadline).await;
+        checks.push(check(format!("{}: users.read, region", PagerDuty::NAME), users.map(|()| "readable")));
+        checks.push(check("Okta: group rules", self.rules(deadline).await));
         for binding in &bindings.good {
-            checks.push(self.source(binding, deadline).await);
+            let source = self.observer.check_source(binding, self.clock.now(), deadline).await;
+            checks.push(check(format!("{}: source at {}", binding.id, PagerDuty::NAME), source.map(|()| "readable")));
             checks.extend(self.group(binding, deadline).await);
         }
         checks.extend(self.channels(deadline).await);
@@ -41,50 +38,39 @@ impl OncallSync {
         Ok(Report::Examined { healthy, checks })
     }
 
-    async fn source(&self, binding: &Binding, deadline: Deadline) -> Check {
-        let read = self.observer.check_source(binding, self.clock.now(), deadline).await;
-        check(&format!("{}: source at {}", binding.id, PagerDuty::NAME), read, "readable")
-    }
-
-    async fn rules(&self, deadline: Deadline) -> Check {
-        const RULES: &str = "Okta: group rules";
-        if let Err(error) = self.observer.okta.check_secret(deadline).await {
-            return check(RULES, Err(error), "");
-        }
+    /// What is found of the org's group rules: the function works without them.
+    async fn rules(&self, deadline: Deadline) -> Result<String> {
+        self.observer.okta.check_secret(deadline).await?;
         let by_hand = "see to it by hand that no group rule fills a binding's group";
-        let detail = match self.observer.okta.rules(deadline.at_most(deadline.remaining() / 4)).await {
-            Ok(rules) if rules.odd == 0 => "readable".to_owned(),
-            Ok(rules) => format!("{} of an unknown form: {by_hand}", rules.odd),
-            Err(error) if error.is(Code::OktaForbidden) => format!("not readable with this role: {by_hand}"),
-            // The function works without it.
-            Err(error) if Code::is_about_one_call(&error) => format!("not readable ({error}): {by_hand}"),
-            refused => return check(RULES, refused.map(|_| ()), ""),
-        };
-        Check { check: RULES.to_owned(), ok: true, detail }
+        match self.observer.okta.rules(deadline.at_most(deadline.remaining() / 4)).await {
+            Ok(rules) if rules.odd == 0 => Ok("readable".to_owned()),
+            Ok(rules) => Ok(format!("{} of an unknown form: {by_hand}", rules.odd)),
+            Err(error) if error.is(Code::OktaForbidden) => Ok(format!("not readable with this role: {by_hand}")),
+            Err(error) if Code::is_about_one_call(&error) => Ok(format!("not readable ({error}): {by_hand}")),
+            Err(error) => Err(error),
+        }
     }
 
     async fn group(&self, binding: &Binding, deadline: Deadline) -> Vec<Check> {
         let id = &binding.id;
         let refused = self.observer.groups.refused(std::slice::from_ref(binding), &self.observer.okta, deadline).await;
-        let named = refused.into_values().next().map_or(Ok(()), Err);
-        let what = format!("{id}: Okta group's id, name, type, owner and rules");
-        let mut checks = vec![check(&what, named, &self.fine_group(binding, deadline).await)];
+        let fine = self.fine_group(binding, deadline).await;
+        let named = refused.into_values().next().map_or(Ok(fine), Err);
         let members = self.observer.okta.members(&binding.group, deadline).await;
         let may_change = match &members {
             Ok(members) => self.prove_change(binding, &members.keys().cloned().collect(), deadline).await,
             Err(error) => Err(error.clone()),
         };
-        checks.push(check(&format!("{id}: members of the group"), members.map(|_| ()), "readable"));
-        checks.push(check(&format!("{id}: okta.groups.members.manage, okta.users.read"), may_change, "proven"));
-        if let Some(eligible) = &binding.eligible_group {
-            let (what, readable) = (format!("{id}: eligible_group"), self.eligible(eligible, deadline).await);
-            let fine = *readable.as_ref().unwrap_or(&"");
-            checks.push(check(&what, readable.map(|_| ()), fine));
-        } else {
-            let detail = "not set: whoever can edit the schedule can become database admin".to_owned();
-            checks.push(Check { check: format!("{id}: eligible_group"), ok: true, detail });
-        }
-        checks
+        let eligible = match &binding.eligible_group {
+            Some(eligible) => self.eligible(eligible, deadline).await,
+            None => Ok("not set: whoever can edit the schedule can become database admin"),
+        };
+        vec![
+            check(format!("{id}: Okta group's id, name, type, owner and rules"), named),
+            check(format!("{id}: members of the group"), members.map(|_| "readable")),
+            check(format!("{id}: okta.groups.members.manage, okta.users.read"), may_change.map(|()| "proven")),
+            check(format!("{id}: eligible_group"), eligible),
+        ]
     }
 
     /// The detail of a group's check that passed: `doctor` adds the words that its description at Okta still lacks.
@@ -124,7 +110,7 @@ impl OncallSync {
         if let Some(datadog) = &self.applier.channels.datadog {
             let valid =
                 datadog.check(deadline, Code::proof, async |datadog: &Datadog| datadog.validate(deadline).await);
-            checks.push(check("Datadog: API key", valid.await, "valid"));
+            checks.push(check("Datadog: API key", valid.await.map(|()| "valid")));
         }
         // The test alert proves the webhook that is stored now.
         let slack = self.applier.channels.slack.as_ref();
@@ -138,7 +124,7 @@ impl OncallSync {
         if let Some(slack) = slack
             && let Some(problem) = slack.problem().await
         {
-            checks.push(check("Slack: webhook", Err(problem), ""));
+            checks.push(check("Slack: webhook", Err::<&str, _>(problem)));
         }
         let detail = match (failed, self.applier.channels.is_empty()) {
             (0, false) => "a test alert was taken".to_owned(),
@@ -152,9 +138,11 @@ impl OncallSync {
     }
 }
 
-fn check(what: &str, result: Result<()>, fine: &str) -> Check {
-    match result {
-        Ok(()) => Check { check: what.to_owned(), ok: true, detail: fine.to_owned() },
-        Err(error) => Check { check: what.to_owned(), ok: false, detail: format!("{}: {error}", error.code()) },
-    }
+/// The detail is what was found, or the error.
+fn check(what: impl Into<String>, found: Result<impl Into<String>>) -> Check {
+    let (ok, detail) = match found {
+        Ok(detail) => (true, detail.into()),
+        Err(error) => (false, format!("{}: {error}", error.code())),
+    };
+    Check { check: what.into(), ok, detail }
 }

@@ -193,7 +193,6 @@ pub(crate) struct Tally {
 
 pub(crate) fn binding_done(binding: &BindingId, tally: &Tally) {
     let seconds = |time: TimeDelta| u64::try_from(time.num_seconds()).unwrap_or_default();
-    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let mut metrics = vec![
         Metric::Grants(count(tally.granted)),
         Metric::Revokes(count(tally.revoked)),
@@ -213,11 +212,14 @@ pub(crate) fn forecast_done(warnings: usize, failed: usize) {
 
 /// Counts the alerts that a channel has not taken, of an event that is no tick.
 pub(crate) fn alerts_failed(failed: usize) {
-    metrics::emit(NAME, &[Metric::AlertFailed(u64::try_from(failed).unwrap_or(u64::MAX))]);
+    metrics::emit(NAME, &[Metric::AlertFailed(count(failed))]);
 }
 
 pub(crate) fn tick_done(fine: bool, bad_documents: usize, alerts_failed: usize, duration_ms: u64) {
     tracing::info!(code = Code::TickDone.name(), fine, bad_documents, alerts_failed, duration_ms, "A tick is over.");
-    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     metrics::emit(NAME, &[Metric::RunsOk(u64::from(fine)), Metric::AlertFailed(count(alerts_failed))]);
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
