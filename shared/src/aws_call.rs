@@ -90,6 +90,19 @@ impl<E: ProvideErrorMetadata + std::error::Error + 'static> Failed<E> {
         if let Self::Answered(error) = self { error.meta().code() } else { None }
     }
 
+    /// Whether the same call may fare better soon: the service is busy, or no reply of its came.
+    #[cfg(feature = "parameters")]
+    pub(crate) fn passes(&self) -> bool {
+        let Self::Answered(error) = self else { return false };
+        match &**error {
+            SdkError::ConstructionFailure(_) => false,
+            SdkError::ServiceError(said) => {
+                said.raw().status().is_server_error() || error.meta().code() == Some("ThrottlingException")
+            }
+            _ => true,
+        }
+    }
+
     /// The error for a person: which action on what, and what to change.
     #[must_use]
     pub fn explain(&self, call: &Call<'_>) -> Error {

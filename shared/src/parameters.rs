@@ -1,9 +1,11 @@
 //! SSM Parameter Store: configuration documents and small state.
 
-use crate::aws_call::{Call, within};
+use crate::aws_call::{Call, Failed, within};
+use crate::failure::retry;
 use crate::{Deadline, Result};
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::{ParameterTier, ParameterType};
+use aws_smithy_types::retry::RetryConfig;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, StreamExt as _};
 use std::collections::{BTreeMap, BTreeSet};
@@ -147,17 +149,25 @@ impl Parameters {
     /// # Errors
     /// The `AWS_*` codes.
     pub async fn put(&self, name: &str, value: &str, deadline: Deadline) -> Result<i64> {
-        let call = self
-            .client
-            .put_parameter()
-            .name(name)
-            .value(value)
-            .r#type(ParameterType::String)
-            // Up to 4 KB for nothing, 8 KB for something; a parameter that was large once cannot be put back by name.
-            .tier(ParameterTier::IntelligentTiering)
-            .overwrite(true)
-            .send();
-        let stored = Box::pin(within(deadline, call)).await;
+        // Parameter Store takes three writes a second by default ("AWS Systems Manager endpoints and quotas"). The SDK's own
+        // retries have one budget for all calls of a client, and a queue of writes would use it up.
+        let once = aws_sdk_ssm::config::Builder::new().retry_config(RetryConfig::disabled());
+        let attempt = async |deadline| {
+            let call = self
+                .client
+                .put_parameter()
+                .name(name)
+                .value(value)
+                .r#type(ParameterType::String)
+                // Up to 4 KB for nothing, 8 KB for something; a parameter that was large once cannot be put back by name.
+                .tier(ParameterTier::IntelligentTiering)
+                .overwrite(true)
+                .customize()
+                .config_override(once.clone())
+                .send();
+            Box::pin(within(deadline, call)).await
+        };
+        let stored = retry(deadline, deadline.remaining(), Failed::passes, attempt).await;
         let stored = stored.map_err(|e| e.explain(&Call::parameter_store("PutParameter", name)))?;
         Ok(stored.version)
     }

@@ -5,6 +5,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -50,13 +51,44 @@ struct Parameter {
 type Parameters = BTreeMap<String, Parameter>;
 type Reply = Result<Value, Failure>;
 
+/// The writes of the last second, where they are limited.
+#[derive(Default)]
+struct Writes {
+    most: Option<usize>,
+    done: Vec<Instant>,
+}
+
+impl Writes {
+    fn one_more(&mut self) -> Result<(), Failure> {
+        let Some(most) = self.most else { return Ok(()) };
+        self.done.retain(|done| done.elapsed() < Duration::from_secs(1));
+        if self.done.len() >= most {
+            return Err(Failure::new("ThrottlingException", "Rate exceeded"));
+        }
+        self.done.push(Instant::now());
+        Ok(())
+    }
+}
+
 /// A handle to the emulator. Clones are handles to the same one.
 #[derive(Clone, Default)]
-pub struct ParameterStore(Arc<Mutex<Parameters>>);
+pub struct ParameterStore {
+    parameters: Arc<Mutex<Parameters>>,
+    writes: Arc<Mutex<Writes>>,
+}
 
 impl ParameterStore {
     fn parameters(&self) -> MutexGuard<'_, Parameters> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.parameters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writes(&self) -> MutexGuard<'_, Writes> {
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on takes so many writes a second. AWS takes three by default ("AWS Systems Manager endpoints and quotas").
+    pub fn limit_writes(&self, most: usize) {
+        self.writes().most = Some(most);
     }
 
     /// Sets a `String` parameter, whether it exists or not.
@@ -103,7 +135,11 @@ impl ParameterStore {
             "GetParameters" => get_several(parameters, &request.fields()?),
             "GetParametersByPath" => get_by_path(parameters, &request.fields()?),
             "GetParameterHistory" => get_history(parameters, &request.fields()?),
-            "PutParameter" => put(parameters, request.fields()?),
+            "PutParameter" => {
+                let put_parameter = request.fields()?;
+                self.writes().one_more()?;
+                put(parameters, put_parameter)
+            }
             "DeleteParameter" => delete(parameters, &request.fields()?),
             _ => Err(request.unknown_action()),
         }

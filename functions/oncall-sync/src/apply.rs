@@ -29,6 +29,11 @@ use std::time::Duration;
 pub(crate) const RESERVE: Duration = Duration::from_secs(10);
 /// How long revokes wait for ledgers to be stored.
 const STORE: Duration = Duration::from_secs(5);
+/// How long outcomes of changes are waited for: what is not stored is told again.
+const OUTCOMES: Duration = Duration::from_secs(15);
+/// Parameter Store takes three writes a second by default ("AWS Systems Manager endpoints and quotas"): with more of them at
+/// once, most would pause.
+const WRITES_AT_ONCE: usize = 4;
 /// A grant waits this long for its alert.
 const ALERT: Duration = Duration::from_secs(3);
 /// How long Okta's lists may lag behind what was changed.
@@ -245,16 +250,16 @@ impl Applier {
         // One limit for the others together, or a queue of slow writes would use up the time of the revokes.
         let writing = begin.at_most(STORE);
         let changing = works.iter_mut().filter(|work| !work.plan.is_quiet());
-        all(changing, |work| self.store_intent(work, writing)).await;
-        all(works.iter_mut(), |work| self.revoke(work, begin)).await;
+        all(changing, WRITES_AT_ONCE, |work| self.store_intent(work, writing)).await;
+        all(works.iter_mut(), AT_ONCE, |work| self.revoke(work, begin)).await;
         let news = self.news(works);
         let working = async {
             // The ledgers that were not stored in time: a grant needs its intent stored, and can wait for it.
             let late = works.iter_mut().filter(|work| !work.stored && !work.plan.grants.is_empty());
-            all(late, |work| self.store_intent(work, begin)).await;
+            all(late, WRITES_AT_ONCE, |work| self.store_intent(work, begin)).await;
             let silent = Mutex::default();
-            all(works.iter_mut(), |work| self.grant(work, &silent, begin)).await;
-            all(works.iter_mut(), |work| self.verify(work, begin)).await;
+            all(works.iter_mut(), AT_ONCE, |work| self.grant(work, &silent, begin)).await;
+            all(works.iter_mut(), AT_ONCE, |work| self.verify(work, begin)).await;
         };
         let send = async |news: News| (self.channels.send(&news.alert, &news.channels, begin).await, news);
         let telling = stream::iter(news).map(send).buffer_unordered(AT_ONCE).collect::<Vec<_>>();
@@ -264,8 +269,8 @@ impl Applier {
             works[work].next.known_mut().into_iter().for_each(|ledger| ledger.was_told(&okta, &change, &left));
         }
         works.sort_by_key(Work::can_wait);
-        let writing = deadline.at_most(STORE);
-        all(works.iter_mut(), |work| self.store_outcome(work, writing)).await;
+        let (changes, readings) = (deadline.at_most(begin.remaining().clamp(STORE, OUTCOMES)), deadline.at_most(STORE));
+        all(works.iter_mut(), WRITES_AT_ONCE, |work| self.store_outcome(work, changes, readings)).await;
         works.iter().map(|work| work.untaken).sum()
     }
 
@@ -475,15 +480,15 @@ impl Applier {
         matches!(self.observer.okta.group(&work.view.binding.group, deadline).await, Ok(None))
     }
 
-    /// Stores what the group shows and what was told, and logs what is done and what is left.
-    async fn store_outcome(&self, work: &mut Work, deadline: Deadline) {
-        let is_late = deadline.remaining() < STORE / 2;
+    /// Stores what the group shows and what was told, and logs what is done and what is left. `changes` and `readings` say how
+    /// long a ledger of either is worth waiting for.
+    async fn store_outcome(&self, work: &mut Work, changes: Deadline, readings: Deadline) {
         let is_saved = match work.can_wait() {
             // It is due again with the next tick.
-            true if is_late => true,
-            true => self.store(work, deadline).await,
+            true if readings.remaining() < STORE / 2 => true,
+            true => self.store(work, readings).await,
             // Twice: what is told, and not stored, is told again.
-            false => self.store(work, deadline).await || self.store(work, deadline).await,
+            false => self.store(work, changes).await || self.store(work, changes).await,
         };
         let now = self.clock.now();
         work.log(is_saved, now);
@@ -523,9 +528,13 @@ fn tally(work: &Work, is_saved: bool, now: DateTime<Utc>) -> Tally {
     }
 }
 
-/// Does `each` for every binding, a few at a time.
-async fn all<'a, F: Future<Output = ()>>(works: impl Iterator<Item = &'a mut Work>, each: impl Fn(&'a mut Work) -> F) {
-    stream::iter(works).map(each).buffer_unordered(AT_ONCE).collect::<()>().await;
+/// Does `each` for every binding, so many at a time.
+async fn all<'a, F: Future<Output = ()>>(
+    works: impl Iterator<Item = &'a mut Work>,
+    at_once: usize,
+    each: impl Fn(&'a mut Work) -> F,
+) {
+    stream::iter(works).map(each).buffer_unordered(at_once).collect::<()>().await;
 }
 
 /// How long ago the source was last read; of a document that names none, nothing is said: its age would only grow.

@@ -79,9 +79,6 @@ pub enum Code {
     /// An active group rule fills the group: it would put back everybody who is taken out.
     #[strum(message = "Deactivate the rule, or make a group for this binding alone.")]
     GroupFilledByRule,
-    /// So many people had to be asked for that this tick did not come to all of them: whether these are eligible is unknown.
-    #[strum(message = "Nothing: the next tick asks for the others. If it goes on, see who fills the binding's group.")]
-    EligibilityNotRead,
     /// A warning: the org's group rules, or some of them, cannot be read, so a rule that fills a group may not be noticed. What was read of them last counts.
     #[strum(message = "See to it by hand that no group rule fills a binding's group.")]
     GroupRulesUnreadable,
@@ -298,8 +295,7 @@ impl Code {
             | Self::PagerdutyPolicyEmpty
             | Self::RotationUnknown
             | Self::UserNotActive
-            | Self::OktaPagingStrange
-            | Self::EligibilityNotRead => Kind::OneThing,
+            | Self::OktaPagingStrange => Kind::OneThing,
             _ => Kind::Other,
         }
     }
@@ -395,7 +391,7 @@ mod tests {
             ("--c--a", &[PagerdutyCallFailed, PagerdutyAnswerStrange, OktaCallFailed, OktaAnswerStrange, OktaConflict]),
             ("---gpa", &[GroupNotFound, GroupNameDiffers, GroupTypeRefused, GroupOfAnother, GroupFilledByRule]),
             ("--c-pa", &[PagerdutyNotFound, PagerdutyPolicyEmpty, RotationUnknown]),
-            ("--c-pa", &[UserNotActive, OktaPagingStrange, EligibilityNotRead]),
+            ("--c-pa", &[UserNotActive, OktaPagingStrange]),
         ];
         for code in Code::iter() {
             let row = special.iter().find(|(_, codes)| codes.contains(&code));

@@ -226,6 +226,34 @@ async fn a_ledger_that_cannot_be_stored_is_counted_as_unresolved() {
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 
+/// Parameter Store takes three writes a second, and each change needs two.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handover_of_many_bindings_at_once_is_done_in_one_tick_and_told_once() {
+    const BINDINGS: usize = 24;
+    let world = Oncall::builder().on_the_machines_clock().start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let bound: Vec<_> = (0..BINDINGS).map(|n| world.bind(&format!("b{n}"), &json!({}))).collect();
+    let lambda = world.lambda(None).await.unwrap();
+    lambda.set_timeout(Duration::from_secs(50));
+    lambda.invoke(json!({})).await.result.unwrap();
+    let (now, hour) = (world.clock.now(), TimeDelta::hours(1));
+    for bound in &bound {
+        world.pagerduty.shift(&bound.schedule, &ann.pagerduty, now - hour, now + hour);
+    }
+    world.aws.parameters.limit_writes(3);
+    let told = world.alerts().len();
+    for tick in ["the handover", "the next tick"] {
+        lambda.invoke(json!({})).await.result.unwrap();
+        let logs = lambda.logs().unwrap();
+        let lines = logs.matches("\"code\":\"GRANTED\"").count();
+        assert_eq!((lines, world.alerts().len() - told), (BINDINGS, BINDINGS), "{tick}: {logs}");
+    }
+    for bound in &bound {
+        assert_eq!(world.members(bound, &[&ann]), ["ann"]);
+    }
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn people_leave_on_time_while_secrets_manager_is_down() {
     let world = Oncall::start().await.unwrap();
