@@ -31,9 +31,9 @@ pub(crate) const RESERVE: Duration = Duration::from_secs(10);
 const STORE: Duration = Duration::from_secs(5);
 /// How long outcomes of changes are waited for: what is not stored is told again.
 const OUTCOMES: Duration = Duration::from_secs(15);
-/// Parameter Store takes three writes a second by default ("AWS Systems Manager endpoints and quotas"): with more of them at
-/// once, most would pause.
-const WRITES_AT_ONCE: usize = 4;
+/// As many as Parameter Store takes in a second by default ("AWS Systems Manager endpoints and quotas"): of more, one might be
+/// refused again and again.
+const WRITES_AT_ONCE: usize = 3;
 /// A grant waits this long for its alert.
 const ALERT: Duration = Duration::from_secs(3);
 /// How long Okta's lists may lag behind what was changed.

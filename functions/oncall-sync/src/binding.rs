@@ -149,7 +149,7 @@ impl<'de> Visitor<'de> for Identities {
 
 /// `"90s"`, `"15m"`, `"2h"`.
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<TimeDelta>, D::Error> {
-    let text = String::deserialize(deserializer)?;
+    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
     let parsed = humantime::parse_duration(&text)
         .map_err(|_| D::Error::custom(format!("{text:?} is no duration, such as \"15m\"")))?;
     TimeDelta::from_std(parsed).map(Some).map_err(|_| D::Error::custom(format!("{text:?} is too long")))

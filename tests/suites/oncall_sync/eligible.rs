@@ -105,6 +105,22 @@ async fn a_group_of_ten_thousand_eligible_people_is_never_listed() {
     assert_eq!(noon.world.violations(), Vec::<String>::new());
 }
 
+/// A group full of outsiders costs no request for each of them in every tick.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_in_the_group_and_was_never_on_call_is_not_asked_for() {
+    let noon = Noon::begin().await;
+    let more = json!({"eligible_group": noon.eligible, "out_of_band": "report"});
+    noon.world.write_binding(&noon.shop, &more);
+    let outsider = noon.world.engineer("eve").unwrap();
+    noon.world.okta.add(&noon.shop.group, &outsider.okta);
+    noon.world.forget_requests();
+    noon.tick_at("12:00").await;
+    assert_eq!(noon.world.members(&noon.shop, &[&noon.ann, &noon.bob, &outsider]), ["bob", "eve"]);
+    let calls: Vec<String> = noon.world.okta.seen().iter().map(|call| call.name()).collect();
+    assert!(calls.contains(&groups_of(&noon.bob)) && !calls.contains(&groups_of(&outsider)), "{calls:?}");
+    assert_eq!(noon.world.violations(), Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn somebody_in_more_groups_than_a_page_holds_is_eligible_whichever_page_says_so() {
     let noon = Noon::begin().await;

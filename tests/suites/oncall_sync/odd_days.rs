@@ -229,7 +229,7 @@ async fn a_ledger_that_cannot_be_stored_is_counted_as_unresolved() {
 /// Parameter Store takes three writes a second, and each change needs two.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handover_of_many_bindings_at_once_is_done_in_one_tick_and_told_once() {
-    const BINDINGS: usize = 24;
+    const BINDINGS: usize = 16;
     let world = Oncall::builder().on_the_machines_clock().start().await.unwrap();
     let ann = world.engineer("ann").unwrap();
     let bound: Vec<_> = (0..BINDINGS).map(|n| world.bind(&format!("b{n}"), &json!({}))).collect();
