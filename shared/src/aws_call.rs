@@ -59,6 +59,9 @@ impl<'a> Call<'a> {
     }
 }
 
+/// How AWS says that a caller asks too often.
+const THROTTLED: [&str; 4] = ["ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded"];
+
 /// Why a call brought nothing.
 pub enum Failed<E> {
     /// The service, or the SDK, says no.
@@ -93,13 +96,21 @@ impl<E: ProvideErrorMetadata + std::error::Error + 'static> Failed<E> {
     /// Whether the same call may fare better soon: the service is busy, or no reply of its came.
     #[cfg(feature = "parameters")]
     pub(crate) fn passes(&self) -> bool {
-        let Self::Answered(error) = self else { return false };
-        match &**error {
-            SdkError::ConstructionFailure(_) => false,
-            SdkError::ServiceError(said) => {
-                said.raw().status().is_server_error() || error.meta().code() == Some("ThrottlingException")
-            }
-            _ => true,
+        let is_busy = self.code().is_some_and(|code| THROTTLED.contains(&code) || code == "TooManyUpdates");
+        is_busy || matches!(self, Self::Answered(_)) && self.is_unclear()
+    }
+
+    /// Whether the service may have done what it was asked for, though it did not say so.
+    #[cfg(feature = "parameters")]
+    pub(crate) fn is_unclear(&self) -> bool {
+        match self {
+            Self::NoTimeLeft => false,
+            Self::Late => true,
+            Self::Answered(error) => match &**error {
+                SdkError::ConstructionFailure(_) => false,
+                SdkError::ServiceError(said) => said.raw().status().is_server_error(),
+                _ => true,
+            },
         }
     }
 
@@ -146,7 +157,7 @@ impl<E: ProvideErrorMetadata + std::error::Error + 'static> Failed<E> {
                     "Check that it exists in this account and region: aws secretsmanager describe-secret --secret-id {on}"
                 ),
             ),
-            "ThrottlingException" | "Throttling" | "TooManyRequestsException" => Error::new(
+            code if THROTTLED.contains(&code) => Error::new(
                 Code::AwsThrottled,
                 what,
                 format!("Nothing to do now: {again}. If it keeps happening, spread the schedules."),

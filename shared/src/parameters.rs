@@ -1,13 +1,14 @@
 //! SSM Parameter Store: configuration documents and small state.
 
 use crate::aws_call::{Call, Failed, within};
-use crate::failure::retry;
-use crate::{Deadline, Result};
+use crate::failure::{RETRY_FOR, retry};
+use crate::{Deadline, Error, Result};
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::{ParameterTier, ParameterType};
 use aws_smithy_types::retry::RetryConfig;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, StreamExt as _};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A parameter as it was read.
@@ -36,6 +37,20 @@ const AT_ONCE: usize = 10;
 /// No parameter holds more bytes than this.
 pub const LONGEST: usize = 8_192;
 const NOT_FOUND: &str = "ParameterNotFound";
+
+/// Why a parameter was not stored.
+#[derive(Debug)]
+pub struct NotStored {
+    pub error: Error,
+    /// A try was not answered: it may be stored nevertheless.
+    pub is_unclear: bool,
+}
+
+impl From<NotStored> for Error {
+    fn from(not_stored: NotStored) -> Self {
+        not_stored.error
+    }
+}
 
 /// Parameter Store, through the AWS SDK, whose standard retries run within each call's deadline.
 #[derive(Clone, Debug)]
@@ -147,11 +162,12 @@ impl Parameters {
     /// Safe to repeat: the same value again changes nothing but the version number.
     ///
     /// # Errors
-    /// The `AWS_*` codes.
-    pub async fn put(&self, name: &str, value: &str, deadline: Deadline) -> Result<i64> {
+    /// The `AWS_*` codes, and whether the parameter may be stored nevertheless.
+    pub async fn put(&self, name: &str, value: &str, deadline: Deadline) -> std::result::Result<i64, NotStored> {
         // Parameter Store takes three writes a second by default ("AWS Systems Manager endpoints and quotas"). The SDK's own
         // retries have one budget for all calls of a client, and a queue of writes would use it up.
         let once = aws_sdk_ssm::config::Builder::new().retry_config(RetryConfig::disabled());
+        let is_unclear = Cell::new(false);
         let attempt = async |deadline| {
             let call = self
                 .client
@@ -165,11 +181,16 @@ impl Parameters {
                 .customize()
                 .config_override(once.clone())
                 .send();
-            Box::pin(within(deadline, call)).await
+            let stored = Box::pin(within(deadline, call)).await;
+            stored.inspect_err(|e| is_unclear.set(is_unclear.get() || e.is_unclear()))
         };
-        let stored = retry(deadline, deadline.remaining(), Failed::passes, attempt).await;
-        let stored = stored.map_err(|e| e.explain(&Call::parameter_store("PutParameter", name)))?;
-        Ok(stored.version)
+        match retry(deadline, RETRY_FOR, Failed::passes, attempt).await {
+            Ok(stored) => Ok(stored.version),
+            Err(e) => {
+                let error = e.explain(&Call::parameter_store("PutParameter", name));
+                Err(NotStored { error, is_unclear: is_unclear.get() })
+            }
+        }
     }
 
     /// Deletes a parameter, whether it exists or not.

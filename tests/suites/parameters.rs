@@ -1,7 +1,7 @@
 //! The core's client of Parameter Store, against the emulator.
 
-use keyturn::Deadline;
 use keyturn::parameters::{Kind, Parameter, Parameters};
+use keyturn::{Deadline, Error};
 use keyturn_tests::aws::{Aws, function_config};
 use keyturn_tests::faults::{Fault, Faults, Moment, Point};
 use std::collections::BTreeSet;
@@ -88,7 +88,7 @@ async fn a_refused_call_names_the_right_that_is_missing() {
     let outcomes = [
         ("ssm:GetParameter\"", parameters.get("/a", soon()).await.map(drop)),
         ("ssm:GetParametersByPath\"", parameters.anywhere_below("/a", soon()).await.map(drop)),
-        ("ssm:PutParameter\"", parameters.put("/a", "x", soon()).await.map(drop)),
+        ("ssm:PutParameter\"", parameters.put("/a", "x", soon()).await.map(drop).map_err(Error::from)),
         ("ssm:DeleteParameter\"", parameters.delete("/a", soon()).await),
     ];
     for (right, outcome) in outcomes {

@@ -17,7 +17,7 @@ pub enum Code {
     CallerRefused,
     /// The person is not on call now, or was revoked by hand.
     #[strum(
-        message = "Take the shift at PagerDuty (an override is enough), or let an operator grant it: {\"action\":\"grant\"} of oncall-sync; ask again after the next tick, a minute later."
+        message = "Let an operator grant it, or take the shift at PagerDuty (an override takes it from whoever has it, and that person leaves): {\"action\":\"grant\"} of oncall-sync; ask again after the next tick, a minute later."
     )]
     NotGranted,
     /// Whether the person is on call is not known: the ledger is missing, broken, or written by somebody else.

@@ -87,7 +87,8 @@ impl Store {
         let text = serde_json::to_string(record).map_err(|error| {
             Error::of(Code::RecordUnreadable, format!("The record of {} cannot be written: {error}.", record.login))
         })?;
-        self.parameters.put(&record.parameter(&self.state_path), &text, deadline).await.map(drop)
+        self.parameters.put(&record.parameter(&self.state_path), &text, deadline).await?;
+        Ok(())
     }
 
     /// Safe to repeat.

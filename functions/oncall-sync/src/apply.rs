@@ -17,7 +17,7 @@ use keyturn::alert::{Alert, Channel, Channels};
 use keyturn::clock::Clock;
 use keyturn::ids::OktaId;
 use keyturn::ledger::{Change, Ledger, Remembered, Untold};
-use keyturn::parameters::{self, Parameters};
+use keyturn::parameters::{self, NotStored, Parameters};
 use keyturn::vendor::AT_ONCE;
 use keyturn::{Deadline, Error};
 use std::collections::{BTreeMap, BTreeSet};
@@ -190,11 +190,13 @@ impl Work {
         }
     }
 
-    /// Logs what the group shows: once the ledger says so, too, since no later tick logs it again; and also what no ledger knows
-    /// that it was begun, since no later tick finds it.
-    fn log(&mut self, is_saved: bool, now: DateTime<Utc>) {
-        let earlier = if is_saved { mem::take(&mut self.earlier) } else { Vec::new() };
-        let seen = if is_saved || !self.stored { mem::take(&mut self.seen) } else { Vec::new() };
+    /// Logs what the group shows, unless a later tick will: whatever the ledger still says to be begun.
+    fn log(&mut self, now: DateTime<Utc>) {
+        let is_over = self.is_saved() || self.is_unclear();
+        let earlier = if is_over { mem::take(&mut self.earlier) } else { Vec::new() };
+        let saved = self.saved.as_ref().or(self.view.ledger.known());
+        let is_begun = |change: &Settled| saved.is_some_and(|saved| saved.is_begun(change.okta()));
+        let seen: Vec<Settled> = self.seen.extract_if(.., |change| is_over || !is_begun(change)).collect();
         for change in earlier.into_iter().chain(seen) {
             audit::settled(&self.view.binding, &change, self.login(change.okta()), now);
             self.logged.push(change);
@@ -209,16 +211,25 @@ impl Work {
         member.map(|member| member.login.as_str()).into_iter().chain(remembered).next().unwrap_or_default()
     }
 
-    /// Whether the ledger says nothing but what was read again: then the next tick may store it.
+    /// Whether the ledger says nothing new but that the same was read again: then the next tick may store it.
     fn can_wait(&self) -> bool {
-        self.plan.is_quiet() && self.earlier.is_empty()
+        self.earlier.is_empty() && self.says(TimeDelta::MAX)
     }
 
     /// Whether the parameter says what is to be remembered. Where there is no ledger, nothing is.
-    fn is_saved(&self) -> bool {
-        let Some(next) = self.next.known() else { return true };
-        let refresh = self.view.binding.max_stale / 4;
-        self.saved.as_ref().or(self.view.ledger.known()).is_some_and(|saved| !saved.is_outdated_by(next, refresh))
+    pub(crate) fn is_saved(&self) -> bool {
+        self.next.known().is_none() || self.says(self.view.binding.max_stale / 4)
+    }
+
+    /// Whether the parameter is known to say the same, confirmed no longer than `refresh` ago.
+    fn says(&self, refresh: TimeDelta) -> bool {
+        let saved = self.saved.as_ref().or(self.view.ledger.known()).filter(|_| !self.is_unclear());
+        saved.zip(self.next.known()).is_some_and(|(saved, next)| !saved.is_outdated_by(next, refresh))
+    }
+
+    /// Whether a write was not answered, so that nobody knows what the parameter says.
+    fn is_unclear(&self) -> bool {
+        self.version.is_none()
     }
 }
 
@@ -254,11 +265,17 @@ impl Applier {
         all(works.iter_mut(), AT_ONCE, |work| self.revoke(work, begin)).await;
         let news = self.news(works);
         let working = async {
-            // The ledgers that were not stored in time: a grant needs its intent stored, and can wait for it.
-            let late = works.iter_mut().filter(|work| !work.stored && !work.plan.grants.is_empty());
-            all(late, WRITES_AT_ONCE, |work| self.store_intent(work, begin)).await;
             let silent = Mutex::default();
-            all(works.iter_mut(), AT_ONCE, |work| self.grant(work, &silent, begin)).await;
+            // A grant needs its intent stored. Whose was not stored in time keeps nobody else waiting.
+            let (ready, late): (Vec<_>, Vec<_>) = works.iter_mut().partition(|work| work.stored);
+            let late = late.into_iter().filter(|work| !work.plan.grants.is_empty());
+            tokio::join!(
+                all(ready.into_iter(), AT_ONCE, |work| self.grant(work, &silent, begin)),
+                all(late, WRITES_AT_ONCE, async |work| {
+                    self.store_intent(work, begin).await;
+                    self.grant(work, &silent, begin).await;
+                }),
+            );
             all(works.iter_mut(), AT_ONCE, |work| self.verify(work, begin)).await;
         };
         let send = async |news: News| (self.channels.send(&news.alert, &news.channels, begin).await, news);
@@ -268,9 +285,11 @@ impl Applier {
             works[work].untaken += left.len();
             works[work].next.known_mut().into_iter().for_each(|ledger| ledger.was_told(&okta, &change, &left));
         }
-        works.sort_by_key(Work::can_wait);
-        let (changes, readings) = (deadline.at_most(begin.remaining().clamp(STORE, OUTCOMES)), deadline.at_most(STORE));
-        all(works.iter_mut(), WRITES_AT_ONCE, |work| self.store_outcome(work, changes, readings)).await;
+        // Of ledgers that can wait, the one that was stored longest ago comes first.
+        works.sort_by_cached_key(|work| (work.can_wait(), work.view.ledger.known().and_then(|old| old.confirmed_at)));
+        let outcomes = deadline.at_most(begin.remaining().clamp(STORE, OUTCOMES));
+        let now = self.clock.now();
+        all(works.iter_mut(), WRITES_AT_ONCE, |work| self.store_outcome(work, now, outcomes)).await;
         works.iter().map(|work| work.untaken).sum()
     }
 
@@ -288,7 +307,7 @@ impl Applier {
 
     async fn store_intent(&self, work: &mut Work, deadline: Deadline) {
         work.stored = !deadline.remaining().is_zero() && self.store(work, deadline).await;
-        work.log(work.stored, self.clock.now());
+        work.log(self.clock.now());
     }
 
     /// Stores a ledger if it differs. Safe to repeat: the whole of it is written each time.
@@ -301,6 +320,13 @@ impl Applier {
         if let (Some(next), Some(old)) = (work.next.known(), work.view.ledger.known()) {
             let mut old = old.clone();
             old.serial = next.serial;
+            // What has been logged is not found again.
+            for change in &work.logged {
+                match (change, next.people.get(change.okta())) {
+                    (Settled::Granted(okta), Some(person)) => old.has_come(okta, &person.login, &person.email),
+                    _ => old.has_left(change.okta(), self.clock.now()),
+                }
+            }
             work.next = Remembered::Known(old);
             self.put(work, deadline).await;
         }
@@ -330,8 +356,8 @@ impl Applier {
                 (work.version, work.saved) = (Some(version), work.next.known().cloned());
                 true
             }
-            Err(error) => {
-                work.version = None;
+            Err(NotStored { error, is_unclear }) => {
+                work.version = work.version.filter(|_| !is_unclear);
                 audit::ledger_not_stored(&binding, &error);
                 false
             }
@@ -350,7 +376,7 @@ impl Applier {
         for (name, ledger) in moved {
             let Ok(text) = ledger.text() else { continue };
             let name = format!("{}/{name}", self.ledger_path);
-            if let Err(error) = self.parameters.put(&name, &text, deadline.at_most(STORE)).await {
+            if let Err(NotStored { error, .. }) = self.parameters.put(&name, &text, deadline.at_most(STORE)).await {
                 audit::error(&error);
             }
         }
@@ -480,18 +506,18 @@ impl Applier {
         matches!(self.observer.okta.group(&work.view.binding.group, deadline).await, Ok(None))
     }
 
-    /// Stores what the group shows and what was told, and logs what is done and what is left. `changes` and `readings` say how
-    /// long a ledger of either is worth waiting for.
-    async fn store_outcome(&self, work: &mut Work, changes: Deadline, readings: Deadline) {
+    /// Stores what the group shows and what was told, and logs what is done and what is left.
+    async fn store_outcome(&self, work: &mut Work, now: DateTime<Utc>, deadline: Deadline) {
         let is_saved = match work.can_wait() {
             // It is due again with the next tick.
-            true if readings.remaining() < STORE / 2 => true,
-            true => self.store(work, readings).await,
+            true if deadline.remaining() < STORE => true,
+            true => self.store(work, deadline).await,
+            // A grant by hand that was not begun is not remembered either.
+            false if !work.stored && work.plan.grants.iter().any(|grant| grant.person.is_none()) => false,
             // Twice: what is told, and not stored, is told again.
-            false => self.store(work, changes).await || self.store(work, changes).await,
+            false => self.store(work, deadline).await || self.store(work, deadline).await,
         };
-        let now = self.clock.now();
-        work.log(is_saved, now);
+        work.log(now);
         for (what, user) in work.unfinished() {
             audit::unfinished(&work.view.binding, what, user, &work.why_unfinished(user));
         }

@@ -86,7 +86,7 @@ pub enum Code {
     // PagerDuty
     /// PagerDuty gave no answer, so the source is unknown for now.
     #[strum(
-        message = "Nothing now: the next tick tries again. In a VPC, the function needs a NAT gateway and a security group that allows HTTPS out."
+        message = "Nothing for some minutes: the next tick tries again. People in mid-shift leave from three quarters of max_stale on. In a VPC, the function needs a NAT gateway and a security group that allows HTTPS out."
     )]
     PagerdutyUnreachable,
     /// PagerDuty's limit of requests is used up, so the source is unknown for now.

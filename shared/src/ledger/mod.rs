@@ -327,6 +327,16 @@ impl Ledger {
         }
     }
 
+    /// Whether a change of this person is begun, and the ledger does not know yet that the group shows it.
+    #[must_use]
+    pub fn is_begun(&self, okta: &OktaId) -> bool {
+        match self.state(okta) {
+            Some(State::Granted(granted)) => !granted.shown,
+            Some(State::Held(hold)) => !hold.out,
+            state => matches!(state, Some(State::Leaving(_))),
+        }
+    }
+
     /// The changes that are done and still to be told; `is_accepted` says whom Okta has just said to have removed.
     #[must_use]
     pub fn news(&self, is_accepted: impl Fn(&OktaId) -> bool) -> Vec<(OktaId, Untold)> {

@@ -255,6 +255,30 @@ async fn a_ledger_that_was_stored_though_nobody_said_so_is_not_taken_for_somebod
     assert_eq!(noon.world.violations(), Vec::<String>::new());
 }
 
+/// The intent came through, and the outcome says the same as the ledger before both.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outsider_s_removal_is_told_once_though_nobody_said_that_its_intent_is_stored() {
+    let world = Oncall::start().await.unwrap();
+    let mallory = world.engineer("mallory").unwrap();
+    let shop = world.bind("shop", &json!({}));
+    world.tick().await.unwrap();
+    world.minutes_later(1);
+    world.tick().await.unwrap();
+    world.okta.add(&shop.group, &mallory.okta);
+    world.faults.reset();
+    let call = format!(" PutParameter {} #1", shop.ledger_name());
+    world.faults.inject(Point { call, moment: Moment::After, fault: Fault::Slow(HANGS) });
+    let told = world.alerts().len();
+    for tick in ["the removal", "the next tick"] {
+        world.minutes_later(1);
+        world.tick().await.unwrap();
+        assert!(world.members(&shop, &[&mallory]).is_empty(), "{tick}");
+        assert_eq!(world.alerts().len() - told, 1, "{tick}: {:?}", world.alerts());
+    }
+    assert_eq!(world.faults.struck().len(), 1);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
 /// Two bindings whose people have to leave at noon, with channels that take their time.
 async fn nobody_stays_for_a_slow_alert(cold: bool) {
     let mut noon = if cold { Noon::cold().await } else { Noon::warm().await };

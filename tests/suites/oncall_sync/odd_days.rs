@@ -254,6 +254,76 @@ async fn a_handover_of_many_bindings_at_once_is_done_in_one_tick_and_told_once()
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 
+/// There is no time to store more than some twenty of forty ledgers.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_s_ledger_was_stored_comes_in_though_there_is_no_time_for_others() {
+    const BINDINGS: usize = 40;
+    let world = Oncall::builder().on_the_machines_clock().start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let bound: Vec<_> = (0..BINDINGS).map(|n| world.bind(&format!("b{n}"), &json!({}))).collect();
+    let lambda = world.lambda(None).await.unwrap();
+    lambda.invoke(json!({})).await.result.unwrap();
+    let (now, hour) = (world.clock.now(), TimeDelta::hours(1));
+    for bound in &bound {
+        world.pagerduty.shift(&bound.schedule, &ann.pagerduty, now - hour, now + hour);
+    }
+    let inside = || bound.iter().filter(|bound| !world.members(bound, &[&ann]).is_empty()).count();
+    world.aws.parameters.limit_writes(3);
+    lambda.set_timeout(Duration::from_secs(18));
+    lambda.invoke(json!({})).await.result.unwrap();
+    assert!((10..BINDINGS).contains(&inside()), "{}", inside());
+    world.aws.parameters.limit_writes(1000);
+    for tick in ["the next tick", "the one after it"] {
+        lambda.invoke(json!({})).await.result.unwrap();
+        let logs = lambda.logs().unwrap();
+        let lines = logs.matches("\"code\":\"GRANTED\"").count();
+        assert_eq!((inside(), lines), (BINDINGS, BINDINGS), "{tick}: {logs}");
+    }
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+/// Every write after the intent takes effect, and none is answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_has_its_line_though_nobody_said_that_its_outcome_is_stored() {
+    let world = Oncall::builder().on_the_machines_clock().start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let shop = world.bind("shop", &json!({}));
+    let lambda = world.lambda(None).await.unwrap();
+    lambda.set_timeout(Duration::from_secs(50));
+    lambda.invoke(json!({})).await.result.unwrap();
+    let (now, hour) = (world.clock.now(), TimeDelta::hours(1));
+    world.pagerduty.shift(&shop.schedule, &ann.pagerduty, now - hour, now + hour);
+    world.faults.reset();
+    for nth in 2..20 {
+        let call = format!(" PutParameter {} #{nth}", shop.ledger_name());
+        let fault = Fault::Slow(Duration::from_mins(1));
+        world.faults.inject(Point { call, moment: Moment::After, fault });
+    }
+    let lines = || lambda.logs().unwrap().matches("\"code\":\"GRANTED\"").count();
+    lambda.invoke(json!({})).await.result.unwrap();
+    assert_eq!((world.members(&shop, &[&ann]), lines()), (vec!["ann".to_owned()], 1));
+    world.faults.reset();
+    lambda.invoke(json!({})).await.result.unwrap();
+    assert_eq!(lines(), 1);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_by_hand_that_was_never_begun_is_in_no_ledger() {
+    let world = Oncall::start().await.unwrap();
+    let cal = world.engineer("cal").unwrap();
+    let shop = world.bind("shop", &json!({}));
+    world.tick().await.unwrap();
+    world.aws.refuse("PutParameter", Refusal::AccessDenied, 2);
+    let grant = json!({"action": "grant", "binding": "shop", "user": cal.okta, "minutes": 60, "reason": "INC-42"});
+    assert_eq!(world.event(&grant).await.unwrap_err().code(), "CHANGE_UNFINISHED");
+    let ledger = world.ledger(&shop).unwrap();
+    // Only the ledger from before was written.
+    assert_eq!((&ledger["people"], &ledger["version"]), (&json!({}), &json!(2)), "{ledger}");
+    assert_eq!(world.members(&shop, &[&cal]), NOBODY);
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn people_leave_on_time_while_secrets_manager_is_down() {
     let world = Oncall::start().await.unwrap();

@@ -112,7 +112,7 @@ impl OncallSync {
         let until = if is_followed { ends[0] } else { ends.into_iter().max().flatten() };
         audit::alerts_failed(self.applier.apply(&mut works, deadline).await);
         let is_finished = works.iter().all(Work::is_finished);
-        if !works.iter().all(|work| work.stored && work.plan.intent.known().is_some()) {
+        if !works.iter().all(|work| (work.stored || work.is_saved()) && work.plan.intent.known().is_some()) {
             let done = if is_finished { "is out of the group" } else { "may still be in the group" };
             return Err(Error::of(
                 Code::RevokeNotHeld,
