@@ -162,3 +162,39 @@ fn a_grant_that_another_change_follows_is_told_although_the_last_one_is_not_done
     let news: Vec<Change> = ledger.news(|_| false).into_iter().map(|(_, untold)| untold.change).collect();
     assert_eq!(news, [change("on call")]);
 }
+
+#[test]
+fn a_ledger_that_only_confirms_what_it_said_is_told_from_one_that_says_something_new() {
+    type New = fn(&mut Ledger);
+    let mut old = Ledger::new("00g1".try_into().unwrap());
+    (old.version, old.confirmed_at) = (1, Some(noon()));
+    let claim = |until| ShiftClaim { person: "P1".try_into().unwrap(), shift_end: None, until };
+    let granted =
+        |until| State::Granted(Granted { since: noon(), on_call: Some(claim(until)), by_hand: None, shown: true });
+    old.put(&okta("ann"), granted(noon() + TimeDelta::hours(2)));
+    let mut next = old.clone();
+    (next.serial, next.version, next.confirmed_at) = (7, 2, Some(noon() + TimeDelta::hours(1)));
+    next.put(&okta("ann"), granted(noon() + TimeDelta::hours(3)));
+    assert!(old.is_outdated_by(&next, TimeDelta::minutes(30)) && !old.is_outdated_by(&next, TimeDelta::MAX));
+    let news: [(&str, New); 5] = [
+        ("a gap", |next| next.gap = Some(Gap { readings: 1, last: noon() })),
+        ("another name", |next| next.moved_to = Some("shop".try_into().unwrap())),
+        ("an earlier version", |next| next.restored = true),
+        ("a hold", |next| {
+            let hold = Hold { since: noon(), until: None, person: None, out: true, reason: String::new() };
+            next.put(&okta("bob"), State::Held(hold));
+        }),
+        ("an alert", |next| {
+            let change = Change::Revoked { reason: Reason::Gap, due: None };
+            next.put(&okta("cid"), State::Left { at: noon() }).tell(change);
+        }),
+    ];
+    for (what, add) in news {
+        let mut next = next.clone();
+        add(&mut next);
+        assert!(old.is_outdated_by(&next, TimeDelta::MAX), "{what}");
+    }
+    // The first format says no version: it is written anew in any case.
+    old.version = 0;
+    assert!(old.is_outdated_by(&old.clone(), TimeDelta::MAX));
+}

@@ -3,7 +3,7 @@
 use super::people::{not_granted, on_call_all_day};
 use super::shifts::{NOBODY, reasons};
 use keyturn_tests::stacks::oncall::{Bound, Engineer, Oncall};
-use keyturn_tests::vendors::Reply;
+use keyturn_tests::vendors::{Call, Reply};
 use serde_json::{Value, json};
 
 /// Ann until noon, then Bob, both eligible; Ann is in.
@@ -116,7 +116,7 @@ async fn whoever_is_in_the_group_and_was_never_on_call_is_not_asked_for() {
     noon.world.forget_requests();
     noon.tick_at("12:00").await;
     assert_eq!(noon.world.members(&noon.shop, &[&noon.ann, &noon.bob, &outsider]), ["bob", "eve"]);
-    let calls: Vec<String> = noon.world.okta.seen().iter().map(|call| call.name()).collect();
+    let calls: Vec<String> = noon.world.okta.seen().iter().map(Call::name).collect();
     assert!(calls.contains(&groups_of(&noon.bob)) && !calls.contains(&groups_of(&outsider)), "{calls:?}");
     assert_eq!(noon.world.violations(), Vec::<String>::new());
 }
