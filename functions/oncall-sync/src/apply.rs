@@ -320,7 +320,7 @@ impl Applier {
         if let (Some(next), Some(old)) = (work.next.known(), work.view.ledger.known()) {
             let mut old = old.clone();
             old.serial = next.serial;
-            // What has been logged is not found again.
+            // `planner::plan` must not find again what `audit::settled` has logged.
             for change in &work.logged {
                 match (change, next.people.get(change.okta())) {
                     (Settled::Granted(okta), Some(person)) => old.has_come(okta, &person.login, &person.email),

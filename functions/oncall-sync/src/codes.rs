@@ -250,7 +250,7 @@ pub enum Code {
 
 impl DeclaredCode for Code {}
 
-/// What an error is about, as far as something depends on it.
+/// What an error is about, as far as one of the predicates of [`Code`] depends on it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// The credential: the vendor takes it for nothing.
@@ -353,7 +353,7 @@ mod tests {
         assert!(entries.iter().all(|entry| !entry.meaning.is_empty()), "{entries:?}");
     }
 
-    /// What each predicate says of a code, as the letters of those that say yes.
+    /// The predicates that are true of a code, each as a letter.
     fn said_of(code: Code) -> String {
         let error = Error::new(code, "", "");
         let proof = match Code::proof(&Err::<(), _>(error.clone())) {

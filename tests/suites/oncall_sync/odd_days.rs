@@ -4,7 +4,8 @@ use super::shifts::{NOBODY, delete_parameter, pagerduty_is_down, reasons};
 use chrono::TimeDelta;
 use keyturn_tests::aws::Refusal;
 use keyturn_tests::faults::{Fault, Moment, Point};
-use keyturn_tests::stacks::oncall::{CONFIG_PATH, Oncall};
+use keyturn_tests::lambda::Lambda;
+use keyturn_tests::stacks::oncall::{Bound, CONFIG_PATH, Engineer, Oncall};
 use keyturn_tests::vendors::Reply;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -226,30 +227,52 @@ async fn a_ledger_that_cannot_be_stored_is_counted_as_unresolved() {
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 
+/// Ann has just come on call for so many bindings.
+struct Handover {
+    world: Oncall,
+    ann: Engineer,
+    bound: Vec<Bound>,
+    lambda: Lambda,
+}
+
+impl Handover {
+    async fn of(bindings: usize) -> Self {
+        let world = Oncall::builder().on_the_machines_clock().start().await.unwrap();
+        let ann = world.engineer("ann").unwrap();
+        let bound: Vec<Bound> = (0..bindings).map(|n| world.bind(&format!("b{n}"), &json!({}))).collect();
+        let lambda = world.lambda(None).await.unwrap();
+        lambda.set_timeout(Duration::from_secs(50));
+        lambda.invoke(json!({})).await.result.unwrap();
+        let (now, hour) = (world.clock.now(), TimeDelta::hours(1));
+        for bound in &bound {
+            world.pagerduty.shift(&bound.schedule, &ann.pagerduty, now - hour, now + hour);
+        }
+        Self { world, ann, bound, lambda }
+    }
+
+    async fn tick(&self) {
+        self.lambda.invoke(json!({})).await.result.unwrap();
+    }
+
+    /// In how many groups Ann is, and how many lines of the log say that she was granted.
+    fn granted(&self) -> (usize, usize) {
+        let inside = self.bound.iter().filter(|bound| !self.world.members(bound, &[&self.ann]).is_empty());
+        (inside.count(), self.lambda.logs().unwrap().matches("\"code\":\"GRANTED\"").count())
+    }
+}
+
 /// Parameter Store takes three writes a second, and each change needs two.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handover_of_many_bindings_at_once_is_done_in_one_tick_and_told_once() {
     const BINDINGS: usize = 16;
-    let world = Oncall::builder().on_the_machines_clock().start().await.unwrap();
-    let ann = world.engineer("ann").unwrap();
-    let bound: Vec<_> = (0..BINDINGS).map(|n| world.bind(&format!("b{n}"), &json!({}))).collect();
-    let lambda = world.lambda(None).await.unwrap();
-    lambda.set_timeout(Duration::from_secs(50));
-    lambda.invoke(json!({})).await.result.unwrap();
-    let (now, hour) = (world.clock.now(), TimeDelta::hours(1));
-    for bound in &bound {
-        world.pagerduty.shift(&bound.schedule, &ann.pagerduty, now - hour, now + hour);
-    }
+    let handover = Handover::of(BINDINGS).await;
+    let world = &handover.world;
     world.aws.parameters.limit_writes(3);
     let told = world.alerts().len();
     for tick in ["the handover", "the next tick"] {
-        lambda.invoke(json!({})).await.result.unwrap();
-        let logs = lambda.logs().unwrap();
-        let lines = logs.matches("\"code\":\"GRANTED\"").count();
-        assert_eq!((lines, world.alerts().len() - told), (BINDINGS, BINDINGS), "{tick}: {logs}");
-    }
-    for bound in &bound {
-        assert_eq!(world.members(bound, &[&ann]), ["ann"]);
+        handover.tick().await;
+        let alerts = world.alerts().len() - told;
+        assert_eq!((handover.granted(), alerts), ((BINDINGS, BINDINGS), BINDINGS), "{tick}");
     }
     assert_eq!(world.violations(), Vec::<String>::new());
 }
@@ -258,26 +281,17 @@ async fn a_handover_of_many_bindings_at_once_is_done_in_one_tick_and_told_once()
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_s_ledger_was_stored_comes_in_though_there_is_no_time_for_others() {
     const BINDINGS: usize = 40;
-    let world = Oncall::builder().on_the_machines_clock().start().await.unwrap();
-    let ann = world.engineer("ann").unwrap();
-    let bound: Vec<_> = (0..BINDINGS).map(|n| world.bind(&format!("b{n}"), &json!({}))).collect();
-    let lambda = world.lambda(None).await.unwrap();
-    lambda.invoke(json!({})).await.result.unwrap();
-    let (now, hour) = (world.clock.now(), TimeDelta::hours(1));
-    for bound in &bound {
-        world.pagerduty.shift(&bound.schedule, &ann.pagerduty, now - hour, now + hour);
-    }
-    let inside = || bound.iter().filter(|bound| !world.members(bound, &[&ann]).is_empty()).count();
+    let handover = Handover::of(BINDINGS).await;
+    let world = &handover.world;
     world.aws.parameters.limit_writes(3);
-    lambda.set_timeout(Duration::from_secs(18));
-    lambda.invoke(json!({})).await.result.unwrap();
-    assert!((10..BINDINGS).contains(&inside()), "{}", inside());
+    handover.lambda.set_timeout(Duration::from_secs(18));
+    handover.tick().await;
+    let (inside, _) = handover.granted();
+    assert!((10..BINDINGS).contains(&inside), "{inside}");
     world.aws.parameters.limit_writes(1000);
     for tick in ["the next tick", "the one after it"] {
-        lambda.invoke(json!({})).await.result.unwrap();
-        let logs = lambda.logs().unwrap();
-        let lines = logs.matches("\"code\":\"GRANTED\"").count();
-        assert_eq!((inside(), lines), (BINDINGS, BINDINGS), "{tick}: {logs}");
+        handover.tick().await;
+        assert_eq!(handover.granted(), (BINDINGS, BINDINGS), "{tick}");
     }
     assert_eq!(world.violations(), Vec::<String>::new());
 }
@@ -285,26 +299,19 @@ async fn whoever_s_ledger_was_stored_comes_in_though_there_is_no_time_for_others
 /// Every write after the intent takes effect, and none is answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_has_its_line_though_nobody_said_that_its_outcome_is_stored() {
-    let world = Oncall::builder().on_the_machines_clock().start().await.unwrap();
-    let ann = world.engineer("ann").unwrap();
-    let shop = world.bind("shop", &json!({}));
-    let lambda = world.lambda(None).await.unwrap();
-    lambda.set_timeout(Duration::from_secs(50));
-    lambda.invoke(json!({})).await.result.unwrap();
-    let (now, hour) = (world.clock.now(), TimeDelta::hours(1));
-    world.pagerduty.shift(&shop.schedule, &ann.pagerduty, now - hour, now + hour);
+    let handover = Handover::of(1).await;
+    let world = &handover.world;
     world.faults.reset();
     for nth in 2..20 {
-        let call = format!(" PutParameter {} #{nth}", shop.ledger_name());
+        let call = format!(" PutParameter {} #{nth}", handover.bound[0].ledger_name());
         let fault = Fault::Slow(Duration::from_mins(1));
         world.faults.inject(Point { call, moment: Moment::After, fault });
     }
-    let lines = || lambda.logs().unwrap().matches("\"code\":\"GRANTED\"").count();
-    lambda.invoke(json!({})).await.result.unwrap();
-    assert_eq!((world.members(&shop, &[&ann]), lines()), (vec!["ann".to_owned()], 1));
+    handover.tick().await;
+    assert_eq!(handover.granted(), (1, 1));
     world.faults.reset();
-    lambda.invoke(json!({})).await.result.unwrap();
-    assert_eq!(lines(), 1);
+    handover.tick().await;
+    assert_eq!(handover.granted(), (1, 1));
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 

@@ -38,7 +38,7 @@ impl OncallSync {
         Ok(Report::Examined { healthy, checks })
     }
 
-    /// What is found of the org's group rules: the function works without them.
+    /// Whether Okta lists the org's group rules. The function works without them.
     async fn rules(&self, deadline: Deadline) -> Result<String> {
         self.observer.okta.check_secret(deadline).await?;
         let by_hand = "see to it by hand that no group rule fills a binding's group";

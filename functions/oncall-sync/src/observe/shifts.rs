@@ -75,7 +75,7 @@ fn counted_of(counted: &Counted, schedules: Vec<(&ScheduleId, Parts)>) -> Result
                 Part::Whole => true,
                 Part::CustomShift => counted.custom_shifts,
                 Part::Rotation(rotation) => counted.rotations.as_ref().is_none_or(|named| named.contains(&rotation)),
-                // Whatever it is part of, it counts or grants nobody.
+                // Every part counts, or nobody is on call: the part makes no difference.
                 Part::NotSaid if everything || shift.who == Who::Nobody => true,
                 Part::NotSaid => return Err(strange(id)),
             };

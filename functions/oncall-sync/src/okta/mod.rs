@@ -175,7 +175,7 @@ impl Call {
         Self::new(Request::get(path), permission)
     }
 
-    /// What the outcome says of the credential.
+    /// Whether Okta takes the credential, by this outcome.
     fn judge(&self, outcome: &Result<Answer>) -> Proof {
         match outcome {
             Ok(answer) if answer.status.is_success() || self.not_found(answer).is_ok() => Proof::Works,

@@ -1,6 +1,6 @@
 //! The account at PagerDuty: what its secret says, and calls that carry its credential.
 
-use super::errors::{Call, is_own_refusal};
+use super::errors::{Call, is_own_refusal, unfit};
 use super::token::App;
 use crate::codes::Code;
 use keyturn::clock::Clock;
@@ -111,9 +111,4 @@ fn headers(authorization: HeaderValue) -> HeaderMap {
         (CONTENT_TYPE, HeaderValue::from_static("application/json")),
         (AUTHORIZATION, authorization),
     ])
-}
-
-/// What is wrong with the text of a key.
-pub(super) fn unfit(key: &str) -> String {
-    format!("{key:?} holds characters that it cannot hold")
 }

@@ -61,6 +61,11 @@ impl Call {
     }
 }
 
+/// What is wrong with the text of a key of PagerDuty's secret.
+pub(super) fn unfit(key: &str) -> String {
+    format!("{key:?} holds characters that it cannot hold")
+}
+
 /// Neither API has the schedule.
 pub(super) fn no_schedule(id: &ScheduleId) -> Error {
     Error::of(

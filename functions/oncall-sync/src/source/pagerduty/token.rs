@@ -1,7 +1,6 @@
 //! Access tokens of a PagerDuty app with Scoped OAuth ("Obtaining an App OAuth Token" at developer.pagerduty.com).
 
-use super::account::unfit;
-use super::errors::Call;
+use super::errors::{Call, unfit};
 use super::shape::shape;
 use crate::codes::Code;
 use chrono::TimeDelta;
