@@ -510,7 +510,7 @@ impl Applier {
     async fn store_outcome(&self, work: &mut Work, now: DateTime<Utc>, deadline: Deadline) {
         let is_saved = match work.can_wait() {
             // It is due again with the next tick.
-            true if deadline.remaining() < STORE => true,
+            true if deadline.remaining() < STORE / 2 => true,
             true => self.store(work, deadline).await,
             // A grant by hand that was not begun is not remembered either.
             false if !work.stored && work.plan.grants.iter().any(|grant| grant.person.is_none()) => false,
