@@ -66,10 +66,11 @@ pub(crate) struct Work {
     steps: BTreeMap<OktaId, Step>,
     /// The alert of a grant was sent.
     pub(crate) announced: bool,
-    /// Changes of earlier ticks that the group shows and that are still to be logged.
+    /// Changes of earlier ticks that the group shows, and that are still to be logged.
     earlier: Vec<Settled>,
-    /// The same, of this tick.
+    /// The same of this tick.
     seen: Vec<Settled>,
+    /// Changes that have their line in the log.
     logged: Vec<Settled>,
     members_after: Option<usize>,
     /// How many alerts were not taken.
@@ -307,7 +308,10 @@ impl Applier {
 
     async fn store_intent(&self, work: &mut Work, deadline: Deadline) {
         work.stored = !deadline.remaining().is_zero() && self.store(work, deadline).await;
-        work.log(self.clock.now());
+        // After a write that was not answered, the outcome's may still show what the ledger says.
+        if work.stored {
+            work.log(self.clock.now());
+        }
     }
 
     /// Stores a ledger if it differs. Safe to repeat: the whole of it is written each time.
