@@ -1,7 +1,7 @@
 //! SSM Parameter Store: configuration documents and small state.
 
 use crate::aws_call::{Call, Failed, within};
-use crate::failure::{RETRY_FOR, retry};
+use crate::failure::retry;
 use crate::{Deadline, Error, Result};
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::{ParameterTier, ParameterType};
@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use futures_util::stream::{self, StreamExt as _};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// A parameter as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub enum Kind {
 
 /// Parameters that are asked for at a time.
 const AT_ONCE: usize = 10;
+/// How long a write is repeated: longer than the 8 s after which the SDK gives up a try that hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// No parameter holds more bytes than this.
 pub const LONGEST: usize = 8_192;
 const NOT_FOUND: &str = "ParameterNotFound";
@@ -184,7 +187,7 @@ impl Parameters {
             let stored = Box::pin(within(deadline, call)).await;
             stored.inspect_err(|e| is_unclear.set(is_unclear.get() || e.is_unclear()))
         };
-        match retry(deadline, RETRY_FOR, Failed::passes, attempt).await {
+        match retry(deadline, PATIENCE, Failed::passes, attempt).await {
             Ok(stored) => Ok(stored.version),
             Err(e) => {
                 let error = e.explain(&Call::parameter_store("PutParameter", name));

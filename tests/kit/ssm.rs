@@ -119,6 +119,12 @@ impl ParameterStore {
         self.parameters().get(name).map(|parameter| parameter.value.clone())
     }
 
+    /// How often a parameter was written.
+    #[must_use]
+    pub fn version(&self, name: &str) -> Option<u64> {
+        self.parameters().get(name).map(|parameter| parameter.version)
+    }
+
     /// The names and values of all parameters below a path.
     #[must_use]
     pub fn below(&self, path: &str) -> Vec<(String, String)> {

@@ -21,9 +21,9 @@ use keyturn::parameters::{self, NotStored, Parameters};
 use keyturn::vendor::AT_ONCE;
 use keyturn::{Deadline, Error};
 use std::collections::{BTreeMap, BTreeSet};
-use std::mem;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// No change begins later than this before the deadline.
 pub(crate) const RESERVE: Duration = Duration::from_secs(10);
@@ -194,9 +194,11 @@ impl Work {
     /// Logs what the group shows, unless a later tick will: whatever the ledger still says to be begun.
     fn log(&mut self, now: DateTime<Utc>) {
         let is_over = self.is_saved() || self.is_unclear();
-        let earlier = if is_over { mem::take(&mut self.earlier) } else { Vec::new() };
-        let saved = self.saved.as_ref().or(self.view.ledger.known());
-        let is_begun = |change: &Settled| saved.is_some_and(|saved| saved.is_begun(change.okta()));
+        // Whoever came in an earlier tick and has left in this one is not found by the next.
+        let has_moved = |change: &Settled| matches!(self.steps.get(change.okta()), Some(Step::Seen));
+        let earlier: Vec<Settled> = self.earlier.extract_if(.., |change| is_over || has_moved(change)).collect();
+        let last = self.saved.as_ref().or(self.view.ledger.known());
+        let is_begun = |change: &Settled| last.is_some_and(|last| last.is_begun(change.okta()));
         let seen: Vec<Settled> = self.seen.extract_if(.., |change| is_over || !is_begun(change)).collect();
         for change in earlier.into_iter().chain(seen) {
             audit::settled(&self.view.binding, &change, self.login(change.okta()), now);
@@ -212,9 +214,20 @@ impl Work {
         member.map(|member| member.login.as_str()).into_iter().chain(remembered).next().unwrap_or_default()
     }
 
-    /// Whether the ledger says nothing new but that the same was read again: then the next tick may store it.
+    /// Whether the ledger says nothing new but that the same was read again, not long after it: then the next tick may store it.
     fn can_wait(&self) -> bool {
-        self.earlier.is_empty() && self.says(TimeDelta::MAX)
+        self.earlier.is_empty() && self.is_numbered() && self.says(self.view.binding.max_stale / 2)
+    }
+
+    /// The ledger that the parameter holds, as far as is known.
+    fn last(&self) -> Option<&Ledger> {
+        self.saved.as_ref().or(self.view.ledger.known())
+    }
+
+    /// Whether that ledger names the parameter's version. A write that was repeated has another one, and break-glass believes
+    /// none that differs.
+    fn is_numbered(&self) -> bool {
+        self.last().is_none_or(|last| Some(last.version) == self.version)
     }
 
     /// Whether the parameter says what is to be remembered. Where there is no ledger, nothing is.
@@ -224,7 +237,7 @@ impl Work {
 
     /// Whether the parameter is known to say the same, confirmed no longer than `refresh` ago.
     fn says(&self, refresh: TimeDelta) -> bool {
-        let saved = self.saved.as_ref().or(self.view.ledger.known()).filter(|_| !self.is_unclear());
+        let saved = self.last().filter(|_| !self.is_unclear());
         saved.zip(self.next.known()).is_some_and(|(saved, next)| !saved.is_outdated_by(next, refresh))
     }
 
@@ -267,17 +280,25 @@ impl Applier {
         let news = self.news(works);
         let working = async {
             let silent = Mutex::default();
-            // A grant needs its intent stored. Whose was not stored in time keeps nobody else waiting.
-            let (ready, late): (Vec<_>, Vec<_>) = works.iter_mut().partition(|work| work.stored);
-            let late = late.into_iter().filter(|work| !work.plan.grants.is_empty());
+            // A grant needs its intent stored. Whose was not stored in time keeps nobody else waiting, and its group is read back
+            // in any case.
+            let late = |work: &&mut Work| !work.stored && !work.plan.grants.is_empty();
+            let (late, ready): (Vec<_>, Vec<_>) = works.iter_mut().partition(late);
+            let storing = begin.at_most(begin.remaining().saturating_sub(VERIFY));
+            let writers = Semaphore::new(WRITES_AT_ONCE);
+            let finish = async |work: &mut Work| {
+                self.grant(work, &silent, begin).await;
+                self.verify(work, begin).await;
+            };
             tokio::join!(
-                all(ready.into_iter(), AT_ONCE, |work| self.grant(work, &silent, begin)),
-                all(late, WRITES_AT_ONCE, async |work| {
-                    self.store_intent(work, begin).await;
-                    self.grant(work, &silent, begin).await;
+                all(ready.into_iter(), AT_ONCE, &finish),
+                all(late.into_iter(), AT_ONCE, async |work| {
+                    let writer = writers.acquire().await;
+                    self.store_intent(work, storing).await;
+                    drop(writer);
+                    finish(work).await;
                 }),
             );
-            all(works.iter_mut(), AT_ONCE, |work| self.verify(work, begin)).await;
         };
         let send = async |news: News| (self.channels.send(&news.alert, &news.channels, begin).await, news);
         let telling = stream::iter(news).map(send).buffer_unordered(AT_ONCE).collect::<Vec<_>>();
@@ -316,24 +337,28 @@ impl Applier {
 
     /// Stores a ledger if it differs. Safe to repeat: the whole of it is written each time.
     async fn store(&self, work: &mut Work, deadline: Deadline) -> bool {
-        work.is_saved() || self.put(work, deadline).await
+        work.is_saved() && work.is_numbered() || self.put(work, deadline).await
     }
 
-    /// Stores the ledger of before this work.
+    /// Stores what the ledger said before of whoever was to be granted.
     pub(crate) async fn store_again(&self, work: &mut Work, deadline: Deadline) {
-        if let (Some(next), Some(old)) = (work.next.known(), work.view.ledger.known()) {
-            let mut old = old.clone();
-            old.serial = next.serial;
-            // `planner::plan` must not find again what `audit::settled` has logged.
-            for change in &work.logged {
-                match (change, next.people.get(change.okta())) {
-                    (Settled::Granted(okta), Some(person)) => old.has_come(okta, &person.login, &person.email),
-                    _ => old.has_left(change.okta(), self.clock.now()),
-                }
+        let (Some(next), Some(old)) = (work.next.known_mut(), work.view.ledger.known()) else { return };
+        for Grant { okta, .. } in &work.plan.grants {
+            match old.people.get(okta) {
+                Some(person) => _ = next.people.insert(okta.clone(), person.clone()),
+                None => _ = next.people.remove(okta),
             }
-            work.next = Remembered::Known(old);
-            self.put(work, deadline).await;
         }
+        // `planner::plan` must not find again what `audit::settled` has logged.
+        for change in &work.logged {
+            let okta = change.okta();
+            match (change, work.view.members.listed().and_then(|members| members.get(okta))) {
+                (Settled::Granted(_), Some(member)) => next.has_come(okta, &member.login, &member.email),
+                _ => next.has_left(okta, self.clock.now()),
+            }
+        }
+        // Twice: break-glass honours a grant that stays in the ledger.
+        let _ = self.put(work, deadline).await || self.put(work, deadline).await;
     }
 
     async fn put(&self, work: &mut Work, deadline: Deadline) -> bool {

@@ -250,7 +250,7 @@ pub enum Code {
 
 impl DeclaredCode for Code {}
 
-/// What an error is about, as far as one of the predicates of [`Code`] depends on it.
+/// The kinds of errors that [`Code::proof`] and the predicates of [`Code`] tell apart.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// The credential: the vendor takes it for nothing.

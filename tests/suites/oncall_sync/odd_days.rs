@@ -296,6 +296,32 @@ async fn whoever_s_ledger_was_stored_comes_in_though_there_is_no_time_for_others
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 
+/// The ledgers, which hang, would take the time in which the groups are read back.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_leaves_has_a_line_though_no_ledger_can_be_written() {
+    const BINDINGS: usize = 9;
+    let handover = Handover::of(BINDINGS).await;
+    handover.tick().await;
+    let world = &handover.world;
+    let bob = world.engineer("bob").unwrap();
+    let (now, hour) = (world.clock.now(), TimeDelta::hours(1));
+    world.faults.reset();
+    for bound in &handover.bound {
+        world.pagerduty.clear(&bound.schedule);
+        world.pagerduty.shift(&bound.schedule, &bob.pagerduty, now - hour, now + hour);
+        for nth in 1..20 {
+            let call = format!(" PutParameter {} #{nth}", bound.ledger_name());
+            let fault = Fault::Slow(Duration::from_mins(1));
+            world.faults.inject(Point { call, moment: Moment::Before, fault });
+        }
+    }
+    handover.lambda.set_timeout(Duration::from_secs(30));
+    handover.tick().await;
+    let lines = handover.lambda.logs().unwrap().matches("\"code\":\"REVOKED\"").count();
+    assert_eq!((handover.granted().0, lines), (0, BINDINGS));
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
 /// Every write after the intent takes effect, and none is answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_has_its_line_though_nobody_said_that_its_outcome_is_stored() {

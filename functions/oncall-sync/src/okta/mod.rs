@@ -184,7 +184,7 @@ impl Call {
         }
     }
 
-    /// What the answer holds.
+    /// The body of a 200, as JSON.
     fn read<T: DeserializeOwned>(&self, answer: &Answer) -> Result<T> {
         self.read_at(StatusCode::OK, answer)
     }

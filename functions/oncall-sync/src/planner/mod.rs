@@ -115,7 +115,7 @@ pub(crate) enum Settled {
 }
 
 impl Settled {
-    /// Whose change it is.
+    /// The Okta user who was added or removed.
     pub(crate) fn okta(&self) -> &OktaId {
         let (Self::Granted(okta) | Self::Revoked(Revoke { okta, .. })) = self;
         okta

@@ -24,7 +24,7 @@ pub(crate) struct Asked {
 pub(crate) struct Window {
     pub(crate) now: DateTime<Utc>,
     pub(crate) until: DateTime<Utc>,
-    /// What names nobody until then may be what cannot be seen: a policy is unknown, and a schedule read alone.
+    /// PagerDuty may hide a policy or schedule that names nobody until then: the policy is unknown, and the schedule is read alone.
     pub(crate) named_until: DateTime<Utc>,
 }
 

@@ -61,7 +61,7 @@ impl Call {
     }
 }
 
-/// What is wrong with the text of a key of PagerDuty's secret.
+/// Says that the value of this key of PagerDuty's secret has characters that it cannot have.
 pub(super) fn unfit(key: &str) -> String {
     format!("{key:?} holds characters that it cannot hold")
 }
