@@ -6,6 +6,7 @@
 use crate::codes::Code;
 use crate::knowledge::{Reading, Standing};
 use crate::lock;
+use crate::observe::ledgers::written_last;
 use crate::observe::{Observer, View};
 use crate::okta::{self, Membership, Outcome, Status};
 use crate::planner::{Grant, Notice, Plan, Revoke, Settled};
@@ -31,6 +32,8 @@ pub(crate) const RESERVE: Duration = Duration::from_secs(10);
 const STORE: Duration = Duration::from_secs(5);
 /// How long outcomes of changes are waited for: what is not stored is told again.
 const OUTCOMES: Duration = Duration::from_secs(15);
+/// How long the function looks, after that, whether writes came through that were not answered.
+const LOOKS: Duration = Duration::from_secs(2);
 /// As many as Parameter Store takes in a second by default ("AWS Systems Manager endpoints and quotas"): of more, one might be
 /// refused again and again.
 const WRITES_AT_ONCE: usize = 3;
@@ -310,8 +313,9 @@ impl Applier {
         // Of ledgers that can wait, the one that was stored longest ago comes first.
         works.sort_by_cached_key(|work| (work.can_wait(), work.view.ledger.known().and_then(|old| old.confirmed_at)));
         let outcomes = deadline.at_most(begin.remaining().clamp(STORE, OUTCOMES));
+        let looks = deadline.at_most(outcomes.remaining() + LOOKS);
         let now = self.clock.now();
-        all(works.iter_mut(), WRITES_AT_ONCE, |work| self.store_outcome(work, now, outcomes)).await;
+        all(works.iter_mut(), WRITES_AT_ONCE, |work| self.store_outcome(work, now, outcomes, looks)).await;
         works.iter().map(|work| work.untaken).sum()
     }
 
@@ -337,7 +341,30 @@ impl Applier {
 
     /// Stores a ledger if it differs. Safe to repeat: the whole of it is written each time.
     async fn store(&self, work: &mut Work, deadline: Deadline) -> bool {
-        work.is_saved() && work.is_numbered() || self.put(work, deadline).await
+        let binding = work.view.binding.id.clone();
+        let version = match self.version(work, deadline).await {
+            Ok(_) if work.is_saved() && work.is_numbered() => return true,
+            Ok(version) => version + 1,
+            Err(error) => {
+                audit::ledger_not_stored(&binding, &error);
+                return false;
+            }
+        };
+        let Some(ledger) = work.next.known_mut() else { return false };
+        (ledger.serial, ledger.version, ledger.moved_to) = (ledger.serial + 1, version, None);
+        let Ok(text) = ledger.text() else { return false };
+        work.is_too_long = text.len() > parameters::LONGEST;
+        match self.parameters.put(&self.name(work), &text, deadline.at_most(STORE)).await {
+            Ok(version) => {
+                (work.version, work.saved) = (Some(version), work.next.known().cloned());
+                true
+            }
+            Err(NotStored { error, is_unclear }) => {
+                audit::ledger_not_stored(&binding, &error);
+                work.version = work.version.filter(|_| !is_unclear);
+                false
+            }
+        }
     }
 
     /// Stores what the ledger said before of whoever was to be granted.
@@ -358,45 +385,26 @@ impl Applier {
             }
         }
         // Twice: break-glass honours a grant that stays in the ledger.
-        let _ = self.put(work, deadline).await || self.put(work, deadline).await;
+        let _ = self.store(work, deadline).await || self.store(work, deadline).await;
     }
 
-    async fn put(&self, work: &mut Work, deadline: Deadline) -> bool {
-        let binding = work.view.binding.id.clone();
-        let name = format!("{}/{binding}.{}", self.ledger_path, work.view.binding.group);
-        let known = match work.version {
-            Some(version) => Ok(version),
-            // The write before may have come through, though nobody said so.
-            None => self.last_version(&name, deadline.at_most(STORE)).await,
-        };
-        let version = match known {
-            Ok(version) => version + 1,
-            Err(error) => {
-                audit::ledger_not_stored(&binding, &error);
-                return false;
-            }
-        };
-        let Some(ledger) = work.next.known_mut() else { return false };
-        (ledger.serial, ledger.version, ledger.moved_to) = (ledger.serial + 1, version, None);
-        let Ok(text) = ledger.text() else { return false };
-        work.is_too_long = text.len() > parameters::LONGEST;
-        match self.parameters.put(&name, &text, deadline.at_most(STORE)).await {
-            Ok(version) => {
-                (work.version, work.saved) = (Some(version), work.next.known().cloned());
-                true
-            }
-            Err(NotStored { error, is_unclear }) => {
-                work.version = work.version.filter(|_| !is_unclear);
-                audit::ledger_not_stored(&binding, &error);
-                false
-            }
+    /// The version of the ledger's parameter, 0 where there is none. After a write that was not answered, this asks Parameter
+    /// Store whether it took effect.
+    async fn version(&self, work: &mut Work, deadline: Deadline) -> Result<i64, Error> {
+        if let Some(version) = work.version {
+            return Ok(version);
         }
+        let versions = self.parameters.history(&self.name(work), deadline.at_most(STORE)).await?;
+        // The next tick will go by the same: of two ledgers, also under two names, the one of the higher serial.
+        let is_newer = |own: &Ledger| work.last().is_none_or(|last| own.serial > last.serial);
+        let newer = written_last(&versions, &work.view.binding.group).filter(is_newer);
+        work.saved = newer.or(work.saved.take());
+        Ok(*work.version.insert(versions.last().map_or(0, |(version, _)| *version)))
     }
 
-    /// 0 where there is no such parameter.
-    async fn last_version(&self, name: &str, deadline: Deadline) -> Result<i64, Error> {
-        let versions = self.parameters.history(name, deadline).await?;
-        Ok(versions.last().map_or(0, |(version, _)| *version))
+    /// The name of the ledger's parameter.
+    fn name(&self, work: &Work) -> String {
+        format!("{}/{}.{}", self.ledger_path, work.view.binding.id, work.view.binding.group)
     }
 
     /// Says in ledgers of bindings that have another name by now that they do not count any more: break-glass reads them by name.
@@ -536,8 +544,8 @@ impl Applier {
     }
 
     /// Stores what the group shows and what was told, and logs what is done and what is left.
-    async fn store_outcome(&self, work: &mut Work, now: DateTime<Utc>, deadline: Deadline) {
-        let is_saved = match work.can_wait() {
+    async fn store_outcome(&self, work: &mut Work, now: DateTime<Utc>, deadline: Deadline, looks: Deadline) {
+        let mut is_saved = match work.can_wait() {
             // It is due again with the next tick.
             true if deadline.remaining() < STORE / 2 => true,
             true => self.store(work, deadline).await,
@@ -546,6 +554,9 @@ impl Applier {
             // Twice: what is told, and not stored, is told again.
             false => self.store(work, deadline).await || self.store(work, deadline).await,
         };
+        if work.is_unclear() {
+            is_saved = self.version(work, looks).await.is_ok() && work.is_saved();
+        }
         work.log(now);
         for (what, user) in work.unfinished() {
             audit::unfinished(&work.view.binding, what, user, &work.why_unfinished(user));

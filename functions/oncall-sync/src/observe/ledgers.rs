@@ -199,14 +199,18 @@ fn parse(text: &str, group: &GroupId) -> Result<Ledger, &'static str> {
     if ledger.group == *group { Ok(ledger) } else { Err("it is the ledger of another group") }
 }
 
-/// The ledger that the function wrote last among the versions that Parameter Store keeps, the earliest first; the current one
-/// where it wrote none of them. The current one says the same if the function's own write was sent twice.
-pub(crate) fn latest(current: Option<Ledger>, versions: &[(i64, String)], group: &GroupId) -> Option<Ledger> {
+/// The ledger that the function wrote last among the versions that Parameter Store keeps.
+pub(crate) fn written_last(versions: &[(i64, String)], group: &GroupId) -> Option<Ledger> {
     let parsed = versions.iter().filter_map(|(version, text)| Some((version, parse(text, group).ok()?)));
     // The first format says neither serial nor version.
     let written = parsed.filter(|(version, ledger)| ledger.is_of_version(**version) || ledger.serial == 0);
-    let last = written.map(|(_, ledger)| ledger).max_by_key(|ledger| (ledger.serial, ledger.confirmed_at));
-    let Some(mut last) = last else { return current };
+    written.map(|(_, ledger)| ledger).max_by_key(|ledger| (ledger.serial, ledger.confirmed_at))
+}
+
+/// What the function wrote last; the current ledger where it wrote none that is kept. The current one says the same if the
+/// function's own write was sent twice.
+pub(crate) fn latest(current: Option<Ledger>, versions: &[(i64, String)], group: &GroupId) -> Option<Ledger> {
+    let Some(mut last) = written_last(versions, group) else { return current };
     last.restored = current.is_none_or(|current| current != last);
     Some(last)
 }
