@@ -35,7 +35,7 @@ pub enum Kind {
 
 /// Parameters that are asked for at a time.
 const AT_ONCE: usize = 10;
-/// How long a write is repeated: longer than the 8 s after which the SDK gives up a try that hangs.
+/// How long a write, or a page of a list, is repeated: longer than the 8 s after which the SDK gives up a try that hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// No parameter holds more bytes than this.
 pub const LONGEST: usize = 8_192;
@@ -113,16 +113,11 @@ impl Parameters {
         let mut found = Vec::new();
         let mut page = None;
         loop {
-            let call = self
-                .client
-                .get_parameters_by_path()
-                .path(path)
-                .recursive(recursive)
-                .with_decryption(false)
-                .set_next_token(page)
-                .send();
+            let call = self.client.get_parameters_by_path().path(path).recursive(recursive).with_decryption(false);
+            let call = call.set_next_token(page);
             // Boxed: the SDK's futures are large, and everything that waits for one holds it.
-            let answer = Box::pin(within(deadline, call))
+            let attempt = async |deadline| Box::pin(within(deadline, call.clone().send())).await;
+            let answer = retry(deadline, PATIENCE, Failed::passes, attempt)
                 .await
                 .map_err(|e| e.explain(&Call::parameter_store("GetParametersByPath", path)))?;
             let parameters = answer.parameters.unwrap_or_default();

@@ -4,6 +4,7 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,17 +49,20 @@ struct Parameter {
     before: Vec<String>,
 }
 
+/// The token after an empty first page.
+const BEGUN: &str = "begun";
+
 type Parameters = BTreeMap<String, Parameter>;
 type Reply = Result<Value, Failure>;
 
-/// The writes of the last second, where they are limited.
+/// The calls of a kind in the last second, where they are limited.
 #[derive(Default)]
-struct Writes {
+struct Rate {
     most: Option<usize>,
     done: Vec<Instant>,
 }
 
-impl Writes {
+impl Rate {
     fn one_more(&mut self) -> Result<(), Failure> {
         let Some(most) = self.most else { return Ok(()) };
         self.done.retain(|done| done.elapsed() < Duration::from_secs(1));
@@ -70,11 +74,18 @@ impl Writes {
     }
 }
 
+fn rate(rate: &Mutex<Rate>) -> MutexGuard<'_, Rate> {
+    rate.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A handle to the emulator. Clones are handles to the same one.
 #[derive(Clone, Default)]
 pub struct ParameterStore {
     parameters: Arc<Mutex<Parameters>>,
-    writes: Arc<Mutex<Writes>>,
+    writes: Arc<Mutex<Rate>>,
+    reads: Arc<Mutex<Rate>>,
+    /// Lists by path begin with an empty page.
+    hesitates: Arc<AtomicBool>,
 }
 
 impl ParameterStore {
@@ -82,13 +93,20 @@ impl ParameterStore {
         self.parameters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn writes(&self) -> MutexGuard<'_, Writes> {
-        self.writes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// From now on takes so many writes a second. AWS takes three by default ("AWS Systems Manager endpoints and quotas").
     pub fn limit_writes(&self, most: usize) {
-        self.writes().most = Some(most);
+        rate(&self.writes).most = Some(most);
+    }
+
+    /// From now on gives so many pages of parameters a second. AWS gives forty by default (the same place).
+    pub fn limit_reads(&self, most: usize) {
+        rate(&self.reads).most = Some(most);
+    }
+
+    /// From now on the first page of every list by path is empty, and names a next one: AWS calls the number of parameters on a
+    /// page a best effort ("`GetParametersByPath`").
+    pub fn hesitate(&self) {
+        self.hesitates.store(true, Ordering::Relaxed);
     }
 
     /// Sets a `String` parameter, whether it exists or not.
@@ -139,11 +157,19 @@ impl ParameterStore {
         match request.action.as_str() {
             "GetParameter" => get(parameters, &request.fields()?),
             "GetParameters" => get_several(parameters, &request.fields()?),
-            "GetParametersByPath" => get_by_path(parameters, &request.fields()?),
+            "GetParametersByPath" => {
+                let mut by_path: GetParametersByPath = request.fields()?;
+                rate(&self.reads).one_more()?;
+                let is_begun = by_path.next_token.take_if(|token| token == BEGUN).is_some();
+                if self.hesitates.load(Ordering::Relaxed) && !is_begun && by_path.next_token.is_none() {
+                    return Ok(json!({"Parameters": [], "NextToken": BEGUN}));
+                }
+                get_by_path(parameters, &by_path)
+            }
             "GetParameterHistory" => get_history(parameters, &request.fields()?),
             "PutParameter" => {
                 let put_parameter = request.fields()?;
-                self.writes().one_more()?;
+                rate(&self.writes).one_more()?;
                 put(parameters, put_parameter)
             }
             "DeleteParameter" => delete(parameters, &request.fields()?),

@@ -91,7 +91,7 @@ pub enum Code {
     PagerdutyUnreachable,
     /// PagerDuty's limit of requests is used up, so the source is unknown for now.
     #[strum(
-        message = "Nothing now: the next tick tries again. If it goes on, see what else takes the account's 960 requests a minute."
+        message = "Nothing now: the next tick tries again. If it goes on, see what else uses this key or app: it has 960 requests a minute."
     )]
     PagerdutyThrottled,
     /// PagerDuty answered with an error, so the source is unknown for now.

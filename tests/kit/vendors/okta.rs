@@ -183,6 +183,11 @@ impl Okta {
         self.change_user(id, |user| status.clone_into(&mut user.status));
     }
 
+    /// Begins to deactivate a user; the status stays until that is done.
+    pub fn begin_to_deactivate(&self, id: &str) {
+        self.change_user(id, |user| user.transition = Some("DEPROVISIONED"));
+    }
+
     /// Changes a user's email, not the login.
     pub fn set_email(&self, id: &str, email: &str) {
         self.change_user(id, |user| email.clone_into(&mut user.email));

@@ -233,6 +233,12 @@ impl PagerDuty {
         self.edit_schedule(schedule, |schedule| schedule.overrides.push(slot));
     }
 
+    /// Overrides one person of those who share a rotation's shift; `None` puts nobody in their place.
+    pub fn override_one(&self, schedule: &str, whom: &str, by: Option<&str>, start: DateTime<Utc>, end: DateTime<Utc>) {
+        let slot = Slot { overriding: true, in_place_of: Some(whom.to_owned()), ..Slot::new(start, end, by) };
+        self.edit_schedule(schedule, |schedule| schedule.overrides.push(slot));
+    }
+
     /// Takes every shift and override off a schedule.
     pub fn clear(&self, schedule: &str) {
         self.edit_schedule(schedule, |schedule| {

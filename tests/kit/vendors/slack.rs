@@ -118,6 +118,15 @@ fn message(call: &Call) -> Result<Value, (String, Reply)> {
     if !message.iter().all(known) {
         return wrong("a message is a `text`, and perhaps 1 to 50 `blocks`", "invalid_payload");
     }
+    let is_section = |block: &Value| {
+        let text = block["text"]["text"].as_str().unwrap_or_default();
+        block["type"] == "section"
+            && ["plain_text", "mrkdwn"].iter().any(|kind| block["text"]["type"] == *kind)
+            && (1..=3000).contains(&text.chars().count())
+    };
+    if !message.get("blocks").and_then(Value::as_array).into_iter().flatten().all(is_section) {
+        return wrong("a block is a section with a text of 1 to 3000 characters", "invalid_blocks");
+    }
     Ok(Value::Object(message))
 }
 

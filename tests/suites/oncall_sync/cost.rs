@@ -296,6 +296,26 @@ async fn every_schedule_has_its_turn_at_a_slow_pagerduty_in_one_of_the_next_tick
     assert_eq!(world.violations(), Vec::<String>::new());
 }
 
+/// A tick of forty bindings reads ten pages of parameters. One of them that is refused must not stop all revokes.
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_leaves_on_time_although_parameter_store_gives_few_pages_a_second_and_begins_with_an_empty_one() {
+    let world = Oncall::start().await.unwrap();
+    let ann = world.engineer("ann").unwrap();
+    let bound: Vec<Bound> = (0..40).map(|n| world.bind(&format!("b{n}"), &json!({}))).collect();
+    for bound in &bound {
+        world.on_call(bound, &ann, "08:00", "12:00");
+    }
+    world.tick().await.unwrap();
+    world.aws.parameters.limit_reads(3);
+    world.aws.parameters.hesitate();
+    for (time, inside) in [("11:59", bound.len()), ("12:00", 0)] {
+        world.at(time);
+        world.tick().await.unwrap();
+        assert_eq!(bound.iter().filter(|bound| world.members(bound, &[&ann]) == ["ann"]).count(), inside, "{time}");
+    }
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_bindings_take_eight_requests_to_pagerduty() {
     two_hundred(|world, id| world.bind(id, &json!({})), 8, 8).await;

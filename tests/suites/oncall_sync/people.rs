@@ -173,6 +173,22 @@ async fn whoever_okta_bars_in_the_middle_of_a_shift_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_s_account_is_being_deactivated_leaves_and_is_not_granted_although_it_is_still_active() {
+    let (world, shop, ann) = ann(&json!({})).await;
+    let bank = world.bind("bank", &json!({}));
+    world.on_call(&bank, &ann, "08:00", "20:00");
+    world.okta.begin_to_deactivate(&ann.okta);
+    for _ in 0..2 {
+        world.tick().await.unwrap();
+        assert_eq!((world.members(&shop, &[&ann]), world.members(&bank, &[&ann])), (Vec::new(), Vec::new()));
+        world.minutes_later(1);
+    }
+    let grant = json!({"action": "grant", "binding": "shop", "user": ann.okta, "minutes": 60, "reason": "INC-42"});
+    assert_eq!(world.event(&grant).await.unwrap_err().code(), "USER_NOT_ACTIVE");
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_has_to_mend_their_sign_in_keeps_what_they_have_for_the_shift_and_gets_nothing_new() {
     for status in INTERRUPTED {
         let (mut world, shop, ann) = ann(&json!({})).await;

@@ -189,9 +189,12 @@ struct WithId<T> {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct WireUser {
     id: OktaId,
     pub(super) status: String,
+    /// What a change of the status that goes on will end with.
+    transitioning_to_status: Option<String>,
     profile: Profile,
 }
 
@@ -203,7 +206,8 @@ struct Profile {
 
 impl From<WireUser> for User {
     fn from(user: WireUser) -> Self {
-        let status = Status::of(&user.status);
+        let is_leaving = user.transitioning_to_status.as_deref() == Some("DEPROVISIONED");
+        let status = if is_leaving { Status::Barred } else { Status::of(&user.status) };
         Self { id: user.id, login: user.profile.login, email: user.profile.email.unwrap_or_default(), status }
     }
 }

@@ -155,7 +155,12 @@ fn find_users(state: &mut State, caller: &Caller, call: &Call) -> Answer {
     check_no_body(call)?;
     caller.need(state, Permission::UsersRead, call)?;
     let Some(search) = call.query("search") else {
-        let page = page(state, call, 200, |state| state.users.keys().cloned().collect())?;
+        // The plain list leaves out whoever left for good, a search does not.
+        let listed = |state: &mut State| {
+            let users = state.users.iter().filter(|(_, user)| user.status != "DEPROVISIONED");
+            users.map(|(id, _)| id.clone()).collect()
+        };
+        let page = page(state, call, 200, listed)?;
         return Ok(users(state, page));
     };
     let search = Search::parse(search).ok_or_else(|| {

@@ -25,6 +25,8 @@ pub(super) struct User {
     pub login: String,
     pub email: String,
     pub status: String,
+    /// What a change of the status that goes on will end with.
+    pub transition: Option<&'static str>,
     created: DateTime<Utc>,
 }
 
@@ -33,6 +35,7 @@ impl User {
         json!({
             "id": self.id,
             "status": self.status,
+            "transitioningToStatus": self.transition,
             "created": stamp(self.created),
             "activated": null,
             "statusChanged": null,
@@ -204,6 +207,7 @@ impl State {
             login: login.to_owned(),
             email: email.to_owned(),
             status: status.to_owned(),
+            transition: None,
             created: now,
         };
         self.users.insert(id.clone(), user);

@@ -7,13 +7,16 @@ use super::request::{Refused, check_names, error, flag, invalid, values, window,
 use super::timeline::{Slot, Window, coverage};
 use crate::vendors::{Call, Reply};
 
-/// `GET /schedules/{id}`. A shift-based schedule does not exist here (pagerduty-mcp-server issue 117).
+/// `GET /schedules/{id}`. A shift-based schedule is a 400 here (`_is_v3_redirect` of pagerduty-mcp-server; in April 2026 it was
+/// a 404, issue 117 there).
 pub(super) fn layers(account: &Account, id: &str, call: &Call) -> Result<Reply, Refused> {
-    check_names(call, &["since", "until", "overflow", "time_zone"], &[])?;
+    check_names(call, &["since", "until", "overflow", "time_zone"], &["include[]"])?;
     let (window, overflow) = (window(call)?, flag(call, "overflow")?);
-    let Some(schedule) = account.schedules.get(id).filter(|schedule| schedule.kind == Kind::Layers) else {
-        return Ok(error(404));
-    };
+    check_included(call)?;
+    let Some(schedule) = account.schedules.get(id) else { return Ok(error(404)) };
+    if schedule.kind == Kind::Shifts {
+        return Ok(invalid(&json!(["This is a shift-based schedule."])));
+    }
     let zone = zone(call, schedule)?;
     let mut shown = common(account, id, schedule, "schedule");
     shown["summary"] = json!(schedule.name);
@@ -45,10 +48,7 @@ fn entry(account: &Account, zone: Zone, slot: &Slot) -> Option<Value> {
 pub(super) fn shifts(account: &Account, id: &str, call: &Call) -> Result<Reply, Refused> {
     check_names(call, &["since", "until", "overflow", "time_zone"], &["include[]"])?;
     let (window, overflow) = (window(call)?, flag(call, "overflow")?);
-    let included = values(call, "include[]");
-    if included.iter().any(|value| *value != "final_schedule") {
-        return Err(wrong("`include[]` takes `final_schedule` only"));
-    }
+    let is_included = check_included(call)?;
     let Some(schedule) = account.schedules.get(id) else { return Ok(error(404)) };
     if schedule.kind == Kind::Layers {
         return Ok(invalid(&json!({"schedule": ["is not a shift-based schedule"]})));
@@ -58,10 +58,19 @@ pub(super) fn shifts(account: &Account, id: &str, call: &Call) -> Result<Reply, 
     let rotations = 0..=schedule.shifts.iter().filter_map(|slot| slot.rotation).max().unwrap_or_default();
     let shown_rotation = |number| json!({"id": rotation(id, number), "type": "schedule_rotation", "events": []});
     shown["rotations"] = rotations.map(shown_rotation).collect();
-    if let Some(window) = window.filter(|_| !included.is_empty()) {
+    if let Some(window) = window.filter(|_| is_included) {
         shown["final_schedule"] = final_shifts(id, schedule, zone, window, overflow);
     }
     Ok(Reply::json(200, &json!({"schedule": shown})))
+}
+
+/// Whether the final schedule is asked for.
+fn check_included(call: &Call) -> Result<bool, Refused> {
+    let included = values(call, "include[]");
+    if included.iter().any(|value| *value != "final_schedule") {
+        return Err(wrong("`include[]` takes `final_schedule` only"));
+    }
+    Ok(!included.is_empty())
 }
 
 fn final_shifts(id: &str, schedule: &Schedule, zone: Zone, window: Window, overflow: bool) -> Value {

@@ -11,6 +11,8 @@ pub(super) struct Slot {
     pub(super) user: Option<String>,
     /// Whether an override put it there.
     pub(super) overriding: bool,
+    /// Whose place an override takes; `None` is everybody's.
+    pub(super) in_place_of: Option<String>,
     /// The number of the rotation that it is of, in a shift-based schedule; `None` is a custom shift.
     pub(super) rotation: Option<usize>,
 }
@@ -19,7 +21,7 @@ impl Slot {
     /// A shift of somebody, or of nobody.
     pub(super) fn new(start: DateTime<Utc>, end: DateTime<Utc>, user: Option<&str>) -> Self {
         assert!(start < end, "the test's shift ends before it starts");
-        Self { start, end, user: user.map(str::to_owned), overriding: false, rotation: Some(0) }
+        Self { start, end, user: user.map(str::to_owned), overriding: false, in_place_of: None, rotation: Some(0) }
     }
 }
 
@@ -57,8 +59,9 @@ pub(super) fn stacked(shifts: &[Slot], overrides: &[Slot]) -> Vec<Slot> {
 /// A shift-based schedule may have several people at a time; only an override takes somebody's place, in its own rotation.
 pub(super) fn side_by_side(shifts: &[Slot], overrides: &[Slot]) -> Vec<Slot> {
     let cover_own = |slots: Vec<Slot>, over: &Slot| {
+        let is_meant = |slot: &Slot| over.in_place_of.is_none() || over.in_place_of == slot.user;
         let (own, mut others): (Vec<Slot>, Vec<Slot>) =
-            slots.into_iter().partition(|slot| slot.rotation == over.rotation);
+            slots.into_iter().partition(|slot| slot.rotation == over.rotation && is_meant(slot));
         others.extend(cover(own, over));
         others
     };

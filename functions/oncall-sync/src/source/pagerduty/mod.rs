@@ -63,21 +63,27 @@ impl PagerDuty {
     /// Layer-based schedules are read over v2, shift-based ones over v3, which knows which is which: it answers 400 for
     /// the former. What was found is remembered, so that a schedule costs one request. The other API is asked as well
     /// when the remembered one does not have the schedule any more (it was upgraded), and when v2 says that nobody at
-    /// all is on call, as it might of an upgraded one.
+    /// all is on call, as it might of an upgraded one. Where v3 is forbidden, v2 counts if it names somebody.
     ///
     /// # Errors
     /// `PAGERDUTY_NOT_FOUND` where neither API has it, `PAGERDUTY_ANSWER_STRANGE` where v2 says that v3 has it and v3 has it
     /// not, and the codes of every call.
     async fn schedule(&self, id: &ScheduleId, window: Window, deadline: Deadline) -> Result<Parts> {
-        let first = lock(&self.versions).get(id).copied().unwrap_or(Version::Shifts);
-        let found = self.read(id, first, window, deadline).await?;
+        let known = lock(&self.versions).get(id).copied();
+        let first = known.unwrap_or(Version::Shifts);
+        let found = match self.read(id, first, window, deadline).await {
+            Err(why) if known.is_none() && Code::is_forbidden(&why) => Found::Forbidden(why),
+            found => found?,
+        };
         let is_done = match &found {
             Found::Here(parts) => first == Version::Shifts || !parts.shifts.is_empty(),
-            Found::Upgraded | Found::Nowhere => false,
+            Found::Upgraded | Found::Nowhere | Found::Forbidden(_) => false,
         };
         let other = if is_done { Found::Nowhere } else { self.read(id, first.other(), window, deadline).await? };
         let (version, parts) = match (found, other) {
+            (Found::Forbidden(why), Found::Here(parts)) if parts.shifts.is_empty() => return Err(why),
             (_, Found::Here(parts)) => (first.other(), parts),
+            (Found::Forbidden(why), _) | (_, Found::Forbidden(why)) => return Err(why),
             (Found::Here(parts), _) => (first, parts),
             (Found::Nowhere, Found::Nowhere) => return Err(errors::no_schedule(id)),
             (Found::Upgraded, _) | (_, Found::Upgraded) => {

@@ -4,6 +4,7 @@ use super::errors::Call;
 use super::shape::{User, present, shape, shift, who};
 use crate::source::shift::{Email, Part, Parts, Who};
 use chrono::{DateTime, Utc};
+use keyturn::Error;
 use keyturn::clock::instant;
 use keyturn::ids::{PersonId, RotationId, ScheduleId};
 use serde::Deserialize;
@@ -26,6 +27,8 @@ pub(super) enum Found {
     Upgraded,
     /// PagerDuty's own refusal: this API has no such schedule.
     Nowhere,
+    /// The credential, or the account, may not use this API.
+    Forbidden(Error),
 }
 
 impl Version {
@@ -36,18 +39,17 @@ impl Version {
         }
     }
 
-    /// The request for the final schedule. Without a window v2 shows no entries, whoever is on call; without `overflow`
-    /// both APIs cut shifts at the window's ends.
+    /// The request for the final schedule. Without a window v2 shows no entries, whoever is on call, and perhaps not without
+    /// `include[]` either ("REST API", "Get a schedule", `since`); without `overflow` both APIs cut shifts at the window's ends.
     pub(super) fn call(self, id: &ScheduleId, since: DateTime<Utc>, until: DateTime<Utc>) -> Call {
         let (since, until) = (instant(since), instant(until));
-        let window = [("since", since.as_str()), ("until", until.as_str()), ("overflow", "true")];
-        match self {
-            Self::Layers => Call::with_query(&format!("/schedules/{id}"), &window),
-            Self::Shifts => {
-                let fields = [&window[..], &[("include[]", "final_schedule")]].concat();
-                Call::with_query(&format!("/v3/schedules/{id}"), &fields)
-            }
-        }
+        let path = match self {
+            Self::Layers => format!("/schedules/{id}"),
+            Self::Shifts => format!("/v3/schedules/{id}"),
+        };
+        let fields =
+            [("since", since.as_str()), ("until", &until), ("overflow", "true"), ("include[]", "final_schedule")];
+        Call::with_query(&path, &fields)
     }
 
     /// What an answer that is no refusal says.
@@ -94,14 +96,16 @@ struct WithFinal<F> {
 #[derive(Deserialize)]
 struct Layers {
     rendered_schedule_entries: Vec<Entry>,
-    /// In percent of the window; null where no window was asked for.
-    rendered_coverage_percentage: f64,
+    /// In percent of the window. The upgrade guide says that v2 has none.
+    rendered_coverage_percentage: Option<f64>,
 }
 
 #[derive(Deserialize)]
 struct Entry {
     start: DateTime<Utc>,
-    end: DateTime<Utc>,
+    /// Null: the entry does not end.
+    #[serde(deserialize_with = "present")]
+    end: Option<DateTime<Utc>>,
     #[serde(deserialize_with = "present")]
     user: Option<User>,
 }
@@ -110,7 +114,7 @@ fn read_layers(answer: Value) -> Result<Parts, String> {
     let layers = shape::<Wrapped<WithFinal<Layers>>>(answer)?.schedule.final_schedule;
     check_coverage(layers.rendered_coverage_percentage, layers.rendered_schedule_entries.is_empty())?;
     let entries = layers.rendered_schedule_entries.into_iter();
-    let shifts = entries.map(|entry| Ok((Part::Whole, shift(who(entry.user), Some(entry.start), Some(entry.end))?)));
+    let shifts = entries.map(|entry| Ok((Part::Whole, shift(who(entry.user), Some(entry.start), entry.end)?)));
     Ok(Parts { rotations: BTreeSet::new(), shifts: shifts.collect::<Result<_, String>>()? })
 }
 
@@ -139,7 +143,7 @@ enum Member {
 
 fn read_shifts(answer: Value) -> Result<Parts, String> {
     let WithFinal { final_schedule: shifts, rotations } = shape::<Wrapped<WithFinal<Shifts>>>(answer)?.schedule;
-    check_coverage(shifts.rendered_coverage_percentage, shifts.computed_shift_assignments.is_empty())?;
+    check_coverage(Some(shifts.rendered_coverage_percentage), shifts.computed_shift_assignments.is_empty())?;
     let shifts = shifts.computed_shift_assignments.into_iter().map(|one| {
         let who = match one.member {
             Member::UserMember { user_id } => Who::Person { id: user_id, name: None, email: Email::NotSaid },
@@ -165,7 +169,11 @@ fn rotation_id(value: &Value) -> Option<RotationId> {
     RotationId::try_from(value.as_str()?).ok()
 }
 
-/// Somebody is said to be on call, and nobody is named: the answer lost its entries.
-fn check_coverage(percent: f64, is_empty: bool) -> Result<(), String> {
-    if is_empty && percent > 0.0 { Err("a covered schedule without entries".to_owned()) } else { Ok(()) }
+/// Nobody is named, and the answer does not say that nobody is on call: it lost its entries.
+fn check_coverage(percent: Option<f64>, is_empty: bool) -> Result<(), String> {
+    match percent {
+        Some(percent) if is_empty && percent > 0.0 => Err("a covered schedule without entries".to_owned()),
+        None if is_empty => Err("neither entries nor their coverage".to_owned()),
+        _ => Ok(()),
+    }
 }

@@ -52,7 +52,7 @@ const ENTRIES: &str = "/schedule/final_schedule/rendered_schedule_entries";
 fn read(version: Version, answer: Value) -> std::result::Result<Option<Vec<Shift>>, String> {
     match version.read(answer, &id("PSCHED1"))? {
         Found::Here(parts) => Ok(Some(parts.shifts.into_iter().map(|(_, shift)| shift).collect())),
-        Found::Upgraded | Found::Nowhere => Ok(None),
+        Found::Upgraded | Found::Nowhere | Found::Forbidden(_) => Ok(None),
     }
 }
 
@@ -68,6 +68,23 @@ fn a_layer_based_schedule_without_anybody_is_known_to_be_a_gap() {
     let empty = changed(layers(), ENTRIES, Some(json!([])));
     let empty = changed(empty, "/schedule/final_schedule/rendered_coverage_percentage", Some(json!(0.0)));
     assert_eq!(read(Version::Layers, empty), Ok(Some(Vec::new())));
+}
+
+#[test]
+fn a_layer_based_schedule_that_says_nothing_of_its_coverage_is_known_where_it_names_somebody() {
+    const COVERAGE: &str = "/schedule/final_schedule/rendered_coverage_percentage";
+    for coverage in [None, Some(json!(null))] {
+        let answer = changed(layers(), COVERAGE, coverage);
+        assert_eq!(read(Version::Layers, answer.clone()), read(Version::Layers, layers()));
+        assert!(read(Version::Layers, changed(answer, ENTRIES, Some(json!([])))).is_err());
+    }
+}
+
+#[test]
+fn an_entry_of_a_layer_whose_end_is_null_does_not_end() {
+    let endless = changed(layers(), &format!("{ENTRIES}/0/end"), Some(json!(null)));
+    let shifts = read(Version::Layers, endless).unwrap().unwrap();
+    assert_eq!((shifts[0].start, shifts[0].end), (Some(at("08:00")), None));
 }
 
 #[test]
@@ -97,8 +114,7 @@ fn a_layer_based_schedule_of_another_shape_is_strange() {
         ("/schedule/type".to_owned(), Some(json!("escalation_policy"))),
         ("/schedule/final_schedule".to_owned(), None),
         ("/schedule/final_schedule".to_owned(), Some(json!(null))),
-        ("/schedule/final_schedule/rendered_coverage_percentage".to_owned(), None),
-        ("/schedule/final_schedule/rendered_coverage_percentage".to_owned(), Some(json!(null))),
+        ("/schedule/final_schedule/rendered_coverage_percentage".to_owned(), Some(json!("all"))),
         (ENTRIES.to_owned(), None),
         (ENTRIES.to_owned(), Some(json!(null))),
         (ENTRIES.to_owned(), Some(json!([]))),
@@ -109,7 +125,7 @@ fn a_layer_based_schedule_of_another_shape_is_strange() {
         (entry("user/type"), None),
         (entry("start"), None),
         (entry("start"), Some(json!("2026-06-01T10:00:00"))),
-        (entry("end"), Some(json!(null))),
+        (entry("end"), None),
         (entry("end"), Some(json!("soon"))),
         (entry("end"), Some(json!("2026-06-01T09:59:59+02:00"))),
     ] {

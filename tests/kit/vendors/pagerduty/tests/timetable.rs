@@ -92,8 +92,9 @@ async fn each_kind_is_read_at_its_own_path_and_keeps_its_id_when_upgraded() {
     pagerduty.upgrade(&id);
     let whole = format!("overflow=true&{}", hours(9, 10));
     assert_eq!(shifts(&pagerduty, &id, &whole).await.0, [format!("08-12 user_member {ana}")]);
+    let (status, body) = get(&pagerduty, &format!("/schedules/{id}")).await;
+    assert_eq!((status, &body["error"]["code"]), (400, &json!(2001)));
     let missing = (404, json!({"error": {"message": "Not Found", "code": 2100}}));
-    assert_eq!(get(&pagerduty, &format!("/schedules/{id}")).await, missing);
     assert_eq!(get(&pagerduty, "/schedules/PXXXXXX").await, missing);
     assert_eq!(get(&pagerduty, "/v3/schedules/PXXXXXX").await, missing);
     assert_eq!(pagerduty.violations(), Vec::<String>::new());
