@@ -197,7 +197,7 @@ impl Work {
     /// Logs what the group shows, unless a later tick will: whatever the ledger still says to be begun.
     fn log(&mut self, now: DateTime<Utc>) {
         let is_over = self.is_saved() || self.is_unclear();
-        // Whoever came in an earlier tick and has left in this one is not found by the next.
+        // Of a person who came in an earlier tick and left in this one, `planner::plan` of the next tick finds no grant.
         let has_moved = |change: &Settled| matches!(self.steps.get(change.okta()), Some(Step::Seen));
         let earlier: Vec<Settled> = self.earlier.extract_if(.., |change| is_over || has_moved(change)).collect();
         let last = self.saved.as_ref().or(self.view.ledger.known());

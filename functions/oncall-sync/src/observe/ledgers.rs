@@ -207,8 +207,8 @@ pub(crate) fn written_last(versions: &[(i64, String)], group: &GroupId) -> Optio
     written.map(|(_, ledger)| ledger).max_by_key(|ledger| (ledger.serial, ledger.confirmed_at))
 }
 
-/// What the function wrote last; the current ledger where it wrote none that is kept. The current one says the same if the
-/// function's own write was sent twice.
+/// The ledger that the function wrote last; `current`, which the parameter holds, where Parameter Store keeps none of the
+/// function's. `current` says the same if the function's own write was sent twice.
 pub(crate) fn latest(current: Option<Ledger>, versions: &[(i64, String)], group: &GroupId) -> Option<Ledger> {
     let Some(mut last) = written_last(versions, group) else { return current };
     last.restored = current.is_none_or(|current| current != last);

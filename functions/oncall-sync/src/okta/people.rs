@@ -193,7 +193,7 @@ struct WithId<T> {
 pub(super) struct WireUser {
     id: OktaId,
     pub(super) status: String,
-    /// What a change of the status that goes on will end with.
+    /// Okta is changing `status` to this one (Okta's `User`).
     transitioning_to_status: Option<String>,
     profile: Profile,
 }

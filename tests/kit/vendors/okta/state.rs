@@ -25,7 +25,7 @@ pub(super) struct User {
     pub login: String,
     pub email: String,
     pub status: String,
-    /// What a change of the status that goes on will end with.
+    /// Okta is changing `status` to this one.
     pub transition: Option<&'static str>,
     created: DateTime<Utc>,
 }

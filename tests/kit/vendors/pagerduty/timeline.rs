@@ -11,7 +11,7 @@ pub(super) struct Slot {
     pub(super) user: Option<String>,
     /// Whether an override put it there.
     pub(super) overriding: bool,
-    /// Whose place an override takes; `None` is everybody's.
+    /// The user whose place this override takes; `None`: everybody's in its rotation.
     pub(super) in_place_of: Option<String>,
     /// The number of the rotation that it is of, in a shift-based schedule; `None` is a custom shift.
     pub(super) rotation: Option<usize>,

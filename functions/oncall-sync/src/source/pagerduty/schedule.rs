@@ -169,7 +169,7 @@ fn rotation_id(value: &Value) -> Option<RotationId> {
     RotationId::try_from(value.as_str()?).ok()
 }
 
-/// Nobody is named, and the answer does not say that nobody is on call: it lost its entries.
+/// An answer that names nobody has to say that nobody is on call; else PagerDuty lost its entries.
 fn check_coverage(percent: Option<f64>, is_empty: bool) -> Result<(), String> {
     match percent {
         Some(percent) if is_empty && percent > 0.0 => Err("a covered schedule without entries".to_owned()),
