@@ -199,7 +199,9 @@ impl Work {
         let is_over = self.is_saved() || self.is_unclear();
         // Of a person who came in an earlier tick and left in this one, `planner::plan` of the next tick finds no grant.
         let has_moved = |change: &Settled| matches!(self.steps.get(change.okta()), Some(Step::Seen));
-        let earlier: Vec<Settled> = self.earlier.extract_if(.., |change| is_over || has_moved(change)).collect();
+        // Each ledger that is stored in this tick says that the group shows the changes of earlier ones.
+        let is_known = is_over || self.saved.is_some();
+        let earlier: Vec<Settled> = self.earlier.extract_if(.., |change| is_known || has_moved(change)).collect();
         let last = self.saved.as_ref().or(self.view.ledger.known());
         let is_begun = |change: &Settled| last.is_some_and(|last| last.is_begun(change.okta()));
         let seen: Vec<Settled> = self.seen.extract_if(.., |change| is_over || !is_begun(change)).collect();
@@ -339,8 +341,13 @@ impl Applier {
         }
     }
 
-    /// Stores a ledger if it differs. Safe to repeat: the whole of it is written each time.
+    /// Stores a ledger if it differs; twice if another write came between, so that the text names a version that it has not: no
+    /// tick believes such a text. Safe to repeat: the whole ledger is written each time.
     async fn store(&self, work: &mut Work, deadline: Deadline) -> bool {
+        self.write(work, deadline).await && (work.is_numbered() || self.write(work, deadline).await)
+    }
+
+    async fn write(&self, work: &mut Work, deadline: Deadline) -> bool {
         let binding = work.view.binding.id.clone();
         let version = match self.version(work, deadline).await {
             Ok(_) if work.is_saved() && work.is_numbered() => return true,

@@ -373,6 +373,36 @@ async fn a_change_has_its_line_once_its_outcome_is_seen_to_be_stored() {
     a_change_has_one_line_while_writes_fail(Moment::After, 1).await;
 }
 
+/// The intent of the next tick, which says that the group shows the change, takes effect unanswered; the outcome does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_has_its_line_though_only_an_intent_of_the_next_tick_could_be_stored() {
+    let handover = Handover::of(1).await;
+    let world = &handover.world;
+    let refuse = |nth: usize| {
+        let call = format!(" PutParameter {} #{nth}", handover.bound[0].ledger_name());
+        let fault = Fault::Status(400, "AccessDeniedException");
+        world.faults.inject(Point { call, moment: Moment::Before, fault });
+    };
+    world.faults.reset();
+    (2..4).for_each(refuse);
+    handover.tick().await;
+    assert_eq!(handover.granted(), (1, 0));
+    let mallory = world.engineer("mallory").unwrap();
+    world.okta.add(&handover.bound[0].group, &mallory.okta);
+    world.faults.reset();
+    let call = format!(" PutParameter {} #1", handover.bound[0].ledger_name());
+    world.faults.inject(Point { call, moment: Moment::After, fault: Fault::Slow(Duration::from_mins(1)) });
+    (2..4).for_each(refuse);
+    handover.tick().await;
+    world.faults.reset();
+    for _ in 0..2 {
+        handover.tick().await;
+        let revoked = handover.lambda.logs().unwrap().matches("\"code\":\"REVOKED\"").count();
+        assert_eq!((handover.granted(), revoked), ((1, 1), 1));
+    }
+    assert_eq!(world.violations(), Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grant_by_hand_that_was_never_begun_is_in_no_ledger() {
     let world = Oncall::start().await.unwrap();

@@ -88,9 +88,11 @@ impl Ledgers {
         let others = self.0.values().flatten().filter(|entry| entry.binding == *binding);
         let others = others.filter_map(|entry| entry.ledger.known()).filter(|other| other.group != ledger.group);
         let before = others.max_by_key(|other| other.confirmed_at);
-        let before = before.filter(|other| other.confirmed_at > ledger.confirmed_at || ledger.serial == 0);
+        let own = (name == binding).then_some(ledger.confirmed_at).filter(|_| ledger.serial > 0);
         // Whom this very binding held, and does not hold in its other group's ledger, has been released since.
-        if let Some((before, at)) = before.filter(|_| name == binding).and_then(|it| Some((it, it.confirmed_at?))) {
+        if let Some((before, at)) = before.and_then(|it| Some((it, it.confirmed_at?)))
+            && own.is_some_and(|own| Some(at) > own)
+        {
             let is_held = |okta: &OktaId| matches!(before.state(okta), Some(State::Held(_)));
             for (okta, person) in &mut ledger.people {
                 if matches!(&person.state, State::Held(hold) if hold.out && at >= hold.since) && !is_held(okta) {
@@ -99,11 +101,15 @@ impl Ledgers {
                 }
             }
         }
-        for (okta, person) in before.into_iter().flat_map(|before| &before.people) {
+        let Some(before) = before else { return ledger };
+        for (okta, person) in &before.people {
             // A grant by hand in this group's ledger is kept: an operator made it after the hold.
             let by_hand = matches!(ledger.state(okta), Some(State::Granted(granted)) if granted.by_hand.is_some());
+            // The times in another binding's ledger say nothing about when this binding had the group.
+            let is_later = |hold: &Hold| own.is_none_or(|own| before.confirmed_at.max(Some(hold.since)) > own);
             if let State::Held(hold) = &person.state
                 && !by_hand
+                && is_later(hold)
             {
                 ledger.put(okta, State::Held(Hold { out: true, ..hold.clone() }));
             }
@@ -336,6 +342,30 @@ mod tests {
         let ledgers = Ledgers::of(vec![(group.clone(), of_store), confirmed("00g2", 20, State::Tolerated)]);
         let found = ledgers.find(&"shop".try_into().unwrap(), &group).0;
         assert!(matches!(found.known().unwrap().state(&ann), Some(State::Held(_))));
+    }
+
+    #[test]
+    fn whoever_is_held_is_held_out_of_a_group_that_was_another_binding_s_whatever_was_read_last() {
+        let ann: OktaId = "00u1".try_into().unwrap();
+        let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
+        let of = |binding: &str, group: &str, confirmed_at, people: &[(OktaId, State)]| {
+            let mut ledger = Ledger::new(group.try_into().unwrap());
+            (ledger.serial, ledger.confirmed_at) = (1, confirmed_at);
+            for (okta, state) in people {
+                ledger.put(okta, state.clone());
+            }
+            (GroupId::try_from(group).unwrap(), entry(binding, Remembered::Known(ledger)).1)
+        };
+        let hold = Hold { since: at(15), until: None, person: None, out: true, reason: String::new() };
+        let held = [(ann.clone(), State::Held(hold))];
+        let is_held = |ledgers| {
+            let found = Ledgers::of(ledgers).find(&"shop".try_into().unwrap(), &"00g2".try_into().unwrap()).0;
+            matches!(found.known().unwrap().state(&ann), Some(State::Held(_)))
+        };
+        assert!(is_held(vec![of("shop", "00g1", Some(at(10)), &held), of("bank", "00g2", Some(at(20)), &[])]));
+        // The first run with the group was in an outage, as the hold was; before and after that the binding has the other group.
+        assert!(is_held(vec![of("shop", "00g1", None, &held), of("shop", "00g2", Some(at(14)), &[])]));
+        assert!(!is_held(vec![of("shop", "00g1", None, &held), of("shop", "00g2", Some(at(16)), &[])]));
     }
 
     #[test]

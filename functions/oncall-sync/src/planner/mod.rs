@@ -324,7 +324,7 @@ impl Case<'_> {
         next.gap.clone_from(&self.gap);
         let mut plan = Plan::quiet(self.facts.ledger.clone());
         let mut comes = Vec::new();
-        next.people.retain(|okta, _| !self.facts.binding.keep.contains(okta));
+        next.people.retain(|okta, person| !self.facts.binding.keep.contains(okta) || self.is_still_held(okta, person));
         for okta in self.people() {
             let presence = Presence::of(okta, self.facts.members);
             plan.settled.extend(settled(self.old, okta, presence));
@@ -431,6 +431,12 @@ impl Case<'_> {
             hold.person.as_ref().map_or(!unresolved.is_empty(), |person| unresolved.contains_key(person));
         let is_over = self.duty.is_known() && hold.until.is_none_or(|until| until <= self.facts.now) && !may_be_on_call;
         (!is_over).then_some(next)
+    }
+
+    /// Whoever is in `keep` is in no group by this function; a hold is there for when they are taken out of it.
+    fn is_still_held(&self, okta: &OktaId, person: &Person) -> bool {
+        let State::Held(hold) = &person.state else { return false };
+        self.goes_on(hold, self.duty.people.get(okta), Presence::of(okta, self.facts.members)).is_some()
     }
 
     fn next_of_on_call(&self, okta: &OktaId, on_call: &OnCall, state: Option<&State>, presence: Presence<'_>) -> Next {

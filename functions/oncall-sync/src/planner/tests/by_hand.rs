@@ -277,3 +277,22 @@ fn a_revoke_by_hand_without_an_end_is_over_with_the_shift_although_somebody_else
     world.ticks(2, 3);
     assert_eq!(world.on_call("ann", None).ticks(4, 5), "4 +ann");
 }
+
+#[test]
+fn whoever_is_revoked_by_hand_stays_out_although_the_document_kept_them_for_a_while() {
+    let mut world = World::new().on_call("ann", 200);
+    world.tick();
+    let plan = world.revoke_by_hand("ann");
+    world.carry_out(&plan, Run::ALL);
+    let kept =
+        |world: World, keep: bool| world.with(|binding| binding.keep = keep.then(|| id("ann")).into_iter().collect());
+    world = kept(world, true);
+    world.ticks(1, 2);
+    world = kept(world, false);
+    assert_eq!(world.ticks(3, 9), "");
+    // When the shift is over, so is the hold, also of somebody in `keep`.
+    world = kept(world, true);
+    world.ticks(201, 202);
+    world = kept(world, false).on_call("ann", 400);
+    assert_eq!(world.ticks(203, 203), "203 +ann");
+}

@@ -40,6 +40,10 @@ enum Event {
     Document(bool),
     /// Alerts are taken, or not.
     Channels(bool),
+    /// The people who are eligible; `None`: Okta does not say.
+    Eligible(Option<Vec<&'static str>>),
+    /// The document's `keep` has somebody, or nobody.
+    Keep(Option<&'static str>),
 }
 
 /// Something happens, and some minutes later comes a tick.
@@ -67,6 +71,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => select(vec![-90, -20, 20, 90]).prop_map(Event::Clock),
         1 => any::<bool>().prop_map(Event::Document),
         1 => any::<bool>().prop_map(Event::Channels),
+        1 => proptest::option::of(vec(who(), 1..4)).prop_map(Event::Eligible),
+        1 => proptest::option::of(who()).prop_map(Event::Keep),
     ];
     let broken = (prop::bool::weighted(0.6), any::<u32>(), any::<bool>());
     let broken = broken.prop_map(|(intent, done, outcome)| Run { intent, done, outcome });
@@ -173,6 +179,16 @@ impl Story {
                 self.document = good;
                 world
             }
+            Event::Eligible(Some(people)) => world.eligible(&people),
+            Event::Eligible(None) => world.eligible_unknown(),
+            Event::Keep(who) => {
+                if let Some(okta) = who.map(id::<OktaId>) {
+                    // The ledger forgets whoever is in `keep`, and what is still to be told of them.
+                    self.removed.remove(&okta);
+                    self.added.remove(&okta);
+                }
+                world.with(|binding| binding.keep = who.map(id).into_iter().collect())
+            }
             Event::Channels(work) => World { channels_work: work, ..world },
             Event::Suspended(who) => world.suspended(who),
             Event::Active(who) => world.active(who),
@@ -183,6 +199,11 @@ impl Story {
                     self.unseen.insert(id(who), usize::MAX / 2);
                 }
                 world.member(who)
+            }
+            Event::GrantByHand(who, ..) | Event::RevokeByHand(who, _)
+                if world.binding.keep.contains(&id::<OktaId>(who)) =>
+            {
+                world
             }
             Event::GrantByHand(who, lasts, run) => {
                 let may_come =

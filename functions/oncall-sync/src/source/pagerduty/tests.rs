@@ -345,7 +345,7 @@ fn requests_ask_for_whole_shifts_in_a_window() {
     let schedule = id("PSCHED1");
     assert_eq!(
         asked(Version::Layers.call(&schedule, now, until)),
-        "Request(GET, \"/schedules/PSCHED1?since=2026-06-01T08%3A00%3A00Z&until=2026-06-01T09%3A00%3A00Z&overflow=true\")"
+        "Request(GET, \"/schedules/PSCHED1?since=2026-06-01T08%3A00%3A00Z&until=2026-06-01T09%3A00%3A00Z&overflow=true&include%5B%5D=final_schedule\")"
     );
     assert_eq!(
         asked(Version::Shifts.call(&schedule, now, until)),
