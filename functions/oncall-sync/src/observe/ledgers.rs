@@ -357,15 +357,15 @@ mod tests {
             (GroupId::try_from(group).unwrap(), entry(binding, Remembered::Known(ledger)).1)
         };
         let hold = Hold { since: at(15), until: None, person: None, out: true, reason: String::new() };
-        let held = [(ann.clone(), State::Held(hold))];
+        let of_ann = [(ann.clone(), State::Held(hold))];
         let is_held = |ledgers| {
             let found = Ledgers::of(ledgers).find(&"shop".try_into().unwrap(), &"00g2".try_into().unwrap()).0;
             matches!(found.known().unwrap().state(&ann), Some(State::Held(_)))
         };
-        assert!(is_held(vec![of("shop", "00g1", Some(at(10)), &held), of("bank", "00g2", Some(at(20)), &[])]));
+        assert!(is_held(vec![of("shop", "00g1", Some(at(10)), &of_ann), of("bank", "00g2", Some(at(20)), &[])]));
         // The first run with the group was in an outage, as the hold was; before and after that the binding has the other group.
-        assert!(is_held(vec![of("shop", "00g1", None, &held), of("shop", "00g2", Some(at(14)), &[])]));
-        assert!(!is_held(vec![of("shop", "00g1", None, &held), of("shop", "00g2", Some(at(16)), &[])]));
+        assert!(is_held(vec![of("shop", "00g1", None, &of_ann), of("shop", "00g2", Some(at(14)), &[])]));
+        assert!(!is_held(vec![of("shop", "00g1", None, &of_ann), of("shop", "00g2", Some(at(16)), &[])]));
     }
 
     #[test]

@@ -88,6 +88,16 @@ fn asked() -> impl Strategy<Value = Run> {
     })
 }
 
+/// A shift that begins in this minute, and lasts so many.
+fn shift(who: &str, begins: i64, lasts: Option<i64>) -> Shift {
+    let (person, okta) = (id(&format!("P-{who}")), Identity::Known(id(who)));
+    Shift { person, okta, start: Some(at(begins)), end: lasts.map(|lasts| at(begins + lasts)) }
+}
+
+fn is_to_leave(world: &World, who: &str) -> bool {
+    matches!(world.state(&id(who)), Some(State::Leaving(_) | State::Held(_)))
+}
+
 struct Story {
     world: World,
     minute: i64,
@@ -146,26 +156,21 @@ impl Story {
 
     fn happens(&mut self, event: Event) {
         self.observe();
-        let world = self.world.clone();
-        let in_minutes = |minutes: i64| self.minute + minutes;
+        let (world, minute) = (self.world.clone(), self.minute);
+        let in_minutes = |minutes: i64| minute + minutes;
         self.world = match event {
             Event::Shifts(shifts) => {
-                let shift = |(who, end, known): (&str, Option<i64>, bool)| Shift {
-                    person: id(&format!("P-{who}")),
-                    okta: if known { Identity::Known(id(who)) } else { Identity::Unresolved("deleted".to_owned()) },
-                    start: Some(at(self.minute)),
-                    end: end.map(|end| at(in_minutes(end))),
-                };
-                World { shifts: shifts.into_iter().map(shift).collect(), ..world }
+                let shifts = shifts.into_iter().map(|(who, end, known)| {
+                    let unresolved = || Identity::Unresolved("deleted".to_owned());
+                    Shift {
+                        okta: if known { Identity::Known(id(who)) } else { unresolved() },
+                        ..shift(who, minute, end)
+                    }
+                });
+                World { shifts: shifts.collect(), ..world }
             }
             Event::Entries(who, lasts) => {
-                let entry = |n: i64| Shift {
-                    person: id(&format!("P-{who}")),
-                    okta: Identity::Known(id(who)),
-                    start: Some(at(in_minutes(n * lasts))),
-                    end: Some(at(in_minutes((n + 1) * lasts))),
-                };
-                World { shifts: (0..20).map(entry).collect(), ..world }
+                World { shifts: (0..20).map(|n| shift(who, in_minutes(n * lasts), Some(lasts))).collect(), ..world }
             }
             Event::Source(works) => {
                 self.source = works;
@@ -182,10 +187,10 @@ impl Story {
             Event::Eligible(Some(people)) => world.eligible(&people),
             Event::Eligible(None) => world.eligible_unknown(),
             Event::Keep(who) => {
-                if let Some(okta) = who.map(id::<OktaId>) {
+                if let Some(who) = who {
                     // The ledger forgets whoever is in `keep`, and what is still to be told of them.
-                    self.removed.remove(&okta);
-                    self.added.remove(&okta);
+                    self.is_logged_or_not(who);
+                    self.added.remove(&id::<OktaId>(who));
                 }
                 world.with(|binding| binding.keep = who.map(id).into_iter().collect())
             }
@@ -193,10 +198,9 @@ impl Story {
             Event::Suspended(who) => world.suspended(who),
             Event::Active(who) => world.active(who),
             Event::Outsider(who) => {
-                if matches!(world.state(&id(who)), Some(State::Leaving(_) | State::Held(_))) {
+                if is_to_leave(&world, who) {
                     // A removal that nobody has seen yet is taken for one that was not made.
-                    self.removed.remove(&id::<OktaId>(who));
-                    self.unseen.insert(id(who), usize::MAX / 2);
+                    self.is_logged_or_not(who);
                 }
                 world.member(who)
             }
@@ -209,6 +213,10 @@ impl Story {
                 let may_come =
                     self.document && world.ledger.known().is_some() && !world.suspended.contains(&id::<OktaId>(who));
                 if may_come {
+                    if !self.list && is_to_leave(&world, who) {
+                        // Nobody can see whether the removal was made.
+                        self.is_logged_or_not(who);
+                    }
                     self.by_hand.insert(id(who), at(in_minutes(lasts)));
                     self.held.remove(&id::<OktaId>(who));
                     let plan = world.grant_by_hand(who, in_minutes(lasts));
@@ -252,6 +260,12 @@ impl Story {
                 World { logged: Vec::new(), told: Vec::new(), shelf: BTreeMap::new(), ..world.no_ledger() }
             }
         };
+    }
+
+    /// What was removed of this person so far may have its lines, or not.
+    fn is_logged_or_not(&mut self, who: &str) {
+        self.removed.remove(&id::<OktaId>(who));
+        self.unseen.insert(id(who), usize::MAX / 2);
     }
 
     fn observe(&mut self) {
@@ -313,7 +327,8 @@ impl Story {
             && run.done == u32::MAX
         {
             for okta in &self.world.group {
-                prop_assert!(before.is_named(okta), "{okta} is in the group, and no ledger says why");
+                let may_stay = before.is_named(okta) || before.binding.keep.contains(okta);
+                prop_assert!(may_stay, "{okta} is in the group, and no ledger says why");
             }
         }
         if !run.intent && !run.outcome || matches!(before.ledger, Remembered::Unreadable { .. }) {
