@@ -17,7 +17,7 @@ use futures_util::stream::{self, StreamExt as _};
 use keyturn::alert::{Alert, Channel, Channels};
 use keyturn::clock::Clock;
 use keyturn::ids::OktaId;
-use keyturn::ledger::{Change, Ledger, Remembered, Untold};
+use keyturn::ledger::{Change, Ledger, Remembered, State, Untold};
 use keyturn::parameters::{self, NotStored, Parameters};
 use keyturn::vendor::AT_ONCE;
 use keyturn::{Deadline, Error};
@@ -52,6 +52,25 @@ enum Step {
     Failed(Error),
 }
 
+/// What is known of the version of a ledger's parameter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    Known(i64),
+    /// It was read after a write that was not answered, and that may still take effect.
+    Read(i64),
+    /// The last write was not answered.
+    Unclear,
+}
+
+impl Version {
+    fn number(self) -> Option<i64> {
+        match self {
+            Self::Known(number) | Self::Read(number) => Some(number),
+            Self::Unclear => None,
+        }
+    }
+}
+
 /// One binding, its plan, and how far it has come.
 pub(crate) struct Work {
     pub(crate) view: View,
@@ -60,8 +79,7 @@ pub(crate) struct Work {
     next: Remembered,
     /// The ledger that was stored last, if any was.
     saved: Option<Ledger>,
-    /// The version of the ledger's parameter; `None` after a write that was not answered.
-    version: Option<i64>,
+    version: Version,
     /// Parameter Store has the plan's ledger: later ticks know what is begun here.
     pub(crate) stored: bool,
     /// The ledger is longer than a parameter may be.
@@ -91,7 +109,7 @@ impl Work {
         Self {
             next: plan.intent.clone(),
             saved: None,
-            version: Some(view.version),
+            version: Version::Known(view.version),
             stored: false,
             is_too_long: false,
             steps: BTreeMap::new(),
@@ -232,7 +250,7 @@ impl Work {
     /// Whether that ledger names the parameter's version. A write that was repeated has another one, and break-glass believes
     /// none that differs.
     fn is_numbered(&self) -> bool {
-        self.last().is_none_or(|last| Some(last.version) == self.version)
+        self.last().is_none_or(|last| Some(last.version) == self.version.number())
     }
 
     /// Whether the parameter says what is to be remembered. Where there is no ledger, nothing is.
@@ -246,9 +264,15 @@ impl Work {
         saved.zip(self.next.known()).is_some_and(|(saved, next)| !saved.is_outdated_by(next, refresh))
     }
 
+    /// Whether the parameter says that this person is held out.
+    pub(crate) fn holds(&self, okta: &OktaId) -> bool {
+        let last = self.last().filter(|_| !self.is_unclear());
+        last.is_some_and(|last| matches!(last.state(okta), Some(State::Held(_))))
+    }
+
     /// Whether a write was not answered, so that nobody knows what the parameter says.
     fn is_unclear(&self) -> bool {
-        self.version.is_none()
+        self.version == Version::Unclear
     }
 }
 
@@ -350,7 +374,9 @@ impl Applier {
     async fn write(&self, work: &mut Work, deadline: Deadline) -> bool {
         let binding = work.view.binding.id.clone();
         let version = match self.version(work, deadline).await {
-            Ok(_) if work.is_saved() && work.is_numbered() => return true,
+            Ok(version) if work.version == Version::Known(version) && work.is_saved() && work.is_numbered() => {
+                return true;
+            }
             Ok(version) => version + 1,
             Err(error) => {
                 audit::ledger_not_stored(&binding, &error);
@@ -363,12 +389,14 @@ impl Applier {
         work.is_too_long = text.len() > parameters::LONGEST;
         match self.parameters.put(&self.name(work), &text, deadline.at_most(STORE)).await {
             Ok(version) => {
-                (work.version, work.saved) = (Some(version), work.next.known().cloned());
+                (work.version, work.saved) = (Version::Known(version), work.next.known().cloned());
                 true
             }
             Err(NotStored { error, is_unclear }) => {
                 audit::ledger_not_stored(&binding, &error);
-                work.version = work.version.filter(|_| !is_unclear);
+                if is_unclear {
+                    work.version = Version::Unclear;
+                }
                 false
             }
         }
@@ -398,15 +426,17 @@ impl Applier {
     /// The version of the ledger's parameter, 0 where there is none. After a write that was not answered, this asks Parameter
     /// Store whether it took effect.
     async fn version(&self, work: &mut Work, deadline: Deadline) -> Result<i64, Error> {
-        if let Some(version) = work.version {
-            return Ok(version);
+        if let Some(number) = work.version.number() {
+            return Ok(number);
         }
         let versions = self.parameters.history(&self.name(work), deadline.at_most(STORE)).await?;
         // The next tick will go by the same: of two ledgers, also under two names, the one of the higher serial.
         let is_newer = |own: &Ledger| work.last().is_none_or(|last| own.serial > last.serial);
         let newer = written_last(&versions, &work.view.binding.group).filter(is_newer);
         work.saved = newer.or(work.saved.take());
-        Ok(*work.version.insert(versions.last().map_or(0, |(version, _)| *version)))
+        let number = versions.last().map_or(0, |(version, _)| *version);
+        work.version = Version::Read(number);
+        Ok(number)
     }
 
     /// The name of the ledger's parameter.

@@ -42,7 +42,10 @@ impl OncallSync {
             return Err(why.clone());
         }
         if user.status != Status::Active {
-            return Err(Error::of(Code::UserNotActive, format!("The Okta user {} is not ACTIVE.", user.id)));
+            return Err(Error::of(
+                Code::UserNotActive,
+                format!("The Okta user {} is not ACTIVE, or is being deactivated.", user.id),
+            ));
         }
         // A list of members that could not be read is no reason to refuse; a wrong group is.
         if let Members::Unknown { why } = &view.members
@@ -112,7 +115,8 @@ impl OncallSync {
         let until = if is_followed { ends[0] } else { ends.into_iter().max().flatten() };
         audit::alerts_failed(self.applier.apply(&mut works, deadline).await);
         let is_finished = works.iter().all(Work::is_finished);
-        if !works.iter().all(|work| (work.stored || work.is_saved()) && work.plan.intent.known().is_some()) {
+        let is_held = |work: &Work| work.stored || work.is_saved() || work.holds(&user.id);
+        if !works.iter().all(|work| is_held(work) && work.plan.intent.known().is_some()) {
             let done = if is_finished { "is out of the group" } else { "may still be in the group" };
             return Err(Error::of(
                 Code::RevokeNotHeld,

@@ -2,7 +2,7 @@
 
 use crate::codes::Code;
 use crate::telemetry::audit;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future;
 use futures_util::stream::{self, StreamExt as _};
 use keyturn::ids::{BindingId, GroupId, OktaId};
@@ -15,6 +15,9 @@ use std::time::Duration;
 
 /// How long the earlier versions of a ledger are waited for: every binding waits.
 const HISTORY: Duration = Duration::from_secs(3);
+
+/// For how long a hold in the ledger of a group that the binding had before counts, where no reading says whether it is over.
+const UNSEEN: TimeDelta = TimeDelta::hours(24);
 
 /// The ledgers of each group, each under its binding's name (its parameter is called `<binding>.<group>`); the one that was
 /// written last comes last.
@@ -88,10 +91,13 @@ impl Ledgers {
         let others = self.0.values().flatten().filter(|entry| entry.binding == *binding);
         let others = others.filter_map(|entry| entry.ledger.known()).filter(|other| other.group != ledger.group);
         let before = others.max_by_key(|other| other.confirmed_at);
-        let own = (name == binding).then_some(ledger.confirmed_at).filter(|_| ledger.serial > 0);
+        // The ledger of this group under this binding's own name, from when it had the group last.
+        let own = self.0.get(&ledger.group).into_iter().flatten().find(|entry| entry.binding == *binding);
+        let own = own.and_then(|entry| entry.ledger.known()).map(|own| own.confirmed_at);
         // Whom this very binding held, and does not hold in its other group's ledger, has been released since.
         if let Some((before, at)) = before.and_then(|it| Some((it, it.confirmed_at?)))
-            && own.is_some_and(|own| Some(at) > own)
+            && name == binding
+            && Some(at) > ledger.confirmed_at
         {
             let is_held = |okta: &OktaId| matches!(before.state(okta), Some(State::Held(_)));
             for (okta, person) in &mut ledger.people {
@@ -103,13 +109,22 @@ impl Ledgers {
         }
         let Some(before) = before else { return ledger };
         for (okta, person) in &before.people {
-            // A grant by hand in this group's ledger is kept: an operator made it after the hold.
-            let by_hand = matches!(ledger.state(okta), Some(State::Granted(granted)) if granted.by_hand.is_some());
-            // The times in another binding's ledger say nothing about when this binding had the group.
-            let is_later = |hold: &Hold| own.is_none_or(|own| before.confirmed_at.max(Some(hold.since)) > own);
+            // An operator granted by hand in this group after the hold, and the removal at the end of such a grant goes on.
+            let goes_on = match ledger.state(okta) {
+                Some(State::Granted(granted)) => granted.by_hand.is_some(),
+                state => matches!(state, Some(State::Leaving(_))),
+            };
+            let counts = |hold: &Hold| {
+                let last = before.confirmed_at.max(Some(hold.since));
+                match own {
+                    Some(own) => last > own,
+                    // No tick of this binding has seen the end of the hold: an old one ended unseen.
+                    None => last.max(hold.until).map(|at| at + UNSEEN) > ledger.confirmed_at,
+                }
+            };
             if let State::Held(hold) = &person.state
-                && !by_hand
-                && is_later(hold)
+                && !goes_on
+                && counts(hold)
             {
                 ledger.put(okta, State::Held(Hold { out: true, ..hold.clone() }));
             }
@@ -366,6 +381,15 @@ mod tests {
         // The first run with the group was in an outage, as the hold was; before and after that the binding has the other group.
         assert!(is_held(vec![of("shop", "00g1", None, &of_ann), of("shop", "00g2", Some(at(14)), &[])]));
         assert!(!is_held(vec![of("shop", "00g1", None, &of_ann), of("shop", "00g2", Some(at(16)), &[])]));
+        // A hold of long ago, of which nobody saw the end.
+        let later = at(15) + TimeDelta::days(150);
+        let bank = || of("bank", "00g2", Some(later), &[]);
+        assert!(!is_held(vec![of("shop", "00g1", Some(at(10)), &of_ann), bank()]));
+        // The binding had another name meanwhile.
+        let before = later - TimeDelta::hours(1);
+        let (recent, own) =
+            (of("shop", "00g1", Some(before - TimeDelta::hours(2)), &of_ann), of("shop", "00g2", Some(before), &[]));
+        assert!(!is_held(vec![recent, own, bank()]));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A grant needs fresh proof, a revoke needs less; what is unknown never empties a group.
 //!
 //! Every person is in one state of `ledger`. This is the table of its transitions; the first line that fits counts, and a
-//! person in the binding's `keep` is in none.
+//! person in the binding's `keep` is in none, but that a hold goes on.
 //!
 //! | state | what is known now | next state | done to the group |
 //! |---|---|---|---|
@@ -433,10 +433,13 @@ impl Case<'_> {
         (!is_over).then_some(next)
     }
 
-    /// Whoever is in `keep` is in no group by this function; a hold is there for when they are taken out of it.
-    fn is_still_held(&self, okta: &OktaId, person: &Person) -> bool {
+    /// Whether a hold of somebody in `keep` goes on, for when they are taken out of it. Until then nobody removes them.
+    fn is_still_held(&self, okta: &OktaId, person: &mut Person) -> bool {
         let State::Held(hold) = &person.state else { return false };
-        self.goes_on(hold, self.duty.people.get(okta), Presence::of(okta, self.facts.members)).is_some()
+        let presence = Presence::of(okta, self.facts.members);
+        let Some(hold) = self.goes_on(hold, self.duty.people.get(okta), presence) else { return false };
+        person.state = State::Held(Hold { out: true, ..hold });
+        true
     }
 
     fn next_of_on_call(&self, okta: &OktaId, on_call: &OnCall, state: Option<&State>, presence: Presence<'_>) -> Next {

@@ -290,9 +290,14 @@ fn whoever_is_revoked_by_hand_stays_out_although_the_document_kept_them_for_a_wh
     world.ticks(1, 2);
     world = kept(world, false);
     assert_eq!(world.ticks(3, 9), "");
+    // Whom the document keeps is not removed when it becomes bad.
+    world = kept(world, true).member("ann");
+    world.ticks(10, 11);
+    world = kept(world, false).bad_document();
+    assert_eq!(world.ticks(12, 20), "");
+    world = kept(world.good_document(), true);
     // When the shift is over, so is the hold, also of somebody in `keep`.
-    world = kept(world, true);
     world.ticks(201, 202);
-    world = kept(world, false).on_call("ann", 400);
+    world = kept(world.not_a_member("ann"), false).on_call("ann", 400);
     assert_eq!(world.ticks(203, 203), "203 +ann");
 }

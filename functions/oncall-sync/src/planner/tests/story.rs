@@ -188,7 +188,7 @@ impl Story {
             Event::Eligible(None) => world.eligible_unknown(),
             Event::Keep(who) => {
                 if let Some(who) = who {
-                    // The ledger forgets whoever is in `keep`, and what is still to be told of them.
+                    // The ledger forgets whoever is in `keep`, but for a hold, and what is still to be told of them.
                     self.is_logged_or_not(who);
                     self.added.remove(&id::<OktaId>(who));
                 }

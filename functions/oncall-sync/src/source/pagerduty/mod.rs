@@ -20,7 +20,7 @@ use crate::codes::Code;
 use crate::lock;
 use crate::settings::Settings;
 use crate::source::Window;
-use crate::source::shift::Parts;
+use crate::source::shift::{Parts, Who};
 use crate::turns::Turns;
 use chrono::TimeDelta;
 use errors::Call;
@@ -77,13 +77,16 @@ impl PagerDuty {
         };
         let is_done = match &found {
             Found::Here(parts) => first == Version::Shifts || !parts.shifts.is_empty(),
-            Found::Upgraded | Found::Nowhere | Found::Forbidden(_) => false,
+            Found::Upgraded | Found::Nowhere | Found::Forbidden(_) | Found::Unsaid => false,
         };
         let other = if is_done { Found::Nowhere } else { self.read(id, first.other(), window, deadline).await? };
         let (version, parts) = match (found, other) {
-            (Found::Forbidden(why), Found::Here(parts)) if parts.shifts.is_empty() => return Err(why),
+            (Found::Forbidden(why), Found::Here(parts)) if names_nobody(&parts) => return Err(why),
             (_, Found::Here(parts)) => (first.other(), parts),
             (Found::Forbidden(why), _) | (_, Found::Forbidden(why)) => return Err(why),
+            (Found::Unsaid, _) | (_, Found::Unsaid) => {
+                return Err(Call::new(&format!("/schedules/{id}")).strange("neither entries nor their coverage"));
+            }
             (Found::Here(parts), _) => (first, parts),
             (Found::Nowhere, Found::Nowhere) => return Err(errors::no_schedule(id)),
             (Found::Upgraded, _) | (_, Found::Upgraded) => {
@@ -149,6 +152,10 @@ impl PagerDuty {
     async fn ask(&self, call: &Call, deadline: Deadline) -> Result<Answer> {
         self.vendor.call(deadline, Code::proof, async |account: &Account| account.ask(call, deadline).await).await
     }
+}
+
+fn names_nobody(parts: &Parts) -> bool {
+    parts.shifts.iter().all(|(_, shift)| shift.who == Who::Nobody)
 }
 
 /// The JSON of an answer that must be there.

@@ -29,6 +29,8 @@ pub(super) enum Found {
     Nowhere,
     /// The credential, or the account, may not use this API.
     Forbidden(Error),
+    /// v2 names nobody, and does not say that nobody is on call either.
+    Unsaid,
 }
 
 impl Version {
@@ -60,7 +62,7 @@ impl Version {
         }
         match (self, schedule.kind) {
             (Self::Layers, Kind::ScheduleV3) => Ok(Found::Upgraded),
-            (Self::Layers, Kind::Schedule) => read_layers(answer).map(Found::Here),
+            (Self::Layers, Kind::Schedule) => read_layers(answer),
             (Self::Shifts, _) => read_shifts(answer).map(Found::Here),
         }
     }
@@ -110,12 +112,17 @@ struct Entry {
     user: Option<User>,
 }
 
-fn read_layers(answer: Value) -> Result<Parts, String> {
+fn read_layers(answer: Value) -> Result<Found, String> {
     let layers = shape::<Wrapped<WithFinal<Layers>>>(answer)?.schedule.final_schedule;
-    check_coverage(layers.rendered_coverage_percentage, layers.rendered_schedule_entries.is_empty())?;
+    let is_empty = layers.rendered_schedule_entries.is_empty();
+    match layers.rendered_coverage_percentage {
+        Some(percent) => check_coverage(percent, is_empty)?,
+        None if is_empty => return Ok(Found::Unsaid),
+        None => {}
+    }
     let entries = layers.rendered_schedule_entries.into_iter();
     let shifts = entries.map(|entry| Ok((Part::Whole, shift(who(entry.user), Some(entry.start), entry.end)?)));
-    Ok(Parts { rotations: BTreeSet::new(), shifts: shifts.collect::<Result<_, String>>()? })
+    Ok(Found::Here(Parts { rotations: BTreeSet::new(), shifts: shifts.collect::<Result<_, String>>()? }))
 }
 
 #[derive(Deserialize)]
@@ -143,7 +150,7 @@ enum Member {
 
 fn read_shifts(answer: Value) -> Result<Parts, String> {
     let WithFinal { final_schedule: shifts, rotations } = shape::<Wrapped<WithFinal<Shifts>>>(answer)?.schedule;
-    check_coverage(Some(shifts.rendered_coverage_percentage), shifts.computed_shift_assignments.is_empty())?;
+    check_coverage(shifts.rendered_coverage_percentage, shifts.computed_shift_assignments.is_empty())?;
     let shifts = shifts.computed_shift_assignments.into_iter().map(|one| {
         let who = match one.member {
             Member::UserMember { user_id } => Who::Person { id: user_id, name: None, email: Email::NotSaid },
@@ -169,11 +176,7 @@ fn rotation_id(value: &Value) -> Option<RotationId> {
     RotationId::try_from(value.as_str()?).ok()
 }
 
-/// An answer that names nobody has to say that nobody is on call; else PagerDuty lost its entries.
-fn check_coverage(percent: Option<f64>, is_empty: bool) -> Result<(), String> {
-    match percent {
-        Some(percent) if is_empty && percent > 0.0 => Err("a covered schedule without entries".to_owned()),
-        None if is_empty => Err("neither entries nor their coverage".to_owned()),
-        _ => Ok(()),
-    }
+/// Somebody is said to be on call, and nobody is named: the answer lost its entries.
+fn check_coverage(percent: f64, is_empty: bool) -> Result<(), String> {
+    if is_empty && percent > 0.0 { Err("a covered schedule without entries".to_owned()) } else { Ok(()) }
 }
