@@ -52,7 +52,7 @@ enum Step {
     Failed(Error),
 }
 
-/// What is known of the version of a ledger's parameter.
+/// The version of a ledger's parameter in Parameter Store, as far as this tick knows it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Version {
     Known(i64),

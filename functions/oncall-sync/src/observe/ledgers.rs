@@ -90,12 +90,12 @@ impl Ledgers {
     fn held_before(&self, binding: &BindingId, name: &BindingId, mut ledger: Ledger) -> Ledger {
         let others = self.0.values().flatten().filter(|entry| entry.binding == *binding);
         let others = others.filter_map(|entry| entry.ledger.known()).filter(|other| other.group != ledger.group);
-        let before = others.max_by_key(|other| other.confirmed_at);
+        let Some(before) = others.max_by_key(|other| other.confirmed_at) else { return ledger };
         // The ledger of this group under this binding's own name, from when it had the group last.
         let own = self.0.get(&ledger.group).into_iter().flatten().find(|entry| entry.binding == *binding);
         let own = own.and_then(|entry| entry.ledger.known()).map(|own| own.confirmed_at);
         // Whom this very binding held, and does not hold in its other group's ledger, has been released since.
-        if let Some((before, at)) = before.and_then(|it| Some((it, it.confirmed_at?)))
+        if let Some(at) = before.confirmed_at
             && name == binding
             && Some(at) > ledger.confirmed_at
         {
@@ -107,13 +107,11 @@ impl Ledgers {
                 }
             }
         }
-        let Some(before) = before else { return ledger };
         for (okta, person) in &before.people {
-            // An operator granted by hand in this group after the hold, and the removal at the end of such a grant goes on.
-            let goes_on = match ledger.state(okta) {
-                Some(State::Granted(granted)) => granted.by_hand.is_some(),
-                state => matches!(state, Some(State::Leaving(_))),
-            };
+            // A grant by hand in this group's ledger is kept: an operator made it after the hold.
+            let by_hand = matches!(ledger.state(okta), Some(State::Granted(granted)) if granted.by_hand.is_some());
+            // A removal that nobody has seen goes on.
+            let out = !matches!(ledger.state(okta), Some(State::Leaving(_)));
             let counts = |hold: &Hold| {
                 let last = before.confirmed_at.max(Some(hold.since));
                 match own {
@@ -123,10 +121,10 @@ impl Ledgers {
                 }
             };
             if let State::Held(hold) = &person.state
-                && !goes_on
+                && !by_hand
                 && counts(hold)
             {
-                ledger.put(okta, State::Held(Hold { out: true, ..hold.clone() }));
+                ledger.put(okta, State::Held(Hold { out, ..hold.clone() }));
             }
         }
         ledger
@@ -239,6 +237,7 @@ pub(crate) fn latest(current: Option<Ledger>, versions: &[(i64, String)], group:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use keyturn::ledger::{Leaving, Reason};
 
     fn entry(binding: &str, ledger: Remembered) -> (GroupId, Entry) {
         ("00g1".try_into().unwrap(), Entry { binding: binding.try_into().unwrap(), version: 3, modified: None, ledger })
@@ -378,6 +377,14 @@ mod tests {
             matches!(found.known().unwrap().state(&ann), Some(State::Held(_)))
         };
         assert!(is_held(vec![of("shop", "00g1", Some(at(10)), &of_ann), of("bank", "00g2", Some(at(20)), &[])]));
+        let leaving = State::Leaving(Leaving { reason: Reason::ShiftEnded, since: at(12), due: None });
+        let leaves = of("bank", "00g2", Some(at(20)), &[(ann.clone(), leaving)]);
+        let found = Ledgers::of(vec![of("shop", "00g1", Some(at(10)), &of_ann), leaves]);
+        let found = found.find(&"shop".try_into().unwrap(), &"00g2".try_into().unwrap()).0;
+        assert!(
+            matches!(found.known().unwrap().state(&ann), Some(State::Held(hold)) if !hold.out),
+            "the removal goes on"
+        );
         // The first run with the group was in an outage, as the hold was; before and after that the binding has the other group.
         assert!(is_held(vec![of("shop", "00g1", None, &of_ann), of("shop", "00g2", Some(at(14)), &[])]));
         assert!(!is_held(vec![of("shop", "00g1", None, &of_ann), of("shop", "00g2", Some(at(16)), &[])]));

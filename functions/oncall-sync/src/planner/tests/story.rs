@@ -214,7 +214,7 @@ impl Story {
                     self.document && world.ledger.known().is_some() && !world.suspended.contains(&id::<OktaId>(who));
                 if may_come {
                     if !self.list && is_to_leave(&world, who) {
-                        // Nobody can see whether the removal was made.
+                        // While Okta does not list the group, the function cannot see whether its removal was made.
                         self.is_logged_or_not(who);
                     }
                     self.by_hand.insert(id(who), at(in_minutes(lasts)));
@@ -262,7 +262,7 @@ impl Story {
         };
     }
 
-    /// What was removed of this person so far may have its lines, or not.
+    /// The function may log the removals of this person that it has made so far, or not.
     fn is_logged_or_not(&mut self, who: &str) {
         self.removed.remove(&id::<OktaId>(who));
         self.unseen.insert(id(who), usize::MAX / 2);
